@@ -1,0 +1,110 @@
+"""The `restore` command: finds the sub-command, runs it, and turns every outcome into an exit code.
+
+Exit codes: 0 done; 1 some inputs failed (named in the summary, the rest are done); 2 wrong options or inputs (one clear
+message; the traceback only with `--debug`); 130 interrupted, everything finished so far is kept.
+
+A command NAME lives in `restore/commands/NAME.py` and offers `add_arguments(parser)` and `run(arguments) -> int`; only
+the one that was asked for is imported, so `restore --help` is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from restore import __version__
+from restore.errors import RestoreError, nearest
+
+__all__ = ["COMMANDS", "guarded", "main"]
+
+COMMANDS = {
+    "run": "restore a photograph or a folder of them",
+    "test": "evaluate a model over datasets, as an option file says",
+    "train": "train a model, as an option file says",
+    "options": "explain, check or describe option files",
+    "models": "list the networks and the shipped models",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the `restore` command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    top = _top_parser()
+    if not arguments or arguments[0].startswith("-"):
+        top.parse_args(arguments)
+        top.print_help()
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        top.error(f"unknown command '{name}'.{nearest(name, COMMANDS)} Known: {', '.join(COMMANDS)}.")
+    parser = argparse.ArgumentParser(
+        prog=f"restore {name}", description=COMMANDS[name].capitalize() + ".", formatter_class=_HelpFormatter
+    )
+    command = importlib.import_module(f"restore.commands.{name}")
+    command.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error and debugging messages")
+    parsed = parser.parse_args(arguments[1:])
+    return guarded(lambda: command.run(parsed), debug=parsed.debug)
+
+
+def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
+    """Run `job` and return its exit code, with every expected failure as one message on standard error."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return job() or 0
+    except KeyboardInterrupt:
+        _complain("interrupted: everything finished so far is kept.")
+        return 130
+    except RestoreError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        return 2
+    except OSError as error:
+        if debug or error.errno not in _DISK_ERRORS:
+            raise
+        _complain(f"{error.filename or 'output'}: {_DISK_ERRORS[error.errno]}")
+        return 2
+
+
+_DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full. Free some space and run the same command again.",
+    errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again.",
+    errno.EACCES: "no permission to write here. Choose another folder.",
+    errno.EPERM: "no permission to write here. Choose another folder.",
+    errno.EROFS: "this file system is read-only. Choose another folder.",
+}
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="restore",
+        usage="restore COMMAND [options]",
+        description="Image restoration and image quality transformers.",
+        epilog=f"commands:\n{listing}\n\n`restore COMMAND --help` describes one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default only where there is one worth showing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+            return action.help
+        return super()._get_help_string(action)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

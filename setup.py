@@ -1,0 +1,47 @@
+"""Packaging: `pip install .` installs the package `restore` and the command `restore`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "restore/__init__.py").read_text(), re.MULTILINE).group(1)
+
+TEST = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.100", "import-linter>=2.0", "ruff>=0.9"]
+
+setup(
+    name="restore-toolkit",
+    version=VERSION,
+    description="Image restoration and image quality transformers in one pipeline that runs BasicSR option files.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["restore", "restore.*"]),
+    package_data={"restore": ["zoo/cards/*.yml", "zoo/weights/*.safetensors", "**/*.html", "**/*.npz", "**/*.yml"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "timm>=1.0.9",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "opencv-python-headless>=4.8",
+        "scikit-image>=0.22",
+        "pyiqa>=0.1.10",
+        "lmdb>=1.4",
+        "tensorboard>=2.14",
+        "PyYAML>=6.0",
+        "pydantic>=2.7",
+        "rich>=13.7",
+        "safetensors>=0.4.3",
+        "Jinja2>=3.1",
+    ],
+    extras_require={"test": TEST, "foreign": ["spandrel>=0.4"], "video": ["av>=12"], "ray": ["ray[data]>=2.30"]},
+    entry_points={"console_scripts": ["restore=restore.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)

@@ -1,0 +1,33 @@
+"""The import contract, the start-up budgets and the linter: what keeps the package in shape."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+def test_layers():
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([str(linter), "--config", "pyproject.toml"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_ruff(command):
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("code", ["import restore", "import restore.cli; restore.cli._top_parser().format_help()"])
+def test_start_up_imports_nothing_heavy(code):
+    heavy = "{'torch', 'numpy', 'cv2', 'pydantic', 'timm', 'rich', 'yaml'}"
+    assert _python(f"import sys; {code}; print(sorted({heavy} & set(sys.modules)))").strip() == "[]"
