@@ -5,7 +5,7 @@
     ├── ImageError (ValueError)          an image cannot be read, or has the wrong size, depth or channels
     ├── DataError (ValueError)           a folder, list or database does not hold what it should
     ├── CheckpointError (ValueError)     a weights file is unreadable, refused, or belongs to another network
-    ├── OutputError (OSError)            something cannot be written: no space, no permission, it would overwrite an input
+    ├── OutputError (OSError)            something cannot be written: no space, no permission, or over an input
     ├── MissingError (ImportError)       an optional dependency or a file that would have to be downloaded is not here
     └── TrainingError (RuntimeError)     training cannot go on: not-finite loss, out of memory, unusable state
 

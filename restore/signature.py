@@ -41,7 +41,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def validate(model: Any, values: Mapping[str, Any], path: str = "", owner: str = "") -> tuple[list[Problem], Any]:
-    """Validate `values` with a pydantic model; returns the mistakes and the validated object (None if there are any)."""
+    """Validate `values` with a pydantic model; returns the mistakes and the validated object (None if any)."""
     import pydantic
 
     try:
