@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from restore.errors import OptionsError
+from restore.errors import OptionsError, nearest
 from restore.images import Image
-from restore.inference.bands import Planes, RecoveringForward, restore_bands
+from restore.images.padding import PADDINGS, Frame, frame
+from restore.inference.bands import Planes, RecoveringForward, crop_blocks, restore_bands
 from restore.inference.blocks import compile_blocks
 from restore.inference.channels import PixelSource, TensorSource
 from restore.inference.ensemble import self_ensemble_x8
-from restore.inference.framing import Frame, frame
 from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
-from restore.inference.tiling import Axis, tiling_policy
+from restore.inference.tiling import Plan, tiling_policy
 from restore.networks import ImageSpec
 
 __all__ = ["Restorer"]
@@ -86,6 +86,10 @@ class Restorer:
         self.dtype = resolve_precision(precision, self.device, self.spec.precisions)
         self.policy = tiling_policy(tiling or self.spec.tiling)
         self.padding = padding or self.policy.padding or self.spec.padding
+        if self.padding not in PADDINGS:
+            raise OptionsError(
+                f"unknown padding '{self.padding}'.{nearest(self.padding, PADDINGS)} Known: {', '.join(PADDINGS)}."
+            )
         self.tile = self.policy.tile_px or (_whole_number("tile", tile) if self.policy.tiled else None)
         self.tile_overlap = _whole_number("tile_overlap", tile_overlap, smallest=0)
         self.tile_batch = _whole_number("tile_batch", tile_batch)
@@ -149,10 +153,13 @@ class Restorer:
         group: list = []
         for item in items:
             image = image_of(item)
-            if group and (_kind(image) != _kind(image_of(group[0])) or len(group) >= self._group_size(image)):
+            if group and _kind(image) != _kind(image_of(group[0])):
                 yield group
                 group = []
             group.append(item)
+            if len(group) >= self._group_size(image):
+                yield group
+                group = []
         if group:
             yield group
 
@@ -199,16 +206,16 @@ class Restorer:
             on_progress=on_progress,
         )
         with self._evaluating():
-            yield from framed.cropped(blocks, self.scale)
+            yield from crop_blocks(blocks, framed, self.scale)
 
-    def _plan(self, framed: Frame, planes: int) -> tuple[tuple[Axis, Axis], int]:
+    def _plan(self, framed: Frame, planes: int) -> tuple[Plan, int]:
         """The tiles of an image, and how many of them to run at once."""
         height, width = framed.size
         tile = self._auto_tile(height, width, planes) if self.tile == "auto" else self.tile or max(height, width)
         plan = self.policy.plan(height, width, tile, self.tile_overlap, self.spec.size_multiple, self.scale)
         if self.tile_batch != "auto":
             return plan, self.tile_batch
-        pixels = planes * plan[0].tile_px * plan[1].tile_px
+        pixels = planes * plan.tall.tile_px * plan.wide.tile_px
         return plan, max(1, BATCH_PIXELS[self.device.type] // pixels)
 
     def _auto_tile(self, height: int, width: int, planes: int) -> int:
