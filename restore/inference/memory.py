@@ -48,8 +48,8 @@ def release_cached(device: torch.device) -> None:
 def bytes_per_pixel(network: nn.Module, forward: Callable[[torch.Tensor], object], probe_BCHW: torch.Tensor) -> float:
     """Memory that `network` takes for each input pixel at its peak, from one run of `forward` on a small probe.
 
-    CUDA keeps count of it. Elsewhere it is taken to be `ALIVE_AT_ONCE` times the largest output of any module; for SwinIR
-    it was measured to be 2.5 to 3.6 times.
+    CUDA keeps count of it. Elsewhere it is taken to be `ALIVE_AT_ONCE` times the largest output of any module; for
+    SwinIR it was measured to be 2.5 to 3.6 times.
     """
     device, pixels = probe_BCHW.device, probe_BCHW.shape[0] * probe_BCHW.shape[-2] * probe_BCHW.shape[-1]
     if device.type == "cuda":

@@ -3,8 +3,8 @@
     python scripts/bench/tiling.py [--json results.json] [--megapixels 2.5 10 40] [--tiles 128 256] [--plain]
 
 Each measurement is a process of its own, which restores one image x4 with a light network and hands finished rows to a
-file, as `Restorer.rows` allows. `--plain` adds the usual way: the whole image through the network at once. The figure is
-what the process took at its peak beyond what it had before the image was there.
+file, as `Restorer.rows` allows. `--plain` adds the usual way: the whole image through the network at once. The figure
+is what the process took at its peak beyond what it had before the image was there.
 """
 
 from __future__ import annotations
