@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -85,6 +84,10 @@ def _peak_resident_mb() -> float:
     found = _status("VmHWM")
     if found is not None:
         return found
+    try:
+        import resource
+    except ImportError:  # Windows keeps no such record
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MIB if sys.platform == "darwin" else peak / 1024
 

@@ -184,14 +184,16 @@
       const cell = row.cells[column];
       return "value" in cell.dataset ? parseFloat(cell.dataset.value.replace("inf", "Infinity")) : cell.textContent.trim();
     };
-    const compare = (a, b) => typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : (isNaN(a) - isNaN(b)) || a - b;
+    const compare = (a, b, sign) => typeof a === "string"
+      ? sign * a.localeCompare(b, undefined, { numeric: true })
+      : (isNaN(a) - isNaN(b)) || sign * (a - b); // what has no value comes last either way
     heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
       const numeric = head.classList.contains("n");
       const now = head.getAttribute("aria-sort");
       const descending = now ? now === "ascending" : numeric;
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const rows = [...body.rows].sort((a, b) => compare(value(a, column), value(b, column)) * (descending ? -1 : 1));
+      const rows = [...body.rows].sort((a, b) => compare(value(a, column), value(b, column), descending ? -1 : 1));
       body.append(...rows);
     }));
   }
