@@ -53,6 +53,6 @@ def _pair(folder, name):
 
     reference = read_rgb(next((folder / "HR").glob(f"{name}*")))
     small = read_rgb(next(folder.glob(f"LR_bicubic/X4/{name}*")))
-    small_BCHW = torch.from_numpy(small).permute(2, 0, 1)[None].float()
-    restored = imresize(small_BCHW, scale=4).clamp(0, 255).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    small_BCHW = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+    restored = (imresize(small_BCHW, scale=4).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
     return restored, reference[: restored.shape[0], : restored.shape[1]]
