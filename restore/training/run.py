@@ -47,7 +47,8 @@ def train(options: Options, *, auto_resume: bool = False) -> int:
         _archive(root)
     _log_to_file(root, options.name)
     ours = (state or {}).get("restore", {})
-    seed = ours.get("seed", options.manual_seed or random.randint(1, 10000))
+    chosen = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
+    seed = ours.get("seed", chosen)
     seed_generators(seed)
 
     device = _device(options)
