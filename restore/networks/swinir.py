@@ -34,6 +34,7 @@ from restore.layers.window import (
     window_attention,
     window_plan,
 )
+from restore.networks.checkpoint import recognises
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -344,3 +345,53 @@ def _reflect_to_multiple(x_BCHW: torch.Tensor, multiple: int) -> torch.Tensor:
             place = torch.arange(size + -size % multiple, device=x_BCHW.device) % max(1, 2 * size - 2)
             x_BCHW = x_BCHW.index_select(dim, torch.minimum(place, (2 * size - 2 - place).abs()))
     return x_BCHW
+
+
+@recognises("SwinIR")
+def _recognise(state) -> dict | None:
+    """The constructor's arguments from the shapes of published weights.
+
+    `img_range` cannot be told from the weights: window 7 is taken for the published JPEG models, which use 255.
+    """
+    table = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
+    if table not in state or "conv_first.weight" not in state:
+        return None
+    dim, channels = state["conv_first.weight"].shape[:2]
+    stages = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("layers."))
+    blocks = [{int(key.split(".")[4]) for key in state if key.startswith(f"layers.{i}.resid")} for i in range(stages)]
+    heads = [
+        state[f"layers.{i}.residual_group.blocks.0.attn.relative_position_bias_table"].shape[1] for i in range(stages)
+    ]
+    window = (round(state[table].shape[0] ** 0.5) + 1) // 2
+    upsampler, upscale = _recognise_upsampler(state)
+    mask = state.get("layers.0.residual_group.blocks.1.attn_mask")
+    return {
+        "img_size": window * round(mask.shape[0] ** 0.5) if mask is not None else 8 * window,
+        "in_chans": channels,
+        "embed_dim": dim,
+        "depths": [len(indices) for indices in blocks],
+        "num_heads": heads,
+        "window_size": window,
+        "mlp_ratio": state["layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] / dim,
+        "qkv_bias": "layers.0.residual_group.blocks.0.attn.qkv.bias" in state,
+        "patch_norm": "patch_embed.norm.weight" in state,
+        "ape": "absolute_pos_embed" in state,
+        "upscale": upscale,
+        "img_range": 255.0 if window == 7 else 1.0,
+        "upsampler": upsampler,
+        "resi_connection": "3conv" if "conv_after_body.0.weight" in state else "1conv",
+    }
+
+
+def _recognise_upsampler(state) -> tuple[str, int]:
+    if "conv_up1.weight" in state:
+        return "nearest+conv", 4 if "conv_up2.weight" in state else 2
+    if "conv_before_upsample.0.weight" in state:
+        if state["upsample.0.weight"].shape[0] == 9 * NUM_FEAT:
+            return "pixelshuffle", 3
+        return "pixelshuffle", 2 ** sum(key.startswith("upsample.") and key.endswith("weight") for key in state)
+    if "upsample.0.weight" in state:
+        return "pixelshuffledirect", round(
+            (state["upsample.0.weight"].shape[0] / state["conv_first.weight"].shape[1]) ** 0.5
+        )
+    return "", 1
