@@ -23,7 +23,19 @@ from typing import Any, TypeVar
 from restore.errors import OptionsError, Problem, nearest
 from restore.signature import signature_model, validate
 
-__all__ = ["ENCODERS", "LOSSES", "METRICS", "MIXERS", "NETWORKS", "QUALITY", "Registry"]
+__all__ = [
+    "DATASETS",
+    "ENCODERS",
+    "LOSSES",
+    "METRICS",
+    "MIXERS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "OPTIMIZERS",
+    "QUALITY",
+    "SCHEDULERS",
+    "Registry",
+]
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -150,3 +162,7 @@ MIXERS = Registry("mixer", "restore.layers")
 METRICS = Registry("metric", "restore.metrics")
 LOSSES = Registry("loss", "restore.losses")
 QUALITY = Registry("quality model", "restore.quality")
+DATASETS = Registry("dataset", "restore.data")
+OBJECTIVES = Registry("objective (model_type)", "restore.training")
+OPTIMIZERS = Registry("optimizer", "restore.training")
+SCHEDULERS = Registry("scheduler", "restore.training")
