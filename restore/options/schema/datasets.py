@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pydantic
@@ -108,7 +109,14 @@ class DatasetOptions(LoaderOptions):
 
     @property
     def block(self) -> dict[str, Any]:
-        """For `DATASETS.build`: the type and what the option file says for it, without how it is loaded."""
-        loading = {"name", *LoaderOptions.model_fields}
-        given = {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set - loading}
-        return {key: plain(value) for key, value in {**given, **(self.model_extra or {})}.items()}
+        """For `DATASETS.build`, which is given name and scale as well: the type and the arguments in the option file."""
+        return self.component({key: plain(getattr(self, key)) for key in self.model_fields_set})
+
+    @classmethod
+    def component(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a dataset block concerns the component: not how it is loaded, and nothing that is null by default."""
+        storage = values.get("io_backend")
+        silent = {"name", *LoaderOptions.model_fields} | {key for key in cls.model_fields if values.get(key) is None}
+        if isinstance(storage, Mapping) and storage.get("type", "disk") == "disk":
+            silent.add("io_backend")
+        return {key: value for key, value in values.items() if key not in silent}

@@ -18,6 +18,8 @@ class RuntimeOptions(Section):
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the computation; auto takes the fastest that the network survives on this device."""
+    channels_last: bool = False
+    """Whether feature maps keep their channels innermost; speeds up convolutions on some processors."""
     compile: bool = False
     """Whether to compile the network; pays for many images of one size."""
     tile: Literal["auto"] | PositiveInt | None = "auto"
@@ -26,6 +28,8 @@ class RuntimeOptions(Section):
     """Input pixels that two neighbouring tiles share and cross-fade over."""
     tile_batch: Literal["auto"] | PositiveInt = "auto"
     """Tiles that go through the network at once."""
+    tiling: str | None = None
+    """Tiling policy, such as a published one of the network; null: the network's own."""
     padding: str | None = None
     """Padding policy that brings an image to a size the network accepts; null: the network's own."""
     self_ensemble: bool = False

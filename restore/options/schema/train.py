@@ -71,15 +71,15 @@ class TrainOptions(Section):
     """The generator learns in every n-th iteration only."""
     net_d_init_iters: NonNegativeInt = 0
     """Iterations at the start in which only the discriminator learns."""
-    grad_clip: PositiveFloat | None = None
+    clip_norm: PositiveFloat | None = None
     """Largest norm of the gradient; null: no clipping."""
     use_grad_clip: bool | None = None
-    """Restormer, NAFNet: true is grad_clip: 0.01."""
+    """Restormer, NAFNet: true is clip_norm: 0.01."""
     mixup: bool | None = None
     """NAFNet: true is mixing_augs: {mixup: true}."""
     mixing_augs: MixingOptions | None = None
     """Training images blended with each other."""
-    accumulate_iters: PositiveInt = 1
+    accumulate: PositiveInt = 1
     """Batches whose gradients are added before a step; the learning rate and all counts go by steps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """Number format of a step; auto takes the fastest that the network survives on this device."""
@@ -95,9 +95,9 @@ class TrainOptions(Section):
     """How several processes share the work: whole copies of the network, or each a part of it."""
 
     @property
-    def clip(self) -> float | None:
-        """Largest norm of the gradient, from `grad_clip` or the forks' `use_grad_clip`; None: no clipping."""
-        return self.grad_clip if self.grad_clip is not None else (0.01 if self.use_grad_clip else None)
+    def gradient_limit(self) -> float | None:
+        """Largest norm of the gradient, from `clip_norm` or the forks' `use_grad_clip`; None: no clipping."""
+        return self.clip_norm if self.clip_norm is not None else (0.01 if self.use_grad_clip else None)
 
     @property
     def mixing(self) -> MixingOptions:
