@@ -15,7 +15,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from restore.data.augment import Crop, Symmetry, random_crop
-from restore.data.pairs import list_folder, list_pairs
+from restore.data.pairs import Pair, list_folder, list_pairs
 from restore.data.sampling import Draw, generator
 from restore.data.sources import FileSource, PackedSource, Source, channels_of
 from restore.errors import DataError
@@ -96,11 +96,11 @@ class PairedImageDataset(_PairDataset):
         cache_root: str | None = None,
     ):
         super().__init__(name, scale, gt_size, use_hflip, use_rot, color)
-        pairs = list_pairs(
+        self.pairs = list_pairs(
             name, dataroot_gt, dataroot_lq, filename_tmpl=filename_tmpl, meta_info_file=meta_info_file
         )
-        self.gt = _source([pair.gt for pair in pairs], cache, cache_root)
-        self.lq = _source([pair.lq for pair in pairs], cache, cache_root)
+        self.gt = _source([pair.gt for pair in self.pairs], cache, cache_root)
+        self.lq = _source([pair.lq for pair in self.pairs], cache, cache_root)
 
     def __len__(self) -> int:
         return len(self.gt)
@@ -163,6 +163,7 @@ class DownsampledImageDataset(_PairDataset):
         super().__init__(name, scale, gt_size, use_hflip, use_rot, color)
         roots = [dataroot_gt] if isinstance(dataroot_gt, str) else dataroot_gt
         paths = [path for root in roots for path in list_folder(name, Path(root).expanduser(), "dataroot_gt")]
+        self.pairs = [Pair(path.stem, gt=path) for path in paths]
         self.gt = _source(paths, cache, cache_root)
 
     def __len__(self) -> int:

@@ -3,6 +3,8 @@
 Without a list, `dataroot_gt/baby.png` belongs to `dataroot_lq/babyx4.png` when `filename_tmpl` is `{}x4`; the extension
 may differ. With `meta_info_file`, the first word of each line is the reference relative to `dataroot_gt`. Files come in
 sorted order, and a file without its counterpart is an error that names it.
+
+Every dataset has a `name` and its `pairs`: that is all an evaluation needs of it.
 """
 
 from __future__ import annotations
