@@ -190,13 +190,13 @@ _REACH = 3  # half of the cubic kernel's support is 2 pixels of the small image;
 
 def _downsampled(gt: np.ndarray, crop: Crop, scale: int) -> np.ndarray:
     """The patch `crop` of `gt` resized by 1 / `scale` and rounded to the depth of `gt`."""
-    from restore.images import resize, to_pixels, to_tensor
+    from restore.images.resize import resize_pixels
 
     top, left = max(crop.top - _REACH, 0), max(crop.left - _REACH, 0)
     bottom, right = crop.top + crop.height + _REACH, crop.left + crop.width + _REACH
     around = Crop(top, left, min(bottom, gt.shape[0] // scale) - top, min(right, gt.shape[1] // scale) - left)
-    small = resize(to_tensor(around.scaled(scale).of(gt)), size=(around.height, around.width))
-    return Crop(crop.top - top, crop.left - left, crop.height, crop.width).of(to_pixels(small, dtype=gt.dtype.type))
+    small = resize_pixels(around.scaled(scale).of(gt), size=(around.height, around.width))
+    return Crop(crop.top - top, crop.left - left, crop.height, crop.width).of(small)
 
 
 def _source(paths: Sequence[Path], cache: Cache, cache_root: str | None) -> Source:

@@ -60,7 +60,6 @@ class StreamSampler(Sampler[list[Draw]]):
         stages: batch and patch sizes, in order; the last one goes on for ever.
         total_iter: iterations of the whole run.
         seed: seed of the run.
-        start_iter: finished iterations: where to begin.
         accumulate: micro-batches per iteration.
         rank, world_size: which process this is, of how many.
     """
@@ -72,7 +71,6 @@ class StreamSampler(Sampler[list[Draw]]):
         *,
         total_iter: int,
         seed: int = 0,
-        start_iter: int = 0,
         accumulate: int = 1,
         rank: int = 0,
         world_size: int = 1,
@@ -81,7 +79,8 @@ class StreamSampler(Sampler[list[Draw]]):
         self.stages = list(stages)
         self.total_iter = total_iter
         self.seed = seed
-        self.start_iter = start_iter
+        self.start_iter = 0
+        self._offset = 0
         self.accumulate = accumulate
         self.rank = rank
         self.world_size = world_size
@@ -99,6 +98,18 @@ class StreamSampler(Sampler[list[Draw]]):
                 yield [self.draw(place, stage.patch_px) for place in range(first, first + stage.batch_size)]
                 position += stage.batch_size * self.world_size
 
+    def start_at(self, iteration: int, position: int | None = None) -> None:
+        """Begin after `iteration` finished iterations.
+
+        Args:
+            iteration: finished iterations.
+            position: samples drawn in them, where it is known that batches had other sizes then.
+        """
+        self.start_iter = iteration
+        self._offset = 0
+        if position is not None:
+            self._offset = position - self.position(iteration)
+
     def draw(self, position: int, patch_px: int | None = None) -> Draw:
         """The sample at `position` of the run."""
         epoch, place = divmod(position, self.num_images)
@@ -109,16 +120,12 @@ class StreamSampler(Sampler[list[Draw]]):
 
     def position(self, iteration: int) -> int:
         """Samples drawn by all processes in the first `iteration` iterations."""
-        drawn = 0
+        drawn = self._offset
         for stage in self.stages:
             length = iteration if stage.num_iter is None or stage is self.stages[-1] else min(iteration, stage.num_iter)
             drawn += length * stage.batch_size * self.accumulate * self.world_size
             iteration -= length
         return drawn
-
-    def epoch(self, iteration: int) -> int:
-        """How often the whole dataset has been seen after `iteration` iterations."""
-        return self.position(iteration) // self.num_images
 
     def stage(self, iteration: int) -> PatchStage:
         """The stage in which iteration `iteration` (finished ones before it) falls."""
