@@ -33,9 +33,7 @@ def read_image(path: str | Path) -> Image:
     return image
 
 
-def write_image(
-    path: str | Path, image: Image | np.ndarray, *, quality: int = 95, lossless: bool = False
-) -> None:
+def write_image(path: str | Path, image: Image | np.ndarray, *, quality: int = 95, lossless: bool = False) -> None:
     """Write an image in the format that the ending of `path` asks for; the file appears whole or not at all.
 
     Args:
