@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command: BasicSR's, and `--set`."""
-    parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="the option file (YAML)")
-    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this run")
-    parser.add_argument("--num_threads", type=int, help="threads of the processor to use")
+    """BasicSR's arguments, and `--num_threads`."""
+    from restore.options.arguments import add_option_arguments
 
-
-class _Block(dict):
-    def __getattr__(self, name):
-        return self.get(name)
-
-
-def _blocks(value):
-    return _Block({k: _blocks(v) for k, v in value.items()}) if isinstance(value, dict) else value
+    add_option_arguments(parser)
+    parser.add_argument("--num_threads", type=int, metavar="N", help="threads of the processor to compute with")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
-    import torch
-    import yaml
-
+    from restore.options.arguments import load_from_arguments
     from restore.training.run import train
 
     if arguments.num_threads:
+        import torch
+
         torch.set_num_threads(arguments.num_threads)
-    with open(arguments.opt) as stream:
-        options = _blocks(yaml.safe_load(stream))
-    return train(options, auto_resume=arguments.auto_resume)
+    options = load_from_arguments(arguments, is_train=True)
+    for key in options.networks:
+        _find_shipped(options.path, f"pretrain_{key}")
+    return train(options)
+
+
+def _find_shipped(paths: object, key: str) -> None:
+    """Replace the name of a shipped model by the path of its weights."""
+    name = getattr(paths, key, None)
+    if name and not Path(name).suffix and not Path(name).exists():
+        from restore.zoo.load import weights_path
+
+        setattr(paths, key, weights_path(str(name)))

@@ -31,9 +31,7 @@ Roots = str | list[str]
 class _PairDataset(Dataset):
     """Crops, symmetries and channels: what every dataset of pairs shares."""
 
-    def __init__(
-        self, name: str, scale: int, gt_size: int | None, use_hflip: bool, use_rot: bool, color: Color | None
-    ):
+    def __init__(self, name: str, scale: int, gt_size: int | None, use_hflip: bool, use_rot: bool, color: Color | None):
         if gt_size is not None and gt_size % scale:
             raise DataError(f"dataset '{name}': gt_size {gt_size} is not divisible by the scale {scale}.")
         self.name = name

@@ -46,9 +46,13 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     return {key: _joined([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def to_float(batch: Batch, device: torch.device) -> Batch:
-    """The batch on `device`, its images as contiguous float32 in [0, 1]."""
-    return {key: _as_float(value, device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+def to_float(batch: Batch, device: torch.device, *, channels_last: bool = False) -> Batch:
+    """The batch on `device`, its images as float32 in [0, 1], contiguous or channels-last."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return {
+        key: _as_float(value, device, memory_format) if isinstance(value, Tensor) else value
+        for key, value in batch.items()
+    }
 
 
 class DeviceLoader:
@@ -57,22 +61,23 @@ class DeviceLoader:
     On CUDA the copy runs on its own stream; elsewhere there is nothing to overlap with and batches pass through.
     """
 
-    def __init__(self, loader: DataLoader, device: torch.device):
+    def __init__(self, loader: DataLoader, device: torch.device, *, channels_last: bool = False):
         self.loader = loader
         self.device = device
+        self.channels_last = channels_last
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.device.type != "cuda":
-            yield from (to_float(batch, self.device) for batch in self.loader)
+            yield from map(self._on_device, self.loader)
             return
         stream = torch.cuda.Stream(self.device)
         ahead = None
         for batch in self.loader:
             with torch.cuda.stream(stream):
-                coming = to_float(batch, self.device)
+                coming = self._on_device(batch)
             if ahead is not None:
                 yield ahead
             torch.cuda.current_stream(self.device).wait_stream(stream)
@@ -80,6 +85,9 @@ class DeviceLoader:
             ahead = coming
         if ahead is not None:
             yield ahead
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return to_float(batch, self.device, channels_last=self.channels_last)
 
 
 def _joined(values: list[Any]) -> Any:
@@ -96,9 +104,9 @@ def _as_float32(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
-def _as_float(images: Tensor, device: torch.device) -> Tensor:
+def _as_float(images: Tensor, device: torch.device, memory_format: torch.memory_format) -> Tensor:
     top = 1 if images.is_floating_point() else torch.iinfo(images.dtype).max
-    images = images.to(device, non_blocking=True).contiguous().to(torch.float32)
+    images = images.to(device, non_blocking=True).contiguous(memory_format=memory_format).to(torch.float32)
     return images if top == 1 else images.div_(top)
 
 

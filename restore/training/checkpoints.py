@@ -11,7 +11,6 @@ written before its state: a state that exists is complete.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from typing import Any
 import torch
 
 from restore.errors import CheckpointError, OutputError
+from restore.files import atomic_write
+from restore.networks.checkpoint import read_checkpoint
 
-__all__ = ["CheckpointFolder", "load_file", "save_file"]
+__all__ = ["CheckpointFolder", "save_file"]
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class CheckpointFolder:
         for iteration in reversed(self.iterations()):
             path = self.state_path(iteration)
             try:
-                return path, load_file(path)
+                return path, read_checkpoint(path)
             except CheckpointError as error:
                 log.warning("%s Falling back to the one before.", error)
         return None
@@ -86,44 +87,13 @@ class CheckpointFolder:
 
 
 def save_file(content: Any, path: Path) -> None:
-    """Write with torch under a temporary name, flush to the disk, then rename.
+    """Write `content` with torch, so that `path` is the old file or the whole new one.
 
     Raises:
-        OutputError: it cannot be written; an older file of that name is intact.
+        OutputError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
+        with atomic_write(path) as stream:
             torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
-        raise OutputError(f"cannot write {path}: {error} The checkpoints before it are intact.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load_file(path: Path) -> dict[str, Any]:
-    """Read what `save_file` or BasicSR wrote, onto the CPU, refusing pickled code.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, or holds more than tensors and plain values.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist.") from error
-    except Exception as error:  # torch raises whatever its unpickler and the zip reader raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read ({reason}).") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except RuntimeError as error:  # torch reports a write that fails in the middle so
+        raise OutputError(f"cannot write '{path}': {error}") from error

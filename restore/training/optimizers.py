@@ -20,10 +20,19 @@ __all__ = ["build_optimizer"]
 
 _FUSED_DEVICES = ("cpu", "cuda")
 
-for _name in (
-    ["Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "Muon", "NAdam", "RAdam", "RMSprop"]
-    + ["Rprop", "SGD"]
-):
+for _name in [
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ASGD",
+    "Muon",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+] + ["Rprop", "SGD"]:
     if hasattr(torch.optim, _name):  # Adafactor came with torch 2.5, Muon with 2.9
         OPTIMIZERS.add(_name)(getattr(torch.optim, _name))
 

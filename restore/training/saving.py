@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from restore.data.sampling import StreamSampler
-from restore.errors import CheckpointError, TrainingError
-from restore.training.checkpoints import CheckpointFolder, load_file
+from restore.errors import TrainingError
+from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.training.checkpoints import CheckpointFolder
 from restore.training.trainer import Callback, Trainer
 
-__all__ = ["Saver", "resume", "unwrapped"]
+__all__ = ["Saver", "network_files", "resume", "unwrapped"]
 
 log = logging.getLogger(__name__)
 
@@ -59,28 +62,31 @@ def network_files(trainer: Trainer) -> dict[str, dict[str, Any]]:
     return files
 
 
-def resume(trainer: Trainer, folder: CheckpointFolder, state: Mapping[str, Any]) -> None:
+def resume(trainer: Trainer, state: Mapping[str, Any], models: Mapping[str, Path]) -> None:
     """Bring a trainer, built as for a fresh run, to where `state` was saved.
+
+    Args:
+        trainer: the trainer.
+        state: the content of a `.state` file.
+        models: the file of each network, by its letter; the others keep the weights that they have.
 
     Raises:
         CheckpointError: a network's file is missing, or belongs to another network.
         TrainingError: the run that the state belongs to had other networks.
     """
-    iteration = state["iter"]
     if len(state["optimizers"]) != len(trainer.optimizers):
         raise TrainingError(
             f"the state to resume from has {len(state['optimizers'])} optimizers and this model "
             f"{len(trainer.optimizers)}: it belongs to another model_type."
         )
-    for position, (letter, network) in enumerate(trainer.objective.networks.items()):
-        path = folder.model_path(letter, iteration)
-        weights = load_file(path)
-        _load(network, weights["params"], path)
-        if position == 0 and trainer.ema:
-            _load(trainer.ema.network, weights.get("params_ema", weights["params"]), path)
-    for optimizer, saved in zip(trainer.optimizers.values(), state["optimizers"]):
-        optimizer.load_state_dict(saved)
-    trainer.iteration = iteration
+    main = next(iter(trainer.objective.networks))
+    for letter, path in models.items():
+        _load(trainer.objective.networks[letter], path, "params")
+        if letter == main and trainer.ema:
+            _load(trainer.ema.network, path, "params_ema")
+    for optimizer, saved in zip(trainer.optimizers.values(), state["optimizers"], strict=True):
+        _load_optimizer(optimizer, saved)
+    trainer.iteration = state["iter"]
     if "restore" in state:
         trainer.load_state_dict(state["restore"])
     else:
@@ -88,20 +94,30 @@ def resume(trainer: Trainer, folder: CheckpointFolder, state: Mapping[str, Any])
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """The network inside a wrapper of torch's (DistributedDataParallel, compiled module)."""
-    while True:
-        inner = getattr(network, "module", None) or getattr(network, "_orig_mod", None)
-        if not isinstance(inner, nn.Module):
-            return network
-        network = inner
+    """The network inside DistributedDataParallel."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
 def _weights(network: nn.Module) -> dict[str, Any]:
     return {name: value.detach().cpu() for name, value in unwrapped(network).state_dict().items()}
 
 
-def _load(network: nn.Module, weights: Mapping[str, Any], path: Any) -> None:
+def _load(network: nn.Module, path: Path, key: str) -> None:
+    load_weights(unwrapped(network), read_state_dict(path, key), source=str(path))
+
+
+def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """The moments come from the file, the options (rates, betas, decay, kernels) from the option file."""
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     try:
-        unwrapped(network).load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} belongs to another network. {error}") from error
+        optimizer.load_state_dict(saved)
+    except (ValueError, KeyError) as error:
+        raise TrainingError(f"the optimizer in the state to resume from belongs to another network: {error}") from error
+    for group, chosen in zip(optimizer.param_groups, options, strict=True):
+        changed = [key for key in chosen if key not in _SCHEDULED and key in group and group[key] != chosen[key]]
+        if changed:
+            log.warning("changed since the checkpoint, and taken from the option file: %s", ", ".join(changed))
+        group.update(chosen)
+
+
+_SCHEDULED = {"lr", "fused", "foreach"}

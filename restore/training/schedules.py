@@ -72,6 +72,7 @@ class Constant:
     """The base rate throughout."""
 
     def __call__(self, done: int, base: float) -> float:
+        """The rate after `done` finished iterations."""
         return base
 
 
@@ -101,7 +102,10 @@ class MultiStepLR:
         self.restart_weights = list(restart_weights)
 
     def __call__(self, done: int, base: float) -> float:
-        passed = [(start, weight) for start, weight in zip(self.restarts, self.restart_weights) if start <= done]
+        """The rate after `done` finished iterations."""
+        passed = [
+            (start, weight) for start, weight in zip(self.restarts, self.restart_weights, strict=True) if start <= done
+        ]
         start, weight = max(passed, default=(0, 1.0))
         falls = bisect.bisect_right(self.milestones, done) - bisect.bisect_right(self.milestones, start)
         return base * weight * self.gamma**falls
@@ -139,6 +143,7 @@ class CosineAnnealingRestartLR(_Periodic):
         self.eta_min = eta_min
 
     def __call__(self, done: int, base: float) -> float:
+        """The rate after `done` finished iterations."""
         index, share = self._locate(done)
         return self.eta_min + self.restart_weights[index] * (base - self.eta_min) * _half_cosine(share)
 
@@ -155,6 +160,7 @@ class CosineAnnealingRestartCyclicLR(_Periodic):
         self.eta_mins = list(eta_mins)
 
     def __call__(self, done: int, base: float) -> float:
+        """The rate after `done` finished iterations."""
         index, share = self._locate(done)
         lowest = self.eta_mins[index]
         return lowest + self.restart_weights[index] * (base - lowest) * _half_cosine(share)
@@ -169,6 +175,7 @@ class TrueCosineAnnealingLR:
         self.eta_min = eta_min
 
     def __call__(self, done: int, base: float) -> float:
+        """The rate after `done` finished iterations."""
         return self.eta_min + (base - self.eta_min) * _half_cosine(done / self.T_max)
 
 
@@ -199,6 +206,7 @@ class OneCycleLR:
         self.final_div_factor = final_div_factor
 
     def __call__(self, done: int, base: float) -> float:
+        """The rate after `done` finished iterations."""
         first = self.max_lr / self.div_factor
         peak = self.pct_start * self.total_steps - 1
         if done <= peak:

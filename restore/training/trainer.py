@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from restore.data.loading import Batch
 from restore.errors import TrainingError
+from restore.inference.precision import arithmetic
 from restore.training.ema import Ema
 from restore.training.interrupts import Interrupts
 from restore.training.objectives import Objective
@@ -26,8 +27,6 @@ from restore.training.randomness import restore_generators, snapshot_generators
 from restore.training.schedules import RateControl
 
 __all__ = ["Callback", "Clock", "Plan", "Trainer"]
-
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,14 @@ class Plan:
         total_iter: iterations of the whole run.
         accumulate: micro-batches per iteration.
         clip_norm: largest norm of all gradients of a network together; None to leave them.
-        precision: `fp32`, `bf16` or `fp16` (with gradient scaling); losses are always computed in float32.
+        dtype: arithmetic of the forward pass: float32, bfloat16, or float16 with gradient scaling. Losses are always
+            computed in float32.
     """
 
     total_iter: int
     accumulate: int = 1
     clip_norm: float | None = None
-    precision: str = "fp32"
+    dtype: torch.dtype = torch.float32
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Trainer:
         self.clock = Clock()
         self.interrupted: str | None = None
         self.device = next(objective.parameters()).device
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.dtype is torch.float16)
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._trainable = {
             name: [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -185,12 +185,7 @@ class Trainer:
             return {}
         means = torch.stack([total / count for total, count in self._sums.values()]).tolist()
         names, self._sums = list(self._sums), {}
-        return dict(zip(names, means))
-
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """The context in which forward passes run at the plan's precision."""
-        dtype = _AUTOCAST[self.plan.precision]
-        return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+        return dict(zip(names, means, strict=True))
 
     @property
     def network(self) -> nn.Module:
@@ -226,7 +221,7 @@ class Trainer:
 
     def _backward(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         self._freeze_all_but(turn)
-        with self.autocast():
+        with arithmetic(self.device, self.plan.dtype):
             losses = self.objective.losses(batch, turn)
         total = sum(value for name, value in losses.items() if name.startswith("l_"))
         self.scaler.scale(total / self.plan.accumulate).backward()

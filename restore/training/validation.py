@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
+from restore.images import write_image
+from restore.inference import Restorer
 from restore.training.progress import Scalars
 from restore.training.trainer import Callback, Trainer
 
@@ -19,25 +20,27 @@ __all__ = ["Metric", "Validation"]
 log = logging.getLogger(__name__)
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
-BestSaved = Callable[[Trainer, str], None]
+BestSaved = Callable[[Trainer], None]
 
 
 class Validation(Callback):
     """Every `every` iterations: restore every image of every dataset, report metrics, note the best.
 
     Args:
+        restorer: runs the network to be validated.
         datasets: whole-image datasets by name.
         metrics: functions of (restored, reference) as uint8 (H, W, C), by name.
         every: iterations between validations.
         lower_is_better: the names of metrics of which less is better.
         best_metric: which metric, on the first dataset, decides what is best.
-        on_best: called with the trainer and the metric's name when the network is better than ever.
+        on_best: called when the network is better than ever.
         sinks: called with all scalars and the iteration.
         images: folder in which restored images are written, or None.
     """
 
     def __init__(
         self,
+        restorer: Restorer,
         datasets: Mapping[str, Dataset],
         metrics: Mapping[str, Metric],
         every: int,
@@ -48,6 +51,7 @@ class Validation(Callback):
         sinks: Sequence[Scalars] = (),
         images: Path | None = None,
     ):
+        self.restorer = restorer
         self.datasets = dict(datasets)
         self.metrics = dict(metrics)
         self.every = every
@@ -67,14 +71,11 @@ class Validation(Callback):
 
     def validate(self, trainer: Trainer) -> dict[str, float]:
         """Validate now; returns the mean of every metric as `dataset/metric`."""
-        network = trainer.network
-        was_training = network.training
-        network.eval()
-        means = {}
-        for name, dataset in self.datasets.items():
-            for metric, value in self._measure(network, trainer, name, dataset).items():
-                means[f"{name}/{metric}"] = value
-        network.train(was_training)
+        means = {
+            f"{name}/{metric}": value
+            for name, dataset in self.datasets.items()
+            for metric, value in self._measure(self.restorer, trainer.iteration, dataset).items()
+        }
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
             best, at = self.best[key]
@@ -83,7 +84,7 @@ class Validation(Callback):
             sink({f"metrics/{key}": value for key, value in means.items()}, trainer.iteration)
         decisive = f"{next(iter(self.datasets))}/{self.best_metric}"
         if self.on_best and decisive in improved:
-            self.on_best(trainer, self.best_metric)
+            self.on_best(trainer)
         return means
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,22 +95,16 @@ class Validation(Callback):
         """Take back what `state_dict` gave."""
         self.best = {key: list(value) for key, value in state.get("best", {}).items()}
 
-    @torch.no_grad()
-    def _measure(self, network: torch.nn.Module, trainer: Trainer, name: str, dataset: Dataset) -> dict[str, float]:
-        from restore.images import to_pixels, to_tensor, write_image
-
+    def _measure(self, restorer: Restorer, iteration: int, dataset: Dataset) -> dict[str, float]:
         totals = dict.fromkeys(self.metrics, 0.0)
         for index in range(len(dataset)):
             sample = dataset[index]
-            with trainer.autocast():
-                restored = network(to_tensor(sample["lq"]).to(trainer.device))
-            restored = to_pixels(restored.float().cpu())
-            reference = to_pixels(to_tensor(sample["gt"]))
+            restored = restorer(sample["lq"])
             for metric, function in self.metrics.items():
-                totals[metric] += float(function(restored, reference))
+                totals[metric] += float(function(restored, sample["gt"]))
             if self.images:
                 stem = Path(sample["lq_path"]).stem
-                write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
+                write_image(self.images / stem / f"{stem}_{iteration}.png", restored)
         return {metric: total / len(dataset) for metric, total in totals.items()}
 
     def _note_best(self, means: Mapping[str, float], iteration: int) -> set[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
 
-__all__ = ["Objective"]
+if TYPE_CHECKING:
+    from restore.options import Options
+
+__all__ = ["Objective", "named"]
 
 
 class Objective(nn.Module):
@@ -19,9 +23,14 @@ class Objective(nn.Module):
             the one that is averaged, validated and shipped.
     """
 
-    def __init__(self, networks: dict[str, nn.Module]):
+    def __init__(self, networks: Mapping[str, nn.Module]):
         super().__init__()
         self.networks = nn.ModuleDict(networks)
+
+    @classmethod
+    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Objective:
+        """The objective as an option file configures it."""
+        raise NotImplementedError
 
     def turns(self, iteration: int) -> Sequence[str]:
         """Which networks learn in iteration `iteration` (counted from 1), in order."""
@@ -34,3 +43,10 @@ class Objective(nn.Module):
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
         raise NotImplementedError
+
+
+def named(name: str, value: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The losses of one criterion as they are logged: `l_NAME`, or its own names where it returns several."""
+    if isinstance(value, Mapping):
+        return {f"l_{part}": loss for part, loss in value.items()}
+    return {f"l_{name}": value}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.registry import LOSSES, OBJECTIVES
-from restore.training.objectives.base import Objective
+from restore.training.objectives.base import Objective, named
+
+if TYPE_CHECKING:
+    from restore.options import Options
 
 __all__ = ["Restoration"]
 
-LossBlock = Mapping[str, Any]
+_LOG_NAMES = {"pixel_opt": "pix", "perceptual_opt": "percep"}
 
 
 @OBJECTIVES.add("SRModel", "SwinIRModel", "ImageCleanModel", "ImageRestorationModel", "HATModel")
@@ -23,19 +26,29 @@ class Restoration(Objective):
 
     Args:
         networks: `{"g": network}`.
-        pixel_opt: block of a pixel loss, logged as `l_pix`.
+        losses: blocks of losses by option key; `pixel_opt` is logged as `l_pix`, `fft_opt` as `l_fft`.
     """
 
-    def __init__(self, networks: dict[str, nn.Module], *, pixel_opt: LossBlock | None = None):
+    def __init__(self, networks: Mapping[str, nn.Module], losses: Mapping[str, Mapping[str, Any]]):
         super().__init__(networks)
-        blocks = {"pix": ("train.pixel_opt", pixel_opt)}
+        if not losses:
+            raise OptionsError([Problem("train", "no loss: give at least one of pixel_opt and perceptual_opt.")])
         self.criteria = nn.ModuleDict(
-            {name: LOSSES.build(block, path=path) for name, (path, block) in blocks.items() if block}
+            {
+                _LOG_NAMES.get(key, key.removesuffix("_opt")): LOSSES.build(block, path=f"train.{key}")
+                for key, block in losses.items()
+            }
         )
-        if not self.criteria:
-            raise OptionsError([Problem("train", f"give one of {', '.join(path for path, _ in blocks.values())}.")])
+
+    @classmethod
+    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Restoration:
+        """Every loss that stands in the section `train`."""
+        return cls(networks, options.train.losses())
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""
         restored = self.networks["g"](batch["lq"]).float()
-        return {f"l_{name}": criterion(restored, batch["gt"]) for name, criterion in self.criteria.items()}
+        found: dict[str, Tensor] = {}
+        for name, criterion in self.criteria.items():
+            found |= named(name, criterion(restored, batch["gt"]))
+        return found
