@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -21,13 +22,13 @@ def show(results: Results) -> None:
 
 def summary(results: Results) -> Group:
     """A table with one block for each dataset and one row for each metric; what is missing stands below."""
-    table = Table(title=results.name, title_justify="left", title_style="bold", header_style="bold")
-    table.add_column("dataset")
-    for column in ("images", "metric"):
-        table.add_column(column, justify="right" if column == "images" else "left")
-    table.add_column(results.baseline, justify="right", style="dim")
+    table = Table(title=results.name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("dataset", overflow="fold")
+    table.add_column("images", justify="right", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
+    table.add_column(results.baseline, justify="right", style="dim", no_wrap=True)
     for column in ("restored", "gain", "ms/image", "memory"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     shown = {label: metric for label, metric in results.metrics.items() if metric.missing is None}
     for dataset in results.datasets:
         for row in _rows(dataset, shown):
