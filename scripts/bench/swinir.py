@@ -3,7 +3,7 @@
     python scripts/bench/swinir.py [--size 256] [--threads 2] [--device cpu] [--json results/bench/swinir.json]
 
 `plain` is `plain_swinir.py`; `fp32` is our network as it is called by users; `auto` is what `--precision auto` chooses
-(bf16 where the processor computes it natively, otherwise float32). All get the same weights and the same input, in turn.
+(bf16 where the processor computes it natively, otherwise float32). All get the same weights and input, in turn.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from plain_swinir import PlainSwinIR
+from restore.inference import Restorer
 from timing import interleaved, machine, report, summary
 
-from restore.inference import Restorer
 from restore.networks.swinir import SwinIR
 
 LIGHT = {
