@@ -27,6 +27,8 @@ setup(
         "numpy>=1.26",
         "scipy>=1.11",
         "opencv-python-headless>=4.8",
+        "pillow>=10.3",
+        "tifffile>=2023.7.18",
         "scikit-image>=0.22",
         "pyiqa>=0.1.10",
         "lmdb>=1.4",
