@@ -50,7 +50,11 @@ class _CollectOverrides(argparse.Action):
     """Appends overrides together with the flag they followed."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
     ) -> None:
         given: Sequence[str] = values
         so_far = getattr(namespace, self.dest)
