@@ -80,9 +80,7 @@ def restore_bands(
         band = torch.cat([band[..., finished:, :], torch.zeros_like(band[..., :finished, :])], dim=-2)
 
 
-def crop_blocks(
-    blocks: Iterable[torch.Tensor], framed: Frame, scale: int
-) -> Iterator[tuple[torch.Tensor, int]]:
+def crop_blocks(blocks: Iterable[torch.Tensor], framed: Frame, scale: int) -> Iterator[tuple[torch.Tensor, int]]:
     """From blocks of rows that fill an enlarged frame, those of the image, each with its first row in the image."""
     (top, left), (height, width) = ([scale * px for px in pair] for pair in (framed.offset, framed.image_size))
     row = -top
@@ -104,8 +102,8 @@ def _empty_band(tile: torch.Tensor, width: int) -> torch.Tensor:
 class RecoveringForward:
     """A network that halves what it is given whenever memory runs out: first the batch, then the tile itself.
 
-    It remembers how many pixels were too many, so this happens once and not for every tile. A tile that has to be cut is
-    restored as a small image of its own, blended; the plan around it stays, and nothing that is finished is lost.
+    It remembers how many pixels were too many, so this happens once and not for every tile. A tile that has to be cut
+    is restored as a small image of its own, blended; the plan around it stays, and nothing that is finished is lost.
 
     Args:
         forward: the network, tiles in and scaled tiles out.
@@ -122,6 +120,11 @@ class RecoveringForward:
         self._scale, self._multiple, self._overlap_px = scale, multiple, overlap_px
 
     def __call__(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Tiles (B, C, h, w) to (B, C, h * scale, w * scale).
+
+        Raises:
+            DeviceError: not even the smallest tile fits.
+        """
         batch, _, height, width = x_BCHW.shape
         pixels = batch * height * width
         if self.too_many is None or pixels < self.too_many:
@@ -171,4 +174,3 @@ class _Tile:
 
     def planes(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         return self._x_BCHW[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
