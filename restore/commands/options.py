@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,7 @@ def _table(rows: list[Row], title: str) -> Any:
     above: list[str] = []
     for row in rows:
         *blocks, name = row.path.split(".")
-        shared = len(os.path.commonprefix([above, blocks]))
+        shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(above, blocks, strict=False)))
         for depth, block in enumerate(blocks[shared:], shared):
             table.add_row(Text("  " * depth + f"{block}:", "cyan"))
         above = blocks
