@@ -48,7 +48,9 @@ def test_demo_set_is_carried_by_the_package(cache):
 
 
 def test_prepared_once_and_exact(card):
-    path = card("{name: My Set, package: skimage, folder: data, crop_multiple: 7, images: [{file: camera.png, name: c}]}")
+    path = card(
+        "{name: My Set, package: skimage, folder: data, crop_multiple: 7, images: [{file: camera.png, name: c}]}"
+    )
     folder = prepare(read_card(path))
     made = folder / "c.png"
     first = made.stat().st_mtime_ns

@@ -65,7 +65,9 @@ def test_inputs_are_made_from_references(tmp_path, restorer, dataset, noise):
 
 
 def test_without_references_only_the_images(tmp_path, restorer, dataset, noise):
-    results = evaluate(restorer(), [dataset("S", {"a": (None, noise(5, 6, 3))})], PSNR, name="run", results_root=tmp_path)
+    results = evaluate(
+        restorer(), [dataset("S", {"a": (None, noise(5, 6, 3))})], PSNR, name="run", results_root=tmp_path
+    )
     image = results.datasets[0].images[0]
     assert image.restored == image.baseline == {}
     assert not results.datasets[0].has_reference
