@@ -62,8 +62,8 @@ def test_all_at_once_in_the_order_of_the_file(write, fakes):
             "13: datasets.test_1.num_workers_per_gpu: unknown option of PairedImageDataset."
             " Did you mean 'num_worker_per_gpu'? Allowed: dataroot_gt,",
         ),
-        "14: datasets.foo.type: unknown dataset 'PairedImageDatset'. Did you mean 'PairedImageDataset'?",
         "14: datasets.foo: the key of a dataset begins with its phase: train, val or test (val_2); given: 'foo'.",
+        "14: datasets.foo.type: unknown dataset 'PairedImageDatset'. Did you mean 'PairedImageDataset'?",
         "17: network_g.widht: unknown option of Net. Did you mean 'width'? Allowed: width, depths, kind.",
         "18: network_g.depths: expected a list such as [1, 2]; given: 6.",
         "19: network_d.type: unknown network 'Nett'. Did you mean 'Net'? Known: Net, Wide.",
