@@ -39,7 +39,9 @@ def bicubic_input(reference: Path, scale: int) -> Path:
     pixels = decode_image(data, reference).pixels
     height, width = (side // scale * scale for side in pixels.shape[:2])
     if not height or not width:
-        raise ImageError(f"'{reference}' is {pixels.shape[1]}x{pixels.shape[0]}: too small to be reduced {scale} times.")
+        raise ImageError(
+            f"'{reference}' is {pixels.shape[1]}x{pixels.shape[0]}: too small to be reduced {scale} times."
+        )
     reduced = resize(to_tensor(pixels[:height, :width]), size=(height // scale, width // scale))
     write_image(path, to_pixels(reduced, np.uint8 if pixels.dtype == np.uint8 else np.uint16))
     return path
