@@ -112,6 +112,8 @@ def test_schema_is_valid_and_describes_every_key(schema, capsys):
         ({"path": {"pretrain_network_teacher": "a.pth"}}, True),
         ({"val": {"metrics": {"any": None}}}, True),
         ({"val": {"metrics": 5}}, False),
+        ({"model_type": "SwinIRModel"}, True),
+        ({"model_type": "SwinIRModle"}, False),
         ({"scale": "four"}, False),
         ({"sclae": 4}, False),
     ],

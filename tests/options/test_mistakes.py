@@ -121,6 +121,12 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["val.metrics=psnr"], "val.metrics: expected a block of `key: value` lines; given: 'psnr'."),
         (["datasets=5"], "datasets: expected a block of `key: value` lines; given: 5."),
         (["datasets.train.color=rgb"], "datasets.train.color: expected 'y'; given: 'rgb'."),
+        (
+            ["name=../else"],
+            "name: the name of a run is that of a folder: not empty, no '..', no leading '/'; given: '../else'.",
+        ),
+        (["name=''"], "name: the name of a run is that of a folder"),
+        (["name=~"], "name: expected text; given: None."),
         (["path.ignore_resume_networks=a"], "path.ignore_resume_networks: expected a list such as [1, 2]; given: 'a'."),
     ],
 )
