@@ -22,8 +22,8 @@ def show(results: Results) -> None:
 
 def summary(results: Results) -> Group:
     """A table with one block for each dataset and one row for each metric; what is missing stands below."""
-    table = Table(title=results.name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("dataset", overflow="fold")
+    table = Table(title=results.name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("dataset", overflow="fold", min_width=7)
     table.add_column("images", justify="right", no_wrap=True)
     table.add_column("metric", no_wrap=True)
     table.add_column(results.baseline, justify="right", style="dim", no_wrap=True)
