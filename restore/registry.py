@@ -79,6 +79,11 @@ class Registry:
         self._load()
         return sorted(self._components, key=str.lower)
 
+    def aliases(self, name: str) -> list[str]:
+        """Further names of the component registered under `name`."""
+        self._load()
+        return [alias for alias, target in self._aliases.items() if target == name]
+
     def __contains__(self, name: object) -> bool:
         self._load()
         return name in self._components or name in self._aliases

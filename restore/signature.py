@@ -104,14 +104,13 @@ def _descend(annotation: Any, part: str | int) -> Any:
     return inner[-1] if origin in (dict, list) else None
 
 
-def _homes(name: str, model: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of the sections below `model` that have a field of this name."""
+def _paths(model: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The name and dotted path of every field of the sections below `model`."""
     for key, field in model.model_fields.items():
         section = model_in(field.annotation)
         if section is not None:
-            if name in section.model_fields:
-                yield f"{prefix}{key}.{name}"
-            yield from _homes(name, section, f"{prefix}{key}.")
+            yield from ((name, f"{prefix}{key}.{name}") for name in section.model_fields)
+            yield from _paths(section, f"{prefix}{key}.")
 
 
 def _message(items: Sequence[Mapping[str, Any]], place: Sequence[str | int], model: Any, owner: str) -> str:
@@ -123,7 +122,7 @@ def _message(items: Sequence[Mapping[str, Any]], place: Sequence[str | int], mod
     if kind == "missing":
         section = model_in(functools.reduce(_descend, place[:-1], model)) or model
         meaning = section.model_fields[place[-1]].description if place[-1] in section.model_fields else None
-        return f"missing{of and f' option{of}'}: {meaning or 'it has no default'}."
+        return f"missing. {meaning}" if meaning else f"missing: this option{of} has no default."
     expected = " or ".join(dict.fromkeys(filter(None, map(_expected, items))))
     if not expected:
         return f"{items[0]['msg'].removeprefix('Value error, ')}; given: {_short(given)}."
@@ -138,9 +137,19 @@ def _suggestion(name: str, section: Any, model: Any) -> str:
     allowed = list(section.model_fields)
     hint = nearest(name, allowed)
     if not hint:
-        homes = list(dict.fromkeys(_homes(name, model)))
-        hint = f" It belongs elsewhere: {' or '.join(homes)}." if homes else ""
-    return f"{hint} Allowed: {', '.join(allowed) or 'none'}."
+        elsewhere = dict(reversed([*_paths(model)]))  # of several sections with such a field, the first
+        similar = nearest(name, elsewhere)
+        hint = f" It belongs elsewhere: {elsewhere[name]}." if name in elsewhere else _in_full(similar, elsewhere)
+    shown = allowed[:_MOST_SHOWN] if hint else allowed
+    rest = f" and {len(allowed) - len(shown)} more" if len(shown) < len(allowed) else ""
+    return f"{hint} Allowed: {', '.join(shown) or 'none'}{rest}."
+
+
+def _in_full(suggestion: str, paths: Mapping[str, str]) -> str:
+    return re.sub("'(.*)'", lambda match: f"'{paths[match[1]]}'", suggestion)
+
+
+_MOST_SHOWN = 20  # of the allowed names, where one that was probably meant stands before them
 
 
 _EXPECTED = {
@@ -165,6 +174,8 @@ def _expected(item: Mapping[str, Any]) -> str:
     if kind in _COMPARISONS:
         limit = next(iter(context.values()))
         return f"a number {_COMPARISONS[kind]} {limit:g}"
+    if kind == "is_instance_of" and context["class"] in ("Sequence", "Iterable"):
+        return _EXPECTED["list"]
     if kind.endswith(("_type", "_parsing", "_from_float", "_required")):
         return _EXPECTED.get(kind.split("_")[0], "")
     return ""

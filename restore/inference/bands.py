@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from restore.errors import DeviceError
+from restore.images.padding import Frame
 from restore.inference.memory import free_bytes, is_out_of_memory, release_cached
-from restore.inference.tiling import Axis, blend_axis
+from restore.inference.tiling import Axis, Plan, blend_axis
 
-__all__ = ["Forward", "Planes", "RecoveringForward", "restore_bands"]
+__all__ = ["Forward", "Planes", "RecoveringForward", "crop_blocks", "restore_bands"]
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Planes(Protocol):
 def restore_bands(
     source: Planes,
     forward: Forward,
-    plan: tuple[Axis, Axis],
+    plan: Plan,
     index: tuple[np.ndarray, np.ndarray],
     *,
     scale: int,
@@ -49,18 +50,17 @@ def restore_bands(
     Args:
         source: the planes.
         forward: tiles (B, C, h, w) to (B, C, h * scale, w * scale).
-        plan: the tiles along the height and along the width.
+        plan: the tiles and how they join.
         index: for each row and column of the plan, the row or column of `source` that lies there (-1: zeros).
         scale: of the network.
         device: where the tiles go.
         tile_batch: tiles of each plane that go through the network together.
         on_progress: called after each batch with the share of tiles that are done.
     """
-    tall, wide = plan
+    tall, wide = plan.tall, plan.wide
     band: torch.Tensor | None = None
     for number, top in enumerate(tall.starts):
         pixels = source.planes(index[0][top : top + tall.tile_px], index[1]).to(device)
-        row_weights = torch.from_numpy(tall.weights[number])[:, None]
         for first in range(0, len(wide.starts), tile_batch):
             chosen = range(first, min(first + tile_batch, len(wide.starts)))
             tiles = torch.cat([pixels[..., wide.starts[i] : wide.starts[i] + wide.tile_px] for i in chosen])
@@ -68,7 +68,7 @@ def restore_bands(
             if band is None:
                 band = _empty_band(restored[0], wide.size_px * scale)
             for i, tile in zip(chosen, restored, strict=True):
-                weights = (row_weights * torch.from_numpy(wide.weights[i])).to(band.device)
+                weights = torch.from_numpy(plan.weights(number, i)).to(band.device)
                 left = wide.starts[i] * scale
                 band[..., left : left + tile.shape[-1]] += tile.to(band.device) * weights
             if on_progress:
@@ -78,6 +78,17 @@ def restore_bands(
         finished = (following - top) * scale
         yield band[..., :finished, :]
         band = torch.cat([band[..., finished:, :], torch.zeros_like(band[..., :finished, :])], dim=-2)
+
+
+def crop_blocks(blocks: Iterable[torch.Tensor], framed: Frame, scale: int) -> Iterator[tuple[torch.Tensor, int]]:
+    """From blocks of rows that fill an enlarged frame, those of the image, each with its first row in the image."""
+    (top, left), (height, width) = ([scale * px for px in pair] for pair in (framed.offset, framed.image_size))
+    row = -top
+    for block in blocks:
+        start, stop = max(-row, 0), min(height - row, block.shape[-2])
+        if start < stop:
+            yield block[..., start:stop, left : left + width], row + start
+        row += block.shape[-2]
 
 
 def _empty_band(tile: torch.Tensor, width: int) -> torch.Tensor:
@@ -91,8 +102,8 @@ def _empty_band(tile: torch.Tensor, width: int) -> torch.Tensor:
 class RecoveringForward:
     """A network that halves what it is given whenever memory runs out: first the batch, then the tile itself.
 
-    It remembers how many pixels were too many, so this happens once and not for every tile. A tile that has to be cut is
-    restored as a small image of its own, blended; the plan around it stays, and nothing that is finished is lost.
+    It remembers how many pixels were too many, so this happens once and not for every tile. A tile that has to be cut
+    is restored as a small image of its own, blended; the plan around it stays, and nothing that is finished is lost.
 
     Args:
         forward: the network, tiles in and scaled tiles out.
@@ -109,6 +120,11 @@ class RecoveringForward:
         self._scale, self._multiple, self._overlap_px = scale, multiple, overlap_px
 
     def __call__(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Tiles (B, C, h, w) to (B, C, h * scale, w * scale).
+
+        Raises:
+            DeviceError: not even the smallest tile fits.
+        """
         batch, _, height, width = x_BCHW.shape
         pixels = batch * height * width
         if self.too_many is None or pixels < self.too_many:
@@ -133,10 +149,12 @@ class RecoveringForward:
                 "free some memory, or use another device."
             )
         longer = sizes.index(max(sizes))
-        plan = tuple(self._halves(size) if side == longer else blend_axis(size, size, 0, 1, self._scale)
-                     for side, size in enumerate(sizes))
+        tall, wide = (
+            self._halves(size) if side == longer else blend_axis(size, size, 0, scale=self._scale)
+            for side, size in enumerate(sizes)
+        )
         index = (np.arange(sizes[0]), np.arange(sizes[1]))
-        blocks = restore_bands(_Tile(x_BCHW), self, plan, index, scale=self._scale, device=x_BCHW.device)
+        blocks = restore_bands(_Tile(x_BCHW), self, Plan(tall, wide), index, scale=self._scale, device=x_BCHW.device)
         return torch.cat(list(blocks), dim=-2)
 
     def _halves(self, size_px: int) -> Axis:
@@ -156,4 +174,3 @@ class _Tile:
 
     def planes(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         return self._x_BCHW[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-

@@ -9,9 +9,10 @@ A network sees *planes*: images of exactly its channels. What the planes of an i
     alpha                as grey, a plane of its own         a plane of its own
 
 Alpha goes through the network, so that its edges are as sharp as those of the colours; where the image is opaque or
-transparent with all its surroundings, alpha stays exactly so. A uniform alpha channel, and any alpha channel in a network
-of scale 1 (which would denoise or deblur a mask), is kept as it is. Colours under fully transparent pixels are unseen and
-arbitrary: the nearest visible colours take their place before the network, so nothing bleeds into the visible edge.
+transparent with all its surroundings, alpha stays exactly so. A uniform alpha channel, and any alpha channel in a
+network of scale 1 (which would denoise or deblur a mask), is kept as it is. Colours under fully transparent pixels are
+unseen and arbitrary: the nearest visible colours take their place before the network, so nothing bleeds into the
+visible edge.
 """
 
 from __future__ import annotations

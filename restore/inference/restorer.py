@@ -1,15 +1,14 @@
 """The `Restorer`: the only way pixels go through a network.
 
 It holds the network, what the network says about images (`ImageSpec`) and how to run it, and takes whatever comes: one
-image or a stream, of any size, depth and number of channels, as an array, a tensor or an `Image`; the same kind of thing
-comes back, `scale` times as large.
+image or a stream, of any size, depth and number of channels, as an array, a tensor or an `Image`; the same kind of
+thing comes back, `scale` times as large.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -19,20 +18,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from restore.errors import OptionsError
+from restore.errors import OptionsError, nearest
 from restore.images import Image
-from restore.inference.bands import Planes, RecoveringForward, restore_bands
+from restore.images.padding import PADDINGS, Frame, frame
+from restore.inference.bands import Planes, RecoveringForward, crop_blocks, restore_bands
 from restore.inference.blocks import compile_blocks
 from restore.inference.channels import PixelSource, TensorSource
 from restore.inference.ensemble import self_ensemble_x8
-from restore.inference.framing import Frame, frame
 from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
-from restore.inference.tiling import Axis, tiling_policy
+from restore.inference.tiling import Plan, tiling_policy
 from restore.networks import ImageSpec
 
 __all__ = ["Restorer"]
 
+Item = TypeVar("Item")
 Restorable = TypeVar("Restorable", np.ndarray, torch.Tensor, Image)
 Progress = Callable[[float], None]
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Restorer:
     """A network that restores images.
 
     Args:
-        network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device` and used in evaluation mode.
+        network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device`, run in evaluation mode.
         spec: what the network wants of images; by default its own `spec`.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16; see `restore.inference.precision`.
@@ -86,11 +86,16 @@ class Restorer:
         self.dtype = resolve_precision(precision, self.device, self.spec.precisions)
         self.policy = tiling_policy(tiling or self.spec.tiling)
         self.padding = padding or self.policy.padding or self.spec.padding
+        if self.padding not in PADDINGS:
+            raise OptionsError(
+                f"unknown padding '{self.padding}'.{nearest(self.padding, PADDINGS)} Known: {', '.join(PADDINGS)}."
+            )
         self.tile = self.policy.tile_px or (_whole_number("tile", tile) if self.policy.tiled else None)
         self.tile_overlap = _whole_number("tile_overlap", tile_overlap, smallest=0)
         self.tile_batch = _whole_number("tile_batch", tile_batch)
         self.self_ensemble = self_ensemble
-        self.network = network.to(self.device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+        memory_format = torch.channels_last if channels_last else torch.preserve_format
+        self.network = network.to(self.device, memory_format=memory_format)
         self._pixel_bytes: float | None = None
         self._forward = RecoveringForward(self._through_network, self.scale, self.spec.size_multiple, self.tile_overlap)
         if compile:
@@ -109,8 +114,9 @@ class Restorer:
         """Restore one image, or a batch of images as a tensor.
 
         Args:
-            image: (H, W) or (H, W, C) array of uint8, uint16 or float32 in [0, 1], with C of 1 to 4 (grey, grey and alpha,
-                RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a (B, C, H, W) floating point tensor.
+            image: (H, W) or (H, W, C) array of uint8, uint16 or float32 in [0, 1], with C of 1 to 4 (grey, grey and
+                alpha, RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a (B, C, H, W) tensor of
+                floating point.
             out: array to write the result of an array into (a memory-mapped file, say).
             on_progress: called with the share that is done.
 
@@ -144,15 +150,20 @@ class Restorer:
         for batch in self.batches(images):
             yield from self.batch(batch)
 
-    def batches(self, items: Iterable[Restorable], image_of: Callable[..., object] = lambda item: item) -> Iterator[list]:
+    def batches(
+        self, items: Iterable[Item], image_of: Callable[[Item], object] = lambda item: item
+    ) -> Iterator[list[Item]]:
         """Group consecutive items whose images (`image_of(item)`) may go through the network together."""
-        group: list = []
+        group: list[Item] = []
         for item in items:
             image = image_of(item)
-            if group and (_kind(image) != _kind(image_of(group[0])) or len(group) >= self._group_size(image)):
+            if group and _kind(image) != _kind(image_of(group[0])):
                 yield group
                 group = []
             group.append(item)
+            if len(group) >= self._group_size(image):
+                yield group
+                group = []
         if group:
             yield group
 
@@ -171,7 +182,8 @@ class Restorer:
         """One line for a log: network, device, arithmetic, tiles."""
         precision = next(name for name, dtype in PRECISIONS.items() if dtype is self.dtype)
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
-        tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({self.policy.name}, overlap {self.tile_overlap})"
+        policy = f"{self.policy.name}, overlap {self.tile_overlap}"
+        tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({policy})"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
         return f"{type(self.network).__name__} x{self.scale} on {device}, {precision}, {tiles}{ensemble}"
 
@@ -183,7 +195,8 @@ class Restorer:
         if outs is None:
             outs = [empty_pixels(shape, source.dtype) for _ in images]
         if any(out.shape != shape or out.dtype != source.dtype for out in outs):
-            raise OptionsError(f"out has shape {outs[0].shape} and {outs[0].dtype}: the result is {shape}, {source.dtype}.")
+            given = f"{outs[0].shape}, {outs[0].dtype}"
+            raise OptionsError(f"out is {given}: the result is {shape}, {source.dtype}.")
         for planes, first in self._blocks(source, on_progress):
             for out, rows in zip(outs, source.pixels(planes, first), strict=True):
                 out[first : first + len(rows)] = rows
@@ -195,20 +208,26 @@ class Restorer:
         framed = frame(source.height, source.width, self.padding, self.spec.size_multiple, minimum)
         plan, tile_batch = self._plan(framed, source.batch)
         blocks = restore_bands(
-            source, self._forward, plan, framed.index, scale=self.scale, device=self.device, tile_batch=tile_batch,
+            source,
+            self._forward,
+            plan,
+            framed.index,
+            scale=self.scale,
+            device=self.device,
+            tile_batch=tile_batch,
             on_progress=on_progress,
         )
         with self._evaluating():
-            yield from framed.cropped(blocks, self.scale)
+            yield from crop_blocks(blocks, framed, self.scale)
 
-    def _plan(self, framed: Frame, planes: int) -> tuple[tuple[Axis, Axis], int]:
+    def _plan(self, framed: Frame, planes: int) -> tuple[Plan, int]:
         """The tiles of an image, and how many of them to run at once."""
         height, width = framed.size
         tile = self._auto_tile(height, width, planes) if self.tile == "auto" else self.tile or max(height, width)
         plan = self.policy.plan(height, width, tile, self.tile_overlap, self.spec.size_multiple, self.scale)
         if self.tile_batch != "auto":
             return plan, self.tile_batch
-        pixels = planes * plan[0].tile_px * plan[1].tile_px
+        pixels = planes * plan.tall.tile_px * plan.wide.tile_px
         return plan, max(1, BATCH_PIXELS[self.device.type] // pixels)
 
     def _auto_tile(self, height: int, width: int, planes: int) -> int:

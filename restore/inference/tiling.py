@@ -1,8 +1,8 @@
-"""Where the tiles of an image lie and how much each of them counts: every tiling policy, published and our own, by name.
+"""Where the tiles of an image lie and how much each of them counts: the tiling policies, published and ours, by name.
 
 A policy cuts each side of an image on its own, so a plan is two `Axis` objects, and the weight of a tile at a pixel is
-the product of two numbers. On each axis the weights of the tiles over a position sum to one; that is all there is to
-know about a policy, so one engine (`restore.inference.bands`) runs them all, in one pass and without a divisor.
+the product of two numbers. The weights of the tiles over a position sum to one; that is all there is to know about a
+policy, so one engine (`restore.inference.bands`) runs them all, in one pass and without a divisor.
 
     blend          ours: the fewest equal tiles, cosine cross-fade in the middle half of each overlap
     swinir_script  SwinIR's main_test_swinir.py (also EDT's): square tiles, overlap 32, plain average of whole tiles
@@ -12,6 +12,7 @@ know about a policy, so one engine (`restore.inference.bands`) runs them all, in
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ import numpy as np
 
 from restore.errors import OptionsError, nearest
 
-__all__ = ["TILING_POLICIES", "Axis", "TilingPolicy", "blend_axis", "chop_axis", "script_axis", "tiling_policy"]
+__all__ = ["TILING_POLICIES", "Axis", "Plan", "TilingPolicy", "blend_axis", "chop_axis", "script_axis", "tiling_policy"]
 
-FADE_STEPS = 1 << 16  # fades are whole multiples of 1/65536: float32 adds them without rounding, so they sum to exactly 1
+FADE_STEPS = 1 << 16  # fades are multiples of 1/65536, which float32 adds without rounding: they sum to exactly 1
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,44 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """The tiles of an image: those of its height times those of its width."""
+
+    tall: Axis
+    wide: Axis
+
+    def weights(self, row: int, column: int) -> np.ndarray:
+        """How much each output pixel of a tile counts, (height, width) float32."""
+        return np.outer(self.tall.weights[row], self.wide.weights[column])
+
+
+@dataclass(frozen=True)
+class ChopPlan(Plan):
+    """IPT's tiles, with an irregularity of its script: one corner of the image comes from the first tile alone.
+
+    Attributes:
+        corner: height and width of that corner, in output pixels.
+    """
+
+    corner: tuple[int, int]
+
+    def weights(self, row: int, column: int) -> np.ndarray:
+        """How much each output pixel of a tile counts, (height, width) float32."""
+        weights = super().weights(row, column)
+        if row == 0:
+            scale = weights.shape[1] // self.wide.tile_px
+            inside = max(self.corner[1] - self.wide.starts[column] * scale, 0)
+            weights[: self.corner[0], :inside] = column == 0
+        return weights
+
+
+@dataclass(frozen=True)
 class TilingPolicy:
     """A named way to cut images into tiles and to join them again.
 
     Attributes:
         name: as options and command lines write it.
-        plan: `(height_px, width_px, tile_px, overlap_px, multiple, scale) -> (Axis, Axis)`.
+        plan: `(height_px, width_px, tile_px, overlap_px, multiple, scale) -> Plan`.
         padding: padding policy that belongs to it; None leaves the choice to the network.
         tile_px: the only tile side it has; None where the caller chooses.
         min_px: images are padded up to this side.
@@ -60,7 +93,7 @@ class TilingPolicy:
     """
 
     name: str
-    plan: Callable[[int, int, int, int, int, int], tuple[Axis, Axis]]
+    plan: Callable[[int, int, int, int, int, int], Plan]
     padding: str | None = None
     tile_px: int | None = None
     min_px: int = 1
@@ -97,12 +130,12 @@ def blend_axis(size_px: int, tile_px: int, overlap_px: int, multiple: int = 1, s
 
     position = np.arange(size_px * scale) + 0.5
     shares = [np.ones_like(position)]  # the share of tile i and all after it, for each i
-    for left, right in zip(starts, starts[1:], strict=False):
+    for left, right in itertools.pairwise(starts):
         width = min((left + tile_px - right) / 2, overlap_px, right - left) * scale
         centre = (left + tile_px + right) / 2 * scale
         shares.append(_fade(position, centre, width))
     shares.append(np.zeros_like(position))
-    return _axis(tile_px, starts, [mine - later for mine, later in zip(shares, shares[1:], strict=False)], scale)
+    return _axis(tile_px, starts, [mine - later for mine, later in itertools.pairwise(shares)], scale)
 
 
 def script_axis(size_px: int, tile_px: int, overlap_px: int, scale: int = 1) -> Axis:
@@ -134,7 +167,7 @@ def chop_axis(size_px: int, tile_px: int = 48, scale: int = 1) -> Axis:
     covers[-1] = _box(size_px, scale, grid[-1] + step if grid[-1] else 0, size_px)
     weights = _normalised(covers)
 
-    last_from = (size_px - left_over) * scale - int((tile_px - left_over) / 2 * scale)
+    last_from = _last_tile_from(size_px, tile_px, scale)
     for weight in weights:
         weight[last_from:] = 0
     if left_over:
@@ -144,38 +177,44 @@ def chop_axis(size_px: int, tile_px: int = 48, scale: int = 1) -> Axis:
     return _axis(tile_px, tuple(grid), weights, scale)
 
 
-def _blend(height: int, width: int, tile: int, overlap: int, multiple: int, scale: int) -> tuple[Axis, Axis]:
-    return blend_axis(height, tile, overlap, multiple, scale), blend_axis(width, tile, overlap, multiple, scale)
+def _blend(height: int, width: int, tile: int, overlap: int, multiple: int, scale: int) -> Plan:
+    tall, wide = (blend_axis(size, tile, overlap, multiple, scale) for size in (height, width))
+    return Plan(tall, wide)
 
 
-def _script(height: int, width: int, tile: int, overlap: int, multiple: int, scale: int) -> tuple[Axis, Axis]:
+def _script(height: int, width: int, tile: int, overlap: int, multiple: int, scale: int) -> Plan:
     asked, tile = tile, min(tile, height, width)
     if tile % multiple:
         raise OptionsError(f"tile is {tile}: swinir_script takes multiples of the network's window, {multiple}.")
     if tile < asked:  # the published script fails on images no larger than the overlap
         overlap = min(overlap, tile // 2)
-    return script_axis(height, tile, overlap, scale), script_axis(width, tile, overlap, scale)
+    return Plan(script_axis(height, tile, overlap, scale), script_axis(width, tile, overlap, scale))
 
 
-def _chop(height: int, width: int, tile: int, overlap: int, multiple: int, scale: int) -> tuple[Axis, Axis]:
-    return chop_axis(height, tile, scale), chop_axis(width, tile, scale)
+def _chop(height: int, width: int, tile: int, overlap: int, multiple: int, scale: int) -> Plan:
+    corner = tile // 4 * scale, min(tile * scale, _last_tile_from(width, tile, scale))
+    return ChopPlan(chop_axis(height, tile, scale), chop_axis(width, tile, scale), corner)
 
 
 TILING_POLICIES = {
     policy.name: policy
     for policy in (
         TilingPolicy("blend", _blend),
-        TilingPolicy("swinir_script", _script, padding="swinir_script"),
+        TilingPolicy("swinir_script", _script, padding="flip"),
         TilingPolicy("ipt_chop", _chop, tile_px=48, min_px=48),
         TilingPolicy("square128", _blend, padding="square128", tiled=False),
     )
 }
 
 
+def _last_tile_from(size_px: int, tile_px: int, scale: int) -> int:
+    """First output position that IPT's script takes from the last tile alone."""
+    left_over = (size_px - tile_px) % (tile_px // 4)
+    return (size_px - left_over) * scale - int((tile_px - left_over) / 2 * scale)
+
+
 def _axis(tile_px: int, starts: tuple[int, ...], weights: list[np.ndarray], scale: int) -> Axis:
-    cut = [
-        weight[start * scale : (start + tile_px) * scale] for start, weight in zip(starts, weights, strict=True)
-    ]
+    cut = [weight[start * scale : (start + tile_px) * scale] for start, weight in zip(starts, weights, strict=True)]
     return Axis(tile_px, starts, np.stack(cut).astype(np.float32))
 
 

@@ -33,7 +33,7 @@ def _names(text: str) -> frozenset[str]:
 
 _FAMILIES = (
     Family(
-        "it restores no video",
+        "none of its networks looks at several frames",
         "Restore frame by frame instead, with an image network such as SwinIR, model_type SRModel and"
         " PairedImageDataset; `restore run` takes a folder of frames.",
         _names(
@@ -47,7 +47,7 @@ _FAMILIES = (
         _names("fix_flow flow_lr_mul lr_flow tsa_iter dcn_lr_mul flip_seq center_frame_only"),
     ),
     Family(
-        "it synthesises no images",
+        "it does not synthesise images",
         "The nearest adversarial training is model_type ESRGANModel with network_g RRDBNet and network_d"
         " UNetDiscriminatorSN.",
         _names(

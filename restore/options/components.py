@@ -51,7 +51,9 @@ SLOTS = (
 def slot_of(path: str) -> Slot | None:
     """The slot that the block at a dotted path fills."""
     depth = path.count(".")
-    return next((slot for slot in SLOTS if slot.pattern.count(".") == depth and fnmatch.fnmatch(path, slot.pattern)), None)
+    return next(
+        (slot for slot in SLOTS if slot.pattern.count(".") == depth and fnmatch.fnmatch(path, slot.pattern)), None
+    )
 
 
 def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any], Slot]]:
@@ -139,7 +141,9 @@ def _dataset_problems(path: str, block: Mapping[str, Any]) -> list[Problem]:
     allowed = list(dict.fromkeys([*arguments, *DatasetOptions.model_fields]))
     unknown = [key for key in block if key not in allowed]
     problems = [
-        Problem(f"{path}.{key}", f"unknown option of {block['type']}.{nearest(key, allowed)} Allowed: {', '.join(allowed)}.")
+        Problem(
+            f"{path}.{key}", f"unknown option of {block['type']}.{nearest(key, allowed)} Allowed: {', '.join(allowed)}."
+        )
         for key in unknown
     ]
     known = {key: value for key, value in block.items() if key not in unknown}

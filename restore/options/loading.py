@@ -46,14 +46,13 @@ def load(
     return resolve(read(path, overrides), is_train=is_train, debug=debug, check_components=check_components)
 
 
-def resolve(
-    tree: Tree, *, is_train: bool | None = None, debug: bool = False, check_components: bool = True
-) -> Options:
+def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, check_components: bool = True) -> Options:
     """The options that a tree of values stands for; see `load`."""
     if is_train is None:
-        is_train = isinstance(tree.values.get("datasets"), Mapping) and "train" in tree.values["datasets"]
+        datasets = tree.values.get("datasets")
+        is_train = isinstance(datasets, Mapping) and datasets.get("train") is not None
     absent = components.absent(tree.values)
-    values, problems = _without_keys_of_absent(tree.values, set(absent.values()))
+    values, problems = _without_keys_of_absent(_without_strays(tree.values), set(absent.values()))
     mistakes, options = validate(fitted(Options, values), values)
     problems += mistakes + components.check(values, absent, arguments=check_components)
     if options is not None:
@@ -68,6 +67,15 @@ def resolve(
         _shorten(options)
     _say_what_has_no_effect(tree)
     return options
+
+
+def _without_strays(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the keys put right that stand at the top of two of BasicSR's own files, where it does not look."""
+    stray = {key: values[key] for key in ("save_img", "suffix") if key in values}
+    values = {key: value for key, value in values.items() if key not in stray and key != "crop_border"}
+    if stray and isinstance(values.get("val") or {}, Mapping):
+        values["val"] = stray | (values.get("val") or {})
+    return values
 
 
 def _without_keys_of_absent(values: Mapping[str, Any], absent: set[str]) -> tuple[dict[str, Any], list[Problem]]:
@@ -104,7 +112,7 @@ def _header(tree: Tree) -> str:
 
 def _shorten(options: Options) -> None:
     """What BasicSR does to a training whose name holds `debug`: everything happens within a few iterations."""
-    options.val.val_freq = 8
+    options.val.val_freq = options.val.val_freq and 8
     options.logger.print_freq = 1
     options.logger.save_checkpoint_freq = 8
     options.logger.use_tb_logger = False
@@ -112,7 +120,7 @@ def _shorten(options: Options) -> None:
 
 
 _NO_EFFECT = {
-    "crop_border": "every metric has its own crop_border",
+    "crop_border": "every metric has its own",
     "datasets.*.use_shuffle": "training data is always shuffled, other data never",
     "val.window_size": "every network knows the multiple it needs; runtime.padding changes how it is reached",
     "val.rgb2bgr": "images are RGB everywhere",

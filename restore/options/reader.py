@@ -1,15 +1,16 @@
 """Reads YAML as option files need it: plain data only, YAML 1.2 numbers, no duplicate keys, and every line known.
 
 What differs from PyYAML's own safe loader: `2e-4` is a number (YAML 1.1 takes it for text), `yes`, `on` and dates are
-text, keys are always text, text that begins with `~/` is a path in the home folder, a key that stands twice is an error.
+text (a field that wants true or false takes them as well), keys are always text, text that begins with `~/` is a path
+in the home folder, and a key that stands twice is an error.
 BasicSR's `!!float 2e-4` is accepted; a tag that would build anything but plain data is refused.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -98,7 +99,7 @@ def _truth(text: str) -> bool:
 
 
 def _text(text: str) -> str:
-    return os.path.expanduser(text) if text.startswith("~") and "/" in text else text
+    return str(Path.home() / text[2:]) if text.startswith("~/") else text
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
@@ -164,7 +165,9 @@ class _Builder:
             else:
                 key, line = key_node.value, _line(key_node)
                 if key in own:
-                    self._complain(key_node, (*place, key), f"this key stands twice: also in line {lines[key]}. Keep one.")
+                    self._complain(
+                        key_node, (*place, key), f"this key stands twice: also in line {lines[key]}. Keep one."
+                    )
                     continue
                 self._forget((*place, key))
                 self.origins[(*place, key)] = Origin(self.file, line)
@@ -210,7 +213,9 @@ def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
     shown = lines[mark.line] if mark.line < len(lines) else ""
     advice = _advice(shown, _reason(error), mark.column)
     pointer = f"\n    {shown}\n    {' ' * mark.column}^" if shown else ""
-    return Problem("", f"not valid YAML at column {mark.column + 1}: {_reason(error)}.{advice}{pointer}", mark.line + 1, file)
+    return Problem(
+        "", f"not valid YAML at column {mark.column + 1}: {_reason(error)}.{advice}{pointer}", mark.line + 1, file
+    )
 
 
 def _advice(shown: str, reason: str, column: int) -> str:

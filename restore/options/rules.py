@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from restore.errors import Problem
 from restore.options.schema import Options
-from restore.options.schema.datasets import PHASES, DatasetOptions
+from restore.options.schema.datasets import DatasetOptions
 
 __all__ = ["broken_rules"]
 
@@ -22,9 +22,6 @@ def broken_rules(options: Options, is_train: bool) -> list[Problem]:
 
 
 def _dataset_names(options: Options) -> Iterator[Problem]:
-    for key, dataset in options.datasets.items():
-        if dataset.phase not in PHASES:
-            yield Problem(f"datasets.{key}", "a dataset's key says its phase: it begins with train, val or test (val_2).")
     by_name: dict[str, str] = {}
     for dataset in options.phases("val", "test"):
         other = by_name.setdefault(f"{dataset.phase}/{dataset.name}", dataset.key)
@@ -68,4 +65,6 @@ def _training_dataset(dataset: DatasetOptions) -> Iterator[Problem]:
     given = {key: len(values) for key, values in stages.items() if values is not None}
     if given and (len(given) < len(stages) or len(set(given.values())) > 1):
         counts = ", ".join(f"{key} {given.get(key, 'not given')}" for key in stages)
-        yield Problem(f"{at}.gt_sizes", f"progressive training needs as many values in each of its lists; entries: {counts}.")
+        yield Problem(
+            f"{at}.gt_sizes", f"progressive training needs as many values in each of its lists; entries: {counts}."
+        )

@@ -66,7 +66,7 @@ def read(path: str | Path, overrides: Iterable[Override | str] = ()) -> Tree:
     """The values of an option file with everything it extends and all overrides.
 
     Raises:
-        OptionsError: a file is missing or not valid YAML, files extend each other in a circle, an override is malformed.
+        OptionsError: a file is missing or not valid YAML, files go in a circle, or an override is malformed.
     """
     tree = _read_file(Path(path).expanduser(), ())
     problems: list[Problem] = []
@@ -95,13 +95,22 @@ def _read_base(path: Path, base: Any, chain: tuple[Path, ...], where: Origin | N
     line = where.line if where else None
     if not isinstance(base, str):
         raise OptionsError(
-            [Problem("extends", f"expected the name of an option file or a list of them; given: {base!r}.", line, str(path))]
+            [
+                Problem(
+                    "extends",
+                    f"expected the name of an option file or a list of them; given: {base!r}.",
+                    line,
+                    str(path),
+                )
+            ]
         )
     target = path.parent / Path(base).expanduser()
     ancestors = [file.resolve() for file in chain]
     if target.resolve() in ancestors:
         circle = " -> ".join(file.name for file in (*chain[ancestors.index(target.resolve()) :], target))
-        raise OptionsError([Problem("extends", f"these files extend each other in a circle: {circle}.", line, str(path))])
+        raise OptionsError(
+            [Problem("extends", f"these files extend each other in a circle: {circle}.", line, str(path))]
+        )
     if not target.is_file():
         raise OptionsError([Problem("extends", _missing(target), line, str(path))])
     return _read_file(target, chain)

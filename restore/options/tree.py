@@ -38,7 +38,9 @@ class Tree:
 
     def origin(self, place: Place) -> Origin | None:
         """Where the value at `place` was written; for a value that is missing, where the block around it begins."""
-        return next((self.origins[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self.origins), None)
+        return next(
+            (self.origins[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self.origins), None
+        )
 
     def located(self, problem: Problem) -> Problem:
         """The same problem with the file and line of its dotted path."""

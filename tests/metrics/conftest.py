@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -47,12 +49,21 @@ def noisy(photo):
     return np.clip(photo + noise, 0, 255).round().astype(np.uint8)
 
 
-def _pair(folder, name):
-    """Enlarged by the resize that made the golden values: rounding decides differently in any other one."""
-    from pyiqa.matlab_utils import imresize
+def pyiqa_resize():
+    """The resize of pyiqa, without the seconds that importing the whole package takes."""
+    path = Path(importlib.util.find_spec("pyiqa").origin).parent / "matlab_utils/resize.py"
+    spec = importlib.util.spec_from_file_location("pyiqa_resize", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.imresize
 
+
+def _pair(folder, name):
+    """Enlarged by the resize that made the golden values: ties are rounded differently in any other one."""
     reference = read_rgb(next((folder / "HR").glob(f"{name}*")))
     small = read_rgb(next(folder.glob(f"LR_bicubic/X4/{name}*")))
-    small_BCHW = torch.from_numpy(small).permute(2, 0, 1)[None].float()
-    restored = imresize(small_BCHW, scale=4).clamp(0, 255).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    small_BCHW = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+    restored = (
+        (pyiqa_resize()(small_BCHW, scale=4).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    )
     return restored, reference[: restored.shape[0], : restored.shape[1]]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic_core import PydanticCustomError
 
 from restore.options.schema.section import Path, Roots, Section, plain
 
-__all__ = ["DatasetOptions", "LoaderOptions", "StorageOptions", "phase_of"]
+__all__ = ["PHASES", "DatasetKey", "DatasetOptions", "LoaderOptions", "StorageOptions", "phase_of"]
 
 PHASES = ("train", "val", "test")
 
@@ -21,11 +22,51 @@ def phase_of(key: str) -> str | None:
     return first if first in PHASES else None
 
 
+def _says_phase(key: str) -> str:
+    if phase_of(key) is None:
+        raise PydanticCustomError("phase", "the key of a dataset begins with its phase: train, val or test (val_2)")
+    return key
+
+
+DatasetKey = Annotated[str, pydantic.AfterValidator(_says_phase)]
+
+
 class StorageOptions(Section):
     """How files are read."""
 
     type: Literal["disk", "lmdb"] = "disk"
     """disk: files in folders; lmdb: one database for each root, made by `restore data lmdb`."""
+
+
+class _Source(Section):
+    """What a dataset is and reads."""
+
+    name: str
+    """Name in tables, logs and result folders."""
+    type: str
+    """Kind of dataset: PairedImageDataset, SingleImageDataset, RealESRGANDataset, ..."""
+    io_backend: StorageOptions = StorageOptions()
+    """How files are read: {type: disk} or {type: lmdb}."""
+    dataroot_gt: Roots = None
+    """Folder or lmdb of the sharp images, or a list of them."""
+    dataroot_lq: Roots = None
+    """Folder or lmdb of the degraded images, or a list of them."""
+    meta_info_file: Path | None = None
+    """Text file whose lines begin with the name of a sharp image, relative to dataroot_gt: only those are read."""
+    filename_tmpl: str | None = None
+    """Name of the degraded image from that of the sharp one: '{}x4' for baby.png and babyx4.png."""
+    gt_size: PositiveInt | None = None
+    """Side of a training patch of the sharp image in pixels, a multiple of scale."""
+    use_hflip: bool | None = None
+    """Whether training patches are flipped left to right at random."""
+    use_rot: bool | None = None
+    """Whether training patches are flipped upside down and transposed at random."""
+    mean: list[float] | None = None
+    """Subtracted from both images, one value for each channel, on [0, 1]."""
+    std: list[float] | None = None
+    """Divides both images after that."""
+    color: Literal["y"] | None = None
+    """y: only the luma of both images."""
 
 
 class LoaderOptions(Section):
@@ -57,37 +98,10 @@ class LoaderOptions(Section):
     """Read by no version of BasicSR: training data is always shuffled, other data never."""
 
 
-class DatasetOptions(LoaderOptions):
+class DatasetOptions(LoaderOptions, _Source):
     """One dataset: its name, its type, what it reads, and how it is loaded."""
 
     model_config = pydantic.ConfigDict(extra="allow")
-
-    name: str
-    """Name in tables, logs and result folders."""
-    type: str
-    """Kind of dataset: PairedImageDataset, SingleImageDataset, RealESRGANDataset, ..."""
-    io_backend: StorageOptions = StorageOptions()
-    """How files are read: {type: disk} or {type: lmdb}."""
-    dataroot_gt: Roots = None
-    """Folder or lmdb of the sharp images, or a list of them."""
-    dataroot_lq: Roots = None
-    """Folder or lmdb of the degraded images, or a list of them."""
-    meta_info_file: Path | None = None
-    """Text file whose lines begin with the name of a sharp image, relative to dataroot_gt: only those are read."""
-    filename_tmpl: str | None = None
-    """Name of the degraded image from that of the sharp one: '{}x4' for baby.png and babyx4.png."""
-    gt_size: PositiveInt | None = None
-    """Side of a training patch of the sharp image in pixels, a multiple of scale."""
-    use_hflip: bool | None = None
-    """Whether training patches are flipped left to right at random."""
-    use_rot: bool | None = None
-    """Whether training patches are flipped upside down and transposed at random."""
-    mean: list[float] | None = None
-    """Subtracted from both images, one value for each channel, on [0, 1]."""
-    std: list[float] | None = None
-    """Divides both images after that."""
-    color: Literal["y"] | None = None
-    """y: only the luma of both images."""
 
     _key: str = pydantic.PrivateAttr("")
     _scale: int = pydantic.PrivateAttr(1)
@@ -100,7 +114,7 @@ class DatasetOptions(LoaderOptions):
     @property
     def phase(self) -> str:
         """train, val or test."""
-        return phase_of(self._key) or self._key
+        return phase_of(self._key) or ""
 
     @property
     def scale(self) -> int:
@@ -109,7 +123,7 @@ class DatasetOptions(LoaderOptions):
 
     @property
     def block(self) -> dict[str, Any]:
-        """For `DATASETS.build`, which is given name and scale as well: the type and the arguments in the option file."""
+        """For `DATASETS.build`, which is given name and scale as well: the type and the arguments in the file."""
         return self.component({key: plain(getattr(self, key)) for key in self.model_fields_set})
 
     @classmethod

@@ -9,7 +9,7 @@ import pydantic
 import yaml
 from pydantic import NonNegativeInt, PositiveInt
 
-from restore.options.schema.datasets import DatasetOptions
+from restore.options.schema.datasets import DatasetKey, DatasetOptions
 from restore.options.schema.degradation import DegradationOptions
 from restore.options.schema.logger import DistOptions, LoggerOptions
 from restore.options.schema.path import PathOptions, Paths
@@ -24,7 +24,7 @@ __all__ = ["Options"]
 class _General(Section):
     """What a run is."""
 
-    patterns = {r"network_\w+": (Block | None, "A further network: {type: NAME, argument: value, ...}.")}  # noqa: RUF012
+    patterns = {r"network_\w+": (Block | None, "A further network: {type: NAME, argument: value, ...}.")}
 
     name: str
     """Name of the run: its folder under experiments/ and results/."""
@@ -36,7 +36,7 @@ class _General(Section):
     """Devices to use: auto takes all GPUs that there are, 0 computes on the processor."""
     manual_seed: NonNegativeInt | None = None
     """Seed of every random number; null draws one and writes it to the log."""
-    datasets: Annotated[dict[str, DatasetOptions], Blocks] = {}
+    datasets: Annotated[dict[DatasetKey, DatasetOptions], Blocks] = {}
     """Datasets by phase: train, val, val_2, test_1, ..."""
     network_g: Block | None = None
     """The network: {type: SwinIR, upscale: 4, ...}; null: found from the weights in path.pretrain_network_g."""
@@ -58,12 +58,6 @@ class _General(Section):
     """Whether distributed training looks for parameters that a step did not use; slower."""
     tile: TileOptions | None = None
     """HAT's spelling of runtime.tile."""
-    save_img: bool | None = None
-    """Stands here in some old files; it belongs to val, and is understood so."""
-    suffix: str | None = None
-    """Stands here in some old files; it belongs to val, and is understood so."""
-    crop_border: NonNegativeInt | None = None
-    """Stands here in some old files, without effect: every metric has its own."""
 
 
 class Options(DegradationOptions, _General):
@@ -83,7 +77,6 @@ class Options(DegradationOptions, _General):
         for key, dataset in self.datasets.items():
             dataset._key, dataset._scale = key, self.scale
         self.runtime = RuntimeOptions(**{**self._forks_runtime(), **_given(self.runtime)})
-        self.val = self.val.model_copy(update={**_given(self, "save_img", "suffix"), **_given(self.val)})
 
     def _forks_runtime(self) -> dict[str, Any]:
         """What HAT, Restormer and NAFNet say elsewhere about how images go through the network."""
@@ -130,7 +123,7 @@ class Options(DegradationOptions, _General):
     def dump(self) -> str:
         """The resolved options as YAML that loads to the same options."""
         header = "".join(f"# {line}\n" for line in self._header.splitlines())
-        return header + yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=120)
+        return header + yaml.dump(self.resolved(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Options) and self.resolved() == other.resolved()
@@ -138,7 +131,16 @@ class Options(DegradationOptions, _General):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _given(section: Section, *names: str) -> dict[str, Any]:
+class _Dumper(yaml.SafeDumper):
+    """Writes lists on one line."""
+
+    def represent_list(self, data: list[Any]) -> yaml.Node:
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
+
+
+def _given(section: Section) -> dict[str, Any]:
     """What the file itself sets in a section."""
-    names = names or tuple(type(section).model_fields)
-    return {name: getattr(section, name) for name in names if name in section.model_fields_set}
+    return {name: getattr(section, name) for name in type(section).model_fields if name in section.model_fields_set}

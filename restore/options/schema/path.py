@@ -17,7 +17,7 @@ _STRICT = "Whether every tensor must match; if false, tensors of other sizes are
 class PathOptions(Section):
     """Weights to start from, the state to resume, and where results go."""
 
-    patterns = {  # noqa: RUF012 - a ClassVar of the base class
+    patterns = {
         r"pretrain_network_\w+": (Path | None, _WEIGHTS),
         r"param_key_\w+": (str | None, _KEY),
         r"strict_load_\w+": (bool | None, _STRICT),

@@ -34,7 +34,9 @@ class Section(pydantic.BaseModel):
     def resolved(self) -> dict[str, Any]:
         """Plain values that validate to the same section; what is null by default and by choice is left out."""
         values = {name: getattr(self, name) for name in type(self).model_fields} | (self.model_extra or {})
-        return {key: plain(value) for key, value in values.items() if value is not None or not self._null_by_default(key)}
+        return {
+            key: plain(value) for key, value in values.items() if value is not None or not self._null_by_default(key)
+        }
 
     def _null_by_default(self, name: str) -> bool:
         field = type(self).model_fields.get(name)
@@ -53,7 +55,7 @@ def plain(value: Any) -> Any:
 
 
 def fitted(model: type[Section], values: Mapping[str, Any]) -> type[Section]:
-    """`model` with a field for every key of `values` that matches one of its patterns, in all sections below as well."""
+    """`model` with a field for every key of `values` that matches one of its patterns, in sections below as well."""
     further: dict[str, Any] = {}
     for key, value in values.items():
         field = model.model_fields.get(key)
@@ -90,7 +92,7 @@ def _none_is_null(value: Any) -> Any:
 
 
 Block = Annotated[dict[str, Any], AfterValidator(_is_component)]
-"""The block of a component, `{type: NAME, argument: value}`, for `Registry.build`: the one kind of raw dict there is."""
+"""The block of a component, `{type: NAME, argument: value}`, for `Registry.build`: the only kind of raw dict."""
 
 Blocks = BeforeValidator(_without_null)
 """For a mapping of blocks: those that are null are dropped."""

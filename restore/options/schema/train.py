@@ -41,7 +41,7 @@ class MixingOptions(Section):
 class TrainOptions(Section):
     """Iterations, optimizers, schedule, losses, and how a step is computed."""
 
-    patterns = {r"\w+_opt": (Block | None, _LOSS), r"optim_\w+": (Optimizer | None, _OPTIMIZER)}  # noqa: RUF012
+    patterns = {r"\w+_opt": (Block | None, _LOSS), r"optim_\w+": (Optimizer | None, _OPTIMIZER)}
 
     total_iter: PositiveInt
     """Iterations of the whole training."""
@@ -56,7 +56,7 @@ class TrainOptions(Section):
     optim_d: Optimizer | None = None
     """Optimizer of the discriminator."""
     scheduler: Block | None = None
-    """Learning rate over the iterations: {type: MultiStepLR, milestones: [250000, 400000], gamma: 0.5}; null: constant."""
+    """Learning rate over the iterations: {type: MultiStepLR, milestones: [250000, 400000], gamma: 0.5}."""
     pixel_opt: Block | None = None
     """Pixel loss: {type: L1Loss, loss_weight: 1.0, reduction: mean}."""
     perceptual_opt: Block | None = None
