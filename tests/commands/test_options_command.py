@@ -38,7 +38,7 @@ def test_explain_shows_values_defaults_and_origins(file, capsys):
     assert ["pbar", "true", "false", "--force_yml", "val:pbar=true"] in lines
     assert ["print_freq", "100"] in lines
     assert ["suffix", "null", f"{file}:5"] in lines
-    assert ["lr", "0.0001"] == next(line for line in lines if line[:1] == ["lr"])[:2]
+    assert next(line for line in lines if line[:1] == ["lr"])[:2] == ["lr", "0.0001"]
 
 
 def test_explain_changed_leaves_defaults_out(file, capsys):
@@ -65,7 +65,7 @@ def test_check_reports_every_file_and_exits_with_2(file, tmp_path, capsys):
     assert main(["options", "check", str(file), str(wrong), str(tmp_path / "wrog.yml")]) == 2
     err = capsys.readouterr().err
     assert f"✓ {file}" in err
-    assert f"✗ {wrong}: 4 mistakes" in err
+    assert f"✗ {wrong}: 3 mistakes" in err
     assert f"{wrong}:2: scale: expected a whole number; given: ['four']." in err
     assert "Did you mean 'wrong.yml'?" in err
     assert main(["options", "check", str(file)]) == 0
