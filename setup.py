@@ -19,7 +19,17 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["restore", "restore.*"]),
-    package_data={"restore": ["zoo/cards/*.yml", "zoo/weights/*.safetensors", "**/*.html", "**/*.css", "**/*.js", "**/*.npz", "**/*.yml"]},
+    package_data={
+        "restore": [
+            "zoo/cards/*.yml",
+            "zoo/weights/*.safetensors",
+            "**/*.html",
+            "**/*.css",
+            "**/*.js",
+            "**/*.npz",
+            "**/*.yml",
+        ]
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restore.errors import OptionsError, Problem
@@ -80,7 +79,9 @@ def _datasets(options: Options) -> list[TestSet]:
 
     chosen = sorted(options.phases("test", "val"), key=lambda dataset: dataset.key)
     if not chosen:
-        raise OptionsError([Problem("datasets", "there is nothing to test on: give a dataset whose key begins with test.")])
+        raise OptionsError(
+            [Problem("datasets", "there is nothing to test on: give a dataset whose key begins with test.")]
+        )
     return [
         DATASETS.build(dataset.block, path=f"datasets.{dataset.key}", name=dataset.name, scale=dataset.scale)
         for dataset in chosen
@@ -105,7 +106,7 @@ def restorer_of(options: Options) -> Restorer:
     else:
         network = build_model(options.network_g)
         if source is None:
-            logger.warning("path.pretrain_network_g is not set: the network is tested with the weights it was made with.")
+            logger.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")
         else:
             path = weights_file(source)
             load_weights(network, read_state_dict(path, key), source=str(path), strict=strict)
@@ -114,5 +115,7 @@ def restorer_of(options: Options) -> Restorer:
         runtime["device"] = "cpu"
     restorer = Restorer(network.eval(), **runtime)
     if restorer.scale != options.scale:
-        raise OptionsError([Problem("scale", f"{options.scale} is given, but the network enlarges by {restorer.scale}.")])
+        raise OptionsError(
+            [Problem("scale", f"{options.scale} is given, but the network enlarges by {restorer.scale}.")]
+        )
     return restorer
