@@ -3,9 +3,10 @@
     python scripts/stress_resume.py --kills 10                        one process
     python scripts/stress_resume.py --kills 10 --processes 2          two, with gloo
 
-A run is killed with SIGKILL at a random moment of a random iteration, loader processes and all, and goes on with --auto_resume, until
-all kills are spent; then it finishes. Compared are every tensor of the weights, their average and the optimizer, the
-random generators, and the file names of every batch. Children are forked, so that torch is imported once.
+A run is killed with SIGKILL at a random moment of a random iteration, loader processes and all, and goes on with
+--auto_resume, until all kills are spent; then it finishes. Compared are every tensor of the weights, their average and
+the optimizer, the random generators, and the file names of every batch. Children are forked, so that torch is imported
+once.
 """
 
 from __future__ import annotations
@@ -112,7 +113,10 @@ class Run:
         port = free_port()
         children = [self._fork(rank, port) for rank in range(self.arguments.processes)]
         if kill_in is not None:
-            while self.reached() < kill_in and os.waitid(os.P_PID, children[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            while (
+                self.reached() < kill_in
+                and os.waitid(os.P_PID, children[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            ):
                 time.sleep(0.002)
             time.sleep(delay)
             for child in children:
@@ -212,7 +216,9 @@ def compare(one: object, other: object, where: str = "") -> list[str]:
 def compare_batches(whole: Run, killed: Run) -> list[str]:
     """The batches whose files differ."""
     one, other = whole.batches(), killed.batches()
-    return [f"batch {key}: {one.get(key)} and {other.get(key)}" for key in {*one, *other} if one.get(key) != other.get(key)]
+    return [
+        f"batch {key}: {one.get(key)} and {other.get(key)}" for key in {*one, *other} if one.get(key) != other.get(key)
+    ]
 
 
 def make_images(root: Path) -> None:

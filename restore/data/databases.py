@@ -1,12 +1,13 @@
 """Images in lmdb databases, in BasicSR's layout, which both sides read and write.
 
-    NAME.lmdb/data.mdb, lock.mdb     key: the file name without extension; value: the bytes of a PNG file
-    NAME.lmdb/meta_info.txt          a line for each image: `0001.png (480,480,3) 1` (height, width, channels, level)
+NAME.lmdb/data.mdb, lock.mdb     key: the file name without extension; value: the bytes of a PNG file
+NAME.lmdb/meta_info.txt          a line for each image: `0001.png (480,480,3) 1` (height, width, channels, level)
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,7 +64,9 @@ class DatabaseSource:
         with self._environment.begin(buffers=True) as transaction:
             value = transaction.get(self.keys[index].encode("ascii"))
             if value is None:
-                raise DataError(f"{self.path}: meta_info.txt lists '{self.keys[index]}', the database does not hold it.")
+                raise DataError(
+                    f"{self.path}: meta_info.txt lists '{self.keys[index]}', the database does not hold it."
+                )
             return decode_image(bytes(value), self.name(index)).pixels
 
 
@@ -82,7 +85,9 @@ def read_keys(path: Path) -> list[str]:
     for number, line in enumerate(listing.read_text(encoding="ascii").splitlines(), start=1):
         found = _LINE.fullmatch(line.strip())
         if not found:
-            raise DataError(f"{listing}, line {number}: expected `KEY.png (HEIGHT,WIDTH,CHANNELS) LEVEL`, got '{line}'.")
+            raise DataError(
+                f"{listing}, line {number}: expected `KEY.png (HEIGHT,WIDTH,CHANNELS) LEVEL`, got '{line}'."
+            )
         keys.append(found["key"])
     if not keys:
         raise DataError(f"{listing} lists no image.")
@@ -130,8 +135,6 @@ def write_database(
         OutputError: the folder exists, or has the wrong ending.
         DataError: a key is not plain ASCII, holds a dot (readers cut there), or comes twice.
     """
-    import lmdb
-
     path = Path(path).expanduser()
     if path.suffix != ".lmdb":
         raise OutputError(f"{path}: the folder of an lmdb must end in '.lmdb'.")
@@ -139,37 +142,49 @@ def write_database(
         raise OutputError(f"{path} exists: choose another name, or remove it.")
     images = list(images)
     _check_keys([key for key, _ in images])
-    path.mkdir(parents=True)
-    lines = []
-    with (
-        lmdb.open(str(path), map_size=2**24) as environment,
-        ThreadPoolExecutor(num_workers) as pool,
-        (path / "meta_info.txt").open("w", encoding="ascii") as listing,
-    ):
-        for start in range(0, len(images), at_once):
-            group = images[start : start + at_once]
-            encoded = []
-            for item in pool.map(lambda image: _encoded(image[1](), level), group):
-                encoded.append(item)
-                on_progress()
-            _grow(environment, sum(len(data) for data, _ in encoded))
-            with environment.begin(write=True) as transaction:
-                for (key, _), (data, shape) in zip(group, encoded, strict=True):
-                    transaction.put(key.encode("ascii"), data)
-                    lines.append(f"{key}.png ({shape[0]},{shape[1]},{shape[2]}) {level}\n")
-        listing.writelines(lines)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
+        unfinished = Path(folder) / path.name
+        unfinished.mkdir()
+        with ThreadPoolExecutor(num_workers) as pool:
+            groups = [images[start : start + at_once] for start in range(0, len(images), at_once)]
+            _fill(unfinished, groups, lambda group: pool.map(lambda item: _encoded(*item, level), group), on_progress)
+        unfinished.rename(path)
     return len(images)
 
 
-def _encoded(pixels: np.ndarray, level: int) -> tuple[bytes, tuple[int, int, int]]:
+def _fill(path: Path, groups: list, encode: Callable, on_progress: Callable[[], None]) -> None:
+    """Write the database that lies at `path`, one transaction for each group of images."""
+    import lmdb
+
+    with lmdb.open(str(path), map_size=2**24) as environment, (path / "meta_info.txt").open("w") as listing:
+        for group in groups:
+            encoded = []
+            for item in encode(group):
+                encoded.append(item)
+                on_progress()
+            _grow(environment, sum(len(data) for _, data, _ in encoded))
+            with environment.begin(write=True) as transaction:
+                for key, data, line in encoded:
+                    transaction.put(key.encode("ascii"), data)
+                    listing.write(line)
+
+
+def _encoded(key: str, read: Callable[[], np.ndarray], level: int) -> tuple[str, bytes, str]:
+    """Key, PNG bytes and line of `meta_info.txt` of an image."""
     import cv2
 
+    pixels = read()
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels == 2 or pixels.dtype == np.float32:
+        raise DataError(
+            f"'{key}' has {channels} channels of {pixels.dtype}: BasicSR's lmdb holds grey, RGB and RGBA PNG."
+        )
     to_bgr = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     stored = cv2.cvtColor(pixels, to_bgr[channels]) if channels in to_bgr else pixels
     done, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, level])
     assert done, "cv2 encodes 8 and 16 bit PNG of one, three or four channels"
-    return data.tobytes(), (*pixels.shape[:2], channels)
+    return key, data.tobytes(), f"{key}.png ({pixels.shape[0]},{pixels.shape[1]},{channels}) {level}\n"
 
 
 def _grow(environment: object, num_bytes: int) -> None:

@@ -112,9 +112,7 @@ def listed_files(dataset: str, root: Path, meta_info_file: str | Path) -> list[P
     return files
 
 
-def _files(
-    dataset: str, root: Path, meta_info_file: str | Path | None, option: str, recursive: bool
-) -> list[Path]:
+def _files(dataset: str, root: Path, meta_info_file: str | Path | None, option: str, recursive: bool) -> list[Path]:
     if meta_info_file is not None:
         return listed_files(dataset, root, meta_info_file)
     return list_folder(dataset, root, option, recursive=recursive)
