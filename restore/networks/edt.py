@@ -9,36 +9,39 @@ What differs here:
       the bilinear or identity shortcut uses the image as it came;
     * batches of several tasks whose maps have different sizes pass through the body one after the other;
     * mask buffers are derived: they are written for other programs and ignored when read;
-    * heads and tails of other tasks in a multi-task file are passed over, so one branch can be loaded on its own.
+    * one branch of a multi-task file can be loaded on its own: see `own_branch`.
 
 Shapes: B batch, H x W map, F num_feat, C embed_dim, s scale.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.ffn import depthwise_feed_forward
-from restore.layers.convolution import residual_conv
+from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
+from restore.layers.ffn import DepthwiseFeedForward
 from restore.layers.mixers.stripe import StripeAttention
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half
 from restore.layers.residual import DropPath
-from restore.layers.convolution import PixelShuffleUpsampler
 from restore.layers.window import shift_mask
+from restore.networks.checkpoint import recognises
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
 __all__ = ["EDT"]
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
+KINDS = (("sr", 1), ("dn", 1), ("dr", 0))
+"""Kinds of tasks, and how many letters stand before the number in their names."""
 logger = logging.getLogger(__name__)
 
 
@@ -95,7 +98,8 @@ class EDT(nn.Module):
         super().__init__()
         if scales is None:
             scales = () if noise_levels or rain_levels else (2,)
-        self.tasks = [f"sr_x{s}" for s in scales] + [f"dn_g{g}" for g in noise_levels] + [f"dr_{r}" for r in rain_levels]
+        self.tasks = [f"sr_x{scale}" for scale in scales]
+        self.tasks += [f"dn_g{sigma}" for sigma in noise_levels] + [f"dr_{level}" for level in rain_levels]
         if not self.tasks:
             raise ValueError("EDT needs a task: name at least one of scales, noise_levels and rain_levels")
         self.task_scales = dict.fromkeys(self.tasks, 1) | {f"sr_x{s}": s for s in scales}
@@ -186,13 +190,21 @@ class EDT(nn.Module):
     def _halves(self, task: str) -> bool:
         return self.downsample and not task.startswith("sr")
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        for key in list(state_dict):
-            branch, _, task = key.removeprefix(prefix).split(".")[0].partition("_")
-            if branch in ("head", "tail") and task not in self.tasks:
-                logger.info("passing over %s: this network has the tasks %s", key, self.tasks)
-                del state_dict[key]
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def own_branch(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The part of a state dict that belongs to the body and to the tasks of this network.
+
+        So one task of a multi-task file can be loaded on its own: `network.load_state_dict(network.own_branch(state))`.
+        """
+        own, others = {}, set()
+        for key, value in state.items():
+            part, _, task = key.split(".")[0].partition("_")
+            if part in ("head", "tail") and task not in self.tasks:
+                others.add(task)
+            else:
+                own[key] = value
+        if others:
+            logger.info("left out the branches %s: this network has %s", sorted(others), self.tasks)
+        return own
 
 
 class Head(nn.ModuleList):
@@ -223,7 +235,7 @@ class Tail(nn.ModuleList):
 
     def __init__(self, num_feat: int, embed_dim: int, depth: int, double: bool, end: list[nn.Module]):
         widths = [embed_dim, *(num_feat * 2**level for level in range(depth, 0, -1))]
-        super().__init__([*(SkipLevel(i, o, double) for i, o in zip(widths, widths[1:], strict=False)), *end])
+        super().__init__([*(SkipLevel(i, o, double) for i, o in itertools.pairwise(widths)), *end])
 
     def forward(self, x_BCHW: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
         modules = list(self)
@@ -314,7 +326,7 @@ class Block(StripeAttention):
         self.shifted, self.img_size = shifted, img_size
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim, int(dim * mlp_ratio))
+        self.mlp = DepthwiseFeedForward(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
@@ -334,19 +346,6 @@ class Block(StripeAttention):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class FeedForward(nn.Module):
-    """Feed-forward network with a 5 x 5 depth-wise convolution, under the published keys."""
-
-    def __init__(self, dim: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.dwconv = nn.Conv2d(hidden, hidden, 5, padding=2, groups=hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        return depthwise_feed_forward(x_BHWC, self.fc1, self.dwconv, self.fc2)
-
-
 def _end(width: int, channels: int, scale: int | None, upsampler: str) -> list[nn.Module]:
     """What makes the image: from super-resolution's width, or for other tasks (no scale) one convolution."""
     if scale is None:
@@ -361,3 +360,38 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
+
+
+@recognises("EDT")
+def _recognise(state: Mapping[str, torch.Tensor]) -> dict | None:
+    """The constructor's arguments; heads are not in the weights and taken from the published widths."""
+    tasks = list(dict.fromkeys(key.split(".")[0].removeprefix("head_") for key in state if key.startswith("head_")))
+    if not tasks or "body.layers.0.residual_group.blocks.0.attns.0.lepe.weight" not in state:
+        return None
+    by_kind = {kind: [task.partition("_")[2][skip:] for task in tasks if task.startswith(kind)] for kind, skip in KINDS}
+    head, tail = f"head_{tasks[0]}", f"tail_{tasks[0]}"
+    num_feat, in_chans = state[f"{head}.0.weight"].shape[:2]
+    depth = sum(key.startswith(f"{head}.") and key.endswith(".shortcut.weight") for key in state)
+    dim = state["body.norm.weight"].shape[0]
+    blocks = {tuple(key.split(".")[2:6:3]) for key in state if key.startswith("body.layers.")}
+    depths = [sum(stage == str(index) for stage, _ in blocks) for index in range(len({stage for stage, _ in blocks}))]
+    mask = state.get("body.layers.0.residual_group.blocks.1.attn_mask_h")
+    halved = any(key.endswith(".conv_down.weight") for key in state)
+    return {
+        "in_chans": in_chans,
+        "depth": depth,
+        "img_size": math.isqrt(mask.shape[0] * mask.shape[1]) if mask is not None else 48,
+        "scales": [int(scale) for scale in by_kind["sr"]],
+        "noise_levels": [int(sigma) for sigma in by_kind["dn"]],
+        "rain_levels": by_kind["dr"],
+        "num_feat": num_feat,
+        "embed_dim": dim,
+        "depths": depths,
+        "num_heads": [8 if dim == 240 else 6] * len(depths),
+        "mlp_ratio": state["body.layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] / dim,
+        "upsampler": "pixelshuffledirect"
+        if by_kind["sr"] and f"{tail}.{depth + 1}.weight" not in state
+        else "pixelshuffle",
+        "resi_connection": "1conv" if "body.conv_after_body.weight" in state else "3conv",
+        "downsample": halved or not (by_kind["dn"] or by_kind["dr"]),
+    }

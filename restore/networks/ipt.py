@@ -7,7 +7,7 @@ What differs here:
     * the task is an argument of `forward` instead of a state of the module, and one batch may hold several tasks;
     * any image size: head and tail see the whole image, the body sees it in windows of `patch_size`, because its
       table of positions has one fixed size. The published test cuts 48 x 48 crops at a stride of 12 instead and keeps
-      their central 24 pixels: `CHOP_TILE_PX`, `CHOP_STEP_PX`, `CHOP_KEEP_PX`, a tiling policy of the inference part;
+      their central 24 pixels (`CHOP_TILE_PX`, `CHOP_STEP_PX`, `CHOP_KEEP_PX`): the tiling policy "ipt_chop";
     * attention runs batch-first through torch's fused kernel, with one projection where its inputs are the same;
     * `no_mlp` means what it says (the official flag is passed on inverted in name, with the same effect).
 
@@ -23,8 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.padding import pad_to_multiple
 from restore.layers.convolution import PixelShuffleUpsampler
+from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
+from restore.networks.checkpoint import recognises
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -113,7 +114,13 @@ class IPT(nn.Module):
     def task_spec(self, task: int) -> ImageSpec:
         """What images a task takes and gives."""
         return ImageSpec(
-            scale=self.scales[task], in_channels=self.n_colors, out_channels=self.n_colors, value_range=self.rgb_range
+            scale=self.scales[task],
+            in_channels=self.n_colors,
+            out_channels=self.n_colors,
+            value_range=self.rgb_range,
+            size_multiple=self.body.img_dim,
+            halo_px=CHOP_STEP_PX,
+            tiling="ipt_chop" if self.body.img_dim == CHOP_TILE_PX else "blend",
         )
 
     def forward(
@@ -135,11 +142,11 @@ class IPT(nn.Module):
         if len(images) != len(tasks):
             raise ValueError(f"{len(images)} batches of images were given for {len(tasks)} tasks")
         maps = [self._head(image, index) for image, index in zip(images, tasks, strict=True)]
-        windows = [_cut(each, self.body.img_dim) for each in maps]
+        windows = [cut_tiles(each, self.body.img_dim) for each in maps]
         counts = [len(each) for each in windows]
         deep, features = self.body(torch.cat(windows), list(zip(tasks, counts, strict=True)))
         outputs = [
-            self._tail(each + _paste(part, each), image, index)
+            self._tail(each + paste_tiles(part, *(side // self.body.img_dim for side in each.shape[2:])), image, index)
             for each, part, image, index in zip(maps, deep.split(counts), images, tasks, strict=True)
         ]
         restored = outputs[0] if isinstance(x, torch.Tensor) else outputs
@@ -363,16 +370,31 @@ def _add(tokens: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
     return tokens if offset is None else tokens + offset
 
 
-def _cut(map_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Windows (B * rows * columns, C, size, size) of a map whose sides are multiples of `size`."""
-    B, C, H, W = map_BCHW.shape
-    windows = map_BCHW.view(B, C, H // size, size, W // size, size)
-    return windows.permute(0, 2, 4, 1, 3, 5).reshape(-1, C, size, size)
+@recognises("IPT")
+def _recognise(state) -> dict | None:
+    """The constructor's arguments; heads and `pos_every` are not in the weights: the published ones are taken."""
+    if "body.encoder.layers.0.self_attn.in_proj_weight" not in state or "head.0.0.weight" not in state:
+        return None
+    n_feats, n_colors = state["head.0.0.weight"].shape[:2]
+    dim = state["body.encoder.layers.0.self_attn.in_proj_weight"].shape[1]
+    patch_dim = math.isqrt(dim // n_feats)
+    queries, table = state.get("body.query_embed.weight"), state.get("body.position_encoding.pe.weight")
+    num_tokens = len(table) if table is not None else queries.shape[1] // dim if queries is not None else 256
+    tasks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("head."))
+    return {
+        "scale": [_recognise_scale(state, f"tail.{task}.0.") for task in range(tasks)],
+        "patch_size": patch_dim * math.isqrt(num_tokens),
+        "n_colors": n_colors,
+        "n_feats": n_feats,
+        "patch_dim": patch_dim,
+        "num_layers": sum(key.startswith("body.encoder") and key.endswith("in_proj_weight") for key in state),
+        "no_norm": "body.encoder.layers.0.norm1.weight" not in state,
+        "no_mlp": queries is None,
+        "no_pos": table is None,
+        "num_queries": 1 if queries is None else len(queries),
+    }
 
 
-def _paste(windows_WCSS: torch.Tensor, map_BCHW: torch.Tensor) -> torch.Tensor:
-    """The inverse of `_cut`, in the shape of `map_BCHW`."""
-    B, C, H, W = map_BCHW.shape
-    size = windows_WCSS.shape[-1]
-    windows = windows_WCSS.view(B, H // size, W // size, C, size, size)
-    return windows.permute(0, 3, 1, 4, 2, 5).reshape(B, C, H, W)
+def _recognise_scale(state, prefix: str) -> int:
+    weights = [value for key, value in state.items() if key.startswith(prefix) and key.endswith("weight")]
+    return 3 if weights and weights[0].shape[0] == 9 * weights[0].shape[1] else 2 ** len(weights)

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from restore.layers.ffn import depthwise_feed_forward
+from restore.layers.ffn import FeedForward, depthwise_feed_forward
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import add_branch
 from restore.layers.residual import DropPath
@@ -41,12 +41,14 @@ from restore.layers.window import (
     window_attention,
     window_plan,
 )
+from restore.networks.checkpoint import recognises
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
 __all__ = ["Uformer"]
 
 LEVELS = 4
+STAGES = [*(f"encoderlayer_{i}" for i in range(LEVELS)), "conv", *(f"decoderlayer_{i}" for i in range(LEVELS))]
 
 
 @NETWORKS.add()
@@ -338,19 +340,6 @@ class LocalFeedForward(nn.Module):
         return depthwise_feed_forward(x_BHWC, self.linear1[0], self.dwconv[0], self.linear2[0])
 
 
-class FeedForward(nn.Module):
-    """A feed-forward network of each position by itself."""
-
-    def __init__(self, dim: int, hidden: int, drop: float):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        return self.drop(add_branch(self.fc2, self.drop(F.gelu(self.fc1(x_BHWC)))))
-
-
 def _drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     """The stochastic depth of each block of each stage."""
     encoder, decoder = sum(depths[:LEVELS]), sum(depths[LEVELS + 1 :])
@@ -366,3 +355,34 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@recognises("Uformer")
+def _recognise(state) -> dict | None:
+    """The constructor's arguments.
+
+    `img_size` is not in the weights: 128 is taken, with which all published tests build the network, also for the
+    deblurring weights that were trained at 256. A bottleneck with a small window tells that it was less.
+    """
+    tables = [state.get(f"{stage}.blocks.0.attn.relative_position_bias_table") for stage in STAGES]
+    if "input_proj.proj.0.weight" not in state or any(table is None for table in tables):
+        return None
+    windows = [(math.isqrt(len(table)) + 1) // 2 for table in tables]
+    width, dd_in = state["input_proj.proj.0.weight"].shape[:2]
+    block = "decoderlayer_0.blocks.0"
+    hidden = state.get(f"{block}.mlp.linear1.0.weight", state.get(f"{block}.mlp.fc1.weight"))
+    return {
+        "img_size": 16 * min(windows[LEVELS], windows[0]),
+        "in_chans": state["output_proj.proj.0.weight"].shape[0],
+        "dd_in": dd_in,
+        "embed_dim": width,
+        "depths": [len({key.split(".")[2] for key in state if key.startswith(f"{stage}.blocks.")}) for stage in STAGES],
+        "num_heads": [table.shape[1] for table in tables],
+        "win_size": windows[0],
+        "mlp_ratio": hidden.shape[0] / hidden.shape[1],
+        "qkv_bias": f"{block}.attn.qkv.to_kv.weight" not in state or f"{block}.attn.qkv.to_kv.bias" in state,
+        "token_projection": "linear" if f"{block}.attn.qkv.to_kv.weight" in state else "conv",
+        "token_mlp": "leff" if f"{block}.mlp.linear1.0.weight" in state else "mlp",
+        "modulator": f"{block}.modulator.weight" in state,
+        "cross_modulator": f"{block}.cross_modulator.weight" in state,
+    }

@@ -125,8 +125,12 @@ class PlainEDT(nn.Module):
         f, c = num_feat, embed_dim
         self.mean = torch.tensor([0.4488, 0.4371, 0.4040]).view(1, 3, 1, 1)
         self.head = nn.ModuleList(
-            [nn.Conv2d(3, f, 3, 1, 1), PlainConvs(f, f, 2 * f), PlainConvs(2 * f, 2 * f, 4 * f)]
-            + [nn.Conv2d(4 * f, c, 3, 1, 1)]
+            [
+                nn.Conv2d(3, f, 3, 1, 1),
+                PlainConvs(f, f, 2 * f),
+                PlainConvs(2 * f, 2 * f, 4 * f),
+                nn.Conv2d(4 * f, c, 3, 1, 1),
+            ]
         )
         self.add_module(f"head_sr_x{scale}", self.head)
         self.body = nn.Module()

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.mixers.base import Mixer
-from restore.layers.window import WindowPlan, join_windows, split_windows, window_attention, window_plan
+from restore.layers.precision import add_branch
+from restore.layers.window import join_windows, split_windows, window_attention, window_plan
 from restore.registry import MIXERS
 
 __all__ = ["StripeAttention"]
@@ -30,28 +31,21 @@ class StripeAttention(Mixer):
         shifted: move the windows by half their size, as every other block does.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int = 6, window_size: tuple[int, int] = (6, 24), shifted: bool = False
-    ):
-        super().__init__()
+    def __init__(self, dim: int, num_heads: int = 6, window_size: tuple[int, int] = (6, 24), shifted: bool = False):
+        super().__init__(dim, size_multiple=math.lcm(*window_size), halo_px=max(window_size) - 1)
         if dim % (2 * num_heads):
             raise ValueError(f"dim {dim} must be a multiple of twice num_heads ({num_heads})")
         first, second = window_size
-        self.dim, self.num_heads = dim, num_heads
+        self.num_heads = num_heads
         self.windows = ((first, second), (second, first))
         self.shifts = tuple((h // 2, w // 2) if shifted else (0, 0) for h, w in self.windows)
-        self.size_multiple = math.lcm(first, second)
-        self.halo_px = max(window_size) - 1
         self.qkv = nn.Linear(dim, 3 * dim)
         self.attns = nn.ModuleList(WindowPosition(dim // 2, window) for window in self.windows)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        return self.mix(x_BHWC)
-
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """What `forward` does, for blocks that are a stripe attention themselves."""
-        return self.proj(torch.cat([self._attend(x_BHWC, half) for half in (0, 1)], dim=-1))
+        """Attention of both halves, joined by a linear map."""
+        return add_branch(self.proj, torch.cat([self._attend(x_BHWC, half) for half in (0, 1)], dim=-1))
 
     def _attend(self, x_BHWC: torch.Tensor, half: int) -> torch.Tensor:
         B, H, W, C = x_BHWC.shape
@@ -63,7 +57,7 @@ class StripeAttention(Mixer):
         return join_windows(mixed, plan, (B, H, W, C // 2))
 
     def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulate operations for one map of this size."""
+        """Multiply-accumulate operations: four linear maps, scores and sums, positions."""
         tokens = math.prod(self.windows[0])
         return height * width * self.dim * (4 * self.dim + 2 * tokens + 9)
 

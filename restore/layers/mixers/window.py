@@ -5,6 +5,8 @@ Swin Transformer (Liu et al. 2021, arXiv 2103.14030); the mixer of SwinIR and, w
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -43,15 +45,14 @@ class WindowAttention(Mixer):
         num_heads: int = 6,
         window_size: int = 8,
         shifted: bool = False,
-        position: str = "table",
+        position: Literal["table", "none"] = "table",
         qkv_bias: bool = True,
     ):
-        super().__init__()
+        super().__init__(dim, size_multiple=window_size, halo_px=window_size - 1)
         if dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
-        self.dim, self.num_heads = dim, num_heads
+        self.num_heads = num_heads
         self.window, self.shift = (window_size, window_size), (window_size // 2 * shifted,) * 2
-        self.size_multiple, self.halo_px = window_size, window_size - 1
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.table = None
@@ -60,12 +61,13 @@ class WindowAttention(Mixer):
             nn.init.trunc_normal_(self.table, std=0.02)
             self.register_buffer("index_NN", relative_position_index(self.window), persistent=False)
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """Attention inside the windows of the map."""
         plan = window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
         bias = None if self.table is None else gather_bias(self.table, self.index_NN)
         mixed = window_attention(self.qkv(split_windows(x_BHWC, plan)), self.num_heads, bias, plan)
         return join_windows(add_branch(self.proj, mixed), plan, x_BHWC.shape)
 
     def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulate operations for one map of this size."""
+        """Multiply-accumulate operations: four linear maps, scores and sums."""
         return height * width * self.dim * (4 * self.dim + 2 * self.size_multiple**2)
