@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from restore.errors import OptionsError, Problem, nearest
 from restore.signature import signature_model, validate
 
-__all__ = ["ENCODERS", "LOSSES", "METRICS", "MIXERS", "NETWORKS", "QUALITY", "Registry"]
+__all__ = ["DEGRADATIONS", "ENCODERS", "LOSSES", "METRICS", "MIXERS", "NETWORKS", "QUALITY", "Registry"]
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -150,3 +150,4 @@ MIXERS = Registry("mixer", "restore.layers")
 METRICS = Registry("metric", "restore.metrics")
 LOSSES = Registry("loss", "restore.losses")
 QUALITY = Registry("quality model", "restore.quality")
+DEGRADATIONS = Registry("degradation", "restore.degradations")
