@@ -19,7 +19,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["restore", "restore.*"]),
-    package_data={"restore": ["zoo/cards/*.yml", "zoo/weights/*.safetensors", "**/*.html", "**/*.npz", "**/*.yml"]},
+    package_data={"restore": ["zoo/cards/*.yml", "zoo/weights/*.safetensors", "**/*.html", "**/*.css", "**/*.js", "**/*.npz", "**/*.yml"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -27,6 +27,8 @@ setup(
         "numpy>=1.26",
         "scipy>=1.11",
         "opencv-python-headless>=4.8",
+        "pillow>=10.3",
+        "tifffile>=2023.7.18",
         "scikit-image>=0.22",
         "pyiqa>=0.1.10",
         "lmdb>=1.4",

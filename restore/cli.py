@@ -47,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     command = importlib.import_module(f"restore.commands.{name}")
     command.add_arguments(parser)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error and debugging messages")
+    if parser.get_default("debug") is None:  # `train` and `test` have their own, which means more
+        parser.add_argument(
+            "--debug", action="store_true", help="show the traceback of an error and debugging messages"
+        )
     parsed = parser.parse_args(arguments[1:])
     return guarded(lambda: command.run(parsed), debug=parsed.debug)
 

@@ -6,6 +6,7 @@
     ├── DataError (ValueError)           a folder, list or database does not hold what it should
     ├── CheckpointError (ValueError)     a weights file is unreadable, refused, or belongs to another network
     ├── OutputError (OSError)            something cannot be written: no space, no permission, or over an input
+    ├── DeviceError (RuntimeError)       a device cannot run a network: it has too little memory even for a small tile
     ├── MissingError (ImportError)       an optional dependency or a file that would have to be downloaded is not here
     └── TrainingError (RuntimeError)     training cannot go on: not-finite loss, out of memory, unusable state
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 __all__ = [
     "CheckpointError",
     "DataError",
+    "DeviceError",
     "ImageError",
     "MissingError",
     "OptionsError",
@@ -50,6 +52,10 @@ class CheckpointError(RestoreError, ValueError):
 
 class OutputError(RestoreError, OSError):
     """A result cannot be written."""
+
+
+class DeviceError(RestoreError, RuntimeError):
+    """A device cannot run a network, not even on a small tile."""
 
 
 class MissingError(RestoreError, ImportError):

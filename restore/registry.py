@@ -23,7 +23,20 @@ from typing import Any, TypeVar
 from restore.errors import OptionsError, Problem, nearest
 from restore.signature import signature_model, validate
 
-__all__ = ["DEGRADATIONS", "ENCODERS", "LOSSES", "METRICS", "MIXERS", "NETWORKS", "QUALITY", "Registry"]
+__all__ = [
+    "DATASETS",
+    "DEGRADATIONS",
+    "ENCODERS",
+    "LOSSES",
+    "METRICS",
+    "MIXERS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "OPTIMIZERS",
+    "QUALITY",
+    "SCHEDULERS",
+    "Registry",
+]
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -66,6 +79,11 @@ class Registry:
         """Every registered name (without aliases), sorted."""
         self._load()
         return sorted(self._components, key=str.lower)
+
+    def aliases(self, name: str) -> list[str]:
+        """Further names of the component registered under `name`."""
+        self._load()
+        return [alias for alias, target in self._aliases.items() if target == name]
 
     def __contains__(self, name: object) -> bool:
         self._load()
@@ -151,3 +169,7 @@ METRICS = Registry("metric", "restore.metrics")
 LOSSES = Registry("loss", "restore.losses")
 QUALITY = Registry("quality model", "restore.quality")
 DEGRADATIONS = Registry("degradation", "restore.degradations")
+DATASETS = Registry("dataset", "restore.data")
+OBJECTIVES = Registry("objective (model_type)", "restore.training")
+OPTIMIZERS = Registry("optimizer", "restore.training")
+SCHEDULERS = Registry("scheduler", "restore.training")

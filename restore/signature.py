@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
+import reprlib
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from restore.errors import Problem, nearest
 
-__all__ = ["signature_model", "validate"]
+__all__ = ["model_in", "signature_model", "validate"]
 
 
 @functools.cache
@@ -41,24 +44,152 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def validate(model: Any, values: Mapping[str, Any], path: str = "", owner: str = "") -> tuple[list[Problem], Any]:
-    """Validate `values` with a pydantic model; returns the mistakes and the validated object (None if any)."""
+    """Validate `values` with a pydantic model; returns the mistakes and the validated object (None if any).
+
+    The model may hold further models. A value that fits no member of a union is one mistake, not one for each member.
+    """
     import pydantic
 
     try:
         return [], model.model_validate(dict(values))
     except pydantic.ValidationError as error:
-        problems = []
+        mistakes: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
         for item in error.errors():
-            place = ".".join([path, *(str(part) for part in item["loc"])] if path else [str(p) for p in item["loc"]])
-            problems.append(Problem(place, _message(item, model, owner)))
-        return problems, None
+            mistakes.setdefault(_place(item, values), []).append(item)
+        prefix = (path,) if path else ()
+        return [
+            Problem(".".join(map(str, (*prefix, *place))), _message(items, place, model, owner))
+            for place, items in mistakes.items()
+        ], None
 
 
-def _message(item: Mapping[str, Any], model: Any, owner: str) -> str:
-    of = f" of {owner}" if owner else ""
-    if item["type"] == "extra_forbidden":
-        name, allowed = str(item["loc"][-1]), list(model.model_fields)
-        return f"unknown option{of}.{nearest(name, allowed)} Allowed: {', '.join(allowed) or 'none'}."
+def _place(item: Mapping[str, Any], values: Any) -> tuple[str | int, ...]:
+    """Where in `values` a mistake stands: pydantic's location without the names of union members."""
+    place: list[str | int] = []
+    for part in item["loc"]:
+        if _holds(values, part):
+            values = values[part]
+            place.append(part)
     if item["type"] == "missing":
-        return f"missing: this option{of} has no default."
-    return f"{item['msg']}; given: {item['input']!r}."
+        place.append(item["loc"][-1])
+    return tuple(place)
+
+
+def _holds(values: Any, part: str | int) -> bool:
+    if isinstance(values, Mapping):
+        return part in values
+    return isinstance(values, Sequence) and not isinstance(values, str) and part in range(len(values))
+
+
+def model_in(annotation: Any) -> Any:
+    """The pydantic model that an annotation holds, directly or as a member of a union; None if it holds none."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    if typing.get_origin(annotation) in _WRAPPERS:
+        return next(filter(None, map(model_in, typing.get_args(annotation))), None)
+    return None
+
+
+_WRAPPERS = (typing.Union, types.UnionType, typing.Annotated)
+
+
+def _descend(annotation: Any, part: str | int) -> Any:
+    """The annotation of the field, mapping value or list item `part` of something annotated so; None if unknown."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in _WRAPPERS:
+        return next((found for member in inner if (found := _descend(member, part)) is not None), None)
+    if hasattr(annotation, "model_fields"):
+        field = annotation.model_fields.get(part)
+        return field.annotation if field else None
+    return inner[-1] if origin in (dict, list) else None
+
+
+def _paths(model: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The name and dotted path of every field of the sections below `model`."""
+    for key, field in model.model_fields.items():
+        section = model_in(field.annotation)
+        if section is not None:
+            yield from ((name, f"{prefix}{key}.{name}") for name in section.model_fields)
+            yield from _paths(section, f"{prefix}{key}.")
+
+
+def _message(items: Sequence[Mapping[str, Any]], place: Sequence[str | int], model: Any, owner: str) -> str:
+    of = f" of {owner}" if owner else ""
+    kind, given = items[0]["type"], items[0]["input"]
+    if kind == "extra_forbidden":
+        section = model_in(functools.reduce(_descend, place[:-1], model)) or model
+        return f"unknown option{of}.{_suggestion(str(place[-1]), section, model)}"
+    if kind == "missing":
+        section = model_in(functools.reduce(_descend, place[:-1], model)) or model
+        meaning = section.model_fields[place[-1]].description if place[-1] in section.model_fields else None
+        return f"missing. {meaning}" if meaning else f"missing: this option{of} has no default."
+    expected = " or ".join(dict.fromkeys(filter(None, map(_expected, items))))
+    if not expected:
+        return f"{items[0]['msg'].removeprefix('Value error, ')}; given: {_short(given)}."
+    choices = [choice for item in items for choice in re.findall("'([^']*)'", item.get("ctx", {}).get("expected", ""))]
+    hint = nearest(given, choices) if isinstance(given, str) else ""
+    if kind == "string_type" and isinstance(given, (int, float)):
+        hint = f" Put it in quotes to make it text: '{given}'."
+    return f"expected {expected}; given: {_short(given)}.{hint}"
+
+
+def _suggestion(name: str, section: Any, model: Any) -> str:
+    allowed = list(section.model_fields)
+    hint = nearest(name, allowed)
+    if not hint:
+        elsewhere = dict(reversed([*_paths(model)]))  # of several sections with such a field, the first
+        similar = nearest(name, elsewhere)
+        hint = f" It belongs elsewhere: {elsewhere[name]}." if name in elsewhere else _in_full(similar, elsewhere)
+    shown = allowed[:_MOST_SHOWN] if hint else allowed
+    rest = f" and {len(allowed) - len(shown)} more" if len(shown) < len(allowed) else ""
+    return f"{hint} Allowed: {', '.join(shown) or 'none'}{rest}."
+
+
+def _in_full(suggestion: str, paths: Mapping[str, str]) -> str:
+    return re.sub("'(.*)'", lambda match: f"'{paths[match[1]]}'", suggestion)
+
+
+_MOST_SHOWN = 20  # of the allowed names, where one that was probably meant stands before them
+
+
+_EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list such as [1, 2]",
+    "tuple": "a list such as [1, 2]",
+    "dict": "a block of `key: value` lines",
+    "mapping": "a block of `key: value` lines",
+    "model": "a block of `key: value` lines",
+    "none": "nothing (~)",
+}
+
+
+def _expected(item: Mapping[str, Any]) -> str:
+    """What the schema wants here, in words; empty for a mistake that only pydantic's own message describes."""
+    kind, context = item["type"], item.get("ctx", {})
+    if kind in ("literal_error", "enum"):
+        return context["expected"]
+    if kind in _COMPARISONS:
+        limit = next(iter(context.values()))
+        return f"a number {_COMPARISONS[kind]} {limit:g}"
+    if kind == "is_instance_of" and context["class"] in ("Sequence", "Iterable"):
+        return _EXPECTED["list"]
+    if kind.endswith(("_type", "_parsing", "_from_float", "_required")):
+        return _EXPECTED.get(kind.split("_")[0], "")
+    return ""
+
+
+_COMPARISONS = {
+    "greater_than": "above",
+    "greater_than_equal": "of at least",
+    "less_than": "below",
+    "less_than_equal": "of at most",
+}
+
+
+def _short(value: Any) -> str:
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = 80
+    return shortened.repr(value)

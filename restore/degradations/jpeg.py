@@ -48,7 +48,8 @@ def jpeg(x_BCHW: torch.Tensor, quality: Sequence[int], *, subsampling: str = "42
     colour = x_BCHW.shape[1] == 3
     down, across = _FACTORS[subsampling] if colour else (1, 1)
     pixels = _floor(x_BCHW.clamp(0, 1) * 255 + 0.5)
-    padded = F.pad(pixels, [0, -width % (8 * across), 0, -height % (8 * down)], mode="replicate")
+    # columns are repeated before the chroma is averaged, rows after it
+    padded = F.pad(pixels, [0, -width % (8 * across), 0, -height % down], mode="replicate")
     if not colour:
         return _coded(padded, quality, 0)[..., :height, :width] / 255
     ycbcr = _floor(to_ycbcr(padded) + 0.5)
@@ -103,6 +104,7 @@ def _coded(planes_BCHW: torch.Tensor, quality: Sequence[int], kind: int) -> torc
 
     libjpeg's transform is the DCT times sqrt(8) in each direction, with two binary places kept between the directions.
     """
+    planes_BCHW = F.pad(planes_BCHW, [0, 0, 0, -planes_BCHW.shape[-2] % 8], mode="replicate")
     batch, channels, height, width = planes_BCHW.shape
     blocks = planes_BCHW.reshape(batch, channels, height // 8, 8, width // 8, 8).transpose(3, 4) - 128
     steps = torch.stack([quantisation_table(int(value), kind) for value in quality]).to(blocks)

@@ -1,0 +1,135 @@
+"""`restore options`: explain what an option file comes to, check files, or print the JSON schema for editors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restore.options.explain import Row
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the three actions and their arguments."""
+    from restore.options.arguments import add_override_arguments
+
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    explaining = actions.add_parser("explain", help="print every resolved option, and what differs from the defaults")
+    explaining.add_argument("file", help="option file")
+    explaining.add_argument("--changed", action="store_true", help="print only what differs from the defaults")
+    explaining.add_argument("--yaml", action="store_true", help="print YAML that can be used as an option file")
+    checking = actions.add_parser("check", help="report every mistake in option files")
+    checking.add_argument("files", nargs="+", metavar="FILE", help="option file")
+    for action in (explaining, checking):
+        add_override_arguments(action)
+    writing = actions.add_parser(
+        "schema", help="print the JSON schema that editors complete and check option files with"
+    )
+    writing.add_argument("-o", "--output", type=Path, help="file to write instead of printing")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked; returns the exit code: 2 if a checked file has mistakes."""
+    return {"explain": _explain, "check": _check, "schema": _schema}[arguments.action](arguments)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from restore.options.explain import explain
+    from restore.options.loading import resolve
+    from restore.options.source import read
+
+    tree = read(arguments.file, arguments.overrides)
+    options = resolve(tree)
+    if arguments.yaml:
+        sys.stdout.write(options.dump())
+        return 0
+    rows = explain(options, tree)
+    changed = [row for row in rows if row.differs]
+    console = Console()
+    console.print(_table(changed if arguments.changed else rows, arguments.file))
+    console.print(f"{len(changed)} of {len(rows)} options differ from their defaults.", highlight=False)
+    return 0
+
+
+def _table(rows: list[Row], title: str) -> Any:
+    """The options as an indented tree; bold is what differs from its default, dim what does not."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from restore.options.explain import NO_DEFAULT
+
+    table = Table(title=f"Options of {title}", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in ("option", "value", "default", "set in"):
+        table.add_column(name, overflow="fold")
+    above: list[str] = []
+    for row in rows:
+        *blocks, name = row.path.split(".")
+        shared = len(os.path.commonprefix([above, blocks]))
+        for depth, block in enumerate(blocks[shared:], shared):
+            table.add_row(Text("  " * depth + f"{block}:", "cyan"))
+        above = blocks
+        default = _written(row.default) if row.differs and row.default is not NO_DEFAULT else ""
+        style = "bold" if row.differs else "dim"
+        table.add_row(
+            Text("  " * len(blocks) + name, style),
+            Text(_written(row.value), style),
+            Text(default, "dim"),
+            Text(str(row.origin or ""), "dim"),
+        )
+    return table
+
+
+def _written(value: Any) -> str:
+    """A value as YAML writes it, on one line."""
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from restore.errors import OptionsError
+    from restore.options import load
+
+    console = Console(stderr=True, soft_wrap=True)
+    num_wrong = 0
+    for file in arguments.files:
+        try:
+            load(file, arguments.overrides)
+        except OptionsError as error:
+            num_wrong += 1
+            count = len(error.problems)
+            console.print(
+                f"[red]✗[/] [bold]{file}[/]: {count} {'mistake' if count == 1 else 'mistakes'}", highlight=False
+            )
+            for problem in error.problems:
+                console.print(f"  {problem}", markup=False, highlight=False)
+        else:
+            console.print(f"[green]✓[/] {file}", highlight=False)
+    return 2 if num_wrong else 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    import json
+
+    from restore.errors import OutputError
+    from restore.options.json_schema import json_schema
+
+    text = json.dumps(json_schema(), indent=2) + "\n"
+    if arguments.output is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        arguments.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{arguments.output} cannot be written: {error.strerror}.") from error
+    return 0

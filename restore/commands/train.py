@@ -1,0 +1,38 @@
+"""`restore train -opt FILE`: train a model as an option file says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """BasicSR's arguments, and `--num_threads`."""
+    from restore.options.arguments import add_option_arguments
+
+    add_option_arguments(parser)
+    parser.add_argument("--num_threads", type=int, metavar="N", help="threads of the processor to compute with")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    from restore.options.arguments import load_from_arguments
+    from restore.training.run import train
+
+    if arguments.num_threads:
+        import torch
+
+        torch.set_num_threads(arguments.num_threads)
+    options = load_from_arguments(arguments, is_train=True)
+    for key in options.networks:
+        _find_shipped(options.path, f"pretrain_{key}")
+    return train(options)
+
+
+def _find_shipped(paths: object, key: str) -> None:
+    """Replace the name of a shipped model by the path of its weights."""
+    name = getattr(paths, key, None)
+    if name and not Path(name).suffix and not Path(name).exists():
+        from restore.zoo.load import weights_path
+
+        setattr(paths, key, weights_path(str(name)))

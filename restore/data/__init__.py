@@ -1,0 +1,1 @@
+"""Data: which files belong together, datasets and loaders."""

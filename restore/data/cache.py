@@ -1,0 +1,15 @@
+"""Where things are kept that can be made again: prepared datasets and inputs made from references."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder"]
+
+
+def cache_folder() -> Path:
+    """`$RESTORE_CACHE`, else `restore` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`)."""
+    if chosen := os.environ.get("RESTORE_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "restore"

@@ -1,0 +1,121 @@
+"""From samples to batches on the device: collating, workers, prefetching.
+
+Samples travel between processes and to the device in the depth they were stored in (a quarter of float32's bytes for
+8-bit images) and become floats in [0, 1] there.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+__all__ = ["Batch", "DeviceLoader", "collate", "to_float", "training_loader"]
+
+Batch = dict[str, Any]
+
+
+def training_loader(
+    dataset: Dataset,
+    sampler: Sampler,
+    *,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    prefetch_factor: int = 4,
+) -> DataLoader:
+    """Batches of `sampler`'s draws, made by worker processes that leave Ctrl-C to their parent."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        collate_fn=collate,
+        worker_init_fn=_start_worker,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        generator=torch.Generator(),  # the loader's own: the global one must not depend on when it is started
+    )
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> Batch:
+    """One batch: images of (H, W, C) become tensors of (B, C, H, W) in channels-last memory; the rest becomes lists."""
+    return {key: _joined([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def to_float(batch: Batch, device: torch.device, *, channels_last: bool = False) -> Batch:
+    """The batch on `device`, its images as float32 in [0, 1], contiguous or channels-last."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return {
+        key: _as_float(value, device, memory_format) if isinstance(value, Tensor) else value
+        for key, value in batch.items()
+    }
+
+
+class DeviceLoader:
+    """Iterates over a loader with the next batch on its way to the device while this one is worked on.
+
+    On CUDA the copy runs on its own stream; elsewhere there is nothing to overlap with and batches pass through.
+    """
+
+    def __init__(self, loader: DataLoader, device: torch.device, *, channels_last: bool = False):
+        self.loader = loader
+        self.device = device
+        self.channels_last = channels_last
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.device.type != "cuda":
+            yield from map(self._on_device, self.loader)
+            return
+        stream = torch.cuda.Stream(self.device)
+        ahead = None
+        for batch in self.loader:
+            with torch.cuda.stream(stream):
+                coming = self._on_device(batch)
+            if ahead is not None:
+                yield ahead
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+            _keep_until_used(coming, self.device)
+            ahead = coming
+        if ahead is not None:
+            yield ahead
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return to_float(batch, self.device, channels_last=self.channels_last)
+
+
+def _joined(values: list[Any]) -> Any:
+    if not isinstance(values[0], np.ndarray) or values[0].ndim != 3:
+        return values
+    if len({value.dtype for value in values}) > 1:
+        values = [_as_float32(value) for value in values]
+    return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2)
+
+
+def _as_float32(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.float32:
+        return pixels
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def _as_float(images: Tensor, device: torch.device, memory_format: torch.memory_format) -> Tensor:
+    top = 1 if images.is_floating_point() else torch.iinfo(images.dtype).max
+    images = images.to(device, non_blocking=True).contiguous(memory_format=memory_format).to(torch.float32)
+    return images if top == 1 else images.div_(top)
+
+
+def _keep_until_used(batch: Batch, device: torch.device) -> None:
+    for value in batch.values():
+        if isinstance(value, Tensor):
+            value.record_stream(torch.cuda.current_stream(device))
+
+
+def _start_worker(number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

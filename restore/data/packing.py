@@ -1,0 +1,97 @@
+"""Decoded images in one memory-mapped file: what is cropped from them costs a few page reads, not a whole decode.
+
+A pack is `HASH.bin`, the pixels of all images one after another, and `HASH.json`, where each of them lies. The hash
+covers path, size and modification time of every file, so a changed folder makes a new pack. It is written once, under
+a temporary name; all workers and processes share its pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["PACK_FOLDER", "Pack", "pack_images"]
+
+log = logging.getLogger(__name__)
+
+PACK_FOLDER = Path("~/.cache/restore/packs")
+_VERSION = 1
+
+
+class Pack:
+    """The images of a pack, opened when the first one is asked for.
+
+    Args:
+        path: the `.json` file; the pixels are beside it.
+    """
+
+    def __init__(self, path: Path):
+        self._pixels_path = path.with_suffix(".bin")
+        self._entries = json.loads(path.read_text(encoding="utf-8"))["images"]
+        self._pixels: np.memmap | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """A read-only view of image `index`, (H, W) or (H, W, C): slicing it reads only the pages of the slice."""
+        if self._pixels is None:
+            self._pixels = np.memmap(self._pixels_path, np.uint8, "r")
+        offset, shape, dtype = self._entries[index]
+        return np.ndarray(shape, dtype, buffer=self._pixels, offset=offset)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_pixels": None}
+
+
+def pack_images(
+    paths: Sequence[Path], read: Callable[[int], np.ndarray], folder: str | os.PathLike | None = None
+) -> Pack:
+    """The pack of `paths`, made now unless it exists.
+
+    Args:
+        paths: the files, for the hash.
+        read: decodes file number i; called from several threads.
+        folder: where packs are kept; default `~/.cache/restore/packs`.
+    """
+    root = Path(folder or PACK_FOLDER).expanduser()
+    path = root / f"{_fingerprint(paths)}.json"
+    if not path.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        log.info("decoding %d images once into %s", len(paths), path.with_suffix(".bin"))
+        _write(path, len(paths), read)
+    return Pack(path)
+
+
+def _write(path: Path, count: int, read: Callable[[int], np.ndarray]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    entries, offset = [], 0
+    try:
+        with temporary.open("wb") as stream, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for start in range(0, count, 32):  # decode ahead by a bounded number of images
+                for pixels in pool.map(read, range(start, min(start + 32, count))):
+                    stream.write(np.ascontiguousarray(pixels).data)
+                    entries.append([offset, pixels.shape, pixels.dtype.str])
+                    offset += pixels.nbytes
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path.with_suffix(".bin"))
+    finally:
+        temporary.unlink(missing_ok=True)
+    temporary.write_text(json.dumps({"images": entries}), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256(str(_VERSION).encode())
+    for path in paths:
+        facts = path.stat()
+        digest.update(f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]

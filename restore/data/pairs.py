@@ -1,0 +1,144 @@
+"""Which file belongs to which: pairs of a reference (GT) and a degraded input (LQ), by BasicSR's naming rules.
+
+Without a list, `dataroot_gt/baby.png` belongs to `dataroot_lq/babyx4.png` when `filename_tmpl` is `{}x4`; the extension
+may differ. With `meta_info_file`, the first word of each line is the reference relative to `dataroot_gt`. Files come in
+sorted order, and a file without its counterpart is an error that names it.
+
+Every dataset has a `name` and its `pairs`: that is all an evaluation needs of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from restore.errors import DataError
+
+__all__ = ["Pair", "list_folder", "list_pairs", "listed_files"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One item of a dataset.
+
+    Attributes:
+        name: what results are called: the stem of the LQ file if there is one, as in BasicSR, else of the GT file.
+        gt: the reference, if there is one.
+        lq: the degraded input; None where it is to be made from the reference.
+    """
+
+    name: str
+    gt: Path | None = None
+    lq: Path | None = None
+
+
+def list_pairs(
+    dataset: str,
+    dataroot_gt: str | Path | None = None,
+    dataroot_lq: str | Path | None = None,
+    *,
+    filename_tmpl: str = "{}",
+    meta_info_file: str | Path | None = None,
+) -> list[Pair]:
+    """The pairs of a dataset; without one of the folders, that half of every pair is None.
+
+    Args:
+        dataset: name of the dataset, for messages.
+        dataroot_gt: folder of the references.
+        dataroot_lq: folder of the degraded images.
+        filename_tmpl: name of the LQ file without extension, `{}` standing for the name of the GT file.
+        meta_info_file: list of the references to take.
+
+    Raises:
+        DataError: a folder is missing or empty, or a file has no counterpart.
+    """
+    if dataroot_gt is None and dataroot_lq is None:
+        raise DataError(f"dataset '{dataset}': give dataroot_gt, dataroot_lq or both.")
+    gt_root = None if dataroot_gt is None else Path(dataroot_gt).expanduser()
+    lq_root = None if dataroot_lq is None else Path(dataroot_lq).expanduser()
+    if gt_root is None:
+        return [Pair(path.stem, lq=path) for path in _files(dataset, lq_root, meta_info_file, "dataroot_lq")]
+    references = _files(dataset, gt_root, meta_info_file, "dataroot_gt")
+    if lq_root is None:
+        return [Pair(path.stem, gt=path) for path in references]
+    inputs = list_folder(dataset, lq_root, "dataroot_lq")
+    return _matched(dataset, references, inputs, filename_tmpl, partial=meta_info_file is not None)
+
+
+def list_folder(dataset: str, folder: Path, option: str) -> list[Path]:
+    """The images of a folder, sorted.
+
+    Raises:
+        DataError: there is no such folder, or no image in it; names the dataset and the option that gave the folder.
+    """
+    from restore.images import list_images
+
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"dataset '{dataset}': the folder {folder} {what}. Check {option}.")
+    files = list_images(folder)
+    if not files:
+        inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        hint = f" It has the sub-folders {', '.join(inner[:5])}: name one of them." if inner else ""
+        raise DataError(f"dataset '{dataset}': no image in the folder {folder} ({option}).{hint}")
+    return files
+
+
+def listed_files(dataset: str, root: Path, meta_info_file: str | Path) -> list[Path]:
+    """The files that a meta-information file names: the first word of each line, relative to `root`.
+
+    Raises:
+        DataError: the list is missing or empty, or names a file that is not there; says which line.
+    """
+    listing = Path(meta_info_file).expanduser()
+    if not listing.is_file():
+        raise DataError(f"dataset '{dataset}': the list {listing} does not exist. Check meta_info_file.")
+    files = []
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        path = root / line.split()[0]
+        if not path.is_file():
+            raise DataError(f"dataset '{dataset}': {path} does not exist ({listing}, line {number}).")
+        files.append(path)
+    if not files:
+        raise DataError(f"dataset '{dataset}': the list {listing} names no file.")
+    return files
+
+
+def _files(dataset: str, root: Path, meta_info_file: str | Path | None, option: str) -> list[Path]:
+    if meta_info_file is not None:
+        return listed_files(dataset, root, meta_info_file)
+    return list_folder(dataset, root, option)
+
+
+def _matched(
+    dataset: str, references: Sequence[Path], inputs: Sequence[Path], filename_tmpl: str, *, partial: bool
+) -> list[Pair]:
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in inputs:
+        by_stem[path.stem].append(path)
+    pairs, lq_root = [], inputs[0].parent
+    counts = f"{len(references)} GT and {len(inputs)} LQ images"
+    for reference in references:
+        wanted = filename_tmpl.replace("{}", reference.stem)
+        candidates = by_stem.pop(wanted, [])
+        chosen = [path for path in candidates if path.suffix == reference.suffix] or candidates
+        if not chosen:
+            raise DataError(
+                f"dataset '{dataset}' ({counts}): {reference} has no counterpart "
+                f"{lq_root / wanted}{reference.suffix} (or with another extension). Check dataroot_lq and "
+                f"filename_tmpl ('{filename_tmpl}')."
+            )
+        if len(chosen) > 1:
+            raise DataError(f"dataset '{dataset}': {reference} has two counterparts, {chosen[0]} and {chosen[1]}.")
+        pairs.append(Pair(chosen[0].stem, gt=reference, lq=chosen[0]))
+    if by_stem and not partial:
+        extra = next(iter(by_stem.values()))[0]
+        raise DataError(
+            f"dataset '{dataset}' ({counts}): {extra} has no counterpart in {references[0].parent}. "
+            f"Check dataroot_gt and filename_tmpl ('{filename_tmpl}')."
+        )
+    return pairs

@@ -1,0 +1,136 @@
+"""Which sample comes when: a pure function of the seed and of the position in the run.
+
+A run is one endless row of samples. The sample at position p is number `order(p // n)[p % n]` of the dataset, and all
+its randomness (crop, flips, noise) comes from a generator seeded by (seed, p). So nothing about the loader has to be
+saved to resume a run bit by bit, the number of workers changes nothing, and N processes with batches of B see the
+same global batches as one process with a batch of N B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+__all__ = ["Draw", "PatchStage", "StreamSampler", "generator"]
+
+
+class Draw(NamedTuple):
+    """One training sample to be made: which image, from which randomness, of what size.
+
+    Attributes:
+        index: number of the image in the dataset.
+        seed: the seed of the run.
+        position: position in the run; (seed, position) seeds the sample's generator.
+        patch_px: side of the reference patch; None for the dataset's own.
+    """
+
+    index: int
+    seed: int
+    position: int
+    patch_px: int | None = None
+
+
+def generator(seed: int, position: int) -> np.random.Generator:
+    """The random generator of one sample: independent of every other sample's."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, position], dtype=np.uint64)))
+
+
+class PatchStage(NamedTuple):
+    """A stretch of a run with one batch size and one patch size (progressive training).
+
+    Attributes:
+        batch_size: samples per process and micro-batch.
+        patch_px: side of the reference patches; None for the dataset's own.
+        num_iter: length in iterations; None for the rest of the run.
+    """
+
+    batch_size: int
+    patch_px: int | None = None
+    num_iter: int | None = None
+
+
+class StreamSampler(Sampler[list[Draw]]):
+    """Batches of draws for one process, from any iteration on, to the end of the run.
+
+    Args:
+        num_images: size of the dataset.
+        stages: batch and patch sizes, in order; the last one goes on for ever.
+        total_iter: iterations of the whole run.
+        seed: seed of the run.
+        accumulate: micro-batches per iteration.
+        rank, world_size: which process this is, of how many.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        stages: Sequence[PatchStage],
+        *,
+        total_iter: int,
+        seed: int = 0,
+        accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.num_images = num_images
+        self.stages = list(stages)
+        self.total_iter = total_iter
+        self.seed = seed
+        self.start_iter = 0
+        self._offset = 0
+        self.accumulate = accumulate
+        self.rank = rank
+        self.world_size = world_size
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def __len__(self) -> int:
+        return max(self.total_iter - self.start_iter, 0) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        position = self.position(self.start_iter)
+        for iteration in range(self.start_iter, self.total_iter):
+            stage = self.stage(iteration)
+            for _ in range(self.accumulate):
+                first = position + self.rank * stage.batch_size
+                yield [self.draw(place, stage.patch_px) for place in range(first, first + stage.batch_size)]
+                position += stage.batch_size * self.world_size
+
+    def start_at(self, iteration: int, position: int | None = None) -> None:
+        """Begin after `iteration` finished iterations.
+
+        Args:
+            iteration: finished iterations.
+            position: samples drawn in them, where it is known that batches had other sizes then.
+        """
+        self.start_iter = iteration
+        self._offset = 0
+        if position is not None:
+            self._offset = position - self.position(iteration)
+
+    def draw(self, position: int, patch_px: int | None = None) -> Draw:
+        """The sample at `position` of the run."""
+        epoch, place = divmod(position, self.num_images)
+        if self._order[0] != epoch:
+            shuffle = generator(self.seed, 2**63 + epoch)
+            self._order = (epoch, shuffle.permutation(self.num_images))
+        return Draw(int(self._order[1][place]), self.seed, position, patch_px)
+
+    def position(self, iteration: int) -> int:
+        """Samples drawn by all processes in the first `iteration` iterations."""
+        drawn = self._offset
+        for stage in self.stages:
+            length = iteration if stage.num_iter is None or stage is self.stages[-1] else min(iteration, stage.num_iter)
+            drawn += length * stage.batch_size * self.accumulate * self.world_size
+            iteration -= length
+        return drawn
+
+    def stage(self, iteration: int) -> PatchStage:
+        """The stage in which iteration `iteration` (finished ones before it) falls."""
+        for stage in self.stages[:-1]:
+            if stage.num_iter is None or iteration < stage.num_iter:
+                return stage
+            iteration -= stage.num_iter
+        return self.stages[-1]

@@ -1,0 +1,35 @@
+"""Images without references, as in BasicSR's `SingleImageDataset`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restore.data.pairs import list_pairs
+from restore.data.sources import FileSource, channels_of
+from restore.registry import DATASETS
+
+__all__ = ["SingleImageDataset"]
+
+
+@DATASETS.add()
+class SingleImageDataset:
+    """Degraded images alone; samples are `{"lq", "lq_path"}`.
+
+    Args:
+        dataroot_lq: folder of the degraded images.
+        name: name of the dataset, for messages.
+        scale: enlargement of the network that will see them.
+        meta_info_file: list of the images to take.
+    """
+
+    def __init__(self, dataroot_lq: str, *, name: str = "test", scale: int = 1, meta_info_file: str | None = None):
+        self.name = name
+        self.scale = scale
+        self.pairs = list_pairs(name, None, dataroot_lq, meta_info_file=meta_info_file)
+        self.lq = FileSource([pair.lq for pair in self.pairs])
+
+    def __len__(self) -> int:
+        return len(self.lq)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"lq": channels_of(self.lq.read(index), "rgb"), "lq_path": self.lq.name(index)}

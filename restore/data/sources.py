@@ -1,0 +1,94 @@
+"""Where the images of a dataset come from: files, or files decoded once into a pack.
+
+A source is a row of images: `len(source)`, `source.name(i)` for messages and results, and `source.read(i)`, the pixels
+as (H, W) or (H, W, C) of uint8, uint16 or float32 in RGB order, perhaps as a read-only view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from restore.data.packing import Pack, pack_images
+
+__all__ = ["FileSource", "PackedSource", "Source", "channels_of"]
+
+
+class Source(Protocol):
+    """A row of images."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """The path of an image, for messages and file names."""
+
+    def read(self, index: int) -> np.ndarray:
+        """The pixels of an image."""
+
+
+class FileSource:
+    """Image files, decoded whole each time they are read."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = list(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """The path of image `index`."""
+        return str(self.paths[index])
+
+    def read(self, index: int) -> np.ndarray:
+        """Decode image `index`."""
+        from restore.images import read_image
+
+        return read_image(self.paths[index]).pixels
+
+
+class PackedSource(FileSource):
+    """Image files, decoded once into a memory-mapped pack that is kept for later runs."""
+
+    def __init__(self, paths: Sequence[Path], folder: str | Path | None = None):
+        super().__init__(paths)
+        self._pack: Pack = pack_images(self.paths, super().read, folder)
+
+    def read(self, index: int) -> np.ndarray:
+        """A read-only view of image `index`."""
+        return self._pack[index]
+
+
+def channels_of(pixels: np.ndarray, color: str) -> np.ndarray:
+    """`pixels` as (H, W, C) in the channels that a dataset trains on; alpha is dropped.
+
+    Args:
+        pixels: (H, W), (H, W, 2), (H, W, 3) or (H, W, 4).
+        color: `rgb`, `y` (BT.601 studio luma, float32), or `grey` (full-range luma; grey images as they are).
+    """
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] in (2, 4):
+        pixels = pixels[..., :-1]
+    is_grey = pixels.shape[2] == 1
+    if color == "grey":
+        return pixels if is_grey else _weighted(pixels, _GREY)
+    if is_grey:
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return pixels if color == "rgb" else _studio_luma(pixels)
+
+
+_GREY = (0.299, 0.587, 0.114)
+_STUDIO = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+
+
+def _weighted(pixels: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    luma = pixels.astype(np.float32) @ np.array(weights, np.float32)
+    return (luma if pixels.dtype == np.float32 else np.round(luma).astype(pixels.dtype))[..., None]
+
+
+def _studio_luma(pixels: np.ndarray) -> np.ndarray:
+    top = 1.0 if pixels.dtype == np.float32 else float(np.iinfo(pixels.dtype).max)
+    return (pixels.astype(np.float32) / top @ np.array(_STUDIO, np.float32) + np.float32(16 / 255))[..., None]

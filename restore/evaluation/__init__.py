@@ -1,0 +1,6 @@
+"""Evaluation: run a model over datasets, measure it beside a baseline, and write figures and a page worth looking at."""
+
+from restore.evaluation.evaluate import TestSet, evaluate
+from restore.evaluation.results import DatasetResult, ImageResult, MetricRecord, Results
+
+__all__ = ["DatasetResult", "ImageResult", "MetricRecord", "Results", "TestSet", "evaluate"]

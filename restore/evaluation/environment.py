@@ -1,0 +1,44 @@
+"""What the figures of a run depend on, in words."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restore import __version__
+from restore.inference import Restorer
+
+__all__ = ["environment"]
+
+
+def environment(restorer: Restorer) -> dict[str, Any]:
+    """The model, how it is run, and on what."""
+    device = restorer.device
+    return {
+        "network": type(restorer.network).__name__,
+        "parameters": f"{sum(parameter.numel() for parameter in restorer.network.parameters()):,}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "precision": str(restorer.dtype).removeprefix("torch."),
+        "tile": restorer.tile,
+        "padding": restorer.padding,
+        "restore": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

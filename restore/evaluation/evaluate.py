@@ -1,0 +1,235 @@
+"""Run a model over datasets and measure it, with the baseline beside it.
+
+The loop keeps what it has: when it is interrupted, or an image turns out to be broken, the images restored so far stay
+and the records say how far it came.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from restore.data.bicubic import bicubic_input
+from restore.data.pairs import Pair
+from restore.data.sources import channels_of
+from restore.errors import DataError, RestoreError
+from restore.evaluation.environment import environment
+from restore.evaluation.folder import ResultsFolder
+from restore.evaluation.gauges import Gauge
+from restore.evaluation.measures import Measures
+from restore.evaluation.pictures import Gallery
+from restore.evaluation.report import render
+from restore.evaluation.results import DatasetResult, ImageResult, Results
+from restore.images import read_image, read_size, resize, to_pixels, to_tensor, write_image
+from restore.inference import Restorer
+
+__all__ = ["TestSet", "evaluate"]
+
+WARM_UP_PX = 96
+logger = logging.getLogger(__name__)
+
+
+class TestSet(Protocol):
+    """What an evaluation needs of a dataset."""
+
+    __test__ = False  # not a test case, whatever its name
+
+    name: str
+    pairs: Sequence[Pair]
+
+
+def evaluate(
+    restorer: Restorer,
+    datasets: Sequence[TestSet],
+    metrics: Mapping[str, Mapping[str, Any]],
+    *,
+    name: str,
+    results_root: str | Path = "results",
+    save_images: bool = True,
+    suffix: str | None = None,
+    options: str = "",
+) -> Results:
+    """Restore every image of every dataset, measure it and write `results_root/name`.
+
+    Args:
+        restorer: the model.
+        datasets: what to restore; pairs without input get one by bicubic reduction of the reference.
+        metrics: `{label: {type: NAME, option: value}}`, as in `val.metrics` of an option file.
+        name: name of the run; an existing folder of that name is archived.
+        results_root: folder of all results.
+        save_images: write the restored images.
+        suffix: ending of their file names; by default the name of the run.
+        options: text of the resolved options, written beside the results.
+
+    Raises:
+        OptionsError: a metric is not configured right.
+        DataError: a reference and its input do not belong together by their sizes.
+        ImageError: an image cannot be read; what was restored before is kept.
+        OutputError: something cannot be written.
+    """
+    measures = Measures(metrics)
+    for dataset in datasets:
+        _check_sizes(dataset, restorer.scale)
+    folder = ResultsFolder(results_root, name)
+    results = Results(
+        name=name,
+        scale=restorer.scale,
+        baseline="bicubic" if restorer.scale > 1 else "input",
+        metrics=measures.records,
+        environment=environment(restorer),
+    )
+    gallery = Gallery()
+    run = _Run(restorer, measures, folder, gallery, save_images, suffix)
+    with folder.log():
+        try:
+            for dataset in datasets:
+                results.datasets.append(
+                    DatasetResult(dataset.name, len(dataset.pairs), any(pair.gt for pair in dataset.pairs))
+                )
+                run.dataset(dataset, results.datasets[-1])
+            results.complete = True
+        except BaseException as error:
+            results.stopped_by = _reason(error)
+            raise
+        finally:
+            _write(folder, results, gallery, options)
+    return results
+
+
+class _Run:
+    """The state that the images of one evaluation share."""
+
+    def __init__(
+        self,
+        restorer: Restorer,
+        measures: Measures,
+        folder: ResultsFolder,
+        gallery: Gallery,
+        save_images: bool,
+        suffix: str | None,
+    ):
+        self.restorer = restorer
+        self.measures = measures
+        self.folder = folder
+        self.gallery = gallery
+        self.save_images = save_images
+        self.suffix = suffix
+        self.color = "grey" if restorer.spec.in_channels == 1 else "rgb"
+
+    def dataset(self, dataset: TestSet, result: DatasetResult) -> None:
+        """Restore a dataset, adding each image to `result` as soon as it is done."""
+        gauge = None
+        for pair in _progress(dataset.pairs, dataset.name):
+            lq, gt = self._read(dataset.name, pair)
+            if gauge is None:
+                self.restorer(lq[:WARM_UP_PX, :WARM_UP_PX])
+                gauge = Gauge(self.restorer.device)
+            restored = gauge(self.restorer, lq)
+            result.peak_memory_mb = gauge.peak_mb
+            result.images.append(self._image(dataset.name, pair.name, lq, restored, gt, gauge.milliseconds))
+        logger.info("%s: %d images, %.0f ms each", dataset.name, len(result.images), result.milliseconds or 0)
+
+    def _read(self, dataset: str, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
+        """Input and reference in the network's channels, the reference cropped to what the network will return."""
+        scale = self.restorer.scale
+        lq_path = pair.lq or bicubic_input(_required(pair.gt), scale)
+        lq = _pixels(lq_path, self.color)
+        if pair.gt is None:
+            return lq, None
+        gt = _pixels(pair.gt, self.color)
+        _require_match(dataset, pair.gt, gt.shape, lq_path, lq.shape, scale)
+        return lq, gt[: lq.shape[0] * scale, : lq.shape[1] * scale]
+
+    def _image(
+        self, dataset: str, name: str, lq: np.ndarray, restored: np.ndarray, gt: np.ndarray | None, milliseconds: float
+    ) -> ImageResult:
+        baseline = _baseline(lq, self.restorer.scale)
+        file = None
+        if self.save_images:
+            path = self.folder.image(dataset, name, self.suffix)
+            write_image(path, restored)
+            file = path.relative_to(self.folder.path).as_posix()
+        pictures = {"baseline": baseline, "restored": restored, "reference": gt}
+        self.gallery.add(dataset, name, {kind: pixels for kind, pixels in pictures.items() if pixels is not None})
+        return ImageResult(
+            name=name,
+            file=file,
+            size=restored.shape[:2],
+            input_size=lq.shape[:2],
+            milliseconds=milliseconds,
+            restored=self.measures(restored, gt),
+            baseline=self.measures(baseline, gt),
+        )
+
+
+def _pixels(path: Path, color: str) -> np.ndarray:
+    """The pixels of a file as grey (H, W) or RGB, 8 or 16 bits deep; alpha is dropped, as the metrics know none."""
+    image = read_image(path)
+    if image.has_alpha:
+        logger.warning("%s: its alpha channel is left out of the evaluation", path)
+    pixels = channels_of(image.pixels, color)
+    if pixels.dtype == np.float32:
+        pixels = to_pixels(to_tensor(pixels), np.uint16)
+    return np.ascontiguousarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def _baseline(lq: np.ndarray, scale: int) -> np.ndarray:
+    """What one has without a network: bicubic upsampling, or the input itself."""
+    return lq if scale == 1 else to_pixels(resize(to_tensor(lq), scale=scale), lq.dtype)
+
+
+def _check_sizes(dataset: TestSet, scale: int) -> None:
+    """Refuse a dataset before anything is run; reads no more than the headers of the files."""
+    for pair in dataset.pairs:
+        if pair.lq is None and scale == 1:
+            raise DataError(
+                f"dataset '{dataset.name}': it has no inputs, and they cannot be made from the references since the "
+                "network does not change the size. Give dataroot_lq."
+            )
+        if pair.gt is not None and pair.lq is not None:
+            _require_match(dataset.name, pair.gt, read_size(pair.gt), pair.lq, read_size(pair.lq), scale)
+
+
+def _require_match(
+    dataset: str, gt_path: Path, gt_shape: Sequence[int], lq_path: Path, lq_shape: Sequence[int], scale: int
+) -> None:
+    """The reference may be larger than the result by what a multiple of the scale leaves over, and no more."""
+    if not all(0 <= gt - lq * scale < scale for gt, lq in zip(gt_shape[:2], lq_shape[:2], strict=True)):
+        raise DataError(
+            f"dataset '{dataset}': {gt_path} is {gt_shape[1]}x{gt_shape[0]}, which is not {scale} times "
+            f"{lq_path} of {lq_shape[1]}x{lq_shape[0]} (width x height). Check the folders, filename_tmpl and scale."
+        )
+
+
+def _required(path: Path | None) -> Path:
+    assert path is not None, "a pair has an input, a reference or both"
+    return path
+
+
+def _write(folder: ResultsFolder, results: Results, gallery: Gallery, options: str) -> None:
+    folder.write("results.json", results.as_json())
+    folder.write("metrics.csv", results.as_csv())
+    if options:
+        folder.write("options.yml", options)
+    folder.write("report.html", render(results, gallery.figures, options))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, RestoreError) else f"{type(error).__name__}: {error}"
+
+
+def _progress(pairs: Sequence[Pair], title: str) -> Iterable[Pair]:
+    """The pairs, with a progress bar where somebody is watching."""
+    if not sys.stderr.isatty():
+        return pairs
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(pairs, title, console=Console(stderr=True), transient=True)

@@ -1,0 +1,53 @@
+"""How figures are written, on the terminal and in the report alike."""
+
+from __future__ import annotations
+
+import math
+
+from restore.evaluation.results import MetricRecord
+
+__all__ = ["figure", "heading", "memory", "milliseconds", "signed", "verdict"]
+
+_LONGEST_ACRONYM = 8
+
+
+def heading(label: str) -> str:
+    """`psnr` as PSNR and `psnr_y` as PSNR_Y; a longer label as it is."""
+    return label.upper() if label.islower() and len(label) <= _LONGEST_ACRONYM else label
+
+
+def figure(value: float, metric: MetricRecord) -> str:
+    """Two decimals for decibels, four for everything else."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "n/a" if math.isnan(value) else "−∞"
+    return f"{value:.{_decimals(metric)}f}"
+
+
+def signed(value: float, metric: MetricRecord) -> str:
+    """A difference with its sign."""
+    if not math.isfinite(value):
+        return "n/a" if math.isnan(value) else "+∞" if value > 0 else "−∞"
+    rounded = round(value, _decimals(metric))
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.{_decimals(metric)}f}"
+
+
+def verdict(difference: float, metric: MetricRecord) -> str:
+    """Whether a difference to the baseline is "good", "bad" or, to the decimals shown, "even"."""
+    rounded = round(difference, _decimals(metric)) if math.isfinite(difference) else difference
+    if not rounded or math.isnan(rounded):
+        return "even"
+    return "good" if (rounded > 0) == (metric.better == "higher") else "bad"
+
+
+def milliseconds(value: float) -> str:
+    """Milliseconds with three significant digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def memory(mebibytes: float) -> str:
+    """Mebibytes or, from a thousand on, gibibytes."""
+    return f"{mebibytes / 1024:.2f} GiB" if mebibytes >= 1000 else f"{mebibytes:.0f} MiB"
+
+
+def _decimals(metric: MetricRecord) -> int:
+    return 2 if metric.unit == "dB" else 4

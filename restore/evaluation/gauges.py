@@ -1,0 +1,101 @@
+"""How long one restoration takes and how much memory: the device's own counters on CUDA, the process's elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["Gauge"]
+
+MIB = 1 << 20
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+class Gauge:
+    """Runs a function, keeping the time of each call and the largest memory of all of them.
+
+    On CUDA the memory is the most that was allocated on the device, the network's weights included. Elsewhere it is the
+    growth of the process over its size when the gauge was made; what the process held before does not count.
+
+    Attributes:
+        milliseconds: time of the last call.
+        peak_mb: largest memory so far, in MiB.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.milliseconds = 0.0
+        self.peak_mb = 0.0
+        self._at_rest_mb = 0.0 if self._on_cuda else _resident_mb()
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function(*args)`, measured from an idle device to an idle device."""
+        self._reset_peak()
+        self._wait()
+        start = time.perf_counter()
+        result = function(*args)
+        self._wait()
+        self.milliseconds = (time.perf_counter() - start) * 1e3
+        self.peak_mb = max(self.peak_mb, self._peak_mb())
+        return result
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    def _wait(self) -> None:
+        if self._on_cuda:
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def _reset_peak(self) -> None:
+        if self._on_cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            _reset_peak_of_process()
+
+    def _peak_mb(self) -> float:
+        if self._on_cuda:
+            return torch.cuda.max_memory_allocated(self.device) / MIB
+        return max(_peak_resident_mb() - self._at_rest_mb, 0.0)
+
+
+def _reset_peak_of_process() -> None:
+    """Linux forgets the high-water mark on request; elsewhere it stays that of the whole process."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return
+
+
+def _resident_mb() -> float:
+    found = _status("VmRSS")
+    return _peak_resident_mb() if found is None else found
+
+
+def _peak_resident_mb() -> float:
+    found = _status("VmHWM")
+    if found is not None:
+        return found
+    try:
+        import resource
+    except ImportError:  # Windows keeps no such record
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024
+
+
+def _status(field: str) -> float | None:
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    values = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
+    return int(values[0]) / 1024 if values else None

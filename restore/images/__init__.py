@@ -1,0 +1,44 @@
+"""Images: files, pixels and tensors; colour; resizing as MATLAB does it; padding.
+
+An image file becomes an `Image` (pixels, ICC profile, EXIF), its pixels a tensor (1, C, H, W) in [0, 1], and back:
+
+    image = read_image("photo.jpg")
+    x_BCHW = resize(to_tensor(image.pixels), scale=0.5)
+    write_image("half.png", dataclasses.replace(image, pixels=to_pixels(x_BCHW)))
+"""
+
+from restore.images.colour import grey_to_rgb, rgb_to_grey, rgb_to_y, rgb_to_ycbcr, y_to_rgb, ycbcr_to_rgb
+from restore.images.decode import decode_image, read_size
+from restore.images.encode import IMAGE_SUFFIXES, encode_image
+from restore.images.image import Image, convert_depth, to_pixels, to_tensor
+from restore.images.io import list_images, read_image, write_image
+from restore.images.padding import PADDINGS, Frame, crop, frame, pad
+from restore.images.resize import KERNELS, resize, resize_pixels
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "KERNELS",
+    "PADDINGS",
+    "Frame",
+    "Image",
+    "convert_depth",
+    "crop",
+    "decode_image",
+    "encode_image",
+    "frame",
+    "grey_to_rgb",
+    "list_images",
+    "pad",
+    "read_image",
+    "read_size",
+    "resize",
+    "resize_pixels",
+    "rgb_to_grey",
+    "rgb_to_y",
+    "rgb_to_ycbcr",
+    "to_pixels",
+    "to_tensor",
+    "write_image",
+    "y_to_rgb",
+    "ycbcr_to_rgb",
+]

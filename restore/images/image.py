@@ -1,0 +1,114 @@
+"""What an image is in memory, and its way to a tensor and back.
+
+Pixels are arrays of shape (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA; never BGR.
+Their depth is uint8 [0, 255], uint16 [0, 65535] or float32 [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.errors import ImageError
+
+__all__ = ["DEPTHS", "Image", "convert_depth", "to_pixels", "to_tensor"]
+
+DEPTHS = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
+"""The depths that pixels may have, and the value that stands for white in each."""
+
+
+@dataclass
+class Image:
+    """Decoded pixels with what their file said about them.
+
+    Attributes:
+        pixels: (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); uint8, uint16 or float32.
+        icc: the ICC profile that the pixels are in; None if the file had none.
+        exif: the EXIF block (a TIFF structure without the `Exif` prefix), its orientation already applied and reset.
+        path: the file that it came from.
+    """
+
+    pixels: np.ndarray
+    icc: bytes | None = None
+    exif: bytes | None = None
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.pixels = checked(self.pixels)
+
+    @property
+    def channels(self) -> int:
+        """1 grey, 2 grey and alpha, 3 RGB, 4 RGBA."""
+        return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.channels in (2, 4)
+
+
+def checked(pixels: np.ndarray) -> np.ndarray:
+    """`pixels` with a single channel axis dropped.
+
+    Raises:
+        ImageError: the array is not an image; the message says which shapes and depths are.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (2, 3, 4))) or 0 in pixels.shape:
+        raise ImageError(f"pixels have shape {pixels.shape}; allowed are (H, W) and (H, W, 1 to 4), H and W above 0")
+    if pixels.dtype.name not in DEPTHS:
+        raise ImageError(f"pixels are {pixels.dtype.name}; allowed are {', '.join(DEPTHS)}")
+    return pixels
+
+
+def convert_depth(pixels: np.ndarray, dtype: type | str | np.dtype) -> np.ndarray:
+    """The same image in another depth: scaled so that white stays white, clamped and rounded (half to even)."""
+    pixels = checked(pixels)
+    white, target_white = DEPTHS[pixels.dtype.name], _white(dtype)
+    if pixels.dtype == np.dtype(dtype):
+        return pixels
+    scaled = pixels * np.float32(target_white / white)
+    return _quantised(scaled, dtype)
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """Pixels as a float32 tensor (1, C, H, W) in [0, 1]."""
+    pixels = checked(pixels)
+    white = DEPTHS[pixels.dtype.name]
+    if pixels.dtype == np.uint16:  # torch reads bytes of any layout but knows little of uint16
+        pixels = pixels.astype(np.float32)
+    x_HWC = torch.from_numpy(np.array(pixels, order="C")).reshape(*pixels.shape[:2], -1)
+    x_CHW = x_HWC.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+    return (x_CHW.div_(white) if white != 1.0 else x_CHW.contiguous())[None]
+
+
+def to_pixels(x_BCHW: Tensor, dtype: type | str | np.dtype = np.uint8) -> np.ndarray:
+    """One image (1, C, H, W) in [0, 1] as pixels: clamped to the range of `dtype`, scaled, rounded half to even.
+
+    float32 is clamped too. One channel comes back as (H, W).
+
+    Raises:
+        ImageError: the batch holds more than one image, or `dtype` is not a depth.
+    """
+    if x_BCHW.ndim != 4 or x_BCHW.shape[0] != 1:
+        raise ImageError(f"a tensor of shape {tuple(x_BCHW.shape)} is not one image; expected (1, C, H, W)")
+    x_HWC = x_BCHW.detach()[0].permute(1, 2, 0).to(torch.float32) * _white(dtype)
+    return checked(_quantised(x_HWC.contiguous().cpu().numpy(), dtype))
+
+
+def _quantised(scaled: np.ndarray, dtype: type | str | np.dtype) -> np.ndarray:
+    if np.dtype(dtype) != np.float32:
+        np.rint(scaled, out=scaled)
+    return np.clip(scaled, 0, _white(dtype), out=scaled).astype(dtype, copy=False)
+
+
+def _white(dtype: type | str | np.dtype) -> float:
+    name = np.dtype(dtype).name
+    if name not in DEPTHS:
+        raise ImageError(f"{name} is not a depth of images; allowed are {', '.join(DEPTHS)}")
+    return DEPTHS[name]

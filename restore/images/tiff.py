@@ -1,0 +1,185 @@
+"""TIFF: what it says about itself, the layouts that Pillow does not read, and writing any depth with ICC and EXIF.
+
+Pillow decodes 8-bit files. 16-bit and float ones come through tifffile, or OpenCV where their compression (LZW, say)
+needs a codec that tifffile does not carry. Written files hold one deflated strip.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restore.images.exif import PREFIX
+
+if TYPE_CHECKING:
+    import tifffile
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+__all__ = ["TiffHeader", "decode_deep", "encode", "read_header", "without_orientation"]
+
+_ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 274, 34665, 34853, 40965
+_DESCRIPTIVE_TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, _EXIF_IFD, _GPS_IFD)
+_MAX_BYTES = (1 << 32) - (1 << 20)  # offsets have 32 bits
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """What the first page of a TIFF file declares."""
+
+    height: int
+    width: int
+    dtype: str
+    orientation: int
+    icc: bytes | None
+    exif: bytes | None
+    num_pages: int
+
+
+def read_header(data: bytes) -> TiffHeader:
+    """The declarations of a TIFF file, without decoding it.
+
+    Raises:
+        ValueError: it is not a TIFF file, or its pixel data reach past the end of the file.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        ends = (start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if max(ends, default=0) > len(data):
+            raise ValueError("the file is truncated (its pixel data reach past its end)")
+        orientation = page.tags.get(_ORIENTATION)
+        icc = page.tags.get(34675)
+        return TiffHeader(
+            page.imagelength,
+            page.imagewidth,
+            "uint8" if page.dtype is None or page.bitspersample <= 8 else page.dtype.name,
+            orientation.value if orientation else 1,
+            bytes(icc.value) if icc else None,
+            None if file.is_bigtiff else _exif_of(data),
+            len(file.pages),
+        )
+
+
+def decode_deep(data: bytes) -> np.ndarray:
+    """The first page of a 16-bit or float file as it is stored (orientation not applied).
+
+    Raises:
+        ValueError: its colour space or its compression is not known.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        photometric = page.photometric
+        if photometric not in (0, 1, 2) or page.axes not in ("YX", "YXS", "SYX"):
+            raise ValueError(f"a {page.dtype} TIFF with photometric interpretation {photometric} is not supported")
+        try:
+            pixels = page.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            pixels = _decode_with_opencv(data, page)
+        else:
+            pixels = np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels
+    if photometric == 0:  # white is zero
+        pixels = (1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max) - pixels
+    return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+
+def without_orientation(data: bytes) -> bytes:
+    """The same file, declared upright: OpenCV and Pillow would turn some layouts by themselves, depending on version."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags.get(_ORIENTATION)
+        if tag is None:
+            return data
+        changed = bytearray(data)
+        struct.pack_into(f"{file.byteorder}H", changed, tag.valueoffset, 1)
+        return bytes(changed)
+
+
+def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None) -> bytes:
+    """A TIFF file: 1 to 4 channels of uint8, uint16 or float32, deflated, with the horizontal predictor for integers.
+
+    Raises:
+        ValueError: the file would pass 4 GiB.
+    """
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    is_float = pixels.dtype.kind == "f"
+    samples = pixels if is_float else _differences(pixels)
+    strip = zlib.compress(samples.astype(pixels.dtype.newbyteorder("<"), order="C"), 3)
+    if len(strip) > _MAX_BYTES:
+        raise ValueError("TIFF files hold at most 4 GiB")
+    directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    _copy_exif(exif, directory)
+    directory[256], directory[257] = pixels.shape[1], pixels.shape[0]
+    directory[258] = (8 * pixels.itemsize,) * channels
+    directory[259] = 8  # deflate
+    directory[262] = 2 if channels > 2 else 1
+    directory[273] = 0  # where the strip begins: the directory adds its own length
+    directory[277] = channels
+    directory[278], directory[279] = pixels.shape[0], len(strip)
+    directory[317] = 1 if is_float else 2
+    directory[339] = (3 if is_float else 1,) * channels
+    if channels in (2, 4):
+        directory[338] = 2  # alpha, not multiplied in
+    if icc:
+        directory.tagtype[34675] = 7
+        directory[34675] = icc
+    file = io.BytesIO()
+    directory.save(file)
+    return file.getvalue() + strip
+
+
+def _differences(pixels: np.ndarray) -> np.ndarray:
+    differences = pixels.copy()
+    np.subtract(pixels[:, 1:], pixels[:, :-1], out=differences[:, 1:])
+    return differences
+
+
+def _decode_with_opencv(data: bytes, page: tifffile.TiffPage) -> np.ndarray:
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(without_orientation(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    expected = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    if pixels is None or pixels.dtype != page.dtype or pixels.reshape(*pixels.shape[:2], -1).shape != expected:
+        raise ValueError(f"TIFF compression {page.compression} is not supported for this layout")
+    codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+    return cv2.cvtColor(pixels, codes[expected[2]]) if expected[2] in codes else pixels
+
+
+def _exif_of(data: bytes) -> bytes | None:
+    """The descriptive tags of the first directory as an EXIF block of their own."""
+    from PIL.Image import Exif
+
+    tags = Exif()
+    tags.load_from_fp(io.BytesIO(data))
+    for tag in list(tags):
+        if tag not in _DESCRIPTIVE_TAGS:
+            del tags[tag]
+    return tags.tobytes()[len(PREFIX) :] if len(tags) else None
+
+
+def _copy_exif(exif: bytes | None, directory: ImageFileDirectory_v2) -> None:
+    if not exif:
+        return
+    from PIL.Image import Exif
+
+    tags = Exif()
+    tags.load(PREFIX + exif)
+    for tag in _DESCRIPTIVE_TAGS:
+        if tag in (_EXIF_IFD, _GPS_IFD):
+            nested = {key: value for key, value in tags.get_ifd(tag).items() if key != _INTEROP_IFD}
+            if nested:
+                directory[tag] = nested
+        elif tag in tags:
+            directory[tag] = tags[tag]

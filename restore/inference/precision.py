@@ -1,0 +1,92 @@
+"""Which device and which arithmetic a network runs in, and what "auto" stands for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from restore.errors import OptionsError
+
+__all__ = ["DEVICES", "PRECISIONS", "arithmetic", "has_fast_bf16", "resolve_device", "resolve_precision"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AMPERE = (8, 0)  # the first NVIDIA generation with bfloat16 matrix units
+CPU_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """The device to run on; "auto" takes CUDA, then Apple's MPS, then the processor.
+
+    Raises:
+        OptionsError: no such device, or it is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise OptionsError(f"device is '{device}': allowed are {', '.join(DEVICES)} and cuda:N.") from error
+    count = torch.cuda.device_count()
+    if resolved.type == "cuda" and (resolved.index or 0) >= count:
+        raise OptionsError(f"device is '{device}': torch sees {count} CUDA devices here. Use auto or cpu.")
+    if resolved.type == "mps" and not _has_mps():
+        raise OptionsError("device is 'mps': torch sees no Apple GPU here. Use auto or cpu.")
+    return resolved
+
+
+def resolve_precision(
+    precision: str, device: torch.device, survives: Collection[str] = ("fp32", "bf16")
+) -> torch.dtype:
+    """The arithmetic to run in; "auto" is bf16 where network and processor take it and it is fast, else fp32.
+
+    Args:
+        precision: auto, fp32, bf16 or fp16.
+        device: where the network runs.
+        survives: the precisions in which the network's result holds (`ImageSpec.precisions`).
+
+    Raises:
+        OptionsError: unknown, or the network does not survive it.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if "bf16" in survives and has_fast_bf16(device) else torch.float32
+    if precision not in PRECISIONS:
+        raise OptionsError(f"precision is '{precision}': allowed are auto, {', '.join(PRECISIONS)}.")
+    if precision not in survives:
+        raise OptionsError(
+            f"precision is '{precision}', in which this network's activations overflow or lose the image: "
+            f"use auto or one of {', '.join(survives)}."
+        )
+    return PRECISIONS[precision]
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies matrices faster in bfloat16: CUDA from sm80, CPUs with AVX512-BF16, AMX or ARM."""
+    if device.type == "cuda":
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= AMPERE
+    return device.type == "cpu" and not CPU_BF16_FLAGS.isdisjoint(_cpu_flags())
+
+
+def arithmetic(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
+    """A context in which matrix products run in `dtype`, and what needs more stays in float32."""
+    if dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The instruction sets of the first core; empty where the system does not tell."""
+    if not cpuinfo.exists():
+        return set()
+    for line in cpuinfo.read_text().splitlines():
+        name, _, values = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return set(values.split())
+    return set()

@@ -1,0 +1,272 @@
+"""The `Restorer`: the only way pixels go through a network.
+
+It holds the network, what the network says about images (`ImageSpec`) and how to run it, and takes whatever comes: one
+image or a stream, of any size, depth and number of channels, as an array, a tensor or an `Image`; the same kind of thing
+comes back, `scale` times as large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from restore.errors import OptionsError, nearest
+from restore.images import Image
+from restore.images.padding import PADDINGS, Frame, frame
+from restore.inference.bands import Planes, RecoveringForward, crop_blocks, restore_bands
+from restore.inference.blocks import compile_blocks
+from restore.inference.channels import PixelSource, TensorSource
+from restore.inference.ensemble import self_ensemble_x8
+from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
+from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
+from restore.inference.tiling import Plan, tiling_policy
+from restore.networks import ImageSpec
+
+__all__ = ["Restorer"]
+
+Restorable = TypeVar("Restorable", np.ndarray, torch.Tensor, Image)
+Progress = Callable[[float], None]
+logger = logging.getLogger(__name__)
+
+LARGEST_TILE_PX = {"cuda": 1024, "mps": 512, "cpu": 512}  # beyond it a tile gains nothing but an overlap saved
+BATCH_PIXELS = {"cuda": 1024 * 1024, "mps": 256 * 256, "cpu": 128 * 128}  # enough work to keep the device busy
+SMALLEST_TILE_PX = 64
+MEMORY_SHARE = 0.5  # of what is free, for a guess that errs
+PROBE_PX = 64
+
+
+class Restorer:
+    """A network that restores images.
+
+    Args:
+        network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device` and used in evaluation mode.
+        spec: what the network wants of images; by default its own `spec`.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32, bf16 or fp16; see `restore.inference.precision`.
+        channels_last: keep the channels of feature maps innermost, which speeds up convolutions on some processors.
+        compile: compile the network's repeated blocks with `torch.compile`, which pays for itself on many images.
+        tile: largest side of a tile in input pixels; None for whole images; "auto" by the memory that is free.
+        tile_overlap: how far neighbouring tiles overlap, in input pixels.
+        tile_batch: tiles that go through the network together; "auto" by memory and the kind of device.
+        tiling: name of a policy in `restore.inference.tiling`; by default the network's own.
+        padding: name of a policy in `restore.images.padding`; by default the tiling policy's or the network's own.
+        self_ensemble: mean over the eight flips and rotations of every tile: eight times the work for a little PSNR.
+
+    Raises:
+        OptionsError: an argument has a value that is not allowed, or that device or precision cannot be had.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        spec: ImageSpec | None = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        channels_last: bool = False,
+        compile: bool = False,
+        tile: int | str | None = "auto",
+        tile_overlap: int = 32,
+        tile_batch: int | str = "auto",
+        tiling: str | None = None,
+        padding: str | None = None,
+        self_ensemble: bool = False,
+    ):
+        self.spec: ImageSpec = spec or network.spec
+        self.device = resolve_device(device)
+        self.dtype = resolve_precision(precision, self.device, self.spec.precisions)
+        self.policy = tiling_policy(tiling or self.spec.tiling)
+        self.padding = padding or self.policy.padding or self.spec.padding
+        if self.padding not in PADDINGS:
+            raise OptionsError(
+                f"unknown padding '{self.padding}'.{nearest(self.padding, PADDINGS)} Known: {', '.join(PADDINGS)}."
+            )
+        self.tile = self.policy.tile_px or (_whole_number("tile", tile) if self.policy.tiled else None)
+        self.tile_overlap = _whole_number("tile_overlap", tile_overlap, smallest=0)
+        self.tile_batch = _whole_number("tile_batch", tile_batch)
+        self.self_ensemble = self_ensemble
+        self.network = network.to(self.device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+        self._pixel_bytes: float | None = None
+        self._forward = RecoveringForward(self._through_network, self.scale, self.spec.size_multiple, self.tile_overlap)
+        if compile:
+            if self.tile == "auto":
+                self._measure()
+            compile_blocks(self.network)
+
+    @property
+    def scale(self) -> int:
+        """Output pixels per input pixel, along each side."""
+        return self.spec.scale
+
+    def __call__(
+        self, image: Restorable, *, out: np.ndarray | None = None, on_progress: Progress | None = None
+    ) -> Restorable:
+        """Restore one image, or a batch of images as a tensor.
+
+        Args:
+            image: (H, W) or (H, W, C) array of uint8, uint16 or float32 in [0, 1], with C of 1 to 4 (grey, grey and alpha,
+                RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a (B, C, H, W) floating point tensor.
+            out: array to write the result of an array into (a memory-mapped file, say).
+            on_progress: called with the share that is done.
+
+        Returns:
+            The same kind of thing, `scale` times as large. Arrays are clamped and rounded, tensors are neither.
+
+        Raises:
+            ImageError: this is not an image, or not one for this network.
+            DeviceError: the device is out of memory even for a small tile.
+        """
+        if isinstance(image, Image):
+            pixels = self(image.pixels, out=out, on_progress=on_progress)
+            return dataclasses.replace(image, pixels=pixels)
+        if isinstance(image, torch.Tensor):
+            source = TensorSource(image, self.spec.in_channels, self.scale)
+            rows = [source.values(*block) for block in self._blocks(source, on_progress)]
+            return torch.cat(rows, dim=-2)
+        return self._arrays([image], [out] if out is not None else None, on_progress)[0]
+
+    def rows(self, image: np.ndarray, on_progress: Progress | None = None) -> Iterator[np.ndarray]:
+        """Restore one array and hand out the result from top to bottom, in blocks of rows, as they are finished.
+
+        For results that are too large to be held: no more than a row of tiles is in memory.
+        """
+        source = PixelSource([image], self.spec.in_channels, self.scale)
+        for block in self._blocks(source, on_progress):
+            yield source.pixels(*block)[0]
+
+    def stream(self, images: Iterable[Restorable]) -> Iterator[Restorable]:
+        """Restore images one after another, in order; small neighbours of one size go through the network together."""
+        for batch in self.batches(images):
+            yield from self.batch(batch)
+
+    def batches(self, items: Iterable[Restorable], image_of: Callable[..., object] = lambda item: item) -> Iterator[list]:
+        """Group consecutive items whose images (`image_of(item)`) may go through the network together."""
+        group: list = []
+        for item in items:
+            image = image_of(item)
+            if group and _kind(image) != _kind(image_of(group[0])):
+                yield group
+                group = []
+            group.append(item)
+            if len(group) >= self._group_size(image):
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def batch(self, images: list[Restorable]) -> list[Restorable]:
+        """Restore images of one kind, depth and size together."""
+        if len(images) == 1:
+            return [self(images[0])]
+        if isinstance(images[0], torch.Tensor):
+            return list(self(torch.cat(images)).split([len(image) for image in images]))
+        if isinstance(images[0], Image):
+            restored = self._arrays([image.pixels for image in images])
+            return [dataclasses.replace(image, pixels=new) for image, new in zip(images, restored, strict=True)]
+        return self._arrays(images)
+
+    def describe(self) -> str:
+        """One line for a log: network, device, arithmetic, tiles."""
+        precision = next(name for name, dtype in PRECISIONS.items() if dtype is self.dtype)
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+        tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({self.policy.name}, overlap {self.tile_overlap})"
+        ensemble = ", self-ensemble x8" if self.self_ensemble else ""
+        return f"{type(self.network).__name__} x{self.scale} on {device}, {precision}, {tiles}{ensemble}"
+
+    def _arrays(
+        self, images: list[np.ndarray], outs: list[np.ndarray] | None = None, on_progress: Progress | None = None
+    ) -> list[np.ndarray]:
+        source = PixelSource(images, self.spec.in_channels, self.scale)
+        shape = (source.height * self.scale, source.width * self.scale, *source.channels)
+        if outs is None:
+            outs = [empty_pixels(shape, source.dtype) for _ in images]
+        if any(out.shape != shape or out.dtype != source.dtype for out in outs):
+            raise OptionsError(f"out has shape {outs[0].shape} and {outs[0].dtype}: the result is {shape}, {source.dtype}.")
+        for planes, first in self._blocks(source, on_progress):
+            for out, rows in zip(outs, source.pixels(planes, first), strict=True):
+                out[first : first + len(rows)] = rows
+        return outs
+
+    def _blocks(self, source: Planes, on_progress: Progress | None = None) -> Iterator[tuple[torch.Tensor, int]]:
+        """Restored planes without their padding, as blocks of rows with the output row that each starts at."""
+        minimum = max(self.spec.min_size, self.policy.min_px)
+        framed = frame(source.height, source.width, self.padding, self.spec.size_multiple, minimum)
+        plan, tile_batch = self._plan(framed, source.batch)
+        blocks = restore_bands(
+            source, self._forward, plan, framed.index, scale=self.scale, device=self.device, tile_batch=tile_batch,
+            on_progress=on_progress,
+        )
+        with self._evaluating():
+            yield from crop_blocks(blocks, framed, self.scale)
+
+    def _plan(self, framed: Frame, planes: int) -> tuple[Plan, int]:
+        """The tiles of an image, and how many of them to run at once."""
+        height, width = framed.size
+        tile = self._auto_tile(height, width, planes) if self.tile == "auto" else self.tile or max(height, width)
+        plan = self.policy.plan(height, width, tile, self.tile_overlap, self.spec.size_multiple, self.scale)
+        if self.tile_batch != "auto":
+            return plan, self.tile_batch
+        pixels = planes * plan.tall.tile_px * plan.wide.tile_px
+        return plan, max(1, BATCH_PIXELS[self.device.type] // pixels)
+
+    def _auto_tile(self, height: int, width: int, planes: int) -> int:
+        if height * width * planes <= PROBE_PX**2:
+            return max(height, width)
+        fitting = MEMORY_SHARE * free_bytes(self.device) / self._measure() / planes
+        multiple = self.spec.size_multiple
+        side = max(int(math.sqrt(fitting)) // multiple * multiple, SMALLEST_TILE_PX)
+        return min(side, LARGEST_TILE_PX[self.device.type])
+
+    def _measure(self) -> float:
+        """Bytes that the network takes for each input pixel, measured once on a small image."""
+        if self._pixel_bytes is None:
+            side = -(-max(PROBE_PX, self.spec.min_size) // self.spec.size_multiple) * self.spec.size_multiple
+            probe = torch.zeros(1, self.spec.in_channels, side, side, device=self.device)
+            with self._evaluating():
+                self._pixel_bytes = bytes_per_pixel(self._through_network, probe)
+            logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes)
+        return self._pixel_bytes
+
+    def _group_size(self, image: object) -> int:
+        """How many images like this one to run together."""
+        shape = image.shape[-2:] if isinstance(image, torch.Tensor) else getattr(image, "pixels", image).shape[:2]
+        return max(1, BATCH_PIXELS[self.device.type] // math.prod(shape))
+
+    def _through_network(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad(), arithmetic(self.device, self.dtype):
+            if self.self_ensemble:
+                return self_ensemble_x8(self.network, x_BCHW)
+            return self.network(x_BCHW).float()
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode for as long as it lasts; a network in training goes back to it."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.network.train()
+
+
+def _whole_number(name: str, value: int | str | None, smallest: int = 1) -> int | str | None:
+    if value is None or value == "auto":
+        return value
+    if not isinstance(value, int) or value < smallest:
+        raise OptionsError(f"{name} is {value!r}: allowed are auto and whole numbers from {smallest} on.")
+    return value
+
+
+def _kind(image: object) -> tuple:
+    pixels = getattr(image, "pixels", image)
+    return (type(image), pixels.shape, pixels.dtype)

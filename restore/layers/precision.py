@@ -1,0 +1,39 @@
+"""Half precision that does not overflow.
+
+The residual stream of restoration transformers grows beyond 65504, the largest float16 number. Here the stream stays in
+float32: layer norms bring it back to ordinary numbers, what is computed from those is safe in float16, and the two
+places where large numbers are made (the last linear map of a branch, the convolutions on the stream) get an exact
+remedy. Outside float16 autocast both functions are plain calls.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["add_branch", "float32_when_half"]
+
+HEADROOM = 16.0
+"""A power of two: scaling by it is exact, and raises the largest branch output from 65504 to over a million."""
+
+
+def _in_float16(x: torch.Tensor) -> bool:
+    kind = x.device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+
+
+def add_branch(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """`linear(x)` for the residual stream; under float16 autocast its result is float32 and has headroom."""
+    if not _in_float16(x):
+        return linear(x)
+    out = F.linear(x / HEADROOM, linear.weight).float() * HEADROOM
+    return out if linear.bias is None else out + linear.bias.float()
+
+
+def float32_when_half(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """`module(x)`, computed in float32 where float16 autocast is on."""
+    if not _in_float16(x):
+        return module(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return module(x.float())

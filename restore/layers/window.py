@@ -1,0 +1,193 @@
+"""Windows on maps: the order of tokens, shift masks, relative position bias, and attention inside windows.
+
+Shape legend: B batch, H x W map, C channels, N tokens of one window, W (in WNC) windows of the whole batch, h heads.
+
+A (shifted) window partition is a permutation of the B*H*W tokens, so it is done here by one gather each way instead of
+roll, partition, merge and roll. The windows of a shifted map fall into at most four classes that share a mask: inside,
+right edge, bottom edge, corner. The permutation puts windows of one class next to each other, so the attention of each
+class takes one bias of shape (h, N, N) and no (windows, h, N, N) mask is ever made. Everything that depends on sizes
+alone is made once and cached by size and device.
+
+Sources: Swin Transformer (Liu et al. 2021, arXiv 2103.14030), sections 3.2 and 3.3; V2 of neither order nor class is
+published: the results are those of the published mask to the last bits of float32 rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+__all__ = [
+    "WindowPlan",
+    "gather_bias",
+    "join_windows",
+    "relative_position_index",
+    "shift_mask",
+    "split_windows",
+    "window_attention",
+    "window_plan",
+]
+
+MASKED = -100.0
+"""What the published models add to the scores of tokens that must not see each other."""
+
+
+class WindowPlan(NamedTuple):
+    """How the tokens of a map are arranged in windows; see `window_plan`.
+
+    Attributes:
+        order: (B*H*W,) index of the token that stands at each place of the window order.
+        inverse: (B*H*W,) the permutation back.
+        masks: (K, N, N) additive masks of the K classes of windows, or None when nothing is masked.
+        counts: number of windows of each class, in order.
+        num_tokens: N.
+    """
+
+    order: torch.Tensor
+    inverse: torch.Tensor
+    masks: torch.Tensor | None
+    counts: tuple[int, ...]
+    num_tokens: int
+
+
+def window_plan(
+    batch: int, height: int, width: int, window: tuple[int, int], shift: tuple[int, int], device: torch.device
+) -> WindowPlan:
+    """The arrangement of a (B, H, W) map in windows after rolling it by `-shift`; cached by size and device.
+
+    Args:
+        height: H, a multiple of `window[0]`.
+        width: W, a multiple of `window[1]`.
+        shift: rows and columns; 0 for no shift. Tokens that meet only through the roll are masked from each other.
+    """
+    if torch.compiler.is_compiling():
+        return _make_plan(batch, height, width, window, shift, device)
+    return _cached_plan(batch, height, width, window, shift, torch.device(device))
+
+
+def _make_plan(batch, height, width, window, shift, device) -> WindowPlan:
+    rows, columns = height // window[0], width // window[1]
+    tokens = torch.arange(batch * height * width, device=device).view(batch, height, width)
+    tokens = tokens.roll((-shift[0], -shift[1]), (1, 2))
+    grid = tokens.view(batch, rows, window[0], columns, window[1]).permute(1, 3, 0, 2, 4)  # (rows, columns, B, h, w)
+    if shift[0] == 0 and shift[1] == 0:
+        groups, masks = [grid], None
+    else:
+        groups = [grid[:-1, :-1], grid[:-1, -1:], grid[-1:, :-1], grid[-1:, -1:]]
+        masks = _class_masks(window, shift, device)
+    order = torch.cat([group.reshape(-1) for group in groups])
+    inverse = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=device))
+    counts = tuple(group.shape[0] * group.shape[1] * group.shape[2] for group in groups)
+    return WindowPlan(order, inverse, masks, counts, window[0] * window[1])
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_plan(batch, height, width, window, shift, device) -> WindowPlan:
+    with torch.inference_mode(False), torch.no_grad():
+        return _make_plan(batch, height, width, window, shift, device)
+
+
+def _class_masks(window: tuple[int, int], shift: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """(4, N, N): the masks of windows inside, at the right edge, at the bottom edge and in the corner."""
+    below = (torch.arange(window[0], device=device) >= window[0] - shift[0]).view(-1, 1)
+    right = (torch.arange(window[1], device=device) >= window[1] - shift[1]).view(1, -1)
+    if not shift[0]:
+        below = torch.zeros_like(below)
+    if not shift[1]:
+        right = torch.zeros_like(right)
+    none = torch.zeros(window, dtype=torch.long, device=device)
+    regions = torch.stack([none, none + right, none + below, 2 * below + right]).flatten(1)
+    return (regions[:, :, None] != regions[:, None, :]).float() * MASKED
+
+
+def shift_mask(height: int, width: int, window: tuple[int, int], shift: tuple[int, int]) -> torch.Tensor:
+    """(windows, N, N) the mask buffer that published checkpoints store for one size, windows in raster order."""
+    rows, columns = height // window[0], width // window[1]
+    classes = torch.zeros(rows, columns, dtype=torch.long)
+    classes[:, -1] += 1
+    classes[-1, :] += 2
+    return _class_masks(window, shift, torch.device("cpu"))[classes.flatten()]
+
+
+def split_windows(x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
+    """(W, N, C): the map in window order."""
+    tokens = _Permute.apply(x_BHWC.reshape(-1, x_BHWC.shape[-1]), plan.order, plan.inverse)
+    return tokens.view(-1, plan.num_tokens, tokens.shape[-1])
+
+
+def join_windows(windows_WNC: torch.Tensor, plan: WindowPlan, shape: Sequence[int]) -> torch.Tensor:
+    """The map of `shape` (B, H, W, C) from its windows."""
+    tokens = _Permute.apply(windows_WNC.reshape(-1, windows_WNC.shape[-1]), plan.inverse, plan.order)
+    return tokens.view(shape)
+
+
+class _Permute(torch.autograd.Function):
+    """Rows in another order. The gradient is the inverse gather: no atomic additions, hence deterministic."""
+
+    @staticmethod
+    def forward(ctx, tokens_TC: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(inverse)
+        return tokens_TC.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        return gradient.index_select(0, ctx.saved_tensors[0]), None, None
+
+
+def relative_position_index(window: tuple[int, int]) -> torch.Tensor:
+    """(N, N) row of the bias table ((2h-1)*(2w-1) rows) for each pair of tokens, in the published order."""
+    y, x = torch.meshgrid(torch.arange(window[0]), torch.arange(window[1]), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y[None] + window[0] - 1) * (2 * window[1] - 1) + (x[:, None] - x[None] + window[1] - 1)
+
+
+def gather_bias(table: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
+    """(h, N, N) bias of each head from its table (positions, h)."""
+    return table[index_NN.flatten()].view(*index_NN.shape, -1).permute(2, 0, 1).contiguous()
+
+
+def window_attention(
+    qkv_WNC: torch.Tensor, num_heads: int, bias_hNN: torch.Tensor | None, plan: WindowPlan, scale: float | None = None
+) -> torch.Tensor:
+    """Multi-head attention inside each window.
+
+    Args:
+        qkv_WNC: (W, N, 3C) queries, keys and values side by side, each (h, C / h).
+        bias_hNN: added to the scores of every window, before the mask of the window's class.
+        scale: of the scores; 1 / sqrt(C / h) when None.
+
+    Returns:
+        (W, N, C).
+    """
+    dim = qkv_WNC.shape[-1] // (3 * num_heads)
+    scale = scale or 1 / math.sqrt(dim)
+    biases = _class_biases(bias_hNN, plan, qkv_WNC.dtype)
+    outputs = []
+    for qkv, bias in zip(qkv_WNC.split(plan.counts), biases, strict=True):
+        if qkv.shape[0]:
+            outputs.append(_attention(qkv.unflatten(-1, (3, num_heads, dim)), bias, scale))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _class_biases(bias_hNN, plan: WindowPlan, dtype: torch.dtype) -> Sequence[torch.Tensor | None]:
+    if plan.masks is None:
+        return (None if bias_hNN is None else bias_hNN.to(dtype)[None],)
+    masks = plan.masks[:, None, None]  # (K, 1, 1, N, N)
+    return (masks if bias_hNN is None else masks + bias_hNN).to(dtype)
+
+
+def _attention(qkv: torch.Tensor, bias: torch.Tensor | None, scale: float) -> torch.Tensor:
+    """(W, N, 3, h, d) -> (W, N, h*d)."""
+    dim = qkv.shape[-1]
+    if qkv.is_cuda and dim % 8:  # the fused kernels want aligned heads; zeros change neither scores nor sums
+        qkv = F.pad(qkv, (0, -dim % 8))
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    if bias is not None:
+        bias = bias.expand(q.shape[0], q.shape[1], -1, -1)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    return out[..., :dim].transpose(1, 2).flatten(2)

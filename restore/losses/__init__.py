@@ -1,0 +1,1 @@
+"""Losses by name: modules that take (restored, reference) in [0, 1] and return a scalar."""

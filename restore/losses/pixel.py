@@ -1,0 +1,124 @@
+"""Losses between pixels: L1, L2, Charbonnier, PSNR and total variation, with BasicSR's names and options.
+
+Every one takes (restored, reference), both (B, C, H, W), and returns a scalar already multiplied by its weight; with
+`reduction: none` a map of the input's shape.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restore.registry import LOSSES
+
+__all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "PSNRLoss", "WeightedTVLoss"]
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+class _PixelLoss(nn.Module):
+    """Reduces a map of errors, each multiplied by an optional weight map."""
+
+    def __init__(self, loss_weight: float = 1.0, reduction: Reduction = "mean"):
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.reduction = reduction
+
+    def forward(self, restored: Tensor, reference: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss; `weight` (broadcastable) counts some pixels more than others, and means divide by its sum."""
+        errors = self.errors(restored, reference)
+        if weight is None:
+            return self.loss_weight * _reduce(errors, self.reduction)
+        weighted = errors * weight
+        if self.reduction == "mean":
+            return self.loss_weight * weighted.sum() / weight.expand_as(errors).sum()
+        return self.loss_weight * _reduce(weighted, self.reduction)
+
+    def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """The error of every pixel."""
+        raise NotImplementedError
+
+
+@LOSSES.add()
+class L1Loss(_PixelLoss):
+    """Mean absolute error."""
+
+    def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """Absolute differences."""
+        return F.l1_loss(restored, reference, reduction="none")
+
+
+@LOSSES.add()
+class MSELoss(_PixelLoss):
+    """Mean squared error."""
+
+    def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """Squared differences."""
+        return F.mse_loss(restored, reference, reduction="none")
+
+
+@LOSSES.add()
+class CharbonnierLoss(_PixelLoss):
+    """sqrt(difference^2 + eps): L1 that is smooth at zero (Lai et al. 2017, arXiv:1704.03915)."""
+
+    def __init__(self, loss_weight: float = 1.0, reduction: Reduction = "mean", eps: float = 1e-12):
+        super().__init__(loss_weight, reduction)
+        self.eps = eps
+
+    def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """Smoothed absolute differences."""
+        return torch.sqrt((restored - reference).square() + self.eps)
+
+
+@LOSSES.add()
+class PSNRLoss(nn.Module):
+    """Mean over the batch of -PSNR in dB, as NAFNet trains: 10 log10(MSE + 1e-8).
+
+    Args:
+        loss_weight: factor of the loss.
+        reduction: only `mean`; in the signature because option files say it.
+        toY: compare luma (BT.601 studio range) instead of RGB.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, reduction: Literal["mean"] = "mean", toY: bool = False):
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.luma = toY
+
+    def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """The loss."""
+        if self.luma:
+            difference = ((restored - reference) * restored.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        else:
+            difference = restored - reference
+        mse = difference.square().mean(dim=(1, 2, 3))
+        return self.loss_weight * 10 / math.log(10) * torch.log(mse + 1e-8).mean()
+
+
+@LOSSES.add()
+class WeightedTVLoss(nn.Module):
+    """Total variation of the restored image: mean (or summed) absolute differences of neighbours in both directions."""
+
+    def __init__(self, loss_weight: float = 1.0, reduction: Literal["mean", "sum"] = "mean"):
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.reduction = reduction
+
+    def forward(self, restored: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss; `weight` (B, 1 or C, H, W) counts some pixels more than others."""
+        down = (restored[:, :, :-1] - restored[:, :, 1:]).abs()
+        right = (restored[..., :-1] - restored[..., 1:]).abs()
+        if weight is not None:
+            down, right = down * weight[:, :, :-1], right * weight[..., :-1]
+        return self.loss_weight * (_reduce(down, self.reduction) + _reduce(right, self.reduction))
+
+
+_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+
+
+def _reduce(errors: Tensor, reduction: Reduction) -> Tensor:
+    return errors if reduction == "none" else errors.mean() if reduction == "mean" else errors.sum()

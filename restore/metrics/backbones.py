@@ -1,0 +1,154 @@
+"""ImageNet backbones for perceptual metrics, and where their weights are found.
+
+The weights are torchvision's. They are looked for, in this order: at an explicit path (a file, or a folder that holds
+one), in the folder that the environment variable RESTORE_WEIGHTS names, in torch's cache; and then they are downloaded
+into that cache and checked. Where none of that works, `MissingError` says which file to put where.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import nn
+
+from restore.errors import CheckpointError, ImageError, MissingError
+
+__all__ = ["BACKBONES", "Backbone", "Features", "find_weights", "load_backbone", "stored"]
+
+WEIGHTS_FOLDER = "RESTORE_WEIGHTS"
+_MIRROR = "https://download.pytorch.org/models/"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A classification network whose feature maps are compared.
+
+    Attributes:
+        model: its name in torchvision.
+        file: torchvision's weights file; the last part of the stem is the start of its SHA-256.
+        taps: indices into `model.features` behind which a map is taken.
+        least_px: the shorter side that is needed for the last map to hold a pixel.
+    """
+
+    model: str
+    file: str
+    taps: tuple[int, ...]
+    least_px: int
+
+    @property
+    def file_names(self) -> tuple[str, str]:
+        """Names under which the weights are recognised; the second holds the features alone."""
+        return self.file, f"{self.model}_features.pth"
+
+
+BACKBONES = {
+    "alex": Backbone("alexnet", "alexnet-owt-7be5be79.pth", (1, 4, 7, 9, 11), 31),
+    "squeeze": Backbone("squeezenet1_1", "squeezenet1_1-b8a52dc0.pth", (1, 4, 7, 9, 10, 11, 12), 17),
+    "vgg": Backbone("vgg16", "vgg16-397923af.pth", (3, 8, 15, 22, 29), 16),
+}
+
+
+class Features(nn.Module):
+    """The frozen feature maps of a backbone behind its taps, for normalised RGB."""
+
+    def __init__(self, backbone: Backbone, state: Mapping[str, torch.Tensor], source: str = "these weights"):
+        super().__init__()
+        import torchvision
+
+        with torch.device("meta"):  # nothing is initialised only to be overwritten
+            layers = getattr(torchvision.models, backbone.model)(weights=None).features
+        wanted = {key.removeprefix("features."): value for key, value in state.items() if "classifier" not in key}
+        try:
+            layers.load_state_dict(wanted, assign=True)
+        except RuntimeError as error:
+            raise CheckpointError(f"{source}: not the weights of torchvision's {backbone.model}. {error}") from None
+        self.least_px = backbone.least_px
+        self.layers = layers[: backbone.taps[-1] + 1].eval().requires_grad_(False)
+        for layer in self.layers.modules():
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # a tap may be the input of the next activation
+        self.taps = backbone.taps
+
+    def forward(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """The map behind each tap.
+
+        Raises:
+            ImageError: the images are too small for the last one.
+        """
+        if min(x_BCHW.shape[-2:]) < self.least_px:
+            height, width = x_BCHW.shape[-2:]
+            raise ImageError(
+                f"this network needs at least {self.least_px}x{self.least_px} px; given: {height}x{width}."
+            )
+        maps = []
+        for index, layer in enumerate(self.layers):
+            x_BCHW = layer(x_BCHW)
+            if index in self.taps:
+                maps.append(x_BCHW)
+        return maps
+
+
+@functools.lru_cache(maxsize=8)
+def load_backbone(name: str, weights: str | None, device: torch.device) -> Features:
+    """The features of a backbone of `BACKBONES` on a device; kept for the next call.
+
+    Raises:
+        MissingError: its weights are neither here nor to be had.
+        CheckpointError: the file belongs to another network.
+    """
+    path = find_weights(BACKBONES[name].file_names, weights)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # an unreadable file raises one of many types
+        raise CheckpointError(f"{path}: cannot be read as weights ({type(error).__name__}).") from error
+    return Features(BACKBONES[name], state, str(path)).to(device)
+
+
+def find_weights(names: tuple[str, ...], path: str | None = None) -> Path:
+    """The first of `names` that is found; `names[0]` is downloaded when none is.
+
+    Raises:
+        MissingError: not found, and the download failed.
+    """
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    if path is not None:
+        given = Path(path).expanduser()
+        found = _first_file([given, *(given / name for name in names)])
+        if found is None:
+            raise MissingError(f"no weights at {given}. Give the file {' or '.join(names)}, or a folder that holds it.")
+        return found
+    folders = [Path(os.environ[WEIGHTS_FOLDER]).expanduser()] if os.environ.get(WEIGHTS_FOLDER) else []
+    found = _first_file([folder / name for folder in (*folders, cache) for name in names])
+    return found or _download(names[0], cache)
+
+
+def _first_file(candidates: list[Path]) -> Path | None:
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _download(name: str, cache: Path) -> Path:
+    target = cache / name
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        checksum = Path(name).stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(_MIRROR + name, str(target), hash_prefix=checksum, progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise MissingError(
+            f"the weights {name} are not on this machine and cannot be downloaded ({error}). Get {_MIRROR}{name} and "
+            f"put it into {cache}, or into the folder that the environment variable {WEIGHTS_FOLDER} names."
+        ) from error
+    return target
+
+
+@functools.cache
+def stored(name: str) -> dict[str, np.ndarray]:
+    """The numbers of a published metric that come with this package (parameters/NOTICE.md says whose they are)."""
+    with np.load(Path(__file__).parent / "parameters" / f"{name}.npz") as archive:
+        return {key: archive[key] for key in archive.files}

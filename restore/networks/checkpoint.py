@@ -1,0 +1,187 @@
+"""Weights files: read them safely, find the weights in them, tell which network they are for, and load them.
+
+Accepted are `.pth`, `.pt`, `.ckpt` (read with `weights_only=True`, so that no code in them runs) and `.safetensors`; in
+them a bare state dict or one under `params_ema`, `params`, `state_dict`, `model_state_dict`, `model` or `net`, with
+or without the `module.` prefix of a parallel wrapper.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restore.errors import CheckpointError, nearest
+
+__all__ = ["RECOGNISERS", "infer", "load_weights", "read_checkpoint", "read_state_dict", "recognises"]
+
+State = Mapping[str, torch.Tensor]
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+PREFIXES = ("module.", "_orig_mod.")
+
+RECOGNISERS: dict[str, Callable[[State], dict[str, Any] | None]] = {}
+"""For each network: a function from a state dict to the arguments of the constructor, or None if it is not one."""
+
+
+def recognises(name: str) -> Callable[[Callable[[State], dict[str, Any] | None]], Any]:
+    """Decorator: the function tells whether weights are of the network `name`, and with which arguments."""
+
+    def register(function: Callable[[State], dict[str, Any] | None]) -> Any:
+        RECOGNISERS[name] = function
+        return function
+
+    return register
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """The content of a weights file.
+
+    Raises:
+        CheckpointError: missing, truncated, or a pickle that holds more than tensors (nothing in it is executed).
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        close = nearest(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
+        raise CheckpointError(f"{path}: no such weights file.{close}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with warnings.catch_warnings():  # what torch has to say of odd pickles ends in one of the errors below
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+            raise CheckpointError(
+                f"{path}: refused. The file is a pickle that holds more than tensors, and reading it could run code; "
+                "nothing was executed. If you trust its source, convert it to .safetensors with the program that "
+                f"wrote it. ({_first_line(error)})"
+            ) from None
+        raise CheckpointError(f"{path}: not a readable weights file ({_first_line(error)}).") from None
+    except (RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: damaged, or not a weights file ({_first_line(error)}).") from None
+    except Exception as error:
+        if type(error).__name__ == "SafetensorError":
+            raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)}).") from None
+        raise
+
+
+def read_state_dict(path: str | Path, key: str | None = None) -> dict[str, torch.Tensor]:
+    """The state dict in a weights file, without wrappers and prefixes.
+
+    Args:
+        key: entry that holds the weights (`params`, `params_ema`, ...); None finds it, preferring averaged weights.
+
+    Raises:
+        CheckpointError: unreadable, no weights inside, or no such key (the message lists those that exist).
+    """
+    content = read_checkpoint(path)
+    state = unwrap(content, key)
+    if state is None:
+        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        wanted = f"the key '{key}'" if key else "weights"
+        raise CheckpointError(f"{path}: does not hold {wanted}. It holds: {found[:300]}.")
+    return state
+
+
+def unwrap(content: Any, key: str | None = None) -> dict[str, torch.Tensor] | None:
+    """The state dict inside `content`, or None. With a `key` that is missing, `params` serves (as in BasicSR)."""
+    if not isinstance(content, Mapping):
+        return None
+    for wrapper in (key, "params") if key else WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            return _tensors(content[wrapper])
+    if content and all(isinstance(value, torch.Tensor) for value in content.values()):
+        return _tensors(content)
+    return None
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    cleaned = {}
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            for prefix in PREFIXES:
+                name = name.removeprefix(prefix)
+            cleaned[name] = value
+    return cleaned
+
+
+def load_weights(network: torch.nn.Module, state: State, *, source: str = "weights", strict: bool = True) -> list[str]:
+    """Load `state` into `network`; returns the names that were left out (always empty when strict).
+
+    Args:
+        source: what to call the weights in messages, usually the path.
+        strict: False skips tensors that are missing, extra or of another size, as BasicSR's `strict_load_g: false`.
+
+    Raises:
+        CheckpointError: which keys do not fit, and what the weights seem to be.
+    """
+    own = network.state_dict()
+    derived = ("attn_mask", "relative_position_index")
+    missing = [name for name in own if name not in state and not name.endswith(derived)]
+    extra = [name for name in state if name not in own and not name.split(".")[-1].startswith(derived)]
+    sizes = [
+        name
+        for name, value in state.items()
+        if name in own and not name.endswith(derived) and own[name].shape != value.shape
+    ]
+    if strict and (missing or extra or sizes):
+        raise CheckpointError(_mismatch(network, state, own, source, missing, extra, sizes))
+    skipped = {*extra, *sizes}
+    network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
+    return sorted({*missing, *skipped})
+
+
+def infer(state: State, *, source: str = "weights") -> dict[str, Any]:
+    """The option block (`type` and arguments) of the network that `state` belongs to, told from its keys.
+
+    Raises:
+        CheckpointError: none of our networks; the message names the nearest one.
+    """
+    from restore.registry import NETWORKS
+
+    NETWORKS.names()  # imports the networks, which brings their recognisers
+    for name, recognise in RECOGNISERS.items():
+        arguments = recognise(state)
+        if arguments is not None:
+            return {"type": name, **arguments}
+    raise CheckpointError(
+        f"{source}: the keys belong to none of our networks ({', '.join(RECOGNISERS)}). "
+        f"First keys: {', '.join(list(state)[:4])}."
+    )
+
+
+def describe(state: State) -> str:
+    """In a few words, what the weights seem to be."""
+    try:
+        block = infer(state)
+    except CheckpointError:
+        return f"an unknown network ({len(state)} tensors, first {next(iter(state), 'none')})"
+    shown = {
+        key: value for key, value in block.items() if key in ("upscale", "embed_dim", "depths", "upsampler", "scale")
+    }
+    return f"{block['type']}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+
+def _mismatch(network, state: State, own: State, source: str, missing, extra, sizes) -> str:
+    lines = [f"{source}: made for another network than {type(network).__name__}. It seems to be {describe(state)}."]
+    if sizes:
+        shown = [f"{name} {tuple(state[name].shape)}, wanted {tuple(own[name].shape)}" for name in sizes[:4]]
+        lines.append(f"{len(sizes)} of another size: {'; '.join(shown)}{' ...' if len(sizes) > 4 else ''}.")
+    for what, names in (("missing", missing), ("unexpected", extra)):
+        if names:
+            lines.append(f"{len(names)} {what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}.")
+    if missing and extra and difflib.get_close_matches(missing[0], extra, 1, 0.8):
+        lines.append("The names are alike: was the file written by another version or with a wrapper?")
+    return "\n  ".join(lines)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

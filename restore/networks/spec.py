@@ -1,0 +1,34 @@
+"""What a network wants of the images it is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ImageSpec"]
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The contract between a network and whatever brings pixels to it.
+
+    Attributes:
+        scale: output pixels per input pixel, along each side.
+        in_channels: 1 (grey) or 3 (RGB), or more for special networks.
+        out_channels: of the output.
+        size_multiple: sizes that need no padding inside the network are multiples of this.
+        min_size: smallest side that the network itself accepts; smaller images are padded before.
+        halo_px: input pixels beyond a tile's border that still matter to its inside (for the default overlap of tiles).
+        padding: name of the padding policy of the published evaluation (see `restore.images.padding`).
+        tiling: name of the tiling policy of the published evaluation; "blend" is ours.
+        precisions: the arithmetic that the network survives: "fp32", "bf16", "fp16".
+    """
+
+    scale: int = 1
+    in_channels: int = 3
+    out_channels: int = 3
+    size_multiple: int = 1
+    min_size: int = 1
+    halo_px: int = 32
+    padding: str = "reflect"
+    tiling: str = "blend"
+    precisions: tuple[str, ...] = ("fp32", "bf16")

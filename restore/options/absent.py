@@ -1,0 +1,108 @@
+"""Components and keys of BasicSR and its forks that this package does not have, and what to use instead.
+
+A name leaves this table's reach as soon as it is registered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Family", "family_of", "family_of_key"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a group of absent components does, and the nearest thing there is.
+
+    Attributes:
+        reason: why they are not here.
+        instead: what to use here, as a sentence.
+        components: their names.
+        keys: keys of `train` and `val` that only they read.
+    """
+
+    reason: str
+    instead: str
+    components: frozenset[str]
+    keys: frozenset[str] = frozenset()
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FAMILIES = (
+    Family(
+        "none of its networks looks at several frames",
+        "Restore frame by frame instead, with an image network such as SwinIR, model_type SRModel and"
+        " PairedImageDataset; `restore run` takes a folder of frames.",
+        _names(
+            """
+            EDVR BasicVSR IconVSR BasicVSRPlusPlus DUF TOFlow SpyNet
+            EDVRModel VideoBaseModel VideoRecurrentModel VideoGANModel VideoRecurrentGANModel
+            REDSDataset REDSRecurrentDataset Vimeo90KDataset Vimeo90KRecurrentDataset
+            VideoTestDataset VideoTestVimeo90KDataset VideoTestDUFDataset VideoRecurrentTestDataset
+            """
+        ),
+        _names("fix_flow flow_lr_mul lr_flow tsa_iter dcn_lr_mul flip_seq center_frame_only"),
+    ),
+    Family(
+        "it does not synthesise images",
+        "The nearest adversarial training is model_type ESRGANModel with network_g RRDBNet and network_d"
+        " UNetDiscriminatorSN.",
+        _names(
+            """
+            StyleGAN2Generator StyleGAN2Discriminator StyleGAN2GeneratorBilinear StyleGAN2DiscriminatorBilinear
+            StyleGAN2Model FFHQDataset
+            """
+        ),
+        _names(
+            """
+            r1_reg_weight path_reg_weight path_batch_shrink mixing_prob net_g_reg_every net_d_reg_every
+            num_val_samples
+            """
+        ),
+    ),
+    Family(
+        "it has nothing made for faces",
+        "The nearest is blind restoration: model_type RealESRGANModel with network_g RRDBNet and network_d"
+        " UNetDiscriminatorSN.",
+        _names("DFDNet HiFaceGAN HiFaceGANDiscriminator SPADEGenerator HiFaceGANModel GANFeatLoss"),
+    ),
+    Family(
+        "it has no such network for mobile devices",
+        "The nearest small convolutional network is SRVGGNetCompact.",
+        _names("ECBSR"),
+    ),
+    Family(
+        "it has no such network for denoising",
+        "The nearest denoisers are SwinIR with upsampler '' and Uformer.",
+        _names("RIDNet"),
+    ),
+    Family(
+        "it restores no stereo pairs",
+        "Restore both views on their own instead, with SwinIR and PairedImageDataset.",
+        _names("NAFSSR PairedStereoImageDataset"),
+    ),
+    Family(
+        "its weights can be run, but not configured or trained",
+        "Leave network_g out and name a weights file in path.pretrain_network_g to run it; to train, Uformer is the"
+        " nearest for denoising and deblurring, SwinIR for super-resolution.",
+        _names("NAFNet NAFNetLocal Baseline BaselineLocal Restormer HAT"),
+    ),
+    Family(
+        "it restores no dual-pixel pairs",
+        "Use the single-image task: type Dataset_PairedImage with dataroot_lq.",
+        _names("Dataset_DefocusDeblur_DualPixel_16bit"),
+    ),
+)
+
+
+def family_of(component: str) -> Family | None:
+    """The family that a component belongs to, if it is a known one that is not here."""
+    return next((family for family in _FAMILIES if component in family.components), None)
+
+
+def family_of_key(key: str) -> Family | None:
+    """The family whose components alone read an option key."""
+    return next((family for family in _FAMILIES if key in family.keys), None)

@@ -1,0 +1,150 @@
+"""Where components stand in an option file, and the check of each against its registry."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from restore.errors import OptionsError, Problem, nearest
+from restore.options.absent import family_of
+from restore.options.schema.datasets import DatasetOptions
+from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS, SCHEDULERS, Registry
+
+__all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "names"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A kind of place for component blocks.
+
+    Attributes:
+        pattern: dotted paths of the blocks.
+        registry: where their types are looked up.
+        supplied: arguments that whoever builds the component passes itself.
+        keyword_only: whether only keyword-only arguments are configurable, as `Registry.bind` has it.
+    """
+
+    pattern: str
+    registry: Registry
+    supplied: tuple[str, ...] = ()
+    keyword_only: bool = False
+
+    def check(self, path: str, block: Mapping[str, Any]) -> list[Problem]:
+        """Every mistake in a block that stands here."""
+        return self.registry.check(block, path, *self.supplied, keyword_only=self.keyword_only)
+
+
+_DATASET = Slot("datasets.*", DATASETS, ("name", "scale"))
+SLOTS = (
+    _DATASET,
+    Slot("network_*", NETWORKS),
+    Slot("val.metrics.*", METRICS, keyword_only=True),
+    Slot("train.optim_*", OPTIMIZERS, ("params",)),
+    Slot("train.scheduler", SCHEDULERS),
+    Slot("train.*_opt", LOSSES),
+)
+
+
+def slot_of(path: str) -> Slot | None:
+    """The slot that the block at a dotted path fills."""
+    depth = path.count(".")
+    return next(
+        (slot for slot in SLOTS if slot.pattern.count(".") == depth and fnmatch.fnmatch(path, slot.pattern)), None
+    )
+
+
+def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any], Slot]]:
+    """Every component block of plain option values with its dotted path and slot."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            slot = slot_of(f"{prefix}{key}")
+            if slot is not None:
+                yield f"{prefix}{key}", value, slot
+            elif not prefix.count("."):
+                yield from blocks(value, f"{prefix}{key}.")
+
+
+def names(registry: Registry) -> list[str]:
+    """What a registry knows; nothing where its package is not part of this installation."""
+    try:
+        return registry.names()
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("restore."):
+            raise
+        return []
+
+
+def absent(values: Mapping[str, Any]) -> dict[str, str]:
+    """Components that plain option values name and that are known, but not here: names by dotted path."""
+    named = {f"{path}.type": (block.get("type"), slot.registry) for path, block, slot in blocks(values)}
+    named["model_type"] = (values.get("model_type"), OBJECTIVES)
+    return {path: name for path, (name, registry) in named.items() if _is_absent(name, registry)}
+
+
+def _is_absent(name: Any, registry: Registry) -> bool:
+    return isinstance(name, str) and family_of(name) is not None and not (names(registry) and name in registry)
+
+
+def check(values: Mapping[str, Any], absent: Mapping[str, str], *, arguments: bool = True) -> list[Problem]:
+    """Every mistake in the components that plain option values name.
+
+    Components that are known but not here end in one problem for each family of them, not one for each place.
+
+    Args:
+        values: what the option file says.
+        absent: the result of `absent(values)`.
+        arguments: also check the blocks against the components themselves.
+    """
+    problems = _absences(absent)
+    if not arguments:
+        return problems
+    for path, block, slot in blocks(values):
+        if f"{path}.type" not in absent and isinstance(block.get("type"), str) and names(slot.registry):
+            problems += _dataset_problems(path, block) if slot is _DATASET else slot.check(path, block)
+    objective = values.get("model_type")
+    if isinstance(objective, str) and "model_type" not in absent and names(OBJECTIVES):
+        problems += _name_problems(OBJECTIVES, objective, "model_type")
+    return problems
+
+
+def _absences(absent: Mapping[str, str]) -> list[Problem]:
+    """One problem for each family, at its most telling place: the network, then the model type, then the rest."""
+    families: dict[str, list[str]] = {}
+    for path in sorted(absent, key=lambda path: (not path.startswith("network_"), path != "model_type")):
+        families.setdefault(family_of(absent[path]).reason, []).append(path)
+    problems = []
+    for first, *others in families.values():
+        family = family_of(absent[first])
+        also = f" The same goes for {', '.join(f'{path}: {absent[path]}' for path in others)}." if others else ""
+        message = f"{absent[first]} is not part of this package: {family.reason}. {family.instead}{also}"
+        problems.append(Problem(first, message))
+    return problems
+
+
+def _name_problems(registry: Registry, name: str, path: str) -> list[Problem]:
+    try:
+        registry.get(name, path)
+    except OptionsError as error:
+        return error.problems
+    return []
+
+
+def _dataset_problems(path: str, block: Mapping[str, Any]) -> list[Problem]:
+    """Mistakes in a dataset block, whose keys belong either to the schema or to the dataset's own arguments."""
+    unknown_type = _name_problems(DATASETS, block["type"], f"{path}.type")
+    if unknown_type:
+        return unknown_type
+    arguments = inspect.signature(DATASETS.get(block["type"])).parameters
+    allowed = list(dict.fromkeys([*arguments, *DatasetOptions.model_fields]))
+    unknown = [key for key in block if key not in allowed]
+    problems = [
+        Problem(
+            f"{path}.{key}", f"unknown option of {block['type']}.{nearest(key, allowed)} Allowed: {', '.join(allowed)}."
+        )
+        for key in unknown
+    ]
+    known = {key: value for key, value in block.items() if key not in unknown}
+    return problems + _DATASET.check(path, DatasetOptions.component(known))

@@ -1,0 +1,137 @@
+"""`load`: from a file and overrides to `Options`, or to an error that names every mistake at once."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from restore.errors import OptionsError, Problem
+from restore.options import components
+from restore.options.absent import family_of, family_of_key
+from restore.options.rules import broken_rules
+from restore.options.schema import Options, fitted
+from restore.options.source import Override, read
+from restore.options.tree import Tree
+from restore.signature import validate
+
+__all__ = ["load", "resolve"]
+
+_log = logging.getLogger(__name__)
+
+
+def load(
+    path: str | Path,
+    overrides: Iterable[Override | str] = (),
+    *,
+    is_train: bool | None = None,
+    debug: bool = False,
+    check_components: bool = True,
+) -> Options:
+    """Read, resolve and check an option file.
+
+    Args:
+        path: the file, in BasicSR's schema; what it `extends` is read as well.
+        overrides: assignments such as `train.ema_decay=0.999`, applied in order.
+        is_train: whether it is for training; by default, whether it has a dataset called train.
+        debug: put `debug_` before the name, which makes a training short (see `restore train --help`).
+        check_components: also check component blocks against the components' own arguments, which imports them.
+
+    Raises:
+        OptionsError: with every mistake, each with its path, file and line.
+    """
+    overrides = [Override(item) if isinstance(item, str) else item for item in overrides]
+    return resolve(read(path, overrides), is_train=is_train, debug=debug, check_components=check_components)
+
+
+def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, check_components: bool = True) -> Options:
+    """The options that a tree of values stands for; see `load`."""
+    if is_train is None:
+        is_train = isinstance(tree.values.get("datasets"), Mapping) and "train" in tree.values["datasets"]
+    absent = components.absent(tree.values)
+    values, problems = _without_keys_of_absent(_without_strays(tree.values), set(absent.values()))
+    mistakes, options = validate(fitted(Options, values), values)
+    problems += mistakes + components.check(values, absent, arguments=check_components)
+    if options is not None:
+        problems += broken_rules(options, is_train)
+    if problems:
+        raise OptionsError(_in_order([tree.located(problem) for problem in problems], tree))
+    options._is_train = is_train
+    options._header = _header(tree)
+    if debug and not options.name.startswith("debug"):
+        options.name = f"debug_{options.name}"
+    if is_train and "debug" in options.name:
+        _shorten(options)
+    _say_what_has_no_effect(tree)
+    return options
+
+
+def _without_strays(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the keys put right that stand at the top of two of BasicSR's own files, where it does not look."""
+    stray = {key: values[key] for key in ("save_img", "suffix") if key in values}
+    values = {key: value for key, value in values.items() if key not in stray and key != "crop_border"}
+    if stray and isinstance(values.get("val") or {}, Mapping):
+        values["val"] = stray | (values.get("val") or {})
+    return values
+
+
+def _without_keys_of_absent(values: Mapping[str, Any], absent: set[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """`values` without the keys that only absent components read; mistakes unless such a component is named as well."""
+    families = {family_of(name) for name in absent}
+    values, problems = dict(values), []
+    for section in ("train", "val"):
+        block = values.get(section)
+        foreign = {key: family_of_key(key) for key in block} if isinstance(block, Mapping) else {}
+        foreign = {key: family for key, family in foreign.items() if family is not None}
+        for key, family in foreign.items():
+            if family not in families:
+                message = f"only components that are not part of this package read it: {family.reason}. Remove it."
+                problems.append(Problem(f"{section}.{key}", message))
+        if foreign:
+            values[section] = {key: value for key, value in block.items() if key not in foreign}
+    return values, problems
+
+
+def _in_order(problems: Iterable[Problem], tree: Tree) -> list[Problem]:
+    """As they stand in the main file, then in those it extends, then on the command line; each once."""
+    main = tree.origins[()].file
+
+    def rank(problem: Problem) -> tuple[bool, bool, str, int]:
+        return problem.file != main, problem.line is None, problem.file or "", problem.line or 0
+
+    return sorted(dict.fromkeys(problems), key=rank)
+
+
+def _header(tree: Tree) -> str:
+    overrides = dict.fromkeys(origin.file for origin in tree.origins.values() if origin.file.startswith("--"))
+    return "\n".join(["resolved from " + tree.origins[()].file, *overrides])
+
+
+def _shorten(options: Options) -> None:
+    """What BasicSR does to a training whose name holds `debug`: everything happens within a few iterations."""
+    options.val.val_freq = 8
+    options.logger.print_freq = 1
+    options.logger.save_checkpoint_freq = 8
+    options.logger.use_tb_logger = False
+    options.logger.wandb.project = None
+
+
+_NO_EFFECT = {
+    "crop_border": "every metric has its own",
+    "datasets.*.use_shuffle": "training data is always shuffled, other data never",
+    "val.window_size": "every network knows the multiple it needs; runtime.padding changes how it is reached",
+    "val.rgb2bgr": "images are RGB everywhere",
+    "val.use_image": "metrics that want rounded images round them",
+    "val.crop_size_h_ratio": "runtime.tile: auto fits tiles to the free memory",
+    "val.crop_size_w_ratio": "runtime.tile: auto fits tiles to the free memory",
+}
+
+
+def _say_what_has_no_effect(tree: Tree) -> None:
+    for place, origin in tree.origins.items():
+        path = ".".join(map(str, place))
+        note = next((text for pattern, text in _NO_EFFECT.items() if fnmatch.fnmatch(path, pattern)), None)
+        if note:
+            _log.info("%s: %s has no effect here: %s.", origin, path, note)

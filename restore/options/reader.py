@@ -1,0 +1,230 @@
+"""Reads YAML as option files need it: plain data only, YAML 1.2 numbers, no duplicate keys, and every line known.
+
+What differs from PyYAML's own safe loader: `2e-4` is a number (YAML 1.1 takes it for text), `yes`, `on` and dates are
+text (a field that wants true or false takes them as well), keys are always text, text that begins with `~/` is a path
+in the home folder, and a key that stands twice is an error.
+BasicSR's `!!float 2e-4` is accepted; a tag that would build anything but plain data is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from restore.errors import OptionsError, Problem
+from restore.options.tree import Origin, Place, Tree
+
+__all__ = ["read_text", "read_value"]
+
+_TAG = "tag:yaml.org,2002:"
+_MAX_VALUES = 100_000  # a few nested aliases can stand for billions of values
+
+
+def read_text(text: str, file: str) -> Tree:
+    """The values of a YAML document with the line of each.
+
+    Raises:
+        OptionsError: with every mistake: syntax, a tag or alias that is not allowed, a key that stands twice.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise OptionsError([_syntax_problem(error, text, file)]) from None
+    if node is None:
+        raise OptionsError([Problem("", "the file is empty: an option file holds `key: value` lines.", None, file)])
+    if not isinstance(node, yaml.MappingNode):
+        raise OptionsError([Problem("", "an option file holds `key: value` lines, not a list or one value.", 1, file)])
+    builder = _Builder(file)
+    values = builder.build(node, ())
+    builder.origins[()] = Origin(file)
+    if builder.problems:
+        raise OptionsError(sorted(builder.problems, key=lambda problem: problem.line or 0))
+    return Tree(values, builder.origins)
+
+
+def read_value(text: str, where: str) -> Any:
+    """One value as on the right of a colon; `where` names it in messages.
+
+    Anything but a list, a block, quoted or tagged text is one scalar, so colons and hashes need no quotes.
+    """
+    text = text.strip()
+    if not text.startswith(("[", "{", '"', "'", "!!")):
+        return _Builder(where).scalar(yaml.ScalarNode(_plain_tag(text), text), ())
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise OptionsError([Problem("", f"not a value in YAML: {_reason(error)}.", None, where)]) from None
+    builder = _Builder(where)
+    value = builder.build(node, ())
+    if builder.problems:
+        raise OptionsError([Problem("", builder.problems[0].message, None, where)])
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes; resolves plain scalars as the core schema of YAML 1.2 does."""
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - PyYAML's own name and type
+
+
+_PLAIN = {
+    "null": re.compile(r"~|null|Null|NULL|"),
+    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    "float": re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    "merge": re.compile(r"<<"),
+}
+for _name, _pattern in _PLAIN.items():
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern.pattern})$"), None)
+
+
+def _plain_tag(text: str) -> str:
+    return _TAG + next((name for name, pattern in _PLAIN.items() if pattern.fullmatch(text)), "str")
+
+
+def _integer(text: str) -> int:
+    return int(text.replace("_", ""), 0 if text[:2].lower() in ("0x", "0o") else 10)
+
+
+def _float(text: str) -> float:
+    return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}[text.lower()]
+
+
+def _text(text: str) -> str:
+    return str(Path.home() / text[2:]) if text.startswith("~/") else text
+
+
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    "null": lambda _: None,
+    "bool": _truth,
+    "int": _integer,
+    "float": _float,
+    "str": _text,
+    "merge": _text,
+}
+
+
+class _Builder:
+    """Turns nodes into plain values, noting the line of each and every mistake."""
+
+    def __init__(self, file: str):
+        self.file = file
+        self.origins: dict[Place, Origin] = {}
+        self.problems: list[Problem] = []
+        self._open: list[yaml.Node] = []
+        self._count = 0
+
+    def build(self, node: yaml.Node, place: Place) -> Any:
+        self.origins.setdefault(place, Origin(self.file, _line(node)))
+        self._count += 1
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, place)
+        if any(node is outer for outer in self._open) or self._count > _MAX_VALUES:
+            self._complain(node, place, "the aliases (*name) here never end, or stand for far too many values.")
+            return None
+        self._open.append(node)
+        value = self._mapping(node, place) if isinstance(node, yaml.MappingNode) else self._sequence(node, place)
+        self._open.pop()
+        return value
+
+    def scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
+        name = node.tag.removeprefix(_TAG)
+        if name not in _SCALARS:
+            self._refuse_tag(node, place)
+            return None
+        try:
+            return _SCALARS[name](node.value)
+        except (ValueError, KeyError):
+            self._complain(node, place, f"'{node.value}' is not what the tag !!{name} says.")
+            return None
+
+    def _sequence(self, node: yaml.SequenceNode, place: Place) -> list[Any]:
+        if node.tag != f"{_TAG}seq":
+            self._refuse_tag(node, place)
+        return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        if node.tag != f"{_TAG}map":
+            self._refuse_tag(node, place)
+        inherited: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == f"{_TAG}merge":
+                inherited |= self._merged(value_node, place)
+            elif not isinstance(key_node, yaml.ScalarNode):
+                self._complain(key_node, place, "a key must be text, not a list or block.")
+            else:
+                key, line = key_node.value, _line(key_node)
+                if key in own:
+                    self._complain(
+                        key_node, (*place, key), f"this key stands twice: also in line {lines[key]}. Keep one."
+                    )
+                    continue
+                self._forget((*place, key))
+                self.origins[(*place, key)] = Origin(self.file, line)
+                own[key], lines[key] = self.build(value_node, (*place, key)), line
+        return {**inherited, **own}
+
+    def _merged(self, node: yaml.Node, place: Place) -> dict[str, Any]:
+        """The keys that `<<: *alias` brings in; of several aliases the first wins."""
+        blocks = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        merged: dict[str, Any] = {}
+        for block in reversed(blocks):
+            if isinstance(block, yaml.MappingNode):
+                merged |= self.build(block, place) or {}
+            else:
+                self._complain(node, place, "`<<` merges blocks: give it an alias such as *base.")
+        return merged
+
+    def _forget(self, place: Place) -> None:
+        for other in [other for other in self.origins if other[: len(place)] == place]:
+            del self.origins[other]
+
+    def _refuse_tag(self, node: yaml.Node, place: Place) -> None:
+        tag = node.tag.replace(_TAG, "!!")
+        self._complain(node, place, f"the tag {tag} is refused: an option file holds plain values only.")
+
+    def _complain(self, node: yaml.Node, place: Place, message: str) -> None:
+        self.problems.append(Problem(".".join(map(str, place)), message, _line(node), self.file))
+
+
+def _line(node: yaml.Node) -> int | None:
+    return node.start_mark.line + 1 if node.start_mark else None
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    return getattr(error, "problem", None) or str(error).splitlines()[0]
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        return Problem("", f"not valid YAML: {_reason(error)}.", None, file)
+    lines = text.splitlines()
+    shown = lines[mark.line] if mark.line < len(lines) else ""
+    advice = _advice(shown, _reason(error), mark.column)
+    pointer = f"\n    {shown}\n    {' ' * mark.column}^" if shown else ""
+    return Problem(
+        "", f"not valid YAML at column {mark.column + 1}: {_reason(error)}.{advice}{pointer}", mark.line + 1, file
+    )
+
+
+def _advice(shown: str, reason: str, column: int) -> str:
+    if "\t" in shown[: column + 1]:
+        return " Indent with spaces, not tabs."
+    if "mapping values are not allowed" in reason:
+        return " Is this line indented too far, or does a text with a colon need quotes?"
+    if "expected <block end>" in reason:
+        return " Entries of one block must begin in the same column."
+    if "could not find expected ':'" in reason:
+        return " Write `key: value`, with a space after the colon."
+    return ""

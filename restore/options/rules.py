@@ -1,0 +1,70 @@
+"""What must hold between options, beyond the type of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from restore.errors import Problem
+from restore.options.schema import Options
+from restore.options.schema.datasets import DatasetOptions
+
+__all__ = ["broken_rules"]
+
+
+def broken_rules(options: Options, is_train: bool) -> list[Problem]:
+    """Every rule that `options` break."""
+    problems = [*_dataset_names(options), *_network(options, is_train)]
+    for dataset in options.phases("train"):
+        problems += _training_dataset(dataset)
+    if is_train:
+        problems += _training(options)
+    return problems
+
+
+def _dataset_names(options: Options) -> Iterator[Problem]:
+    by_name: dict[str, str] = {}
+    for dataset in options.phases("val", "test"):
+        other = by_name.setdefault(f"{dataset.phase}/{dataset.name}", dataset.key)
+        if other != dataset.key:
+            message = f"'{dataset.name}' is the name of datasets.{other} too: their results would be mixed."
+            yield Problem(f"datasets.{dataset.key}.name", message)
+
+
+def _network(options: Options, is_train: bool) -> Iterator[Problem]:
+    if options.network_g is None and (is_train or not options.path.pretrain_network_g):
+        otherwise = "" if is_train else ", or name weights in path.pretrain_network_g to find it from them"
+        yield Problem("network_g", f"missing: give a block such as {{type: SwinIR, upscale: 4}}{otherwise}.")
+
+
+def _training(options: Options) -> Iterator[Problem]:
+    if not list(options.phases("train")):
+        yield Problem("datasets.train", "missing: training needs a dataset called train.")
+    if options.train is None:
+        yield Problem("train", "missing: training needs at least {total_iter: ..., optim_g: ..., pixel_opt: ...}.")
+        return
+    if options.train.optim_g is None:
+        yield Problem("train.optim_g", "missing: give an optimizer such as {type: Adam, lr: 2e-4, betas: [0.9, 0.99]}.")
+    for key in options.networks:
+        suffix = key.removeprefix("network_")
+        if suffix == "d" and "optim_d" not in options.train.optimizers():
+            yield Problem("train.optim_d", f"missing: {key} needs an optimizer such as {{type: Adam, lr: 1e-4}}.")
+
+
+def _training_dataset(dataset: DatasetOptions) -> Iterator[Problem]:
+    at = f"datasets.{dataset.key}"
+    if "batch_size_per_gpu" not in dataset.model_fields_set:
+        yield Problem(f"{at}.batch_size_per_gpu", "missing: the number of samples in a batch on each device.")
+    for key, sizes in (("gt_size", [dataset.gt_size]), ("gt_sizes", dataset.gt_sizes or [])):
+        for size in sizes:
+            if size is not None and size % dataset.scale:
+                below = size // dataset.scale * dataset.scale
+                choice = " or ".join(str(fit) for fit in (below, below + dataset.scale) if fit)
+                message = f"{size} is not a multiple of the scale {dataset.scale}: take {choice}."
+                yield Problem(f"{at}.{key}", message)
+    stages = {key: getattr(dataset, key) for key in ("mini_batch_sizes", "iters", "gt_sizes")}
+    given = {key: len(values) for key, values in stages.items() if values is not None}
+    if given and (len(given) < len(stages) or len(set(given.values())) > 1):
+        counts = ", ".join(f"{key} {given.get(key, 'not given')}" for key in stages)
+        yield Problem(
+            f"{at}.gt_sizes", f"progressive training needs as many values in each of its lists; entries: {counts}."
+        )

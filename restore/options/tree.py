@@ -1,0 +1,124 @@
+"""Plain values that remember where each of them was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from restore.errors import OptionsError, Problem
+
+__all__ = ["Origin", "Place", "Tree"]
+
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written: a file and line, or an override as it stood on the command line."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass
+class Tree:
+    """Nested dicts and lists with the origin of every entry.
+
+    Attributes:
+        values: what was read.
+        origins: the origin of each place; the empty place is the file as a whole.
+    """
+
+    values: dict[str, Any]
+    origins: dict[Place, Origin] = field(default_factory=dict)
+
+    def origin(self, place: Place) -> Origin | None:
+        """Where the value at `place` was written; for a value that is missing, where the block around it begins."""
+        return next(
+            (self.origins[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self.origins), None
+        )
+
+    def located(self, problem: Problem) -> Problem:
+        """The same problem with the file and line of its dotted path."""
+        origin = self.origin(self.place(problem.path))
+        if origin is None or problem.file is not None:
+            return problem
+        return replace(problem, file=origin.file, line=origin.line)
+
+    def place(self, path: str) -> Place:
+        """The place that a dotted path names, whose keys may themselves hold dots."""
+        place: list[str | int] = []
+        values: Any = self.values
+        parts = path.split(".") if path else []
+        while parts:
+            taken, key = next(_candidates(values, parts), (1, parts[0]))
+            values = values[key] if _has(values, key) else None
+            place.append(key)
+            del parts[:taken]
+        return tuple(place)
+
+    def merge(self, child: Tree) -> None:
+        """Lay `child` over this tree: blocks are merged key by key, everything else is replaced."""
+        self.origins[()] = child.origins.get((), self.origins.get(()))
+        self._merge((), self.values, child.values, child)
+
+    def assign(self, place: Place, value: Any, origins: Mapping[Place, Origin]) -> None:
+        """Set one value, making the blocks on the way.
+
+        Raises:
+            OptionsError: the way leads through something that is not a block.
+        """
+        block = self.values
+        for depth, key in enumerate(place[:-1], 1):
+            if block.get(key) is None:
+                block[key] = {}
+                self.origins[place[:depth]] = origins[place]
+            block = block[key]
+            if not isinstance(block, dict):
+                within = ".".join(map(str, place[:depth]))
+                raise OptionsError(
+                    [Problem(".".join(map(str, place)), f"'{within}' is not a block: set the whole of it.")]
+                )
+        self._replace(block, place, value, origins)
+
+    def _merge(self, place: Place, mine: dict[str, Any], theirs: Mapping[str, Any], child: Tree) -> None:
+        for key, value in theirs.items():
+            here = (*place, key)
+            if isinstance(value, dict) and isinstance(mine.get(key), dict) and not _starts_anew(here, mine[key], value):
+                self.origins[here] = child.origins[here]
+                self._merge(here, mine[key], value, child)
+            else:
+                self._replace(mine, here, value, child.origins)
+
+    def _replace(self, block: dict[str, Any], place: Place, value: Any, origins: Mapping[Place, Origin]) -> None:
+        def below(other: Place) -> bool:
+            return other[: len(place)] == place
+
+        self.origins = {other: origin for other, origin in self.origins.items() if not below(other)}
+        self.origins |= {other: origin for other, origin in origins.items() if below(other)}
+        block[place[-1]] = value
+
+
+def _starts_anew(place: Place, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a block names another component, whose predecessor's arguments mean nothing to it.
+
+    A dataset keeps the rest of its block, most of which describes files and loading.
+    """
+    return "type" in new and new["type"] != old.get("type") and place[0] != "datasets"
+
+
+def _has(values: Any, key: str | int) -> bool:
+    return key in values if isinstance(values, dict) else isinstance(values, list) and key in range(len(values))
+
+
+def _candidates(values: Any, parts: list[str]) -> Any:
+    """(number of parts, key) of the entries of `values` that `parts` may begin with."""
+    for taken in range(1, len(parts) + 1):
+        name = ".".join(parts[:taken])
+        for key in (name, int(name) if name.isdigit() else name):
+            if _has(values, key):
+                yield taken, key

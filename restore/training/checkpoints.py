@@ -1,0 +1,99 @@
+"""What a run leaves on disk: BasicSR's files and names, written so that a crash never leaves half a file.
+
+    experiments/NAME/models/net_g_{iter}.pth          {'params': ..., 'params_ema': ...}
+    experiments/NAME/training_states/{iter}.state     {'epoch', 'iter', 'optimizers', 'schedulers', 'restore': ...}
+
+BasicSR loads both. The key `restore` holds what it lacks: random generators, sampler position, moving average,
+gradient scaler and best values, so that a resumed run continues bit by bit. The networks' files of an iteration are
+written before its state: a state that exists is complete.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restore.errors import CheckpointError, OutputError
+from restore.files import atomic_write
+from restore.networks.checkpoint import read_checkpoint
+
+__all__ = ["CheckpointFolder", "save_file"]
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointFolder:
+    """The checkpoints of one run.
+
+    Args:
+        root: `experiments/NAME`.
+        keep: how many of the latest checkpoints stay; None for all. The best ones always stay.
+    """
+
+    def __init__(self, root: Path, keep: int | None = None):
+        self.models = root / "models"
+        self.states = root / "training_states"
+        self.keep = keep
+
+    def save(self, iteration: int, networks: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> None:
+        """Write one checkpoint: `networks` maps letters to what their files hold.
+
+        Raises:
+            OutputError: it cannot be written; what was there before is intact.
+        """
+        for letter, weights in networks.items():
+            save_file(weights, self.model_path(letter, iteration))
+        save_file(state, self.state_path(iteration))
+        self._rotate()
+
+    def save_models(self, label: int | str, networks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the networks alone, under a label such as `latest` or `best_psnr`."""
+        for letter, weights in networks.items():
+            save_file(weights, self.model_path(letter, label))
+
+    def model_path(self, letter: str, label: int | str) -> Path:
+        """The file of network `letter` at an iteration, or under a label."""
+        return self.models / f"net_{letter}_{label}.pth"
+
+    def state_path(self, iteration: int) -> Path:
+        """The training state of an iteration."""
+        return self.states / f"{iteration}.state"
+
+    def iterations(self) -> list[int]:
+        """The iterations whose state is here, ascending."""
+        return sorted(int(path.stem) for path in self.states.glob("*.state") if path.stem.isdigit())
+
+    def newest(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest readable state; unreadable ones are passed over with a warning. None if there is none."""
+        for iteration in reversed(self.iterations()):
+            path = self.state_path(iteration)
+            try:
+                return path, read_checkpoint(path)
+            except CheckpointError as error:
+                log.warning("%s Falling back to the one before.", error)
+        return None
+
+    def _rotate(self) -> None:
+        if self.keep is None:
+            return
+        for iteration in self.iterations()[: -self.keep]:
+            self.state_path(iteration).unlink(missing_ok=True)
+            for path in self.models.glob(f"net_*_{iteration}.pth"):
+                path.unlink(missing_ok=True)
+
+
+def save_file(content: Any, path: Path) -> None:
+    """Write `content` with torch, so that `path` is the old file or the whole new one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with atomic_write(path) as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:  # torch reports a write that fails in the middle so
+        raise OutputError(f"cannot write '{path}': {error}") from error

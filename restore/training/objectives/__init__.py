@@ -1,0 +1,6 @@
+"""Objectives: what a batch is for. `model_type` in an option file names one."""
+
+from restore.training.objectives.base import Objective, named
+from restore.training.objectives.restoration import Restoration
+
+__all__ = ["Objective", "Restoration", "named"]

@@ -1,0 +1,52 @@
+"""What the training loop asks of a kind of learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from restore.data.loading import Batch
+
+if TYPE_CHECKING:
+    from restore.options import Options
+
+__all__ = ["Objective", "named"]
+
+
+class Objective(nn.Module):
+    """Turns batches into losses. Subclasses say which networks learn, in which turns, from what.
+
+    Attributes:
+        networks: the networks that learn, by the letter that BasicSR's options and files use (`g`, `d`). The first is
+            the one that is averaged, validated and shipped.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleDict(networks)
+
+    @classmethod
+    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Objective:
+        """The objective as an option file configures it."""
+        raise NotImplementedError
+
+    def turns(self, iteration: int) -> Sequence[str]:
+        """Which networks learn in iteration `iteration` (counted from 1), in order."""
+        return list(self.networks)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Change a batch on the device before the turns: degrade it, mix it. By default as it is."""
+        return batch
+
+    def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+        """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
+        raise NotImplementedError
+
+
+def named(name: str, value: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The losses of one criterion as they are logged: `l_NAME`, or its own names where it returns several."""
+    if isinstance(value, Mapping):
+        return {f"l_{part}": loss for part, loss in value.items()}
+    return {f"l_{name}": value}

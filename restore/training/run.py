@@ -1,0 +1,216 @@
+"""`train(options)`: builds everything that an option file names, and runs it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from restore.data.loading import DeviceLoader, training_loader
+from restore.data.sampling import PatchStage, StreamSampler
+from restore.errors import CheckpointError
+from restore.inference import Restorer
+from restore.inference.blocks import compile_blocks
+from restore.inference.precision import resolve_device, resolve_precision
+from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
+from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, SCHEDULERS
+from restore.training.checkpoints import CheckpointFolder
+from restore.training.ema import Ema
+from restore.training.optimizers import build_optimizer
+from restore.training.progress import Bar, Report, Scalars
+from restore.training.randomness import seed_generators
+from restore.training.saving import Saver, network_files, resume
+from restore.training.schedules import RateControl
+from restore.training.trainer import Plan, Trainer
+from restore.training.validation import Validation
+
+if TYPE_CHECKING:
+    from restore.options import Options
+
+__all__ = ["train"]
+
+log = logging.getLogger(__name__)
+
+SavedState = tuple[Path, dict[str, Any]]
+
+
+def train(options: Options) -> int:
+    """Train as `options` say; returns the exit code: 0 done, 130 interrupted and saved.
+
+    Raises:
+        RestoreError: something in the options, the data or the checkpoints does not fit, or the run cannot go on.
+    """
+    folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
+    saved = _state_to_resume(options, folder)
+    _open_folder(options, fresh=saved is None)
+    ours = saved[1].get("restore", {}) if saved else {}
+    drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
+    seed = ours.get("seed", drawn)
+    seed_generators(seed)
+
+    device = resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
+    networks = _networks(options, device)
+    dataset = _dataset(options, "train", networks["g"])
+    sampler = StreamSampler(
+        len(dataset),
+        _stages(options),
+        total_iter=options.train.total_iter,
+        seed=seed,
+        accumulate=options.train.accumulate,
+    )
+    trainer = _trainer(options, networks, folder, sampler)
+    if saved:
+        resume(trainer, saved[1], _models_of(saved, options, networks))
+        sampler.start_at(trainer.iteration, ours.get("position"))
+    log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
+    loader = training_loader(
+        dataset,
+        sampler,
+        num_workers=options.datasets["train"].num_worker_per_gpu,
+        pin_memory=device.type == "cuda",
+    )
+    trainer.fit(DeviceLoader(loader, device, channels_last=options.train.channels_last))
+    return 130 if trainer.interrupted else 0
+
+
+def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
+    networks = {}
+    for key, block in options.networks.items():
+        network = NETWORKS.build(block, path=key)
+        path, entry, strict = options.path.pretrained(key)
+        if path:
+            skipped = load_weights(network, read_state_dict(path, entry), source=str(path), strict=strict)
+            log.info("%s starts from %s%s", key, path, f"; skipped {', '.join(skipped)}" if skipped else "")
+        memory_format = torch.channels_last if options.train.channels_last else torch.preserve_format
+        networks[key.removeprefix("network_")] = network.to(device, memory_format=memory_format)
+    return networks
+
+
+def _trainer(
+    options: Options, networks: Mapping[str, nn.Module], folder: CheckpointFolder, sampler: StreamSampler
+) -> Trainer:
+    train = options.train
+    network = networks["g"]
+    device = next(network.parameters()).device
+    objective = OBJECTIVES.get(options.model_type, "model_type").from_options(networks, options).to(device)
+    blocks = train.optimizers()
+    optimizers = {
+        letter: build_optimizer(blocks[f"optim_{letter}"], each, f"train.optim_{letter}")
+        for letter, each in networks.items()
+    }
+    schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
+    rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
+    ema = Ema(network, train.ema_decay, warmup=train.ema_warmup) if train.ema_decay else None
+    if train.compile:
+        compile_blocks(network)
+    plan = Plan(
+        total_iter=train.total_iter,
+        accumulate=train.accumulate,
+        clip_norm=train.gradient_limit,
+        dtype=resolve_precision(train.precision, device, network.spec.precisions),
+    )
+    sinks: list[Scalars] = []
+    bar = Bar(plan.total_iter) if Bar.wanted() else None
+    callbacks = [
+        Report(options.logger.print_freq, [*sinks, *([bar.show] if bar else [])]),
+        *_validations(options, ema.network if ema else network, folder, sinks),
+        Saver(folder, options.logger.save_checkpoint_freq, sampler),
+        *([bar] if bar else []),
+    ]
+    return Trainer(objective, optimizers, rates, plan, ema=ema, callbacks=callbacks)
+
+
+def _validations(
+    options: Options, network: nn.Module, folder: CheckpointFolder, sinks: list[Scalars]
+) -> list[Validation]:
+    datasets = list(options.phases("val"))
+    val = options.val
+    if not datasets or not val.val_freq:
+        return []
+    device = next(network.parameters()).device
+    return [
+        Validation(
+            Restorer(network, **{**options.runtime.arguments(), "device": device, "compile": False}),
+            {dataset.name: _dataset(options, dataset.key, network) for dataset in datasets},
+            {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()},
+            val.val_freq,
+            lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
+            best_metric=options.logger.save_best,
+            on_best=lambda trainer: folder.save_models("best", network_files(trainer)),
+            sinks=sinks,
+            images=options.paths.visualization if val.save_img else None,
+        )
+    ]
+
+
+def _higher_is_better(block: Mapping[str, Any]) -> bool:
+    from restore.metrics import traits
+
+    return traits(block["type"]).higher_is_better
+
+
+def _dataset(options: Options, key: str, network: nn.Module) -> Any:
+    """The dataset under `key`; a network of one channel sees grey images unless the option file says otherwise."""
+    dataset = options.datasets[key]
+    block = dict(dataset.block)
+    arguments = inspect.signature(DATASETS.get(dataset.type, f"datasets.{key}.type")).parameters
+    if network.spec.in_channels == 1 and "color" in arguments:
+        block.setdefault("color", "grey")
+    return DATASETS.build(block, path=f"datasets.{key}", name=dataset.name, scale=dataset.scale)
+
+
+def _stages(options: Options) -> list[PatchStage]:
+    dataset = options.datasets["train"]
+    if dataset.gt_sizes:
+        return [
+            PatchStage(*stage) for stage in zip(dataset.mini_batch_sizes, dataset.gt_sizes, dataset.iters, strict=True)
+        ]
+    return [PatchStage(dataset.batch_size_per_gpu)]
+
+
+def _state_to_resume(options: Options, folder: CheckpointFolder) -> SavedState | None:
+    found = folder.newest() if options.auto_resume else None
+    if found is None and options.path.resume_state:
+        found = options.path.resume_state, read_checkpoint(options.path.resume_state)
+    if found:
+        log.info("resuming from %s", found[0])
+    return found
+
+
+def _models_of(saved: SavedState, options: Options, networks: Mapping[str, nn.Module]) -> dict[str, Path]:
+    """The networks' files that belong to a state; those that are to be ignored keep what they started from."""
+    path, state = saved
+    folder = CheckpointFolder(Path(path).parent.parent)
+    models = {letter: folder.model_path(letter, state["iter"]) for letter in networks}
+    models = {
+        letter: path
+        for letter, path in models.items()
+        if f"network_{letter}" not in options.path.ignore_resume_networks
+    }
+    missing = [str(path) for path in models.values() if not path.is_file()]
+    if missing:
+        raise CheckpointError(f"{path} cannot be resumed: {', '.join(missing)} is missing.")
+    return models
+
+
+def _open_folder(options: Options, fresh: bool) -> None:
+    """The run's folder with a log file and a copy of the options; at a fresh start, an older one is moved away."""
+    root = options.paths.experiments_root
+    now = time.strftime("%Y%m%d_%H%M%S")
+    if fresh and root.exists():
+        archived = root.with_name(f"{root.name}_archived_{now}")
+        root.rename(archived)
+        log.warning("%s was there: moved to %s", root, archived.name)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / f"{options.name}.yml").write_text(options.dump(), encoding="utf-8")
+    handler = logging.FileHandler(root / f"train_{options.name}_{now}.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    logging.getLogger("restore").addHandler(handler)

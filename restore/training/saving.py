@@ -1,0 +1,123 @@
+"""Writes checkpoints while training, and takes a run up again from one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from restore.data.sampling import StreamSampler
+from restore.errors import TrainingError
+from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.training.checkpoints import CheckpointFolder
+from restore.training.trainer import Callback, Trainer
+
+__all__ = ["Saver", "network_files", "resume", "unwrapped"]
+
+log = logging.getLogger(__name__)
+
+
+class Saver(Callback):
+    """A checkpoint every `every` iterations and at the end of the run, also when it is interrupted.
+
+    Args:
+        folder: where checkpoints go.
+        every: iterations between checkpoints.
+        sampler: knows the seed, and which samples an iteration ends with.
+    """
+
+    def __init__(self, folder: CheckpointFolder, every: int, sampler: StreamSampler):
+        self.folder = folder
+        self.every = every
+        self.sampler = sampler
+
+    def after_iteration(self, trainer: Trainer) -> None:
+        """Save if it is time."""
+        if trainer.due(self.every) or trainer.last:
+            self.folder.save(trainer.iteration, network_files(trainer), self._state(trainer))
+            log.info("iter %s  saved %s", f"{trainer.iteration:,}", self.folder.state_path(trainer.iteration))
+        if trainer.iteration >= trainer.plan.total_iter:
+            self.folder.save_models("latest", network_files(trainer))
+
+    def _state(self, trainer: Trainer) -> dict[str, Any]:
+        position = self.sampler.position(trainer.iteration)
+        return {
+            "epoch": position // self.sampler.num_images,
+            "iter": trainer.iteration,
+            "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers.values()],
+            "schedulers": [rate.state_dict(trainer.iteration) for rate in trainer.rates.values()],
+            "restore": {**trainer.state_dict(), "seed": self.sampler.seed, "position": position},
+        }
+
+
+def network_files(trainer: Trainer) -> dict[str, dict[str, Any]]:
+    """What the file of each network holds: `params`, and `params_ema` where there is an average."""
+    files = {letter: {"params": _weights(network)} for letter, network in trainer.objective.networks.items()}
+    if trainer.ema:
+        next(iter(files.values()))["params_ema"] = _weights(trainer.ema.network)
+    return files
+
+
+def resume(trainer: Trainer, state: Mapping[str, Any], models: Mapping[str, Path]) -> None:
+    """Bring a trainer, built as for a fresh run, to where `state` was saved.
+
+    Args:
+        trainer: the trainer.
+        state: the content of a `.state` file.
+        models: the file of each network, by its letter; the others keep the weights that they have.
+
+    Raises:
+        CheckpointError: a network's file is missing, or belongs to another network.
+        TrainingError: the run that the state belongs to had other networks.
+    """
+    if len(state["optimizers"]) != len(trainer.optimizers):
+        raise TrainingError(
+            f"the state to resume from has {len(state['optimizers'])} optimizers and this model "
+            f"{len(trainer.optimizers)}: it belongs to another model_type."
+        )
+    main = next(iter(trainer.objective.networks))
+    for letter, path in models.items():
+        _load(trainer.objective.networks[letter], path, "params")
+        if letter == main and trainer.ema:
+            _load(trainer.ema.network, path, "params_ema")
+    for optimizer, saved in zip(trainer.optimizers.values(), state["optimizers"], strict=True):
+        _load_optimizer(optimizer, saved)
+    trainer.iteration = state["iter"]
+    if "restore" in state:
+        trainer.load_state_dict(state["restore"])
+    else:
+        log.warning("this state was not written by this package: random generators start from the seed")
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside DistributedDataParallel."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+def _weights(network: nn.Module) -> dict[str, Any]:
+    return {name: value.detach().cpu() for name, value in unwrapped(network).state_dict().items()}
+
+
+def _load(network: nn.Module, path: Path, key: str) -> None:
+    load_weights(unwrapped(network), read_state_dict(path, key), source=str(path))
+
+
+def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """The moments come from the file, the options (rates, betas, decay, kernels) from the option file."""
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(saved)
+    except (ValueError, KeyError) as error:
+        raise TrainingError(f"the optimizer in the state to resume from belongs to another network: {error}") from error
+    for group, chosen in zip(optimizer.param_groups, options, strict=True):
+        changed = [key for key in chosen if key not in _SCHEDULED and key in group and group[key] != chosen[key]]
+        if changed:
+            log.warning("changed since the checkpoint, and taken from the option file: %s", ", ".join(changed))
+        group.update(chosen)
+
+
+_SCHEDULED = {"lr", "fused", "foreach"}

@@ -1,0 +1,248 @@
+"""The training loop.
+
+One iteration: for each micro-batch, each network whose turn it is computes its losses and gradients; then gradients
+are clipped, optimizers step, the moving average follows. Nothing in it waits for the device: losses are summed there
+and fetched when they are shown. What happens between iterations (reports, validation, checkpoints) are callbacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from restore.data.loading import Batch
+from restore.errors import TrainingError
+from restore.inference.precision import arithmetic
+from restore.training.ema import Ema
+from restore.training.interrupts import Interrupts
+from restore.training.objectives import Objective
+from restore.training.randomness import restore_generators, snapshot_generators
+from restore.training.schedules import RateControl
+
+__all__ = ["Callback", "Clock", "Plan", "Trainer"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a run.
+
+    Attributes:
+        total_iter: iterations of the whole run.
+        accumulate: micro-batches per iteration.
+        clip_norm: largest norm of all gradients of a network together; None to leave them.
+        dtype: arithmetic of the forward pass: float32, bfloat16, or float16 with gradient scaling. Losses are always
+            computed in float32.
+    """
+
+    total_iter: int
+    accumulate: int = 1
+    clip_norm: float | None = None
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass
+class Clock:
+    """Where the time went since the last report, in seconds."""
+
+    began: float = field(default_factory=time.perf_counter)
+    waiting: float = 0.0
+
+    def lap(self) -> tuple[float, float]:
+        """Seconds since the last lap, and how many of them were spent waiting for data; starts a new lap."""
+        now = time.perf_counter()
+        elapsed, waiting = now - self.began, self.waiting
+        self.began, self.waiting = now, 0.0
+        return elapsed, waiting
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent inside does not count."""
+        start = time.perf_counter()
+        yield
+        self.began += time.perf_counter() - start
+
+    def wait_for(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch, its waiting time counted."""
+        start = time.perf_counter()
+        batch = next(batches)
+        self.waiting += time.perf_counter() - start
+        return batch
+
+
+class Callback:
+    """Something that happens after iterations; the trainer calls `after_iteration` in the order given."""
+
+    def after_iteration(self, trainer: Trainer) -> None:
+        """Called when iteration `trainer.iteration` is finished."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a restart: plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+class Trainer:
+    """Runs an objective over batches to the end of its plan.
+
+    Args:
+        objective: holds the networks (on their device) and makes losses of batches.
+        optimizers: one for each of the objective's networks.
+        rates: their learning rates.
+        plan: the numbers of the run.
+        ema: follows the first network; None for no average.
+        callbacks: what happens after each iteration.
+
+    Attributes:
+        iteration: finished iterations.
+        started_at: the iteration at which this process took over.
+        clock: where the time went.
+        interrupted: name of the signal that ended the run early, or None.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizers: Mapping[str, Optimizer],
+        rates: Mapping[str, RateControl],
+        plan: Plan,
+        *,
+        ema: Ema | None = None,
+        callbacks: Sequence[Callback] = (),
+    ):
+        self.objective = objective
+        self.optimizers = dict(optimizers)
+        self.rates = dict(rates)
+        self.plan = plan
+        self.ema = ema
+        self.callbacks = list(callbacks)
+        self.iteration = self.started_at = 0
+        self.clock = Clock()
+        self.interrupted: str | None = None
+        self.device = next(objective.parameters()).device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.dtype is torch.float16)
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._trainable = {
+            name: [parameter for parameter in network.parameters() if parameter.requires_grad]
+            for name, network in objective.networks.items()
+        }
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Train until `plan.total_iter`, or until a signal asks to stop.
+
+        Args:
+            batches: on the device; `plan.accumulate` of them for each iteration still to do.
+
+        Raises:
+            TrainingError: the batches end too early.
+        """
+        self.objective.train()
+        self.started_at = self.iteration
+        stream = iter(batches)
+        with Interrupts() as interrupts:
+            self.clock.lap()
+            while self.iteration < self.plan.total_iter and not self.interrupted:
+                self.step(self._micro_batches(stream))
+                self.interrupted = interrupts.requested
+                for callback in self.callbacks:
+                    callback.after_iteration(self)
+
+    def step(self, micro_batches: Iterable[Batch]) -> None:
+        """One iteration."""
+        self.iteration += 1
+        for rate in self.rates.values():
+            rate.set(self.iteration)
+        turns = self.objective.turns(self.iteration)
+        for batch in micro_batches:
+            batch = self.objective.prepare(batch)
+            for turn in turns:
+                self._gather(self._backward(batch, turn))
+        for turn in turns:
+            self._update(turn)
+        if self.ema is not None and next(iter(self.objective.networks)) in turns:
+            self.ema.update()
+
+    @property
+    def last(self) -> bool:
+        """Whether no iteration will follow this one."""
+        return self.iteration >= self.plan.total_iter or self.interrupted is not None
+
+    def due(self, every: int | None) -> bool:
+        """Whether something that happens every `every` iterations happens after this one."""
+        return bool(every) and self.iteration % every == 0
+
+    def fetch_losses(self) -> dict[str, float]:
+        """The mean of every loss since the last call. This is where the host waits for the device."""
+        if not self._sums:
+            return {}
+        means = torch.stack([total / count for total, count in self._sums.values()]).tolist()
+        names, self._sums = list(self._sums), {}
+        return dict(zip(names, means, strict=True))
+
+    @property
+    def network(self) -> nn.Module:
+        """The network to validate: the average if there is one, else the first network."""
+        return self.ema.network if self.ema else next(iter(self.objective.networks.values()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything besides the networks' weights that a later process needs to go on bit by bit."""
+        return {
+            "generators": snapshot_generators(),
+            "scaler": self.scaler.state_dict(),
+            "ema_updates": self.ema.num_updates if self.ema else 0,
+            "losses": dict(self._sums),
+            "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema:
+            self.ema.num_updates = state["ema_updates"]
+        self._sums = {name: (total.to(self.device), count) for name, (total, count) in state["losses"].items()}
+        for callback in self.callbacks:
+            callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
+        restore_generators(state["generators"])
+
+    def _micro_batches(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+        for _ in range(self.plan.accumulate):
+            try:
+                yield self.clock.wait_for(stream)
+            except StopIteration:
+                raise TrainingError(f"the data ended after {self.iteration} iterations.") from None
+
+    def _backward(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+        self._freeze_all_but(turn)
+        with arithmetic(self.device, self.plan.dtype):
+            losses = self.objective.losses(batch, turn)
+        total = sum(value for name, value in losses.items() if name.startswith("l_"))
+        self.scaler.scale(total / self.plan.accumulate).backward()
+        return losses
+
+    def _update(self, turn: str) -> None:
+        optimizer = self.optimizers[turn]
+        if self.plan.clip_norm is not None:
+            self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(self._trainable[turn], self.plan.clip_norm)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _gather(self, losses: Mapping[str, Tensor]) -> None:
+        for name, value in losses.items():
+            total, count = self._sums.get(name, (0, 0))
+            self._sums[name] = (total + value.detach(), count + 1)
+
+    def _freeze_all_but(self, turn: str) -> None:
+        if len(self._trainable) > 1:
+            for name, parameters in self._trainable.items():
+                for parameter in parameters:
+                    parameter.requires_grad_(name == turn)

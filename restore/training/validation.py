@@ -1,0 +1,117 @@
+"""Validation during training: whole images through the averaged network, measured as the option file says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from restore.images import write_image
+from restore.inference import Restorer
+from restore.training.progress import Scalars
+from restore.training.trainer import Callback, Trainer
+
+__all__ = ["Metric", "Validation"]
+
+log = logging.getLogger(__name__)
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+BestSaved = Callable[[Trainer], None]
+
+
+class Validation(Callback):
+    """Every `every` iterations: restore every image of every dataset, report metrics, note the best.
+
+    Args:
+        restorer: runs the network to be validated.
+        datasets: whole-image datasets by name.
+        metrics: functions of (restored, reference) as uint8 (H, W, C), by name.
+        every: iterations between validations.
+        lower_is_better: the names of metrics of which less is better.
+        best_metric: which metric, on the first dataset, decides what is best.
+        on_best: called when the network is better than ever.
+        sinks: called with all scalars and the iteration.
+        images: folder in which restored images are written, or None.
+    """
+
+    def __init__(
+        self,
+        restorer: Restorer,
+        datasets: Mapping[str, Dataset],
+        metrics: Mapping[str, Metric],
+        every: int,
+        *,
+        lower_is_better: Sequence[str] = (),
+        best_metric: str | None = None,
+        on_best: BestSaved | None = None,
+        sinks: Sequence[Scalars] = (),
+        images: Path | None = None,
+    ):
+        self.restorer = restorer
+        self.datasets = dict(datasets)
+        self.metrics = dict(metrics)
+        self.every = every
+        self.lower_is_better = set(lower_is_better)
+        self.best_metric = best_metric or next(iter(self.metrics), None)
+        self.on_best = on_best
+        self.sinks = list(sinks)
+        self.images = images
+        self.best: dict[str, list[float]] = {}  # "dataset/metric": [value, iteration]
+
+    def after_iteration(self, trainer: Trainer) -> None:
+        """Validate if it is time."""
+        if not (trainer.due(self.every) or (trainer.iteration >= trainer.plan.total_iter)):
+            return
+        with trainer.clock.paused():
+            self.validate(trainer)
+
+    def validate(self, trainer: Trainer) -> dict[str, float]:
+        """Validate now; returns the mean of every metric as `dataset/metric`."""
+        means = {
+            f"{name}/{metric}": value
+            for name, dataset in self.datasets.items()
+            for metric, value in self._measure(self.restorer, trainer.iteration, dataset).items()
+        }
+        improved = self._note_best(means, trainer.iteration)
+        for key, value in means.items():
+            best, at = self.best[key]
+            log.info("iter %s  %s %.4f  (best %.4f at %s)", f"{trainer.iteration:,}", key, value, best, f"{at:,}")
+        for sink in self.sinks:
+            sink({f"metrics/{key}": value for key, value in means.items()}, trainer.iteration)
+        decisive = f"{next(iter(self.datasets))}/{self.best_metric}"
+        if self.on_best and decisive in improved:
+            self.on_best(trainer)
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best values so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.best = {key: list(value) for key, value in state.get("best", {}).items()}
+
+    def _measure(self, restorer: Restorer, iteration: int, dataset: Dataset) -> dict[str, float]:
+        totals = dict.fromkeys(self.metrics, 0.0)
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            restored = restorer(sample["lq"])
+            for metric, function in self.metrics.items():
+                totals[metric] += float(function(restored, sample["gt"]))
+            if self.images:
+                stem = Path(sample["lq_path"]).stem
+                write_image(self.images / stem / f"{stem}_{iteration}.png", restored)
+        return {metric: total / len(dataset) for metric, total in totals.items()}
+
+    def _note_best(self, means: Mapping[str, float], iteration: int) -> set[str]:
+        improved = set()
+        for key, value in means.items():
+            sign = -1 if key.rpartition("/")[2] in self.lower_is_better else 1
+            if key not in self.best or sign * value > sign * self.best[key][0]:
+                self.best[key] = [value, iteration]
+                improved.add(key)
+        return improved

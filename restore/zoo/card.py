@@ -1,0 +1,80 @@
+"""Model cards: one YAML file for each model, beside the package's weights.
+
+A card says what the model is for, how to build it, where its weights are, what they were trained on, under which
+licence, and which figures were measured with which command.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from restore.errors import OptionsError, Problem, nearest
+from restore.signature import validate
+
+__all__ = ["Card", "find_card", "list_cards"]
+
+FOLDER = Path(__file__).parent
+
+
+class Figure(pydantic.BaseModel, extra="forbid"):
+    """One measured or published figure."""
+
+    dataset: str
+    protocol: str = ""
+    psnr: float | None = None
+    ssim: float | None = None
+    bicubic_psnr: float | None = None
+    source: str = pydantic.Field(description="The command that prints it, or the publication.")
+
+
+class Card(pydantic.BaseModel, extra="forbid"):
+    """A model that can be had by name."""
+
+    name: str
+    task: str = pydantic.Field(description="sr, denoise, jpeg, derain, deblur or quality.")
+    summary: str
+    network: dict[str, Any] = pydantic.Field(description="The `network_g` block: type and arguments.")
+    weights: str | None = pydantic.Field(None, description="File name in the package's weights folder.")
+    url: str | None = pydantic.Field(None, description="Where the weights can be downloaded.")
+    size_bytes: int | None = None
+    sha256: str | None = None
+    licence: str = "Apache-2.0"
+    trained_on: str = ""
+    training: str = ""
+    figures: list[Figure] = []
+
+    @property
+    def path(self) -> Path | None:
+        """Where the shipped weights lie, or None when they are not part of the package."""
+        path = FOLDER / "weights" / self.weights if self.weights else None
+        return path if path is not None and path.is_file() else None
+
+
+@functools.cache
+def list_cards() -> tuple[Card, ...]:
+    """Every card of the package, sorted by name."""
+    import yaml
+
+    cards = []
+    for path in sorted((FOLDER / "cards").glob("*.yml")):
+        problems, card = validate(Card, yaml.safe_load(path.read_text(encoding="utf-8")), owner="model card")
+        if problems:
+            raise OptionsError([Problem(p.path, p.message, file=path.name) for p in problems])
+        cards.append(card)
+    return tuple(cards)
+
+
+def find_card(name: str) -> Card:
+    """The card of that name.
+
+    Raises:
+        OptionsError: no such model; the message gives the nearest name and the list.
+    """
+    cards = {card.name: card for card in list_cards()}
+    if name not in cards:
+        raise OptionsError(f"unknown model '{name}'.{nearest(name, cards)} Known: {', '.join(cards) or 'none'}.")
+    return cards[name]

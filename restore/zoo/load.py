@@ -1,0 +1,108 @@
+"""From a model's name, a weights file or an option block to something that restores images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restore import registry
+from restore.errors import CheckpointError, MissingError, OptionsError, nearest
+from restore.networks.checkpoint import infer, load_weights, read_state_dict
+from restore.zoo.card import find_card, list_cards
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from restore.inference import Restorer
+
+__all__ = ["build_model", "list_models", "load_model", "load_network", "weights_path"]
+
+KINDS = {
+    "network": registry.NETWORKS,
+    "encoder": registry.ENCODERS,
+    "mixer": registry.MIXERS,
+    "quality": registry.QUALITY,
+    "metric": registry.METRICS,
+    "loss": registry.LOSSES,
+}
+SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
+
+
+def build_model(block: Mapping[str, Any]) -> nn.Module:
+    """A network from its option block, with the published keyword names: `{"type": "SwinIR", "upscale": 4, ...}`.
+
+    Raises:
+        OptionsError: with every mistake in the block at once.
+    """
+    return registry.NETWORKS.build(block)
+
+
+def load_network(name_or_path: str | Path, *, key: str | None = None) -> nn.Module:
+    """A network with its weights, in evaluation mode: a model of the zoo by name, or a weights file.
+
+    Args:
+        key: entry of the file that holds the weights (`params`, `params_ema`, ...); None finds it.
+
+    Raises:
+        OptionsError: neither a known model nor a weights file.
+        CheckpointError: the file cannot be read, or belongs to none of our networks.
+    """
+    if _is_file(name_or_path):
+        path = Path(name_or_path).expanduser()
+        state = read_state_dict(path, key)
+        network = build_model(infer(state, source=str(path)))
+    else:
+        card = find_card(str(name_or_path))
+        path = weights_path(card.name)
+        state = read_state_dict(path, key)
+        network = build_model(card.network)
+    load_weights(network, state, source=str(path))
+    return network.eval()
+
+
+def load_model(name_or_path: str | Path, *, key: str | None = None, **runtime: Any) -> Restorer:
+    """A `Restorer` for a model of the zoo (`"swinir_light_x4"`) or a weights file (`"net_g_latest.pth"`).
+
+    Args:
+        key: entry of the file that holds the weights; None finds it.
+        runtime: arguments of `Restorer`: device, precision, tile, ...
+    """
+    from restore.inference import Restorer
+
+    return Restorer(load_network(name_or_path, key=key), **runtime)
+
+
+def weights_path(name: str) -> Path:
+    """Where the weights of a model of the zoo lie.
+
+    Raises:
+        MissingError: they are not part of the package; the message says where they can be had.
+    """
+    card = find_card(name)
+    if card.path is None:
+        where = f" They can be had from {card.url}" if card.url else ""
+        raise MissingError(f"the weights of '{name}' are not on this machine.{where}")
+    return card.path
+
+
+def list_models(kind: str = "model") -> list[str]:
+    """Names that can be used: `model` (with weights), or what can be built: network, encoder, mixer, quality, ...
+
+    Raises:
+        OptionsError: unknown kind.
+    """
+    if kind == "model":
+        return [card.name for card in list_cards()]
+    if kind not in KINDS:
+        raise OptionsError(f"unknown kind '{kind}'.{nearest(kind, KINDS)} Known: model, {', '.join(KINDS)}.")
+    return KINDS[kind].names()
+
+
+def _is_file(name_or_path: str | Path) -> bool:
+    path = Path(name_or_path).expanduser()
+    if isinstance(name_or_path, Path) or path.suffix in SUFFIXES:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such weights file.")
+        return True
+    return False

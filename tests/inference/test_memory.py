@@ -1,0 +1,53 @@
+"""Free memory, and what a network takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore.inference import memory
+from restore.inference.memory import bytes_per_pixel, free_bytes, is_out_of_memory
+
+CPU = torch.device("cpu")
+
+
+def test_free_bytes_is_the_least_of_machine_and_container(monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable:     400 kB\n")
+    assert memory._meminfo_bytes(tmp_path / "meminfo") == 400 * 1024
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 100\n")
+    assert memory._cgroup_bytes(tmp_path) == 400
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._cgroup_bytes(tmp_path) is None
+    for machine, container, least in ((5, 3, 3), (5, None, 5), (None, None, 2 << 30)):
+        monkeypatch.setattr(memory, "_meminfo_bytes", lambda value=machine: value)
+        monkeypatch.setattr(memory, "_cgroup_bytes", lambda value=container: value)
+        assert free_bytes(CPU) == least
+
+
+def test_free_bytes_here_is_plausible():
+    assert 1 << 20 < free_bytes(CPU) < 1 << 45
+
+
+def test_bytes_per_pixel_is_the_peak_and_not_the_sum():
+    def forward(x):
+        for _ in range(10):
+            x = x + 1  # two tensors are alive at a time
+        return x
+
+    assert bytes_per_pixel(forward, torch.zeros(1, 3, 32, 32)) == pytest.approx(2 * 3 * 4, rel=0.3)
+
+
+def test_what_running_out_looks_like():
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.cuda.OutOfMemoryError("x"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."))
+    assert not is_out_of_memory(RuntimeError("size mismatch"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_the_host_really_says_so():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)

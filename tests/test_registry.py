@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from restore.errors import OptionsError, nearest
+from restore.registry import Registry
+
+
+@pytest.fixture
+def shapes() -> Registry:
+    registry = Registry("shape")
+
+    @registry.add("Box", "cuboid")
+    class Box:
+        def __init__(self, material, width: int = 1, sides: Sequence[float] = (1.0,), *, name: str = "box"):
+            self.material, self.width, self.sides, self.name = material, width, sides, name
+
+    @registry.add("area")
+    def area(x, y, *, border_px: int = 0):
+        return x * y - border_px
+
+    return registry
+
+
+def test_builds_with_defaults_and_coercion(shapes):
+    box = shapes.build({"type": "cuboid", "width": "3", "sides": [1, 2]}, "oak")
+    assert (box.material, box.width, list(box.sides), box.name) == ("oak", 3, [1.0, 2.0], "box")
+
+
+def test_binds_functions_through_keyword_only_arguments(shapes):
+    assert shapes.bind({"type": "area", "border_px": 1})(2, 3) == 5
+    with pytest.raises(OptionsError, match="unknown option"):
+        shapes.bind({"type": "area", "x": 1})
+
+
+def test_all_mistakes_at_once_with_paths_and_suggestions(shapes):
+    problems = shapes.check({"type": "Box", "widht": 2, "sides": "wide", "name": [1]}, "thing", "material")
+    assert sorted(p.path for p in problems) == ["thing.name", "thing.sides", "thing.widht"]
+    message = next(p.message for p in problems if p.path == "thing.widht")
+    assert "Did you mean 'width'?" in message
+    assert "Allowed: width, sides, name" in message
+
+
+def test_required_arguments(shapes):
+    (problem,) = shapes.check({"type": "Box"}, "thing")
+    assert problem.path == "thing.material"
+    assert "missing" in problem.message
+
+
+def test_unknown_names_list_what_exists(shapes):
+    with pytest.raises(OptionsError, match=r"a\.type: unknown shape 'Boxx'\. Did you mean 'Box'\? Known: area, Box"):
+        shapes.build({"type": "Boxx"}, path="a")
+    with pytest.raises(OptionsError, match=r"type: missing: the name of a shape"):
+        shapes.build({})
+
+
+def test_names_cannot_be_taken_twice(shapes):
+    with pytest.raises(ValueError, match="registered already"):
+        shapes.add("cuboid")(lambda: None)
+
+
+def test_nearest_is_silent_when_nothing_is_close():
+    assert nearest("zebra", ["SwinIR"]) == ""
+    assert nearest("swinir", ["SwinIR", "EDT"]) == " Did you mean 'SwinIR'?"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+import restore
+from restore.errors import CheckpointError, OptionsError
+from restore.networks.checkpoint import read_state_dict
+from restore.zoo import find_card, list_cards, list_models, load_network
+
+CARDS = {card.name: card for card in list_cards()}
+
+
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if card.weights])
+def test_shipped_models_load_and_match_their_cards(name):
+    card = CARDS[name]
+    assert card.path is not None
+    assert hashlib.sha256(card.path.read_bytes()).hexdigest() == card.sha256
+    assert card.path.stat().st_size == card.size_bytes
+    state = read_state_dict(card.path)
+    assert all(torch.isfinite(value).all() for value in state.values())
+    load_network(name)
+
+
+def test_names_and_kinds():
+    assert list_models() == [card.name for card in list_cards()]
+    assert "SwinIR" in list_models(kind="network")
+    with pytest.raises(OptionsError, match="Did you mean 'network'"):
+        list_models(kind="networks")
+
+
+def test_unknown_models_and_files():
+    with pytest.raises(OptionsError, match="unknown model 'swinir_lihgt_x4'"):
+        find_card("swinir_lihgt_x4")
+    with pytest.raises(CheckpointError, match="no such weights file"):
+        load_network("nowhere.pth")
+
+
+def test_a_file_loads_without_an_option_file(tmp_path):
+    block = {"type": "SwinIR", "embed_dim": 12, "depths": [1], "num_heads": [2], "window_size": 4, "upscale": 2}
+    network = restore.build_model({**block, "upsampler": "pixelshuffledirect"})
+    torch.save({"params": network.state_dict()}, tmp_path / "x.pth")
+    restorer = restore.load_model(tmp_path / "x.pth", device="cpu")
+    assert restorer(np.zeros((5, 7, 3), np.uint8)).shape == (10, 14, 3)
+
+
+def test_public_names_exist():
+    assert set(restore.__all__) <= set(dir(restore))
+    for name in restore.__all__:
+        assert getattr(restore, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        restore.nothing  # noqa: B018
