@@ -80,11 +80,11 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
     """Pixels as a float32 tensor (1, C, H, W) in [0, 1]."""
     pixels = checked(pixels)
     white = DEPTHS[pixels.dtype.name]
-    if pixels.dtype == np.uint16:  # torch reads bytes of any layout but knows little of uint16
+    if pixels.dtype == np.uint16:  # of which torch knows little
         pixels = pixels.astype(np.float32)
     x_HWC = torch.from_numpy(np.array(pixels, order="C")).reshape(*pixels.shape[:2], -1)
-    x_CHW = x_HWC.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
-    return (x_CHW.div_(white) if white != 1.0 else x_CHW.contiguous())[None]
+    x_BCHW = x_HWC.permute(2, 0, 1).contiguous()[None].to(torch.float32)
+    return x_BCHW.div_(white) if white != 1.0 else x_BCHW
 
 
 def to_pixels(x_BCHW: Tensor, dtype: type | str | np.dtype = np.uint8) -> np.ndarray:

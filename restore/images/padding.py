@@ -3,15 +3,14 @@
 A policy maps the size of an image to a `Frame`: for each row and column of the frame, which row and column of the image
 lies there. Nothing is copied until `pad` (or a reader of tiles) gathers them.
 
-| name       | what stands beyond the image                        | size of the frame                              | used by |
-|------------|-----------------------------------------------------|------------------------------------------------|---------|
-| reflect    | its mirror image, edge not repeated                 | least multiple                                 | SwinIR's own forward |
-| flip       | its mirror image, edge repeated                     | next multiple, even of a size that is one      | evaluation scripts of SwinIR and EDT |
-| square     | zeros, on all sides                                 | square, least multiple of the longer side      | |
-| square128  | the same                                            | the same, with a multiple of 128               | evaluation scripts of Uformer |
-| replicate  | its last row and column                             | least multiple                                 | |
-| zeros      | zeros                                               | least multiple                                 | |
-| none       | nothing                                             | that of the image                              | |
+    name       beyond the image                      size of the frame                        used by
+    reflect    mirror image, edge not repeated       least multiple                           SwinIR's own forward
+    flip       mirror image, edge repeated           next multiple, even of one that is       SwinIR's and EDT's scripts
+    square     zeros, on all sides                   square, least multiple of longer side
+    square128  the same                              the same, a multiple of 128              Uformer's scripts
+    replicate  last row and column                   least multiple
+    zeros      zeros                                 least multiple
+    none       nothing                               that of the image
 
 All but the squares extend to the bottom and right only. Mirroring repeats as often as needed, so any image of at least
 one pixel can be padded to any size; one pixel is repeated.

@@ -1,4 +1,4 @@
-"""PNG chunks: verified on reading, so that a damaged file is an error; added on writing, for ICC and EXIF in any depth."""
+"""PNG chunks: verified on reading, so that a damaged file is an error; added on writing, for ICC and EXIF."""
 
 from __future__ import annotations
 

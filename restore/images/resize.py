@@ -98,11 +98,18 @@ def resize_pixels(
     size: Sequence[int] | None = None,
     kernel: str = "cubic",
     antialias: bool = True,
+    round_each_axis: bool = True,
 ) -> np.ndarray:
     """`resize` for pixels, clamped to their range.
 
-    Integers are rounded after each axis, halves up, as MATLAB does: this, not rounding once at the end, gives the
-    published low-resolution images to the last bit.
+    Args:
+        pixels: grey or colour, any depth.
+        scale: as for `resize`.
+        size: as for `resize`.
+        kernel: as for `resize`.
+        antialias: as for `resize`.
+        round_each_axis: integers are rounded after each axis, halves up, as MATLAB does: that gives published
+            low-resolution images to the last bit. False: once at the end, as most Python tools do.
     """
     pixels = checked(pixels)
     if pixels.dtype.kind == "f":
@@ -110,9 +117,9 @@ def resize_pixels(
         return to_pixels(x_BCHW, pixels.dtype)
     scales, sizes = _target(pixels.shape[:2], scale, size)
     x_BCHW = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).astype(np.float64)).permute(2, 0, 1)[None]
-    for axis in _order(scales):
-        step_scale, step_size = [1.0, 1.0], list(x_BCHW.shape[-2:])
-        step_scale[axis], step_size[axis] = scales[axis], sizes[axis]
+    for axes in [(axis,) for axis in _order(scales)] if round_each_axis else [(0, 1)]:
+        step_scale = [scales[axis] if axis in axes else 1.0 for axis in (0, 1)]
+        step_size = [sizes[axis] if axis in axes else x_BCHW.shape[2 + axis] for axis in (0, 1)]
         x_BCHW = resize(x_BCHW, scale=step_scale, size=step_size, kernel=kernel, antialias=antialias)
         x_BCHW = (x_BCHW + 0.5).floor_().clamp_(0, np.iinfo(pixels.dtype).max)
     return checked(x_BCHW[0].permute(1, 2, 0).numpy().astype(pixels.dtype, order="C"))

@@ -93,7 +93,7 @@ def decode_deep(data: bytes) -> np.ndarray:
 
 
 def without_orientation(data: bytes) -> bytes:
-    """The same file, declared upright: OpenCV and Pillow would turn some layouts by themselves, depending on version."""
+    """The same file, declared upright: OpenCV and Pillow would turn some layouts by themselves."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
