@@ -26,6 +26,7 @@ COMMANDS = {
     "test": "evaluate a model over datasets, as an option file says",
     "train": "train a model, as an option file says",
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
+    "degrade": "make low-quality versions of photographs, paired with the originals",
     "options": "explain, check or describe option files",
     "models": "list the networks and the shipped models",
 }
