@@ -196,7 +196,9 @@ def _pyav(codec: str) -> Any:
     try:
         import av
     except ImportError:
-        raise MissingError("video_frame needs PyAV: pip install 'restore-toolkit[video]' (or: pip install av).") from None
+        raise MissingError(
+            "video_frame needs PyAV: pip install 'restore-toolkit[video]' (or: pip install av)."
+        ) from None
     if codec not in av.codecs_available:
         raise MissingError(f"this build of PyAV cannot encode {codec}; choose another codec of video_frame.")
     return av
