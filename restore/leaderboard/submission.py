@@ -22,7 +22,7 @@ from restore.errors import OutputError, RestoreError
 from restore.evaluation.gauges import Gauge
 from restore.leaderboard.archive import open_package, refuse, write_zip
 from restore.leaderboard.checking import README
-from restore.leaderboard.counting import Complexity
+from restore.leaderboard.counting import Complexity, count
 from restore.leaderboard.readme import Readme
 from restore.leaderboard.tasks import Records, Task
 from restore.leaderboard.timing import ForwardClock
@@ -99,7 +99,6 @@ def submit(
     *,
     device: torch.device,
     network: nn.Module | None = None,
-    complexity: Complexity | None = None,
     remarks: Iterable[str] = (),
     on_progress: Progress | None = None,
 ) -> Submission:
@@ -111,8 +110,7 @@ def submit(
         track: the kind of challenge.
         author: what the readme says beside the figures.
         device: what it runs on.
-        network: whose calls are timed.
-        complexity: what the network costs, for the readme.
+        network: whose calls are timed, and whose cost is counted.
         remarks: further facts for the readme, such as the self-ensemble.
         on_progress: called with the name of an item and the number of those that are done.
 
@@ -124,6 +122,7 @@ def submit(
     run_task(task, work, device, network, on_progress)
     records = {name: work.records[name] for name in task.names}
     runtime = runtime_of(records, track)
+    complexity = count(network, channels=network.spec.in_channels) if network else None  # after memory was measured
     files = task.files(records)
     if track.readme:
         text = _description(author, runtime, track, device, complexity, remarks)

@@ -85,7 +85,7 @@ def write_template(
     else:
         files[f"models/{team.key}.py"] = source.encode()
     snippet = _SR_SNIPPET if template == "sr_func" else _DEMO_SNIPPET
-    files["select_model.txt"] = snippet.format(team=team, number=team.number).encode()
+    files["select_model.txt"] = snippet.format(team=team, white=_white(network)).encode()
     files |= _weights(network, team)
     files["run.sh"] = _RUN[template].format(team=team).encode()
     for name, content in files.items():
@@ -101,7 +101,12 @@ def model_source(network: nn.Module, block: Mapping[str, Any], team: Team) -> st
     listed = "".join(f"    {key!r}: {value!r},\n" for key, value in arguments.items())
     about = (inspect.getmodule(component).__doc__ or component.__name__).strip()
     header = _HEADER.format(team=team, about=about.replace('"""', "'''"), version=__version__)
-    return f"{header}\n{inline(component)}{_FOOTER.format(name=component.__name__, arguments=listed)}"
+    footer = _FOOTER.format(name=component.__name__, arguments=listed, white=_white(network))
+    return f"{header}\n{inline(component)}{footer}"
+
+
+def _white(network: nn.Module) -> float:
+    return float(network.spec.value_range)
 
 
 def _weights(network: nn.Module, team: Team) -> dict[str, bytes]:
@@ -121,8 +126,8 @@ def _weights(network: nn.Module, team: Team) -> dict[str, bytes]:
 
 _HEADER = '''"""Team {team.number:02}, {team.name}: the model in one file, which needs PyTorch and nothing else.
 
-It takes and returns RGB (B, 3, H, W) in [0, 1], of any size. Written by restore {version} (Apache-2.0) from its own
-source. About the network:
+It takes and returns RGB (B, 3, H, W) in [0, DATA_RANGE], of any size. Written by restore {version} (Apache-2.0)
+from its own source. About the network:
 
 {about}
 """
@@ -130,7 +135,8 @@ source. About the network:
 from __future__ import annotations
 '''
 
-_FOOTER = '''ARGUMENTS = {{
+_FOOTER = '''DATA_RANGE = {white}
+ARGUMENTS = {{
 {arguments}}}
 
 
@@ -139,15 +145,15 @@ def create_model():
     return {name}(**ARGUMENTS)
 '''
 
-_DEMO_SNIPPET = """    elif model_id == {number}:
+_DEMO_SNIPPET = """    elif model_id == {team.number}:
         from models.{team.key} import create_model
-        name, data_range = f"{{model_id:02}}_{team.name}", 1.0
+        name, data_range = f"{{model_id:02}}_{team.name}", {white}
         model_path = os.path.join('model_zoo', '{team.weights}')
         model = create_model()
         model.load_state_dict(torch.load(model_path), strict=True)
 """
 
-_SR_SNIPPET = """    elif model_id == {number}:
+_SR_SNIPPET = """    elif model_id == {team.number}:
         from models.{team.key} import main as {team.name}
         name = f"{{model_id:02}}_{team.name}"
         model_path = os.path.join('model_zoo', '{team.weights}')
@@ -171,9 +177,9 @@ def main(model_dir, input_path, output_path, device=None):
     os.makedirs(output_path, exist_ok=True)
     for path in sorted(glob.glob(os.path.join(input_path, "*.png"))):
         pixels = cv2.cvtColor(cv2.imread(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().div(255).to(device)
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().mul(DATA_RANGE / 255).to(device)
         with torch.no_grad():
-            y = model(x).float().clamp(0, 1).mul(255).round()
+            y = model(x).float().div(DATA_RANGE).clamp(0, 1).mul(255).round()
         restored = y[0].permute(1, 2, 0).cpu().numpy().astype(np.uint8)
         cv2.imwrite(os.path.join(output_path, os.path.basename(path)), cv2.cvtColor(restored, cv2.COLOR_RGB2BGR))
 '''
