@@ -63,7 +63,7 @@ class Readme:
             DataError: lines are missing, or hold something else; names all of them.
         """
         lines = text.lstrip("\ufeff").strip().splitlines()
-        given = [*lines[:3], "\n".join(lines[3:])]
+        given = [*(lines + [""] * 3)[:3], "\n".join(lines[3:])]
         found = [pattern.fullmatch(line) for pattern, line in zip(_WANTED.values(), given, strict=False)]
         wrong = [
             f"line {number} should be '{wanted}'"
