@@ -135,8 +135,8 @@ def test_changed_options_are_said_and_applied(option_file, tmp_path, caplog):
             "train.scheduler.milestones=[8]",
             auto_resume=True,
         )
-    assert "milestones" in caplog.text
-    assert "initial_lr" in caplog.text
+    assert "milestones was [4] at the checkpoint; the option file's [8] applies" in caplog.text
+    assert "base_lrs was [0.002] at the checkpoint; the option file's [0.001] applies" in caplog.text
     assert state(tmp_path, 9)["optimizers"][0]["param_groups"][0]["lr"] == pytest.approx(5e-4)
 
 
