@@ -106,7 +106,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows a default only where there is one worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+        if action.default in (None, False, [], argparse.SUPPRESS) or not action.option_strings:
             return action.help
         return super()._get_help_string(action)
 
