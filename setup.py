@@ -27,6 +27,7 @@ setup(
             "**/*.css",
             "**/*.js",
             "**/*.npz",
+            "**/NOTICE.md",
             "**/*.yml",
         ]
     },
@@ -49,7 +50,13 @@ setup(
         "safetensors>=0.4.3",
         "Jinja2>=3.1",
     ],
-    extras_require={"test": TEST, "foreign": ["spandrel>=0.4"], "video": ["av>=12"], "ray": ["ray[data]>=2.30"]},
+    extras_require={
+        "test": TEST,
+        "foreign": ["spandrel>=0.4"],
+        "video": ["av>=12"],
+        "sets": ["torch-fidelity>=0.3"],
+        "ray": ["ray[data]>=2.30"],
+    },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
