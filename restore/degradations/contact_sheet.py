@@ -91,7 +91,14 @@ def _caption(steps: Sequence[Mapping[str, Any]]) -> str:
 
 def _phrase(step: Mapping[str, Any]) -> str:
     words = [step["type"].replace("_blur", "").replace("_noise", " noise").replace("_", " ")]
-    for key, short in (("sigma", "σ "), ("quality", "q"), ("factor", "×"), ("radius_px", "r "), ("cutoff", ""), ("of_gt", "→ ×")):
+    for key, short in (
+        ("sigma", "σ "),
+        ("quality", "q"),
+        ("factor", "×"),
+        ("radius_px", "r "),
+        ("cutoff", ""),
+        ("of_gt", "→ ×"),
+    ):
         if isinstance(step.get(key), (int, float)):
             words.append(f"{short}{step[key]:.3g}")
             break

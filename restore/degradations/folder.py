@@ -147,7 +147,9 @@ def claim_folder(output: Path, recipe: Recipe) -> None:
         _write_text(file, json.dumps(block, indent=1) + "\n")
         return
     before = json.loads(file.read_text(encoding="utf-8"))
-    differences = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in block.items() if before.get(key) != value]
+    differences = [
+        f"{key} {before.get(key)!r}, now {value!r}" for key, value in block.items() if before.get(key) != value
+    ]
     if differences:
         raise OptionsError(
             f"'{output}' holds pairs that were made with {'; '.join(differences)}. Choose another folder, or delete it."
@@ -199,7 +201,12 @@ def _make(job: Job, recipe: Recipe, pipeline: Pipeline) -> Outcome:
             pairs = pipeline(gt_BCHW, [sample_seed(recipe.seed, job.image, job.copy)])
         # the low-quality image is written last: it stands for the whole pair being there
         if job.parameters:
-            where = {"image": job.image, "copy": job.copy, "recipe": recipe.pipeline, "variables": dict(recipe.variables)}
+            where = {
+                "image": job.image,
+                "copy": job.copy,
+                "recipe": recipe.pipeline,
+                "variables": dict(recipe.variables),
+            }
             _write_text(job.parameters, json.dumps({**where, **pairs["parameters"][0]}, indent=1) + "\n")
         _write_target(job, image, pairs["gt"], shared=recipe.copies > 1 and not pairs["parameters"][0]["target"])
         write_image(job.lq, to_pixels(pairs["lq"]))
