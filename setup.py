@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "restore/__init__.py").read_text(), re.MULTILINE).group(1)
 
-TEST = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.100", "import-linter>=2.0", "ruff>=0.9"]
+TEST = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.100", "import-linter>=2.0", "ruff>=0.9", "jsonschema>=4.20"]
 
 setup(
     name="restore-toolkit",
@@ -27,6 +27,7 @@ setup(
             "**/*.css",
             "**/*.js",
             "**/*.npz",
+            "**/NOTICE.md",
             "**/*.yml",
         ]
     },
@@ -49,7 +50,13 @@ setup(
         "safetensors>=0.4.3",
         "Jinja2>=3.1",
     ],
-    extras_require={"test": TEST, "foreign": ["spandrel>=0.4"], "video": ["av>=12"], "ray": ["ray[data]>=2.30"]},
+    extras_require={
+        "test": TEST,
+        "foreign": ["spandrel>=0.4"],
+        "video": ["av>=12"],
+        "sets": ["torch-fidelity>=0.3"],
+        "ray": ["ray[data]>=2.30"],
+    },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

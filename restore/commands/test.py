@@ -109,7 +109,9 @@ def restorer_of(options: Options) -> Restorer:
             logger.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")
         else:
             path = weights_file(source)
-            load_weights(network, read_state_dict(path, key), source=str(path), strict=strict)
+            skipped = load_weights(network, read_state_dict(path, key), source=str(path), strict=strict)
+            if skipped:
+                logger.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))
     runtime = options.runtime.arguments()
     if options.num_gpu == 0 and runtime["device"] == "auto":
         runtime["device"] = "cpu"

@@ -17,13 +17,23 @@ _STYLES = {"good": "green", "bad": "red", "even": ""}
 
 def show(results: Results) -> None:
     """Print the summary on standard output."""
-    Console(highlight=False).print(summary(results))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console.width = 110
+    console.print(summary(results))
 
 
 def summary(results: Results) -> Group:
     """A table with one block for each dataset and one row for each metric; what is missing stands below."""
-    table = Table(title=results.name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("dataset", overflow="fold")
+    table = Table(
+        title=results.name,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,  # so that it fits 80 columns
+    )
+    table.add_column("dataset", overflow="fold", min_width=8)
     table.add_column("images", justify="right", no_wrap=True)
     table.add_column("metric", no_wrap=True)
     table.add_column(results.baseline, justify="right", style="dim", no_wrap=True)

@@ -33,8 +33,8 @@ class PatchContrastiveLoss(nn.Module):
             features_BNC: B images (at least two), N patches each, C numbers for each patch.
         """
         if len(features_BNC) < 2:
-            raise ValueError("the contrastive loss compares images: it needs a batch of at least two.")
-        features_BNC = F.normalize(features_BNC, dim=-1)
+            raise ValueError("the contrastive loss compares images: it needs at least two images in a batch.")
+        features_BNC = F.normalize(features_BNC.float(), dim=-1)
         cosines_ijkl = torch.einsum("ijc,klc->ijkl", features_BNC, features_BNC)
         own_ijl = torch.einsum("ijil->ijl", cosines_ijkl)
         is_own = torch.eye(len(features_BNC), dtype=torch.bool, device=features_BNC.device)[:, None, :, None]

@@ -62,8 +62,8 @@ def test_all_at_once_in_the_order_of_the_file(write, fakes):
             "13: datasets.test_1.num_workers_per_gpu: unknown option of PairedImageDataset."
             " Did you mean 'num_worker_per_gpu'? Allowed: dataroot_gt,",
         ),
-        "14: datasets.foo.type: unknown dataset 'PairedImageDatset'. Did you mean 'PairedImageDataset'?",
         "14: datasets.foo: the key of a dataset begins with its phase: train, val or test (val_2); given: 'foo'.",
+        "14: datasets.foo.type: unknown dataset 'PairedImageDatset'. Did you mean 'PairedImageDataset'?",
         "17: network_g.widht: unknown option of Net. Did you mean 'width'? Allowed: width, depths, kind.",
         "18: network_g.depths: expected a list such as [1, 2]; given: 6.",
         "19: network_d.type: unknown network 'Nett'. Did you mean 'Net'? Known: Net, Wide.",
@@ -111,7 +111,7 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["datasets.train.iters=[5, 6]"], "entries: mini_batch_sizes not given, iters 2, gt_sizes not given."),
         (["datasets.val_2={name: Set5, type: PairedImageDataset}"], "'Set5' is the name of datasets.val too"),
         (["resize_range=[2, 1]"], "resize_range: the lower limit comes first; given: [2, 1]."),
-        (["resize_range=[1]"], "resize_range.1: missing"),
+        (["resize_range=[1]"], "resize_range.1: missing: this list needs at least 2 values."),
         (["second_blur_prob=1.5"], "second_blur_prob: expected a number of at most 1; given: 1.5."),
         (
             ["train.tsa_iter=5"],
@@ -121,6 +121,12 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["val.metrics=psnr"], "val.metrics: expected a block of `key: value` lines; given: 'psnr'."),
         (["datasets=5"], "datasets: expected a block of `key: value` lines; given: 5."),
         (["datasets.train.color=rgb"], "datasets.train.color: expected 'y'; given: 'rgb'."),
+        (
+            ["name=../else"],
+            "name: the name of a run is that of a folder: not empty, no '..', no leading '/'; given: '../else'.",
+        ),
+        (["name=''"], "name: the name of a run is that of a folder"),
+        (["name=~"], "name: expected text; given: None."),
         (["path.ignore_resume_networks=a"], "path.ignore_resume_networks: expected a list such as [1, 2]; given: 'a'."),
     ],
 )
