@@ -79,8 +79,8 @@ def test_similarity_losses_are_the_metrics():
     restored = (reference + 0.05 * torch.randn(reference.shape, generator=draw)).clamp(0, 1)
     value = ssim(restored, reference, border_px=0)
     assert build("SSIMLoss")(restored, reference).item() == pytest.approx(1 - float(value.mean()), abs=1e-5)
-    value = ms_ssim(restored, reference, border_px=0)
-    assert build("MSSSIMLoss")(restored, reference).item() == pytest.approx(1 - float(value.mean()), abs=2e-3)
+    value = ms_ssim(restored, reference, border_px=0, luma=False)
+    assert build("MSSSIMLoss")(restored, reference).item() == pytest.approx(1 - float(value.mean()), abs=1e-5)
 
 
 def test_multi_scale_similarity_of_opposites_has_a_gradient():
@@ -88,7 +88,7 @@ def test_multi_scale_similarity_of_opposites_has_a_gradient():
     restored = (1 - reference).requires_grad_()
     build("MSSSIMLoss", weights=[0.5, 0.5])(restored, reference).backward()
     assert torch.isfinite(restored.grad).all()
-    with pytest.raises(ImageError, match="at least 11 pixels"):
+    with pytest.raises(ImageError, match="at least 11x11 px"):
         build("SSIMLoss")(torch.rand(1, 3, 10, 10), torch.rand(1, 3, 10, 10))
 
 
@@ -104,7 +104,7 @@ def test_edges_do_not_see_flat_differences():
     torch.testing.assert_close(inside, torch.zeros_like(inside), atol=1e-6, rtol=0)
     step = flat.clone()
     step[..., 16:] = 1
-    assert build("EdgeLoss")(step, flat) > build("EdgeLoss")(flat + 0.25, flat) * 2
+    assert build("EdgeLoss")(step, flat) > 1.5 * build("EdgeLoss")(flat + 0.25, flat)
 
 
 SCORES = torch.tensor([-1.0, 0.5, 2.0])
@@ -153,10 +153,11 @@ def test_patches_of_one_image_attract():
 
 @pytest.fixture
 def vgg_weights(tmp_path):
-    """A file of random VGG weights under torchvision's names, a tenth as it would be."""
-    torchvision = pytest.importorskip("torchvision")
+    """A file of random VGG weights under torchvision's names."""
+    from torchvision.models.vgg import cfgs, make_layers
+
     torch.manual_seed(0)
-    state = {f"features.{key}": value for key, value in torchvision.models.vgg11().features.state_dict().items()}
+    state = {f"features.{key}": value for key, value in make_layers(cfgs["A"]).state_dict().items()}
     path = tmp_path / "vgg11.pth"
     torch.save(state, path)
     return str(path)
@@ -198,12 +199,12 @@ def test_features_stay_frozen_and_layers_are_checked(vgg_weights):
 
 
 def test_weights_that_cannot_be_had_say_where_they_belong(monkeypatch, tmp_path):
-    import torchvision
+    from torchvision.models import VGG19_Weights
 
-    def offline(**arguments):
-        raise OSError("no route to host") if arguments["weights"] else AssertionError
+    def offline(*arguments, **options):
+        raise OSError("no route to host")
 
-    monkeypatch.setattr(torchvision.models, "vgg19", offline)
+    monkeypatch.setattr(VGG19_Weights, "get_state_dict", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(MissingError, match=r"Put https://download\.pytorch\.org/.*vgg19.* into .*checkpoints"):
         build("PerceptualLoss", layer_weights={"conv5_4": 1})
