@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", type=Path, help="parameters (a file or folder) to use in place of drawing")
     parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--preview", action="store_true", help="a contact sheet of the (first) image under every recipe")
+    parser.add_argument(
+        "--preview", action="store_true", help="a contact sheet of the (first) image under every recipe"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

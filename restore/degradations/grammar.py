@@ -30,14 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from restore.degradations.draw import (
-    Constant,
-    Distribution,
-    Draw,
-    Integer,
-    parse_distribution,
-    probability_problem,
-)
+from restore.degradations.draw import Constant, Distribution, Draw, parse_distribution, probability_problem
 from restore.degradations.expression import resolve
 from restore.degradations.operator import Operator
 from restore.errors import OptionsError, Problem, nearest
@@ -144,11 +137,12 @@ class Shuffle(Sequence):
 class Repeat(Sequence):
     """All steps in order, several times."""
 
-    times: Distribution = Integer(1, 1)
+    times: Distribution | None = None
 
     def draw(self, draw: Draw, gt_px: Size) -> list[Operator]:
         """What the steps draw each time."""
-        return [drawn for _ in range(self.times.draw(draw)) for drawn in super(Repeat, self).draw(draw, gt_px)]
+        times = self.times.draw(draw) if self.times else 1
+        return [drawn for _ in range(times) for drawn in super(Repeat, self).draw(draw, gt_px)]
 
 
 def parse_steps(steps: Any, variables: Mapping[str, Any], path: str, problems: list[Problem]) -> Sequence:
@@ -163,7 +157,9 @@ def _parse_step(block: Any, variables: Mapping[str, Any], path: str, problems: l
     DEGRADATIONS.names()  # a registry loads its package when it is first asked
     names = [*_STRUCTURES, *DEGRADATIONS]
     if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
-        problems.append(Problem(path, f"a step is a mapping with a `type`; given: {block!r}. Types: {', '.join(names)}."))
+        problems.append(
+            Problem(path, f"a step is a mapping with a `type`; given: {block!r}. Types: {', '.join(names)}.")
+        )
         return Sequence(())
     name = block["type"]
     block = {key: value for key, value in block.items() if key != "type"}
@@ -219,7 +215,9 @@ def _build_repeat(nodes: tuple[Node, ...], given: Mapping[str, Any], path: str, 
     times = parse_distribution(given.get("times"), f"{path}.times", problems, whole=True)
     counts = times.extremes()
     if not all(isinstance(count, int) and 0 <= count <= 100 for count in counts):
-        problems.append(Problem(f"{path}.times", f"must be whole numbers from 0 to 100; given: {given.get('times')!r}."))
+        problems.append(
+            Problem(f"{path}.times", f"must be whole numbers from 0 to 100; given: {given.get('times')!r}.")
+        )
         times = Constant(1)
     return Repeat(nodes, times)
 
