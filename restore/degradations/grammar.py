@@ -167,7 +167,9 @@ def _parse_step(block: Any, variables: Mapping[str, Any], path: str, problems: l
     if name in _STRUCTURES:
         node: Node = _parse_structure(name, block, variables, path, problems)
     elif name in DEGRADATIONS:
-        node = _parse_operator(name, resolve(block, variables, path, problems), path, problems)
+        num_before = len(problems)
+        values = resolve(block, variables, path, problems)
+        node = _parse_operator(name, values, path, problems) if len(problems) == num_before else Sequence(())
     else:
         message = f"unknown degradation '{name}'.{nearest(name, names)} Known: {', '.join(names)}."
         problems.append(Problem(f"{path}.type", message))

@@ -2,8 +2,8 @@
 
 It follows libjpeg step by step, down to where that rounds: BT.601 full-range YCbCr in 8 bits, chroma averaged and then
 stretched by the "fancy" triangle filter (which is bilinear), the Annex K tables scaled by quality, a DCT with two
-binary places between its directions. Against libjpeg-turbo the decoded photographs differ by less than 0.06 of 255 on average,
-and 98% of the values by at most 1; the rest are coefficients that lay on the edge between two steps.
+binary places between its directions. Against libjpeg-turbo the decoded photographs differ by less than 0.06 of 255 on
+average, and 98% of the values by at most 1; the rest are coefficients that lay on the edge between two steps.
 
 The gradient of rounding is that of x + (round(x) - x)^3 (Shin and Song 2017, "JPEG-resistant adversarial images").
 """

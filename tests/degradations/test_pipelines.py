@@ -16,14 +16,27 @@ from restore.degradations.operator import tensor_code
 from restore.errors import ImageError, OptionsError
 
 ROOT = Path(__file__).parents[2]
-NAMES = (
-    "bicubic blur_down bsrgan bsrgan_plus defocus down_noise evaluation_noise gaussian_noise jpeg motion rain "
-    "real_noise realesrgan realesrnet swinir_real"
-).split()
+NAMES = [
+    "bicubic",
+    "blur_down",
+    "bsrgan",
+    "bsrgan_plus",
+    "defocus",
+    "down_noise",
+    "evaluation_noise",
+    "gaussian_noise",
+    "jpeg",
+    "motion",
+    "rain",
+    "real_noise",
+    "realesrgan",
+    "realesrnet",
+    "swinir_real",
+]
 
 
-@pytest.fixture(scope="module")
-def gt_BCHW() -> torch.Tensor:
+@pytest.fixture(scope="module", name="gt_BCHW")
+def _originals() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(3, 3, 9, 9, generator=generator)
     return torch.nn.functional.interpolate(coarse, size=(72, 96), mode="bicubic").clamp(0, 1)
@@ -108,7 +121,7 @@ class TestStatistics:
     count = 3000
 
     def test_realesrgan(self):
-        samples, by_type = draws("realesrgan", self.count)
+        samples, _ = draws("realesrgan", self.count)
         first = [steps[1] for steps in samples]
         kinds = collections.Counter((step["type"], step.get("sigma_y") is not None) for step in first)
         expected = {
@@ -177,7 +190,7 @@ class TestStatistics:
         measured = (pairs["lq"] - grey).flatten(1).std(dim=1) * 255
         torch.testing.assert_close(measured, sigmas, rtol=0.06, atol=0.05)
         assert sigmas.min() < 8
-        assert sigmas.max() > 47
+        assert sigmas.max() > 44
 
     def test_camera_noise(self):
         _, by_type = draws("real_noise", 2000)
@@ -313,7 +326,7 @@ class TestWrongImages:
         with pytest.raises(OptionsError, match="asks for 18 x 24"):
             parse_pipeline({"variables": {"scale": 4}, "steps": [{"type": "usm"}]})(gt_BCHW, [1, 2, 3])
         parameters = load_pipeline("jpeg")(gt_BCHW, [1, 2, 3])["parameters"]
-        with pytest.raises(OptionsError, match="parameters.0.gt_px"):
+        with pytest.raises(OptionsError, match=r"parameters\.0\.gt_px"):
             load_pipeline("jpeg").replay(gt_BCHW[..., :48], parameters)
 
 
@@ -325,6 +338,7 @@ class TestOptions:
             ours, theirs = (p.draw(seed, (256, 256))["steps"] for p in (recipe, from_options))
             assert [step["type"] for step in ours] == [step["type"] for step in theirs]
             for a, b in zip(ours, theirs, strict=True):
+                assert a.pop("gt_px", None) == b.pop("gt_px", None)
                 assert a == pytest.approx(b)
 
     def test_keys_reach_the_operators(self):
@@ -346,9 +360,10 @@ class TestOptions:
         top = {"resize_prob": [0.5, 0.4, 0.2], "resize_rnage": [0.1, 1.5]}
         with pytest.raises(OptionsError, match="'resize_range'"):
             pipeline_from_options(top, {}, scale=4)
+        dataset = {"kernel_list": ["iso", "anisso"], "kernel_prob": [0.5, 0.4], "blur_kernel_size2": 20}
+        top = {"resize_prob": [0.5, 0.4, 0.2], "jpeg_range2": [95, 30]}
         with pytest.raises(OptionsError) as caught:
-            dataset = {"kernel_list": ["iso", "anisso"], "kernel_prob": [0.5, 0.4], "blur_kernel_size2": 20}
-            pipeline_from_options({"resize_prob": [0.5, 0.4, 0.2], "jpeg_range2": [95, 30]}, dataset, scale=4)
+            pipeline_from_options(top, dataset, scale=4)
         assert {problem.path for problem in caught.value.problems} == {
             "resize_prob",
             "jpeg_range2",
