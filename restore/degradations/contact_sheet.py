@@ -19,6 +19,18 @@ from restore.images import to_pixels
 __all__ = ["contact_sheet"]
 
 _CELL_PX, _MARGIN_PX, _TEXT_PX = 288, 18, 60
+_TELLING = {
+    "sigma": "",
+    "quality": "",
+    "factor": "x",
+    "of_gt": "to x",
+    "cutoff": "",
+    "radius_px": "r ",
+    "density": "",
+    "shot": "",
+    "size": "",
+    "scale": "x",
+}
 _PAPER, _INK, _GREY = (250, 250, 248), (28, 28, 30), (120, 120, 124)
 
 
@@ -48,7 +60,7 @@ def contact_sheet(gt_BCHW: torch.Tensor, pipelines: Sequence[str], *, seed: int 
         except (ImageError, MissingError) as error:
             raise type(error)(f"contact sheet: {error}") from error
         caption = _caption(pairs["parameters"][0]["steps"])
-        title = f"{pipeline.name}  ×{pipeline.scale}" if pipeline.scale > 1 else pipeline.name
+        title = f"{pipeline.name}  x{pipeline.scale}" if pipeline.scale > 1 else pipeline.name
         cells.append((title, caption, to_pixels(pairs["lq"].clamp(0, 1))))
     return _arranged(cells, columns)
 
@@ -91,15 +103,8 @@ def _caption(steps: Sequence[Mapping[str, Any]]) -> str:
 
 def _phrase(step: Mapping[str, Any]) -> str:
     words = [step["type"].replace("_blur", "").replace("_noise", " noise").replace("_", " ")]
-    for key, short in (
-        ("sigma", "σ "),
-        ("quality", "q"),
-        ("factor", "×"),
-        ("radius_px", "r "),
-        ("cutoff", ""),
-        ("of_gt", "→ ×"),
-    ):
+    for key, short in _TELLING.items():
         if isinstance(step.get(key), (int, float)):
-            words.append(f"{short}{step[key]:.3g}")
+            words.append(f"{short}{step[key]:.2g}")
             break
     return " ".join(words)

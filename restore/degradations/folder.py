@@ -1,7 +1,7 @@
 """Paired folders: every photograph of a folder, degraded one or more times, beside the target it belongs to.
 
-    OUT/gt/NAME.png   OUT/lq/NAME.png   [OUT/parameters/NAME.json]      NAME_c0, NAME_c1 ... where there are several copies
-    OUT/degrade.json                                                    what the folder was made by
+    OUT/gt/NAME.png   OUT/lq/NAME.png   [OUT/parameters/NAME.json]      NAME_c0, NAME_c1 ... for several copies
+    OUT/degrade.json                                                   what the folder was made by
 
 The seed of a pair is a hash of the run's seed, the photograph's name and the number of the copy: a pair is the same
 whatever stands beside it, however many processes work and however often the work was interrupted.
@@ -25,6 +25,7 @@ import torch
 from restore.degradations.draw import sample_seed
 from restore.degradations.pipeline import Pipeline, load_pipeline
 from restore.errors import DataError, ImageError, OptionsError
+from restore.files import atomic_write
 from restore.images import Image, list_images, read_image, to_pixels, to_tensor, write_image
 
 __all__ = ["Job", "Outcome", "Recipe", "claim_folder", "make_pairs", "plan_jobs", "plan_replay"]
@@ -143,7 +144,6 @@ def claim_folder(output: Path, recipe: Recipe) -> None:
     """
     file, block = output / "degrade.json", json.loads(json.dumps(asdict(recipe)))
     if not file.exists():
-        output.mkdir(parents=True, exist_ok=True)
         _write_text(file, json.dumps(block, indent=1) + "\n")
         return
     before = json.loads(file.read_text(encoding="utf-8"))
@@ -256,7 +256,5 @@ def _read_parameters(file: Path) -> dict[str, Any]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with atomic_write(path) as file:
+        file.write(text.encode())
