@@ -8,7 +8,15 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "restore/__init__.py").read_text(), re.MULTILINE).group(1)
 
-TEST = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.100", "import-linter>=2.0", "ruff>=0.9"]
+TEST = [
+    "pytest>=8",
+    "pytest-timeout>=2.2",
+    "pytest-xdist>=3.5",
+    "hypothesis>=6.100",
+    "import-linter>=2.0",
+    "ruff>=0.9",
+    "jsonschema>=4.20",
+]
 
 setup(
     name="restore-toolkit",
@@ -19,7 +27,18 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["restore", "restore.*"]),
-    package_data={"restore": ["zoo/cards/*.yml", "zoo/weights/*.safetensors", "**/*.html", "**/*.css", "**/*.js", "**/*.npz", "**/*.yml"]},
+    package_data={
+        "restore": [
+            "zoo/cards/*.yml",
+            "zoo/weights/*.safetensors",
+            "**/*.html",
+            "**/*.css",
+            "**/*.js",
+            "**/*.npz",
+            "**/NOTICE.md",
+            "**/*.yml",
+        ]
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -39,7 +58,13 @@ setup(
         "safetensors>=0.4.3",
         "Jinja2>=3.1",
     ],
-    extras_require={"test": TEST, "foreign": ["spandrel>=0.4"], "video": ["av>=12"], "ray": ["ray[data]>=2.30"]},
+    extras_require={
+        "test": TEST,
+        "foreign": ["spandrel>=0.4"],
+        "video": ["av>=12"],
+        "sets": ["torch-fidelity>=0.3"],
+        "ray": ["ray[data]>=2.30"],
+    },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import BinaryIO
 
 from restore.errors import OutputError
 
-__all__ = ["atomic_write"]
+try:
+    import fcntl
+except ImportError:  # Windows, which refuses to remove a file that is open
+    fcntl = None
+
+__all__ = ["atomic_write", "remove_leftovers"]
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 @contextlib.contextmanager
@@ -30,6 +38,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as file:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    _lock(file)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -39,3 +49,28 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def remove_leftovers(folder: str | Path) -> int:
+    """Remove the temporary files that killed processes left in `folder`; returns how many there were.
+
+    Files that another process is writing at this moment are locked and stay.
+    """
+    removed = 0
+    for path in Path(folder).iterdir():
+        if TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                _lock(file)
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _lock(file: BinaryIO) -> None:
+    """Hold the file for as long as it is open; the system lets go of it when the process dies.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

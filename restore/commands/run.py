@@ -2,9 +2,10 @@
 
     restore run -m swinir_light_x4 -i photos -o restored --recursive --resume
 
-Results keep depth (8, 16 bit, float), channels (grey, alpha), colour profile, EXIF block and sub-folders. PNG, TIFF and BMP
-stay what they are; other formats become PNG, so that nothing is compressed away again (`--ext jpg` asks for JPEG). Inputs
-are never overwritten. A result appears whole or not at all, so after any interruption `--resume` does just what is missing.
+Results keep depth (8, 16 bit, float), channels (grey, alpha), colour profile, EXIF block and sub-folders. PNG, TIFF and
+BMP stay what they are; other formats become PNG, so that nothing is compressed away again (`--ext jpg` asks for JPEG).
+Inputs are never overwritten. A result appears whole or not at all, so after any interruption `--resume` does just what
+is missing.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--recursive", action="store_true", help="go into sub-folders")
     files.add_argument("--resume", action="store_true", help="skip images whose result is there")
     files.add_argument("--suffix", default="", help="added to the names of the results, such as _x4")
-    files.add_argument("--ext", default="auto", help="format of the results; auto: as the input, but PNG for lossy ones")
+    files.add_argument("--ext", default="auto", help="format of the results; auto: the input's, PNG if that is lossy")
     files.add_argument("--quality", type=int, default=95, help="of lossy formats, 1 to 100")
     running = parser.add_argument_group("running the network")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
-    running.add_argument("--tile", type=_tile, default="auto", help="largest tile side in px; auto: by free memory; none")
+    running.add_argument("--tile", type=_tile, default="auto", help="largest tile side in px; none; auto: by memory")
     running.add_argument("--tile-overlap", type=int, default=32, help="overlap of tiles in px")
     running.add_argument("--tile-batch", type=_tile, default="auto", help="tiles that run together")
     running.add_argument("--tiling", help="tiling policy: blend, swinir_script, ipt_chop, square128")
@@ -98,9 +99,9 @@ def run_jobs(jobs: list[Job], restorer: Restorer, *, quality: int = 95, num_skip
     console = Console(stderr=True)
     outcomes: list[Outcome] = []
     started = time.perf_counter()
-    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn(), TextColumn("{task.description}"))
+    name, share = TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f}%")
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(BarColumn(), share, TimeRemainingColumn(), name, console=console, transient=True) as progress:
             task = progress.add_task("", total=len(jobs))
 
             def show(job: Job, share: float) -> None:

@@ -18,8 +18,8 @@ __all__ = ["bicubic_input"]
 def bicubic_input(reference: Path, scale: int) -> Path:
     """Path of the reference reduced by `scale`, made on first use.
 
-    The reference is first cropped, at its bottom and right, to a multiple of `scale`; the result is rounded to 8 bits, or
-    to 16 if the reference is deeper.
+    The reference is first cropped, at its bottom and right, to a multiple of `scale`; the result is rounded to 8 bits,
+    or to 16 if the reference is deeper.
 
     Raises:
         ImageError: the reference cannot be read, or is smaller than `scale`.
@@ -39,7 +39,9 @@ def bicubic_input(reference: Path, scale: int) -> Path:
     pixels = decode_image(data, reference).pixels
     height, width = (side // scale * scale for side in pixels.shape[:2])
     if not height or not width:
-        raise ImageError(f"'{reference}' is {pixels.shape[1]}x{pixels.shape[0]}: too small to be reduced {scale} times.")
+        raise ImageError(
+            f"'{reference}' is {pixels.shape[1]}x{pixels.shape[0]}: too small to be reduced {scale} times."
+        )
     reduced = resize(to_tensor(pixels[:height, :width]), size=(height // scale, width // scale))
     write_image(path, to_pixels(reduced, np.uint8 if pixels.dtype == np.uint8 else np.uint16))
     return path

@@ -53,6 +53,7 @@ def evaluate(
     save_images: bool = True,
     suffix: str | None = None,
     options: str = "",
+    progress: bool = False,
 ) -> Results:
     """Restore every image of every dataset, measure it and write `results_root/name`.
 
@@ -65,6 +66,7 @@ def evaluate(
         save_images: write the restored images.
         suffix: ending of their file names; by default the name of the run.
         options: text of the resolved options, written beside the results.
+        progress: show a progress bar on a terminal.
 
     Raises:
         OptionsError: a metric is not configured right.
@@ -84,7 +86,7 @@ def evaluate(
         environment=environment(restorer),
     )
     gallery = Gallery()
-    run = _Run(restorer, measures, folder, gallery, save_images, suffix)
+    run = _Run(restorer, measures, folder, gallery, save_images, suffix, progress)
     with folder.log():
         try:
             for dataset in datasets:
@@ -112,6 +114,7 @@ class _Run:
         gallery: Gallery,
         save_images: bool,
         suffix: str | None,
+        progress: bool,
     ):
         self.restorer = restorer
         self.measures = measures
@@ -119,12 +122,13 @@ class _Run:
         self.gallery = gallery
         self.save_images = save_images
         self.suffix = suffix
+        self.progress = progress
         self.color = "grey" if restorer.spec.in_channels == 1 else "rgb"
 
     def dataset(self, dataset: TestSet, result: DatasetResult) -> None:
         """Restore a dataset, adding each image to `result` as soon as it is done."""
         gauge = None
-        for pair in _progress(dataset.pairs, dataset.name):
+        for pair in _tracked(dataset.pairs, dataset.name, self.progress):
             lq, gt = self._read(dataset.name, pair)
             if gauge is None:
                 self.restorer(lq[:WARM_UP_PX, :WARM_UP_PX])
@@ -185,6 +189,11 @@ def _baseline(lq: np.ndarray, scale: int) -> np.ndarray:
 
 def _check_sizes(dataset: TestSet, scale: int) -> None:
     """Refuse a dataset before anything is run; reads no more than the headers of the files."""
+    if not dataset.pairs:
+        raise DataError(
+            f"dataset '{dataset.name}': it lists no image files. An evaluation reads files in folders, not databases: "
+            "give the folders that the database was made of."
+        )
     for pair in dataset.pairs:
         if pair.lq is None and scale == 1:
             raise DataError(
@@ -225,9 +234,9 @@ def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, RestoreError) else f"{type(error).__name__}: {error}"
 
 
-def _progress(pairs: Sequence[Pair], title: str) -> Iterable[Pair]:
-    """The pairs, with a progress bar where somebody is watching."""
-    if not sys.stderr.isatty():
+def _tracked(pairs: Sequence[Pair], title: str, progress: bool) -> Iterable[Pair]:
+    """The pairs, with a progress bar if one is wanted and somebody is watching."""
+    if not progress or not sys.stderr.isatty():
         return pairs
     from rich.console import Console
     from rich.progress import track

@@ -1,7 +1,7 @@
 """results/NAME: where the files of an evaluation go, as BasicSR lays them out.
 
-    results/NAME/visualization/DATASET/IMAGE_NAME.png
-    results/NAME/{results.json, metrics.csv, report.html, options.yml, test_NAME_TIME.log}
+results/NAME/visualization/DATASET/IMAGE_NAME.png
+results/NAME/{results.json, metrics.csv, report.html, options.yml, test_NAME_TIME.log}
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def render(results: Results, figures: Mapping[tuple[str, str], Figure], options:
         has_baseline=any(image.baseline for dataset in results.datasets for image in dataset.images),
         many_datasets=len(results.datasets) > 1,
         facts=_facts(results),
-        tiles=[_tile(dataset, shown) for dataset in results.datasets],
+        tiles=_tiles(results, shown),
         figures=items,
         pairs=_pairs(items),
         num_hidden=results.num_images - len(items),
@@ -74,13 +74,35 @@ def _facts(results: Results) -> list[str]:
     return [str(fact) for fact in facts if fact]
 
 
-def _tile(dataset: DatasetResult, shown: Mapping[str, MetricRecord]) -> dict[str, Any]:
-    """The first metric of a dataset that has a baseline to compare with."""
-    tile: dict[str, Any] = {"dataset": dataset.name, "num_images": len(dataset.images), "difference": None}
+def _tiles(results: Results, shown: Mapping[str, MetricRecord]) -> list[dict[str, str]]:
+    """The headline: every metric of one dataset, or the first metric of each of several."""
+    if len(results.datasets) != 1:
+        return [tile for dataset in results.datasets for tile in _gain_tiles(dataset, shown, results.baseline)[:1]]
+    dataset = results.datasets[0]
+    tiles = _gain_tiles(dataset, shown, results.baseline)[:3]
+    if dataset.milliseconds is not None:
+        text = f"per image, median of {len(dataset.images)}; {memory(dataset.peak_memory_mb)} at the peak"
+        tiles.append({"title": "Time", "value": milliseconds(dataset.milliseconds), "unit": "ms", "text": text})
+    return tiles
+
+
+def _gain_tiles(dataset: DatasetResult, shown: Mapping[str, MetricRecord], baseline: str) -> list[dict[str, str]]:
+    tiles = []
     for label, means in dataset.summary(shown).items():
-        if means["difference"] is not None:
-            return {**tile, **means, "label": heading(label), "metric": shown[label]}
-    return tile
+        metric, difference = shown[label], means["difference"]
+        if difference is None:
+            continue
+        before, after = figure(means["baseline"], metric), figure(means["restored"], metric)
+        tiles.append(
+            {
+                "title": f"{dataset.name} · {heading(label)}",
+                "value": signed(difference, metric),
+                "unit": metric.unit,
+                "verdict": verdict(difference, metric),
+                "text": f"over {baseline}: {before} → {after}",
+            }
+        )
+    return tiles
 
 
 def _rows(
@@ -122,7 +144,7 @@ def _share(image: ImageResult, label: str, largest: float) -> float:
 
 def _explanation(results: Results, shown: Mapping[str, MetricRecord]) -> str:
     baseline = (
-        "The baseline is bicubic upsampling of the same input (MATLAB's, antialiased, rounded to the depth of the file)."
+        "The baseline is bicubic upsampling of the same input, as MATLAB does it, rounded to the depth of the file."
         if results.baseline == "bicubic"
         else "The baseline is the input itself, since the network does not change the size."
     )

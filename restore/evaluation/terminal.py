@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -16,25 +17,33 @@ _STYLES = {"good": "green", "bad": "red", "even": ""}
 
 def show(results: Results) -> None:
     """Print the summary on standard output."""
-    Console(highlight=False).print(summary(results))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console.width = 110
+    console.print(summary(results))
 
 
 def summary(results: Results) -> Group:
-    """A table with one row for each dataset, and a line for each metric that is missing."""
+    """A table with one block for each dataset and one row for each metric; what is missing stands below."""
+    table = Table(
+        title=results.name,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,  # so that it fits 80 columns
+    )
+    table.add_column("dataset", overflow="fold", min_width=8)
+    table.add_column("images", justify="right", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
+    table.add_column(results.baseline, justify="right", style="dim", no_wrap=True)
+    for column in ("restored", "gain", "ms/image", "memory"):
+        table.add_column(column, justify="right", no_wrap=True)
     shown = {label: metric for label, metric in results.metrics.items() if metric.missing is None}
-    table = Table(title=results.name, title_justify="left", title_style="bold", header_style="bold")
-    table.add_column("dataset")
-    table.add_column("images", justify="right")
-    for label, metric in shown.items():
-        unit = f" {metric.unit}" if metric.unit else ""
-        arrow = "↑" if metric.better == "higher" else "↓"
-        table.add_column(f"{heading(label)}{unit} {arrow}", justify="right")
-        table.add_column(results.baseline, justify="right", style="dim")
-        table.add_column("gain", justify="right")
-    table.add_column("ms/image", justify="right")
-    table.add_column("memory", justify="right")
     for dataset in results.datasets:
-        table.add_row(*_row(dataset, shown))
+        for row in _rows(dataset, shown):
+            table.add_row(*row)
+        table.add_section()
     missing = [
         Text(f"{heading(label)} is missing: {metric.missing}", style="yellow")
         for label, metric in results.metrics.items()
@@ -43,20 +52,23 @@ def summary(results: Results) -> Group:
     return Group(table, *missing)
 
 
-def _row(dataset: DatasetResult, shown: dict[str, MetricRecord]) -> list[str | Text]:
-    count = f"{len(dataset.images)}"
-    row: list[str | Text] = [dataset.name, count if len(dataset.images) == dataset.num_expected else f"{count} of {dataset.num_expected}"]
-    for label, means in dataset.summary(shown).items():
-        metric = shown[label]
-        row += [_or_dash(means["restored"], metric), _or_dash(means["baseline"], metric)]
-        difference = means["difference"]
-        row.append(
-            "–" if difference is None else Text(signed(difference, metric), style=_STYLES[verdict(difference, metric)])
-        )
-    row.append("–" if dataset.milliseconds is None else milliseconds(dataset.milliseconds))
-    row.append(memory(dataset.peak_memory_mb))
-    return row
+def _rows(dataset: DatasetResult, shown: dict[str, MetricRecord]) -> list[list[str | Text]]:
+    done, time = len(dataset.images), dataset.milliseconds
+    images = str(done) if done == dataset.num_expected else f"{done} of {dataset.num_expected}"
+    cost = ["–" if time is None else milliseconds(time), memory(dataset.peak_memory_mb)]
+    rows = [_figures(label, shown[label], means) for label, means in dataset.summary(shown).items()]
+    first, *others = rows or [["–"] * 4]
+    return [[dataset.name, images, *first, *cost], *(["", "", *other, "", ""] for other in others)]
 
 
-def _or_dash(value: float | None, metric: MetricRecord) -> str:
-    return "–" if value is None else figure(value, metric)
+def _figures(label: str, metric: MetricRecord, means: dict[str, float | None]) -> list[str | Text]:
+    unit = f" {metric.unit}" if metric.unit else ""
+    arrow = "↑" if metric.better == "higher" else "↓"
+    sides = [means["baseline"], means["restored"]]
+    difference = means["difference"]
+    gain = "–" if difference is None else Text(signed(difference, metric), _STYLES[verdict(difference, metric)])
+    return [
+        f"{heading(label)}{unit} {arrow}",
+        *("–" if value is None else figure(value, metric) for value in sides),
+        gain,
+    ]

@@ -201,7 +201,10 @@ class _Product(torch.autograd.Function):
         ctx.matrices = matrix, transposed
         num_planes, num_rows, num_columns = planes_NRC.shape
         if num_planes <= 8:  # few large planes: no copy
-            return torch.stack([matrix @ plane_RC.contiguous() for plane_RC in planes_NRC])
+            product = planes_NRC.new_empty(num_planes, matrix.shape[0], num_columns)
+            for plane_RC, result_RC in zip(planes_NRC, product, strict=True):
+                torch.mm(matrix, plane_RC.contiguous(), out=result_RC)
+            return product
         side_by_side = planes_NRC.transpose(0, 1).reshape(num_rows, num_planes * num_columns)
         return (matrix @ side_by_side).unflatten(1, (num_planes, num_columns)).transpose(0, 1)
 

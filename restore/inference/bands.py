@@ -21,6 +21,7 @@ from restore.inference.tiling import Axis, Plan, blend_axis
 
 __all__ = ["Forward", "Planes", "RecoveringForward", "crop_blocks", "restore_bands"]
 
+PIECE_ROWS = 128
 Forward = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def restore_bands(
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[torch.Tensor]:
     """Restore a batch of planes, yielding (batch, C, rows, width * scale) float32 blocks from top to bottom.
+
+    A block is a view of the band, which changes when the next one is asked for: copy what is to be kept.
 
     Args:
         source: the planes.
@@ -77,19 +80,22 @@ def restore_bands(
         following = tall.starts[number + 1] if number + 1 < len(tall.starts) else tall.size_px
         finished = (following - top) * scale
         yield band[..., :finished, :]
-        band = torch.cat([band[..., finished:, :], torch.zeros_like(band[..., :finished, :])], dim=-2)
+        kept = band.shape[-2] - finished
+        band[..., :kept, :] = band[..., finished:, :].clone()
+        band[..., kept:, :] = 0
 
 
-def crop_blocks(
-    blocks: Iterable[torch.Tensor], framed: Frame, scale: int
-) -> Iterator[tuple[torch.Tensor, int]]:
-    """From blocks of rows that fill an enlarged frame, those of the image, each with its first row in the image."""
+def crop_blocks(blocks: Iterable[torch.Tensor], framed: Frame, scale: int) -> Iterator[tuple[torch.Tensor, int]]:
+    """From blocks of rows that fill an enlarged frame, those of the image, each with its first row in the image.
+
+    They come in pieces of at most `PIECE_ROWS`, so that converting them takes little memory.
+    """
     (top, left), (height, width) = ([scale * px for px in pair] for pair in (framed.offset, framed.image_size))
     row = -top
     for block in blocks:
         start, stop = max(-row, 0), min(height - row, block.shape[-2])
-        if start < stop:
-            yield block[..., start:stop, left : left + width], row + start
+        for first in range(start, stop, PIECE_ROWS):
+            yield block[..., first : min(first + PIECE_ROWS, stop), left : left + width], row + first
         row += block.shape[-2]
 
 
@@ -104,8 +110,8 @@ def _empty_band(tile: torch.Tensor, width: int) -> torch.Tensor:
 class RecoveringForward:
     """A network that halves what it is given whenever memory runs out: first the batch, then the tile itself.
 
-    It remembers how many pixels were too many, so this happens once and not for every tile. A tile that has to be cut is
-    restored as a small image of its own, blended; the plan around it stays, and nothing that is finished is lost.
+    It remembers how many pixels were too many, so this happens once and not for every tile. A tile that has to be cut
+    is restored as a small image of its own, blended; the plan around it stays, and nothing that is finished is lost.
 
     Args:
         forward: the network, tiles in and scaled tiles out.
@@ -122,6 +128,11 @@ class RecoveringForward:
         self._scale, self._multiple, self._overlap_px = scale, multiple, overlap_px
 
     def __call__(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Tiles (B, C, h, w) to (B, C, h * scale, w * scale).
+
+        Raises:
+            DeviceError: not even the smallest tile fits.
+        """
         batch, _, height, width = x_BCHW.shape
         pixels = batch * height * width
         if self.too_many is None or pixels < self.too_many:
@@ -152,7 +163,7 @@ class RecoveringForward:
         )
         index = (np.arange(sizes[0]), np.arange(sizes[1]))
         blocks = restore_bands(_Tile(x_BCHW), self, Plan(tall, wide), index, scale=self._scale, device=x_BCHW.device)
-        return torch.cat(list(blocks), dim=-2)
+        return torch.cat([block.clone() for block in blocks], dim=-2)
 
     def _halves(self, size_px: int) -> Axis:
         """Two tiles, each a little more than half of the side."""
@@ -171,4 +182,3 @@ class _Tile:
 
     def planes(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         return self._x_BCHW[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-

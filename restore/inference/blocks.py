@@ -12,8 +12,8 @@ __all__ = ["compile_blocks", "repeated_blocks"]
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:
     """The innermost modules that stand at least twice, as one class, in a list or sequence of the network.
 
-    These are the blocks of a Transformer or the residual blocks of a convolutional network. Single layers of torch itself
-    do not count. A network without any is its own only block.
+    These are the blocks of a Transformer or the residual blocks of a convolutional network. Single layers of torch
+    itself do not count. A network without any is its own only block.
     """
     blocks: list[nn.Module] = []
     for container in network.modules():

@@ -9,9 +9,10 @@ A network sees *planes*: images of exactly its channels. What the planes of an i
     alpha                as grey, a plane of its own         a plane of its own
 
 Alpha goes through the network, so that its edges are as sharp as those of the colours; where the image is opaque or
-transparent with all its surroundings, alpha stays exactly so. A uniform alpha channel, and any alpha channel in a network
-of scale 1 (which would denoise or deblur a mask), is kept as it is. Colours under fully transparent pixels are unseen and
-arbitrary: the nearest visible colours take their place before the network, so nothing bleeds into the visible edge.
+transparent with all its surroundings, alpha stays exactly so. A uniform alpha channel, and any alpha channel in a
+network of scale 1 (which would denoise or deblur a mask), is kept as it is. Colours under fully transparent pixels are
+unseen and arbitrary: the nearest visible colours take their place before the network, so nothing bleeds into the
+visible edge.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class TensorSource(_Source):
 
     def values(self, planes_BCHW: torch.Tensor, first_row: int) -> torch.Tensor:
         """Restored rows from output row `first_row` on, as (B, C, rows, W) of the tensor's device and dtype."""
-        return self._joined(planes_BCHW, first_row).to(self._x_BCHW)
+        return self._joined(planes_BCHW, first_row).to(self._x_BCHW, copy=True)
 
 
 class _Alpha:

@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean of a network's answers to the eight flips and rotations of an image (EDSR, Lim et al. 2017)."""
+"""Self-ensemble: the mean of what a network makes of an image's eight flips and rotations (EDSR, Lim et al. 2017)."""
 
 from __future__ import annotations
 

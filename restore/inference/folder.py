@@ -1,7 +1,7 @@
 """Files to files: which image becomes which, what is refused beforehand, and restoring them one after another.
 
-`plan_jobs` decides everything before any work begins, so that a shard of its jobs can run anywhere; `restore_files` runs
-them in one process, reading and writing in the background.
+`plan_jobs` decides everything before any work begins, so that a shard of its jobs can run anywhere; `restore_files`
+runs them in one process, reading and writing in the background.
 """
 
 from __future__ import annotations
@@ -125,10 +125,12 @@ def _ending(ext: str) -> str | None:
         return None
     ending = f".{ext.lower().lstrip('.')}"
     if ending not in IMAGE_SUFFIXES:
-        raise OptionsError(
-            f"ext is '{ext}'.{nearest(ending, IMAGE_SUFFIXES)} Allowed: auto, {', '.join(s[1:] for s in IMAGE_SUFFIXES)}."
-        )
+        raise OptionsError(f"ext is '{ext}'.{nearest(ending, IMAGE_SUFFIXES)} Allowed: auto, {_formats()}.")
     return ending
+
+
+def _formats() -> str:
+    return ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
 def _find(source: Path, output: Path, recursive: bool) -> tuple[Path, list[Path]]:
@@ -142,7 +144,7 @@ def _find(source: Path, output: Path, recursive: bool) -> tuple[Path, list[Path]
         images = [image for image in images if results not in image.resolve().parents]
     if not images:
         deeper = "" if recursive else " Sub-folders are searched with --recursive."
-        raise DataError(f"there is no image in '{source}' ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}).{deeper}")
+        raise DataError(f"there is no image in '{source}' ({_formats()}).{deeper}")
     return source, images
 
 
@@ -204,9 +206,7 @@ def _read(job: Job) -> Image:
     return read_image(job.source)
 
 
-def _readable(
-    read: Iterable[tuple[Job, Future[Image]]], failures: deque[Outcome]
-) -> Iterator[tuple[Job, Image]]:
+def _readable(read: Iterable[tuple[Job, Future[Image]]], failures: deque[Outcome]) -> Iterator[tuple[Job, Image]]:
     """The images that could be read; the others go to `failures`."""
     for job, future in read:
         error = future.exception()

@@ -64,7 +64,7 @@ def resolve_precision(
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies matrices faster in bfloat16: CUDA from sm80, CPUs with AVX512-BF16, AMX or ARM."""
+    """Whether bfloat16 multiplies faster: CUDA from sm80 on, processors with AVX512-BF16, AMX or ARM's bf16."""
     if device.type == "cuda":
         return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= AMPERE
     return device.type == "cpu" and not CPU_BF16_FLAGS.isdisjoint(_cpu_flags())

@@ -1,15 +1,14 @@
 """The `Restorer`: the only way pixels go through a network.
 
 It holds the network, what the network says about images (`ImageSpec`) and how to run it, and takes whatever comes: one
-image or a stream, of any size, depth and number of channels, as an array, a tensor or an `Image`; the same kind of thing
-comes back, `scale` times as large.
+image or a stream, of any size, depth and number of channels, as an array, a tensor or an `Image`; the same kind of
+thing comes back, `scale` times as large.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +32,7 @@ from restore.networks import ImageSpec
 
 __all__ = ["Restorer"]
 
+Item = TypeVar("Item")
 Restorable = TypeVar("Restorable", np.ndarray, torch.Tensor, Image)
 Progress = Callable[[float], None]
 logger = logging.getLogger(__name__)
@@ -42,13 +42,14 @@ BATCH_PIXELS = {"cuda": 1024 * 1024, "mps": 256 * 256, "cpu": 128 * 128}  # enou
 SMALLEST_TILE_PX = 64
 MEMORY_SHARE = 0.5  # of what is free, for a guess that errs
 PROBE_PX = 64
+SURELY_FITS_PX = 256 * 256  # not worth a measurement
 
 
 class Restorer:
     """A network that restores images.
 
     Args:
-        network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device` and used in evaluation mode.
+        network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device`, run in evaluation mode.
         spec: what the network wants of images; by default its own `spec`.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16; see `restore.inference.precision`.
@@ -94,7 +95,8 @@ class Restorer:
         self.tile_overlap = _whole_number("tile_overlap", tile_overlap, smallest=0)
         self.tile_batch = _whole_number("tile_batch", tile_batch)
         self.self_ensemble = self_ensemble
-        self.network = network.to(self.device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+        memory_format = torch.channels_last if channels_last else torch.preserve_format
+        self.network = network.to(self.device, memory_format=memory_format)
         self._pixel_bytes: float | None = None
         self._forward = RecoveringForward(self._through_network, self.scale, self.spec.size_multiple, self.tile_overlap)
         if compile:
@@ -113,8 +115,9 @@ class Restorer:
         """Restore one image, or a batch of images as a tensor.
 
         Args:
-            image: (H, W) or (H, W, C) array of uint8, uint16 or float32 in [0, 1], with C of 1 to 4 (grey, grey and alpha,
-                RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a (B, C, H, W) floating point tensor.
+            image: (H, W) or (H, W, C) array of uint8, uint16 or float32 in [0, 1], with C of 1 to 4 (grey, grey and
+                alpha, RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a (B, C, H, W) tensor of
+                floating point.
             out: array to write the result of an array into (a memory-mapped file, say).
             on_progress: called with the share that is done.
 
@@ -148,9 +151,11 @@ class Restorer:
         for batch in self.batches(images):
             yield from self.batch(batch)
 
-    def batches(self, items: Iterable[Restorable], image_of: Callable[..., object] = lambda item: item) -> Iterator[list]:
+    def batches(
+        self, items: Iterable[Item], image_of: Callable[[Item], object] = lambda item: item
+    ) -> Iterator[list[Item]]:
         """Group consecutive items whose images (`image_of(item)`) may go through the network together."""
-        group: list = []
+        group: list[Item] = []
         for item in items:
             image = image_of(item)
             if group and _kind(image) != _kind(image_of(group[0])):
@@ -178,7 +183,8 @@ class Restorer:
         """One line for a log: network, device, arithmetic, tiles."""
         precision = next(name for name, dtype in PRECISIONS.items() if dtype is self.dtype)
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
-        tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({self.policy.name}, overlap {self.tile_overlap})"
+        policy = f"{self.policy.name}, overlap {self.tile_overlap}"
+        tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({policy})"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
         return f"{type(self.network).__name__} x{self.scale} on {device}, {precision}, {tiles}{ensemble}"
 
@@ -190,7 +196,8 @@ class Restorer:
         if outs is None:
             outs = [empty_pixels(shape, source.dtype) for _ in images]
         if any(out.shape != shape or out.dtype != source.dtype for out in outs):
-            raise OptionsError(f"out has shape {outs[0].shape} and {outs[0].dtype}: the result is {shape}, {source.dtype}.")
+            given = f"{outs[0].shape}, {outs[0].dtype}"
+            raise OptionsError(f"out is {given}: the result is {shape}, {source.dtype}.")
         for planes, first in self._blocks(source, on_progress):
             for out, rows in zip(outs, source.pixels(planes, first), strict=True):
                 out[first : first + len(rows)] = rows
@@ -202,7 +209,13 @@ class Restorer:
         framed = frame(source.height, source.width, self.padding, self.spec.size_multiple, minimum)
         plan, tile_batch = self._plan(framed, source.batch)
         blocks = restore_bands(
-            source, self._forward, plan, framed.index, scale=self.scale, device=self.device, tile_batch=tile_batch,
+            source,
+            self._forward,
+            plan,
+            framed.index,
+            scale=self.scale,
+            device=self.device,
+            tile_batch=tile_batch,
             on_progress=on_progress,
         )
         with self._evaluating():
@@ -219,7 +232,7 @@ class Restorer:
         return plan, max(1, BATCH_PIXELS[self.device.type] // pixels)
 
     def _auto_tile(self, height: int, width: int, planes: int) -> int:
-        if height * width * planes <= PROBE_PX**2:
+        if height * width * planes <= SURELY_FITS_PX:
             return max(height, width)
         fitting = MEMORY_SHARE * free_bytes(self.device) / self._measure() / planes
         multiple = self.spec.size_multiple
@@ -232,7 +245,7 @@ class Restorer:
             side = -(-max(PROBE_PX, self.spec.min_size) // self.spec.size_multiple) * self.spec.size_multiple
             probe = torch.zeros(1, self.spec.in_channels, side, side, device=self.device)
             with self._evaluating():
-                self._pixel_bytes = bytes_per_pixel(self._through_network, probe)
+                self._pixel_bytes = bytes_per_pixel(self.network, self._through_network, probe)
             logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes)
         return self._pixel_bytes
 

@@ -1,4 +1,4 @@
-"""Where the tiles of an image lie and how much each of them counts: every tiling policy, published and our own, by name.
+"""Where the tiles of an image lie and how much each of them counts: the tiling policies, published and ours, by name.
 
 A policy cuts each side of an image on its own, so a plan is two `Axis` objects, and the weight of a tile at a pixel is
 the product of two numbers. The weights of the tiles over a position sum to one; that is all there is to know about a
@@ -12,6 +12,7 @@ policy, so one engine (`restore.inference.bands`) runs them all, in one pass and
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from restore.errors import OptionsError, nearest
 
 __all__ = ["TILING_POLICIES", "Axis", "Plan", "TilingPolicy", "blend_axis", "chop_axis", "script_axis", "tiling_policy"]
 
-FADE_STEPS = 1 << 16  # fades are whole multiples of 1/65536: float32 adds them without rounding, so they sum to exactly 1
+FADE_STEPS = 1 << 16  # fades are multiples of 1/65536, which float32 adds without rounding: they sum to exactly 1
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,12 @@ def blend_axis(size_px: int, tile_px: int, overlap_px: int, multiple: int = 1, s
 
     position = np.arange(size_px * scale) + 0.5
     shares = [np.ones_like(position)]  # the share of tile i and all after it, for each i
-    for left, right in zip(starts, starts[1:], strict=False):
+    for left, right in itertools.pairwise(starts):
         width = min((left + tile_px - right) / 2, overlap_px, right - left) * scale
         centre = (left + tile_px + right) / 2 * scale
         shares.append(_fade(position, centre, width))
     shares.append(np.zeros_like(position))
-    return _axis(tile_px, starts, [mine - later for mine, later in zip(shares, shares[1:], strict=False)], scale)
+    return _axis(tile_px, starts, [mine - later for mine, later in itertools.pairwise(shares)], scale)
 
 
 def script_axis(size_px: int, tile_px: int, overlap_px: int, scale: int = 1) -> Axis:
@@ -213,9 +214,7 @@ def _last_tile_from(size_px: int, tile_px: int, scale: int) -> int:
 
 
 def _axis(tile_px: int, starts: tuple[int, ...], weights: list[np.ndarray], scale: int) -> Axis:
-    cut = [
-        weight[start * scale : (start + tile_px) * scale] for start, weight in zip(starts, weights, strict=True)
-    ]
+    cut = [weight[start * scale : (start + tile_px) * scale] for start, weight in zip(starts, weights, strict=True)]
     return Axis(tile_px, starts, np.stack(cut).astype(np.float32))
 
 

@@ -49,7 +49,8 @@ def load(
 def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, check_components: bool = True) -> Options:
     """The options that a tree of values stands for; see `load`."""
     if is_train is None:
-        is_train = isinstance(tree.values.get("datasets"), Mapping) and "train" in tree.values["datasets"]
+        datasets = tree.values.get("datasets")
+        is_train = isinstance(datasets, Mapping) and datasets.get("train") is not None
     absent = components.absent(tree.values)
     values, problems = _without_keys_of_absent(_without_strays(tree.values), set(absent.values()))
     mistakes, options = validate(fitted(Options, values), values)
@@ -98,8 +99,8 @@ def _in_order(problems: Iterable[Problem], tree: Tree) -> list[Problem]:
     """As they stand in the main file, then in those it extends, then on the command line; each once."""
     main = tree.origins[()].file
 
-    def rank(problem: Problem) -> tuple[bool, bool, str, int]:
-        return problem.file != main, problem.line is None, problem.file or "", problem.line or 0
+    def rank(problem: Problem) -> tuple[bool, bool, str, int, str]:
+        return problem.file != main, problem.line is None, problem.file or "", problem.line or 0, problem.path
 
     return sorted(dict.fromkeys(problems), key=rank)
 
@@ -111,7 +112,7 @@ def _header(tree: Tree) -> str:
 
 def _shorten(options: Options) -> None:
     """What BasicSR does to a training whose name holds `debug`: everything happens within a few iterations."""
-    options.val.val_freq = 8
+    options.val.val_freq = options.val.val_freq and 8
     options.logger.print_freq = 1
     options.logger.save_checkpoint_freq = 8
     options.logger.use_tb_logger = False

@@ -6,6 +6,7 @@ all tensors instead of several for each.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -18,23 +19,9 @@ from restore.registry import OPTIMIZERS
 
 __all__ = ["build_optimizer"]
 
-_FUSED_DEVICES = ("cpu", "cuda")
-
-for _name in [
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "ASGD",
-    "Muon",
-    "NAdam",
-    "RAdam",
-    "RMSprop",
-] + ["Rprop", "SGD"]:
-    if hasattr(torch.optim, _name):  # Adafactor came with torch 2.5, Muon with 2.9
-        OPTIMIZERS.add(_name)(getattr(torch.optim, _name))
+_TORCH = "Adadelta Adafactor Adagrad Adam AdamW Adamax ASGD Muon NAdam RAdam RMSprop Rprop SGD"
+_FUSED_DEVICES = {"cpu", "cuda"}
+_KERNELS = {"fused", "foreach", "differentiable"}
 
 
 def build_optimizer(block: Mapping[str, Any], network: nn.Module, path: str = "train.optim_g") -> Optimizer:
@@ -45,9 +32,34 @@ def build_optimizer(block: Mapping[str, Any], network: nn.Module, path: str = "t
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     devices = {parameter.device.type for parameter in parameters}
-    supplied = {}
-    unsaid = not {"fused", "foreach", "differentiable"} & set(block)
-    if unsaid and isinstance(block.get("type"), str) and devices <= set(_FUSED_DEVICES):
-        if "fused" in inspect.signature(OPTIMIZERS.get(block["type"], f"{path}.type")).parameters:
-            supplied["fused"] = True
+    supplied = {"fused": True} if _has_fused(block, path) and devices <= _FUSED_DEVICES else {}
     return OPTIMIZERS.build(block, parameters, path=path, **supplied)
+
+
+def _has_fused(block: Mapping[str, Any], path: str) -> bool:
+    """Whether the optimizer has a fused kernel and the block leaves the choice open."""
+    if _KERNELS & set(block) or not isinstance(block.get("type"), str):
+        return False
+    return "fused" in inspect.signature(OPTIMIZERS.get(block["type"], f"{path}.type")).parameters
+
+
+def _register() -> None:
+    for name in _TORCH.split():
+        if hasattr(torch.optim, name):  # Adafactor came with torch 2.5, Muon with 2.9
+            OPTIMIZERS.add(name)(getattr(torch.optim, name))
+    if importlib.util.find_spec("pytorch_optimizer"):
+        from pytorch_optimizer import get_supported_optimizers, load_optimizer
+
+        for optimizer in map(load_optimizer, get_supported_optimizers()):
+            if optimizer.__name__.lower() not in _TORCH.lower().split() and _is_plain(optimizer):
+                OPTIMIZERS.add(optimizer.__name__)(optimizer)
+
+
+def _is_plain(optimizer: type[Optimizer]) -> bool:
+    """Whether an optimizer is no wrapper of another one, steps without a closure, and has no evaluation mode."""
+    first = next(iter(inspect.signature(optimizer).parameters))
+    closure = inspect.signature(optimizer.step).parameters["closure"]
+    return first == "params" and closure.default is None and not hasattr(optimizer, "eval")
+
+
+_register()

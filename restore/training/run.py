@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import itertools
 import logging
 import random
 import time
@@ -12,18 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
 from restore.errors import CheckpointError
 from restore.inference import Restorer
-from restore.inference.blocks import compile_blocks
+from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
 from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
+from restore.training.distribution import Processes, join_processes
 from restore.training.ema import Ema
+from restore.training.history import sinks as open_sinks
 from restore.training.optimizers import build_optimizer
+from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
 from restore.training.randomness import seed_generators
 from restore.training.saving import Saver, network_files, resume
@@ -47,15 +53,26 @@ def train(options: Options) -> int:
     Raises:
         RestoreError: something in the options, the data or the checkpoints does not fit, or the run cannot go on.
     """
+    processes = join_processes(options.launcher, backend=options.dist_params.backend, port=options.dist_params.port)
+    try:
+        return _train(options, processes)
+    finally:
+        processes.leave()
+
+
+def _train(options: Options, processes: Processes) -> int:
     folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
-    saved = _state_to_resume(options, folder)
-    _open_folder(options, fresh=saved is None)
+    saved = _state_to_resume(options, folder, processes)
+    if processes.is_main:
+        _open_folder(options, fresh=saved is None)
+    else:
+        logging.getLogger("restore").setLevel(logging.WARNING)
     ours = saved[1].get("restore", {}) if saved else {}
     drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
-    seed = ours.get("seed", drawn)
-    seed_generators(seed)
+    seed = ours.get("seed", processes.first(drawn))
+    seed_generators(seed + processes.rank)
 
-    device = resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device)
+    device = processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
     networks = _networks(options, device)
     dataset = _dataset(options, "train", networks["g"])
@@ -65,19 +82,25 @@ def train(options: Options) -> int:
         total_iter=options.train.total_iter,
         seed=seed,
         accumulate=options.train.accumulate,
+        rank=processes.rank,
+        world_size=processes.world_size,
     )
-    trainer = _trainer(options, networks, folder, sampler)
+    trainer = _trainer(options, networks, folder, sampler, processes)
     if saved:
         resume(trainer, saved[1], _models_of(saved, options, networks))
         sampler.start_at(trainer.iteration, ours.get("position"))
     log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
+    block = options.datasets["train"]
     loader = training_loader(
         dataset,
         sampler,
-        num_workers=options.datasets["train"].num_worker_per_gpu,
+        num_workers=block.num_worker_per_gpu,
         pin_memory=device.type == "cuda",
+        skip_bad_images=block.on_bad_image == "skip",
     )
     trainer.fit(DeviceLoader(loader, device, channels_last=options.train.channels_last))
+    if processes.is_main:
+        log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
 
 
@@ -95,12 +118,15 @@ def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
 
 
 def _trainer(
-    options: Options, networks: Mapping[str, nn.Module], folder: CheckpointFolder, sampler: StreamSampler
+    options: Options,
+    networks: Mapping[str, nn.Module],
+    folder: CheckpointFolder,
+    sampler: StreamSampler,
+    processes: Processes,
 ) -> Trainer:
     train = options.train
     network = networks["g"]
     device = next(network.parameters()).device
-    objective = OBJECTIVES.get(options.model_type, "model_type").from_options(networks, options).to(device)
     blocks = train.optimizers()
     optimizers = {
         letter: build_optimizer(blocks[f"optim_{letter}"], each, f"train.optim_{letter}")
@@ -109,15 +135,22 @@ def _trainer(
     schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
     rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
     ema = Ema(network, train.ema_decay, warmup=train.ema_warmup) if train.ema_decay else None
+    if train.activation_checkpointing:
+        checkpoint_blocks(network)
     if train.compile:
         compile_blocks(network)
+    shared = {
+        letter: processes.share(each, find_unused_parameters=options.find_unused_parameters)
+        for letter, each in networks.items()
+    }
+    objective = OBJECTIVES.get(options.model_type, "model_type").from_options(shared, options).to(device)
     plan = Plan(
         total_iter=train.total_iter,
         accumulate=train.accumulate,
         clip_norm=train.gradient_limit,
         dtype=resolve_precision(train.precision, device, network.spec.precisions),
     )
-    sinks: list[Scalars] = []
+    sinks = open_sinks(options) if processes.is_main else []
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
         Report(options.logger.print_freq, [*sinks, *([bar.show] if bar else [])]),
@@ -125,7 +158,13 @@ def _trainer(
         Saver(folder, options.logger.save_checkpoint_freq, sampler),
         *([bar] if bar else []),
     ]
-    return Trainer(objective, optimizers, rates, plan, ema=ema, callbacks=callbacks)
+    return Trainer(objective, optimizers, rates, plan, ema=ema, processes=processes, callbacks=callbacks)
+
+
+def checkpoint_blocks(network: nn.Module) -> None:
+    """Compute the activations of each repeated block again in the backward pass instead of keeping them."""
+    for block in repeated_blocks(network):
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _validations(
@@ -176,8 +215,9 @@ def _stages(options: Options) -> list[PatchStage]:
     return [PatchStage(dataset.batch_size_per_gpu)]
 
 
-def _state_to_resume(options: Options, folder: CheckpointFolder) -> SavedState | None:
-    found = folder.newest() if options.auto_resume else None
+def _state_to_resume(options: Options, folder: CheckpointFolder, processes: Processes) -> SavedState | None:
+    """The state to go on from: the newest one that the main process can read, or the one that the options name."""
+    found = processes.first(folder.newest() if options.auto_resume and processes.is_main else None)
     if found is None and options.path.resume_state:
         found = options.path.resume_state, read_checkpoint(options.path.resume_state)
     if found:
@@ -206,7 +246,11 @@ def _open_folder(options: Options, fresh: bool) -> None:
     root = options.paths.experiments_root
     now = time.strftime("%Y%m%d_%H%M%S")
     if fresh and root.exists():
-        archived = root.with_name(f"{root.name}_archived_{now}")
+        archived = next(
+            path
+            for number in itertools.count()
+            if not (path := root.with_name(f"{root.name}_archived_{now}{f'_{number}' if number else ''}")).exists()
+        )
         root.rename(archived)
         log.warning("%s was there: moved to %s", root, archived.name)
     root.mkdir(parents=True, exist_ok=True)

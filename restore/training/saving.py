@@ -14,9 +14,10 @@ from restore.data.sampling import StreamSampler
 from restore.errors import TrainingError
 from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.training.checkpoints import CheckpointFolder
+from restore.training.distribution import unwrapped
 from restore.training.trainer import Callback, Trainer
 
-__all__ = ["Saver", "network_files", "resume", "unwrapped"]
+__all__ = ["Saver", "network_files", "resume"]
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,15 @@ class Saver(Callback):
 
     def after_iteration(self, trainer: Trainer) -> None:
         """Save if it is time."""
-        if trainer.due(self.every) or trainer.last:
-            self.folder.save(trainer.iteration, network_files(trainer), self._state(trainer))
+        if not (trainer.due(self.every) or trainer.last):
+            return
+        state = self._state(trainer)  # gathers from all processes
+        if trainer.processes.is_main:
+            files = network_files(trainer)
+            self.folder.save(trainer.iteration, files, state)
+            if trainer.iteration >= trainer.plan.total_iter:
+                self.folder.save_models("latest", files)
             log.info("iter %s  saved %s", f"{trainer.iteration:,}", self.folder.state_path(trainer.iteration))
-        if trainer.iteration >= trainer.plan.total_iter:
-            self.folder.save_models("latest", network_files(trainer))
 
     def _state(self, trainer: Trainer) -> dict[str, Any]:
         position = self.sampler.position(trainer.iteration)
@@ -91,11 +96,6 @@ def resume(trainer: Trainer, state: Mapping[str, Any], models: Mapping[str, Path
         trainer.load_state_dict(state["restore"])
     else:
         log.warning("this state was not written by this package: random generators start from the seed")
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The network inside DistributedDataParallel."""
-    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
 def _weights(network: nn.Module) -> dict[str, Any]:

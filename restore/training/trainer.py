@@ -8,6 +8,7 @@ and fetched when they are shown. What happens between iterations (reports, valid
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,18 +16,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from restore.data.loading import Batch
 from restore.errors import TrainingError
 from restore.inference.precision import arithmetic
+from restore.training.distribution import Processes, unwrapped
 from restore.training.ema import Ema
+from restore.training.guards import FiniteGuard, out_of_memory_explained
 from restore.training.interrupts import Interrupts
 from restore.training.objectives import Objective
 from restore.training.randomness import restore_generators, snapshot_generators
 from restore.training.schedules import RateControl
 
 __all__ = ["Callback", "Clock", "Plan", "Trainer"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class Trainer:
         rates: their learning rates.
         plan: the numbers of the run.
         ema: follows the first network; None for no average.
+        processes: the processes that share the run.
         callbacks: what happens after each iteration.
 
     Attributes:
@@ -116,6 +123,7 @@ class Trainer:
         plan: Plan,
         *,
         ema: Ema | None = None,
+        processes: Processes | None = None,
         callbacks: Sequence[Callback] = (),
     ):
         self.objective = objective
@@ -123,11 +131,15 @@ class Trainer:
         self.rates = dict(rates)
         self.plan = plan
         self.ema = ema
+        self.processes = processes or Processes()
         self.callbacks = list(callbacks)
         self.iteration = self.started_at = 0
         self.clock = Clock()
         self.interrupted: str | None = None
         self.device = next(objective.parameters()).device
+        if ema is not None:
+            objective.follow(ema.network)
+        self.guard = FiniteGuard(objective)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.dtype is torch.float16)
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._trainable = {
@@ -147,11 +159,11 @@ class Trainer:
         self.objective.train()
         self.started_at = self.iteration
         stream = iter(batches)
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, out_of_memory_explained():
             self.clock.lap()
             while self.iteration < self.plan.total_iter and not self.interrupted:
                 self.step(self._micro_batches(stream))
-                self.interrupted = interrupts.requested
+                self.interrupted = self.processes.any(interrupts.requested)
                 for callback in self.callbacks:
                     callback.after_iteration(self)
 
@@ -161,10 +173,10 @@ class Trainer:
         for rate in self.rates.values():
             rate.set(self.iteration)
         turns = self.objective.turns(self.iteration)
-        for batch in micro_batches:
+        for number, batch in enumerate(micro_batches, start=1):
             batch = self.objective.prepare(batch)
             for turn in turns:
-                self._gather(self._backward(batch, turn))
+                self._gather(self._backward(batch, turn, share=number == self.plan.accumulate))
         for turn in turns:
             self._update(turn)
         if self.ema is not None and next(iter(self.objective.networks)) in turns:
@@ -181,21 +193,23 @@ class Trainer:
 
     def fetch_losses(self) -> dict[str, float]:
         """The mean of every loss since the last call. This is where the host waits for the device."""
+        self.guard.settle()
         if not self._sums:
             return {}
-        means = torch.stack([total / count for total, count in self._sums.values()]).tolist()
+        means = self.processes.mean(torch.stack([total / count for total, count in self._sums.values()]))
         names, self._sums = list(self._sums), {}
-        return dict(zip(names, means, strict=True))
+        return dict(zip(names, means.tolist(), strict=True))
 
     @property
     def network(self) -> nn.Module:
         """The network to validate: the average if there is one, else the first network."""
-        return self.ema.network if self.ema else next(iter(self.objective.networks.values()))
+        return self.ema.network if self.ema else unwrapped(next(iter(self.objective.networks.values())))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything besides the networks' weights that a later process needs to go on bit by bit."""
+        """Everything besides the networks' weights that later processes need to go on bit by bit."""
+        self.guard.settle()
         return {
-            "generators": snapshot_generators(),
+            "generators": self.processes.gather(snapshot_generators()),
             "scaler": self.scaler.state_dict(),
             "ema_updates": self.ema.num_updates if self.ema else 0,
             "losses": dict(self._sums),
@@ -210,7 +224,10 @@ class Trainer:
         self._sums = {name: (total.to(self.device), count) for name, (total, count) in state["losses"].items()}
         for callback in self.callbacks:
             callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
-        restore_generators(state["generators"])
+        if len(state["generators"]) == self.processes.world_size:
+            restore_generators(state["generators"][self.processes.rank])
+        else:
+            log.warning("resuming with another number of processes: random generators start from the seed")
 
     def _micro_batches(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         for _ in range(self.plan.accumulate):
@@ -219,12 +236,19 @@ class Trainer:
             except StopIteration:
                 raise TrainingError(f"the data ended after {self.iteration} iterations.") from None
 
-    def _backward(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+    def _backward(self, batch: Batch, turn: str, share: bool) -> dict[str, Tensor]:
+        """Add the gradients of one micro-batch; `share` averages them over the processes."""
         self._freeze_all_but(turn)
-        with arithmetic(self.device, self.plan.dtype):
-            losses = self.objective.losses(batch, turn)
-        total = sum(value for name, value in losses.items() if name.startswith("l_"))
-        self.scaler.scale(total / self.plan.accumulate).backward()
+        network = self.objective.networks[turn]
+        alone = isinstance(network, DistributedDataParallel) and not share
+        with network.no_sync() if alone else contextlib.nullcontext():
+            with arithmetic(self.device, self.plan.dtype):
+                losses = self.objective.losses(batch, turn)
+            self.guard.look(losses, batch, turn, self.iteration)
+            total = sum(value for name, value in losses.items() if name.startswith("l_"))
+            if not self.scaler.is_enabled():  # which protects the weights itself
+                self.guard.protect(self.optimizers[turn], total)
+            self.scaler.scale(total / self.plan.accumulate).backward()
         return losses
 
     def _update(self, turn: str) -> None:
@@ -235,6 +259,7 @@ class Trainer:
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
+        optimizer.found_inf = None
 
     def _gather(self, losses: Mapping[str, Tensor]) -> None:
         for name, value in losses.items():

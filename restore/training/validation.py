@@ -74,7 +74,7 @@ class Validation(Callback):
         means = {
             f"{name}/{metric}": value
             for name, dataset in self.datasets.items()
-            for metric, value in self._measure(self.restorer, trainer.iteration, dataset).items()
+            for metric, value in self._measure(trainer, dataset).items()
         }
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
@@ -83,7 +83,7 @@ class Validation(Callback):
         for sink in self.sinks:
             sink({f"metrics/{key}": value for key, value in means.items()}, trainer.iteration)
         decisive = f"{next(iter(self.datasets))}/{self.best_metric}"
-        if self.on_best and decisive in improved:
+        if self.on_best and decisive in improved and trainer.processes.is_main:
             self.on_best(trainer)
         return means
 
@@ -95,17 +95,20 @@ class Validation(Callback):
         """Take back what `state_dict` gave."""
         self.best = {key: list(value) for key, value in state.get("best", {}).items()}
 
-    def _measure(self, restorer: Restorer, iteration: int, dataset: Dataset) -> dict[str, float]:
-        totals = dict.fromkeys(self.metrics, 0.0)
-        for index in range(len(dataset)):
+    def _measure(self, trainer: Trainer, dataset: Dataset) -> dict[str, float]:
+        """The mean of every metric over a dataset, its images shared among the processes."""
+        processes = trainer.processes
+        values: dict[int, list[float]] = {}
+        for index in range(processes.rank, len(dataset), processes.world_size):
             sample = dataset[index]
-            restored = restorer(sample["lq"])
-            for metric, function in self.metrics.items():
-                totals[metric] += float(function(restored, sample["gt"]))
+            restored = self.restorer(sample["lq"])
+            values[index] = [float(function(restored, sample["gt"])) for function in self.metrics.values()]
             if self.images:
                 stem = Path(sample["lq_path"]).stem
-                write_image(self.images / stem / f"{stem}_{iteration}.png", restored)
-        return {metric: total / len(dataset) for metric, total in totals.items()}
+                write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
+        everywhere = {index: row for part in processes.gather(values) for index, row in part.items()}
+        columns = zip(*(everywhere[index] for index in sorted(everywhere)), strict=True)
+        return {name: sum(column) / len(dataset) for name, column in zip(self.metrics, columns, strict=True)}
 
     def _note_best(self, means: Mapping[str, float], iteration: int) -> set[str]:
         improved = set()

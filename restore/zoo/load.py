@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from restore.inference import Restorer
 
-__all__ = ["build_model", "list_models", "load_model", "load_network", "weights_path"]
+__all__ = ["build_model", "list_models", "load_model", "load_network", "weights_file", "weights_path"]
 
 KINDS = {
     "network": registry.NETWORKS,
@@ -84,6 +84,17 @@ def weights_path(name: str) -> Path:
         where = f" They can be had from {card.url}" if card.url else ""
         raise MissingError(f"the weights of '{name}' are not on this machine.{where}")
     return card.path
+
+
+def weights_file(name_or_path: str | Path) -> Path:
+    """The weights file that is meant: a path as it is, or a model of the zoo by name.
+
+    Raises:
+        OptionsError: neither a known model nor a weights file.
+        CheckpointError: there is no such file.
+        MissingError: the model is known, but its weights are not part of the package.
+    """
+    return Path(name_or_path).expanduser() if _is_file(name_or_path) else weights_path(str(name_or_path))
 
 
 def list_models(kind: str = "model") -> list[str]:

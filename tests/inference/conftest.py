@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,7 @@ class Deep(nn.Module):
         torch.manual_seed(0)
         self.spec = ImageSpec(scale=scale, **spec)
         sizes = [3, *[width] * (depth - 1), 3 * scale**2]
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(sizes))
 
     def forward(self, x):
         y = x
@@ -49,8 +51,8 @@ class TileSigned(nn.Module):
         self.spec = ImageSpec(scale=scale, **spec)
 
     def forward(self, x):
-        corners = x[:, :, :1, :1] * x[:, :, -1:, -1:]
-        return F.interpolate(x + x.mean((-2, -1), keepdim=True) + corners, scale_factor=self.spec.scale, mode="bilinear")
+        signature = x.mean((-2, -1), keepdim=True) + x[:, :, :1, :1] * x[:, :, -1:, -1:]
+        return F.interpolate(x + signature, scale_factor=self.spec.scale, mode="bilinear")
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("flags", "fast"), [("fpu avx2", False), ("fpu avx512_bf16", True), ("amx_bf16 amx_tile", True), ("asimd bf16", True)]
+    ("flags", "fast"),
+    [("fpu avx2", False), ("fpu avx512_bf16", True), ("amx_bf16 amx_tile", True), ("asimd bf16", True)],
 )
 def test_processors(tmp_path, monkeypatch, flags, fast):
     name = "Features" if "asimd" in flags else "flags"

@@ -198,7 +198,7 @@ class Frugal(nn.Module):
 
 OUT_OF_MEMORY = [
     torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
     MemoryError(),
 ]
 
@@ -327,7 +327,8 @@ def test_what_is_no_image_is_refused(enlarge, image, message):
 
 
 @pytest.mark.parametrize(
-    "runtime", [{"tile": 0}, {"tile": "big"}, {"tile_overlap": -1}, {"tile_batch": 0}, {"tiling": "x"}, {"padding": "x"}]
+    "runtime",
+    [{"tile": 0}, {"tile": "big"}, {"tile_overlap": -1}, {"tile_batch": 0}, {"tiling": "x"}, {"padding": "x"}],
 )
 def test_wrong_options_are_refused(enlarge, runtime):
     with pytest.raises(OptionsError):

@@ -48,7 +48,7 @@ def test_blend_fades_inside_overlaps_only(size, tile, overlap):
     axis = blend_axis(size, tile, overlap)
     overlaps = [left + axis.tile_px - right for left, right in itertools.pairwise(axis.starts)]
     assert all(overlap <= found <= overlap + len(axis.starts) for found in overlaps)
-    fading = [(0 < weights) & (weights < 1) for weights in axis.weights]
+    fading = [(weights > 0) & (weights < 1) for weights in axis.weights]
     assert not fading[0][: axis.tile_px - overlaps[0]].any()
     assert not fading[-1][overlaps[-1] :].any()
     assert all(weights[0] == 0 for weights in axis.weights[1:])  # the rim of a tile inside the image counts for nothing

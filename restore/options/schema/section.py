@@ -55,7 +55,7 @@ def plain(value: Any) -> Any:
 
 
 def fitted(model: type[Section], values: Mapping[str, Any]) -> type[Section]:
-    """`model` with a field for every key of `values` that matches one of its patterns, in all sections below as well."""
+    """`model` with a field for every key of `values` that matches one of its patterns, in sections below as well."""
     further: dict[str, Any] = {}
     for key, value in values.items():
         field = model.model_fields.get(key)

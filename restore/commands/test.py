@@ -1,0 +1,123 @@
+"""`restore test -opt FILE`: evaluate a model over datasets, or restore images of one's own with `--input`.
+
+Restored images, figures and a page to look at go to `results/NAME/`; see `restore.evaluation`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from restore.errors import OptionsError, Problem
+
+if TYPE_CHECKING:
+    from restore.evaluation import TestSet
+    from restore.inference import Restorer
+    from restore.options import Options
+
+__all__ = ["add_arguments", "restorer_of", "run"]
+
+logger = logging.getLogger(__name__)
+_RANKS = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """BasicSR's arguments, `--set`, and a folder of the user's own."""
+    from restore.options import add_option_arguments
+
+    add_option_arguments(parser)
+    parser.add_argument("--input", metavar="PATH", help="restore this image or folder instead of the datasets")
+    parser.add_argument("--output", metavar="DIR", help="where the images restored from --input go")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the option file asks for; returns the exit code."""
+    from restore.options import load_from_arguments
+
+    if (arguments.input is None) != (arguments.output is None):
+        raise OptionsError("--input and --output belong together: give both, or none of them to test on the datasets.")
+    options = load_from_arguments(arguments, is_train=False)
+    if int(os.environ.get(_RANKS.get(options.launcher, ""), "0")):
+        logger.info("testing runs in the first process alone; this one has nothing to do.")
+        return 0
+    return _restore_files(options, arguments) if arguments.input else _evaluate(options)
+
+
+def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
+    from restore.commands.run import run_jobs
+    from restore.inference.folder import plan_jobs
+
+    jobs = plan_jobs(arguments.input, arguments.output)
+    return run_jobs(jobs, restorer_of(options))
+
+
+def _evaluate(options: Options) -> int:
+    from restore.evaluation import evaluate
+    from restore.evaluation.terminal import show
+
+    datasets = _datasets(options)
+    results = evaluate(
+        restorer_of(options),
+        datasets,
+        options.val.metrics,
+        name=options.name,
+        results_root=options.paths.results_root.parent,
+        save_images=options.val.save_img,
+        suffix=options.val.suffix,
+        options=options.dump(),
+        progress=options.val.pbar,
+    )
+    show(results)
+    logger.info("look at %s", options.paths.results_root / "report.html")
+    return 0
+
+
+def _datasets(options: Options) -> list[TestSet]:
+    from restore.registry import DATASETS
+
+    chosen = sorted(options.phases("test", "val"), key=lambda dataset: dataset.key)
+    if not chosen:
+        raise OptionsError(
+            [Problem("datasets", "there is nothing to test on: give a dataset whose key begins with test.")]
+        )
+    return [
+        DATASETS.build(dataset.block, path=f"datasets.{dataset.key}", name=dataset.name, scale=dataset.scale)
+        for dataset in chosen
+    ]
+
+
+def restorer_of(options: Options) -> Restorer:
+    """The network of an option file with its weights, run as the file says.
+
+    Raises:
+        OptionsError: the network's scale is not the file's.
+        CheckpointError: the weights cannot be read or belong to another network.
+    """
+    from restore.inference import Restorer
+    from restore.networks.checkpoint import load_weights, read_state_dict
+    from restore.zoo import build_model, load_network
+    from restore.zoo.load import weights_file
+
+    source, key, strict = options.path.pretrained()
+    if options.network_g is None:
+        network = load_network(source, key=key)
+    else:
+        network = build_model(options.network_g)
+        if source is None:
+            logger.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")
+        else:
+            path = weights_file(source)
+            skipped = load_weights(network, read_state_dict(path, key), source=str(path), strict=strict)
+            if skipped:
+                logger.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))
+    runtime = options.runtime.arguments()
+    if options.num_gpu == 0 and runtime["device"] == "auto":
+        runtime["device"] = "cpu"
+    restorer = Restorer(network.eval(), **runtime)
+    if restorer.scale != options.scale:
+        raise OptionsError(
+            [Problem("scale", f"{options.scale} is given, but the network enlarges by {restorer.scale}.")]
+        )
+    return restorer

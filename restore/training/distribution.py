@@ -1,0 +1,148 @@
+"""One process or many: who they are, and the few things they agree on.
+
+    torchrun --nproc_per_node 4 restore/train.py -opt FILE                       one node
+    torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 restore/train.py -opt FILE
+    srun ... python restore/train.py -opt FILE --launcher slurm
+
+Every process computes its share of each global batch; gradients are averaged by DistributedDataParallel. Control
+messages (stop requests, validation results, random states) go through a gloo group, so they never wait for a GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from restore.errors import TrainingError
+
+__all__ = ["Processes", "join_processes", "unwrapped"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, seen from one of them.
+
+    Attributes:
+        rank: number of this process.
+        world_size: how many there are.
+        local_rank: number of this process on its machine: the GPU it uses.
+        control: group for control messages; None when there is one process.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    control: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+    def device(self, device: torch.device) -> torch.device:
+        """This process's own device where `device` says only of which kind it is."""
+        if device.type == "cuda" and device.index is None and self.world_size > 1:
+            return torch.device("cuda", self.local_rank)
+        return device
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every process gave, in the order of ranks."""
+        if self.control is None:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(values, value, group=self.control)
+        return values
+
+    def first(self, value: Any) -> Any:
+        """What the main process gave."""
+        if self.control is None:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0, group=self.control)
+        return values[0]
+
+    def any(self, value: str | None) -> str | None:
+        """A value that some process gave, or None if none did."""
+        if self.control is None:
+            return value
+        asked = torch.tensor([0.0 if value is None else 1.0])
+        distributed.all_reduce(asked, group=self.control)
+        return (value or "another process's request") if asked.item() else None
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over the processes of a tensor on the device."""
+        if self.control is not None:
+            distributed.all_reduce(value)
+            value /= self.world_size
+        return value
+
+    def share(self, network: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
+        """The network with its gradients averaged over the processes."""
+        if self.control is None:
+            return network
+        device = next(network.parameters()).device
+        devices = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(
+            network, device_ids=devices, find_unused_parameters=find_unused_parameters, gradient_as_bucket_view=True
+        )
+
+    def leave(self) -> None:
+        """Leave the group at the end of a run."""
+        if self.control is not None:
+            distributed.destroy_process_group()
+
+
+def join_processes(launcher: str = "none", *, backend: str = "nccl", port: int | None = None) -> Processes:
+    """Meet the other processes of the run, as the launcher's environment describes them.
+
+    Args:
+        launcher: `none` and `pytorch` follow torchrun's variables if there are any; `slurm` follows Slurm's.
+        backend: communication library for gradients; gloo where there is no CUDA.
+        port: for Slurm, the port of the first process; default `MASTER_PORT` or 29500.
+
+    Raises:
+        TrainingError: the launcher's variables are not there.
+    """
+    if launcher == "slurm":
+        _adopt_slurm(port)
+    environment = os.environ
+    if launcher != "none" and "RANK" not in environment:
+        raise TrainingError(f"--launcher {launcher}: the variable RANK is not set. Start with torchrun, or with srun.")
+    world_size = int(environment.get("WORLD_SIZE", 1))
+    if "RANK" not in environment or world_size == 1:
+        return Processes()
+    local_rank = int(environment.get("LOCAL_RANK", int(environment["RANK"]) % max(torch.cuda.device_count(), 1)))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+    else:
+        backend = "gloo"
+    distributed.init_process_group(backend)
+    control = distributed.group.WORLD if backend == "gloo" else distributed.new_group(backend="gloo")
+    log.info("process %s of %d", environment["RANK"], world_size)
+    return Processes(int(environment["RANK"]), world_size, local_rank, control)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside DistributedDataParallel, or the network itself."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def _adopt_slurm(port: int | None) -> None:
+    """Set torchrun's variables from Slurm's."""
+    try:
+        rank, count, nodes = (os.environ[f"SLURM_{name}"] for name in ("PROCID", "NTASKS", "NODELIST"))
+    except KeyError as missing:
+        raise TrainingError(f"--launcher slurm: the variable {missing} is not set. Start with srun.") from None
+    listing = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    os.environ.update(RANK=rank, WORLD_SIZE=count, LOCAL_RANK=os.environ.get("SLURM_LOCALID", "0"))
+    os.environ.setdefault("MASTER_ADDR", listing.stdout.split()[0])
+    os.environ.setdefault("MASTER_PORT", str(port or 29500))

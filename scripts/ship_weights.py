@@ -1,0 +1,41 @@
+"""Turn a training checkpoint into weights that the package ships, and print the lines its model card needs.
+
+    python scripts/ship_weights.py experiments/NAME/models/net_g_best_psnr.pth swinir_light_x4 [--dtype float16]
+
+Derived buffers are left out, averaged weights are preferred, and the file goes to restore/zoo/weights/NAME.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from restore.networks.checkpoint import read_state_dict
+
+WEIGHTS = Path(__file__).parent.parent / "restore" / "zoo" / "weights"
+DERIVED = ("attn_mask", "relative_position_index")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint")
+    parser.add_argument("name")
+    parser.add_argument("--key", help="params or params_ema; by default the averaged weights if there are any")
+    parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
+    arguments = parser.parse_args()
+    state = read_state_dict(arguments.checkpoint, arguments.key)
+    dtype = getattr(torch, arguments.dtype)
+    kept = {k: v.to(dtype).contiguous() for k, v in state.items() if not k.endswith(DERIVED)}
+    path = WEIGHTS / f"{arguments.name}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    save_file(kept, path)
+    content = path.read_bytes()
+    print(f"weights: {path.name}\nsize_bytes: {len(content)}\nsha256: {hashlib.sha256(content).hexdigest()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""`restore run` from the command line: exit codes, messages, resuming, and what a killed process leaves behind."""
+
+from __future__ import annotations
+
+import logging
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restore.cli import main
+from restore.images import Image, list_images, read_image, write_image
+from restore.zoo import build_model
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "type": "SwinIR",
+    "upscale": 2,
+    "img_size": 16,
+    "window_size": 8,
+    "embed_dim": 12,
+    "depths": [2],
+    "num_heads": [2],
+    "mlp_ratio": 2,
+    "upsampler": "pixelshuffledirect",
+}
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    torch.save({"params": build_model(TINY).state_dict()}, path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logging():
+    """The command line sets up logging for its process; here that is the process of all tests."""
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
+
+
+def photos(folder, count=3, shape=(16, 14, 3)):
+    for seed in range(count):
+        write_image(folder / f"{seed:02}.png", np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
+    return folder
+
+
+def restore_run(weights, source, output, *more):
+    arguments = ["run", "-m", weights, "-i", source, "-o", output, "--device", "cpu", *more]
+    return main([str(argument) for argument in arguments])
+
+
+def test_folder(tmp_path, weights, capsys):
+    photos(tmp_path / "in")
+    photos(tmp_path / "in" / "sub", 1)
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out", "--recursive", "--suffix", "_x2") == 0
+    assert "4 restored" in capsys.readouterr().err
+    results = list_images(tmp_path / "out", recursive=True)
+    assert [str(path.relative_to(tmp_path / "out")) for path in results] == [
+        "00_x2.png",
+        "01_x2.png",
+        "02_x2.png",
+        "sub/00_x2.png",
+    ]
+    assert read_image(results[0]).pixels.shape == (32, 28, 3)
+
+
+def test_resume_does_what_is_missing(tmp_path, weights, capsys):
+    photos(tmp_path / "in")
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 0
+    kept = tmp_path / "out" / "00.png"
+    before = kept.stat().st_mtime_ns
+    (tmp_path / "out" / "01.png").unlink()
+    capsys.readouterr()
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out", "--resume") == 0
+    assert "1 restored" in (said := capsys.readouterr().err)
+    assert "2 done before" in said
+    assert kept.stat().st_mtime_ns == before
+    assert restore_run("no such model is needed", tmp_path / "in", tmp_path / "out", "--resume") == 0
+
+
+def test_a_bad_file_among_good_ones_is_exit_code_1(tmp_path, weights, capsys):
+    photos(tmp_path / "in")
+    (tmp_path / "in" / "01.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "01.png" in said
+    assert "2 restored" in said
+    assert "1 failed" in said
+    assert len(list_images(tmp_path / "out")) == 2
+
+
+def wrong(case, tmp_path, weights):
+    """Arguments that are wrong in one way each, and words of the message."""
+    source = photos(tmp_path / "in", 1)
+    image, out = source / "00.png", tmp_path / "out"
+    if case == "truncated image":
+        image.write_bytes(image.read_bytes()[:200])
+        return (weights, image, out), "00.png"
+    if case == "empty folder":
+        (tmp_path / "empty").mkdir()
+        return (weights, tmp_path / "empty", out), "no image"
+    if case == "output is not a folder":
+        out.write_text("")
+        return (weights, source, out), "out"
+    return {
+        "unknown model": (("swinir_light", source, out), "unknown model"),
+        "missing input": ((weights, tmp_path / "nowhere", out), "does not exist"),
+        "over the input": ((weights, source, source), "never overwritten"),
+        "format": ((weights, source, out, "--ext", "gif"), "ext is 'gif'"),
+        "quality": ((weights, source, out, "--quality", "0"), "--quality is 0"),
+        "tile": ((weights, source, out, "--tile", "0"), "tile is 0"),
+        "precision": ((weights, source, out, "--precision", "fp8"), "precision is 'fp8'"),
+        "device": ((weights, source, out, "--device", "cuda:77"), "cuda:77"),
+    }[case]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "truncated image",
+        "empty folder",
+        "output is not a folder",
+        "unknown model",
+        "missing input",
+        "over the input",
+        "format",
+        "quality",
+        "tile",
+        "precision",
+        "device",
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(tmp_path, weights, capsys, case):
+    arguments, words = wrong(case, tmp_path, weights)
+    assert restore_run(*arguments) == 2
+    said = capsys.readouterr().err
+    assert said.count("error:") == 1
+    assert words in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_interruption_is_exit_code_130_and_keeps_what_is_done(tmp_path, weights, capsys, monkeypatch):
+    from restore.inference import Restorer
+
+    photos(tmp_path / "in", 4)
+    restore = Restorer.__call__
+    calls = []
+
+    def interrupted(self, image, **options):
+        calls.extend([image] if isinstance(image, Image) else [])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return restore(self, image, **options)
+
+    monkeypatch.setattr(Restorer, "__call__", interrupted)
+    monkeypatch.setattr(Restorer, "_group_size", lambda self, image: 1)
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert [path.name for path in list_images(tmp_path / "out")] == ["00.png", "01.png"]
+
+
+def test_kill_leaves_no_half_written_image_and_resume_completes(tmp_path, weights):
+    source = photos(tmp_path / "in", 12, (60, 50, 3))
+    out = tmp_path / "out"
+    arguments = ["run", "-m", weights, "-i", source, "-o", out, "--device", "cpu", "--resume"]
+    command = [sys.executable, "-m", "restore.cli", *map(str, arguments)]
+    chance = random.Random(0)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0, 0.02))
+    process.kill()
+    process.wait()
+    for path in out.glob("*.png"):
+        assert read_image(path).pixels.shape == (120, 100, 3)
+    (out / f".{0:032x}.tmp").write_bytes(b"what a kill in the middle of a write would leave")
+    (out / "05.png").unlink(missing_ok=True)  # so that there is something to do even if the kill came late
+    assert restore_run(weights, source, out, "--resume") == 0
+    assert sorted(path.name for path in out.iterdir()) == [f"{number:02}.png" for number in range(12)]

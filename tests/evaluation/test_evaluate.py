@@ -1,0 +1,219 @@
+"""The evaluation loop: what it measures, what it writes, and what it keeps when it is cut short."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from restore.errors import DataError, ImageError, MissingError, OptionsError
+from restore.evaluation import evaluate
+from restore.images import read_image, resize, to_pixels, to_tensor
+from restore.metrics import metric, psnr
+from restore.registry import METRICS
+
+PSNR = {"psnr": {"type": "psnr", "border_px": 2}}
+
+
+def repeated(pixels, scale=2):
+    return pixels.repeat(scale, 0).repeat(scale, 1)
+
+
+def read_json(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_paired_dataset(tmp_path, restorer, dataset, noise):
+    gt, lq = noise(16, 20, 3), noise(8, 10, 3)
+    pairs = dataset("Set", {"a": (gt, lq), "b": (repeated(lq), lq)})
+    results = evaluate(restorer(), [pairs], PSNR, name="run", results_root=tmp_path, options="name: run\n")
+    folder = tmp_path / "run"
+
+    assert np.array_equal(read_image(folder / "visualization/Set/a_run.png").pixels, repeated(lq))
+    a, b = results.datasets[0].images
+    bicubic = to_pixels(resize(to_tensor(lq), scale=2))
+    assert a.restored["psnr"] == pytest.approx(psnr(repeated(lq), gt, border_px=2), abs=1e-9)
+    assert a.baseline["psnr"] == pytest.approx(psnr(bicubic, gt, border_px=2), abs=1e-9)
+    assert b.restored["psnr"] == np.inf
+    assert a.milliseconds > 0
+    assert (a.size, a.input_size) == ((16, 20), (8, 10))
+
+    written = read_json(folder)
+    assert written["complete"] is True
+    assert written["datasets"]["Set"]["images"][0]["restored"]["psnr"] == a.restored["psnr"]
+    assert written["datasets"]["Set"]["images"][1]["restored"]["psnr"] == "inf"
+    assert written["environment"]["network"] == "Nearest"
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    assert [row["image"] for row in rows] == ["a", "b"]
+    assert float(rows[0]["psnr_bicubic"]) == a.baseline["psnr"]
+    assert (folder / "options.yml").read_text() == "name: run\n"
+    (log,) = folder.glob("test_run_*.log")
+    assert "Set: 2 images" in log.read_text()
+
+
+def test_inputs_are_made_from_references(tmp_path, restorer, dataset, noise):
+    gt = noise(17, 22, 3)
+    results = evaluate(restorer(4), [dataset("S", {"a": (gt, None)})], PSNR, name="run", results_root=tmp_path)
+    image = results.datasets[0].images[0]
+    assert (image.input_size, image.size) == ((4, 5), (16, 20))
+    lq = to_pixels(resize(to_tensor(gt[:16, :20]), size=(4, 5)))
+    assert image.restored["psnr"] == pytest.approx(psnr(repeated(lq, 4), gt[:16, :20], border_px=2), abs=1e-9)
+
+
+def test_without_references_only_the_images(tmp_path, restorer, dataset, noise):
+    results = evaluate(
+        restorer(), [dataset("S", {"a": (None, noise(5, 6, 3))})], PSNR, name="run", results_root=tmp_path
+    )
+    image = results.datasets[0].images[0]
+    assert image.restored == image.baseline == {}
+    assert not results.datasets[0].has_reference
+    assert read_json(tmp_path / "run")["datasets"]["S"]["mean"]["psnr"]["restored"] is None
+    assert "nothing to compare" not in (tmp_path / "run/metrics.csv").read_text()
+
+
+def test_baseline_of_a_network_that_keeps_the_size_is_the_input(tmp_path, restorer, dataset, noise):
+    gt, lq = noise(9, 9, 3), noise(9, 9, 3)
+    results = evaluate(restorer(1), [dataset("S", {"a": (gt, lq)})], PSNR, name="run", results_root=tmp_path)
+    image = results.datasets[0].images[0]
+    assert results.baseline == "input"
+    assert image.baseline["psnr"] == image.restored["psnr"] == pytest.approx(psnr(lq, gt, border_px=2))
+    with pytest.raises(DataError, match=r"has no inputs.*Give dataroot_lq"):
+        evaluate(restorer(1), [dataset("T", {"a": (gt, None)})], PSNR, name="run", results_root=tmp_path)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_and_colour_meet_in_the_networks_channels(tmp_path, restorer, dataset, noise, channels):
+    pairs = dataset("S", {"colour": (noise(12, 12, 3), noise(6, 6, 3)), "grey": (noise(12, 12), noise(6, 6))})
+    results = evaluate(restorer(2, channels), [pairs], PSNR, name="run", results_root=tmp_path)
+    assert len(results.datasets[0].images) == 2
+    for name in ("colour", "grey"):
+        pixels = read_image(tmp_path / f"run/visualization/S/{name}_run.png").pixels
+        assert pixels.shape == ((12, 12) if channels == 1 else (12, 12, 3))
+
+
+def test_alpha_is_left_out_loudly_and_depth_is_kept(tmp_path, restorer, dataset, noise, caplog):
+    pairs = dataset("S", {"a": (noise(12, 12, 4, dtype=np.uint16), noise(6, 6, 4, dtype=np.uint16))})
+    evaluate(restorer(), [pairs], PSNR, name="run", results_root=tmp_path)
+    pixels = read_image(tmp_path / "run/visualization/S/a_run.png").pixels
+    assert (pixels.dtype, pixels.shape) == (np.uint16, (12, 12, 3))
+    assert "its alpha channel is left out" in caplog.text
+
+
+def test_sizes_are_checked_before_anything_is_written(tmp_path, restorer, dataset, noise):
+    good, bad = (noise(12, 12, 3), noise(6, 6, 3)), (noise(12, 14, 3), noise(6, 6, 3))
+    with pytest.raises(DataError, match=r"dataset 'S': .*gt/b\.png is 14x12, which is not 2 times .*lq/b\.png of 6x6"):
+        evaluate(restorer(), [dataset("S", {"a": good, "b": bad})], PSNR, name="run", results_root=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_dataset_without_files(tmp_path, restorer, dataset):
+    with pytest.raises(DataError, match="dataset 'S': it lists no image files"):
+        evaluate(restorer(), [dataset("S", {})], PSNR, name="run", results_root=tmp_path)
+
+
+def test_left_over_pixels_of_a_reference_are_cropped(tmp_path, restorer, dataset, noise):
+    gt, lq = noise(13, 13, 3), noise(6, 6, 3)
+    results = evaluate(restorer(), [dataset("S", {"a": (gt, lq)})], PSNR, name="run", results_root=tmp_path)
+    expected = psnr(repeated(lq), gt[:12, :12], border_px=2)
+    assert results.datasets[0].images[0].restored["psnr"] == pytest.approx(expected)
+
+
+def test_existing_results_are_archived(tmp_path, restorer, dataset, noise):
+    pairs = dataset("S", {"a": (None, noise(5, 6, 3))})
+    for _ in range(3):
+        evaluate(restorer(), [pairs], {}, name="run", results_root=tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(names) == 3
+    assert names[0] == "run"
+    assert all(name.startswith("run_archived_") for name in names[1:])
+    assert all((tmp_path / "out" / name / "results.json").is_file() for name in names)
+
+
+def test_suffix_and_no_images(tmp_path, restorer, dataset, noise):
+    pairs = dataset("S", {"a": (None, noise(5, 6, 3))})
+    evaluate(restorer(), [pairs], {}, name="run", results_root=tmp_path, suffix="x2")
+    assert (tmp_path / "run/visualization/S/a_x2.png").is_file()
+    results = evaluate(restorer(), [pairs], {}, name="bare", results_root=tmp_path, save_images=False)
+    assert not (tmp_path / "bare/visualization").exists()
+    assert results.datasets[0].images[0].file is None
+
+
+def test_interruption_keeps_what_is_done(tmp_path, restorer, dataset, noise):
+    class Interrupting(SimpleNamespace):
+        calls = 0
+
+        def __call__(self, pixels):
+            self.calls += 1
+            if self.calls == 3:  # the warm-up and one image come before
+                raise KeyboardInterrupt
+            return self.inner(pixels)
+
+    inner = restorer()
+    facts = ("spec", "scale", "device", "dtype", "network", "tile", "padding")
+    interrupting = Interrupting(inner=inner, **{fact: getattr(inner, fact) for fact in facts})
+    pairs = dataset("S", {name: (noise(12, 12, 3), noise(6, 6, 3)) for name in "abc"})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(interrupting, [pairs], PSNR, name="run", results_root=tmp_path)
+    written = read_json(tmp_path / "run")
+    assert (written["complete"], written["stopped_by"]) == (False, "interrupted")
+    assert [image["name"] for image in written["datasets"]["S"]["images"]] == ["a"]
+    assert (written["datasets"]["S"]["num_images"], written["datasets"]["S"]["num_expected"]) == (1, 3)
+    assert [path.name for path in (tmp_path / "run/visualization/S").iterdir()] == ["a_run.png"]
+    assert "Incomplete" in (tmp_path / "run/report.html").read_text()
+
+
+def test_truncated_image_is_named(tmp_path, restorer, dataset, noise):
+    pairs = dataset("S", {name: (noise(64, 64, 3), noise(32, 32, 3)) for name in "ab"})
+    broken = pairs.pairs[1].lq
+    broken.write_bytes(broken.read_bytes()[:1500])
+    with pytest.raises(ImageError, match=r"lq/b\.png"):
+        evaluate(restorer(), [pairs], PSNR, name="run", results_root=tmp_path)
+
+
+def test_damaged_image_is_named_and_the_rest_kept(tmp_path, restorer, dataset, noise):
+    pairs = dataset("S", {name: (noise(64, 64, 3), noise(32, 32, 3)) for name in "ab"})
+    broken = pairs.pairs[1].lq
+    data = bytearray(broken.read_bytes())
+    data[1500:1510] = bytes(10)
+    broken.write_bytes(data)
+    with pytest.raises(ImageError, match=r"lq/b\.png"):
+        evaluate(restorer(), [pairs], PSNR, name="run", results_root=tmp_path)
+    assert "lq/b.png" in read_json(tmp_path / "run")["stopped_by"]
+    assert read_json(tmp_path / "run")["datasets"]["S"]["num_images"] == 1
+
+
+@pytest.fixture
+def missing_metric():
+    @metric("lacks_weights", higher_is_better=False)
+    def lacks_weights(restored, reference, *, depth: int = 1):
+        raise MissingError("its weights are not here; put them into the drawer.")
+
+    METRICS.names()
+    yield
+    del METRICS._components["lacks_weights"]
+
+
+def test_missing_metric_does_not_stop_the_run(tmp_path, restorer, dataset, noise, missing_metric, caplog):
+    pairs = dataset("S", {name: (noise(12, 12, 3), noise(6, 6, 3)) for name in "ab"})
+    metrics = {"lpips": {"type": "lacks_weights"}, **PSNR}
+    with caplog.at_level(logging.WARNING):
+        results = evaluate(restorer(), [pairs], metrics, name="run", results_root=tmp_path)
+    assert results.complete
+    assert results.metrics["lpips"].missing == "its weights are not here; put them into the drawer."
+    assert caplog.text.count("lpips is left out") == 1
+    assert "put them into the drawer" in read_json(tmp_path / "run")["metrics"]["lpips"]["missing"]
+    assert "lpips" not in (tmp_path / "run/metrics.csv").read_text()
+    assert "put them into the drawer" in (tmp_path / "run/report.html").read_text()
+    assert set(results.datasets[0].images[0].restored) == {"psnr"}
+
+
+def test_every_mistake_in_the_metrics_is_reported_first(tmp_path, restorer):
+    metrics = {"a": {"type": "pnsr"}, "b": {"type": "psnr", "border": 4}}
+    with pytest.raises(OptionsError) as caught:
+        evaluate(restorer(), [], metrics, name="run", results_root=tmp_path)
+    assert [problem.path for problem in caught.value.problems] == ["val.metrics.a.type", "val.metrics.b.border"]
+    assert not (tmp_path / "run").exists()

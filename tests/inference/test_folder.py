@@ -1,0 +1,210 @@
+"""Folders of images: names, refusals, failures on the way, and threads around the network."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore.errors import DataError, OptionsError, OutputError
+from restore.files import atomic_write, remove_leftovers
+from restore.images import read_image, write_image
+from restore.inference import Restorer, folder
+from restore.inference.folder import Job, finished_jobs, plan_jobs, restore_files
+from restore.inference.pipeline import WriteBehind, read_ahead
+
+
+def photo(path: Path, shape=(12, 10, 3), dtype=np.uint8, seed=0):
+    values = np.random.default_rng(seed).random(shape)
+    scale = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+    write_image(path, (values * scale).astype(dtype))
+    return path
+
+
+def names(jobs, root):
+    return {job.source.name: str(job.target.relative_to(root)) for job in jobs}
+
+
+def test_names(tmp_path):
+    for name in ("a.png", "b.jpg", "c.TIFF", "d.webp", "sub/e.bmp"):
+        photo(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    assert names(plan_jobs(tmp_path / "in", out), out) == {
+        "a.png": "a.png",
+        "b.jpg": "b.png",
+        "c.TIFF": "c.TIFF",
+        "d.webp": "d.png",
+    }
+    jobs = plan_jobs(tmp_path / "in", out, recursive=True, suffix="_x4", ext="jpg")
+    assert names(jobs, out)["e.bmp"] == "sub/e_x4.jpg"
+    assert names(jobs, out)["a.png"] == "a_x4.jpg"
+
+
+def test_one_image(tmp_path):
+    source = photo(tmp_path / "a.jpg")
+    assert plan_jobs(source, tmp_path / "out") == [Job(source, tmp_path / "out" / "a.png")]
+    assert plan_jobs(source, tmp_path / "b.tif") == [Job(source, tmp_path / "b.tif")]
+
+
+def test_two_inputs_do_not_become_one_output(tmp_path):
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        photo(tmp_path / "in" / name)
+    jobs = plan_jobs(tmp_path / "in", tmp_path / "out")
+    assert names(jobs, tmp_path / "out") == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.jpg": "b.png"}
+    photo(tmp_path / "in" / "a.jpg.png")
+    with pytest.raises(OutputError, match="several inputs would become one output"):
+        plan_jobs(tmp_path / "in", tmp_path / "out")
+
+
+def test_inputs_are_never_overwritten(tmp_path):
+    source = photo(tmp_path / "in" / "a.png")
+    with pytest.raises(OutputError, match="never overwritten"):
+        plan_jobs(tmp_path / "in", tmp_path / "in")
+    with pytest.raises(OutputError, match="never overwritten"):
+        plan_jobs(source, source)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(OutputError, match="never overwritten"):
+        plan_jobs(tmp_path / "in", tmp_path / "link")
+    (tmp_path / "hard").mkdir()
+    os.link(source, tmp_path / "hard" / "a.png")
+    with pytest.raises(OutputError, match="never overwritten"):
+        plan_jobs(tmp_path / "in", tmp_path / "hard")
+    assert plan_jobs(tmp_path / "in", tmp_path / "in", suffix="_x2")[0].target == tmp_path / "in" / "a_x2.png"
+
+
+def test_results_inside_the_input_folder_are_no_inputs(tmp_path):
+    photo(tmp_path / "a.png")
+    photo(tmp_path / "out" / "a.png")
+    assert [job.source for job in plan_jobs(tmp_path, tmp_path / "out", recursive=True)] == [tmp_path / "a.png"]
+
+
+def test_nothing_to_do_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        plan_jobs(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(DataError, match=r"no image.*--recursive"):
+        plan_jobs(tmp_path, tmp_path / "out")
+    photo(tmp_path / "a.png")
+    with pytest.raises(OptionsError, match=r"ext is 'jpgg'.*Did you mean"):
+        plan_jobs(tmp_path, tmp_path / "out", ext="jpgg")
+
+
+def test_every_kind_keeps_its_depth_and_channels(tmp_path, enlarge):
+    kinds = {
+        "a.png": ((9, 8), np.uint8),
+        "b.png": ((9, 8, 2), np.uint16),
+        "c.png": ((9, 8, 4), np.uint8),
+        "d.tif": ((9, 8, 3), np.float32),
+        "e/f.png": ((9, 8, 3), np.uint16),
+    }
+    for seed, (name, (shape, dtype)) in enumerate(kinds.items()):
+        photo(tmp_path / "in" / name, shape, dtype, seed)
+    jobs = plan_jobs(tmp_path / "in", tmp_path / "out", recursive=True)
+    outcomes = list(restore_files(jobs, Restorer(enlarge(2), device="cpu")))
+    assert [outcome.error for outcome in outcomes] == [None] * 5
+    for name, (shape, dtype) in kinds.items():
+        restored = read_image(tmp_path / "out" / name).pixels
+        assert restored.dtype == dtype
+        assert restored.shape == (18, 16, *shape[2:])
+
+
+def test_one_bad_file_does_not_stop_the_others(tmp_path, enlarge):
+    for seed in range(6):
+        photo(tmp_path / "in" / f"{seed}.png", seed=seed)
+    whole = (tmp_path / "in" / "3.png").read_bytes()
+    (tmp_path / "in" / "3.png").write_bytes(whole[: len(whole) // 2])
+    jobs = plan_jobs(tmp_path / "in", tmp_path / "out")
+    outcomes = {o.job.source.name: o.error for o in restore_files(jobs, Restorer(enlarge(2), device="cpu"))}
+    assert len(outcomes) == 6
+    assert [name for name, error in outcomes.items() if error] == ["3.png"]
+    assert "3.png" in outcomes["3.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{i}.png" for i in (0, 1, 2, 4, 5)]
+    assert [job.source.name for job in jobs if job not in finished_jobs(jobs)] == ["3.png"]
+
+
+def test_one_image_that_fails_takes_none_of_its_batch(tmp_path, enlarge):
+    class Picky(enlarge):
+        def forward(self, x):
+            if (x == 0).all((1, 2, 3)).any():
+                raise ValueError("I do not like black")
+            return super().forward(x)
+
+    for seed in range(4):
+        photo(tmp_path / "in" / f"{seed}.png", seed=seed)
+    write_image(tmp_path / "in" / "2.png", np.zeros((12, 10, 3), np.uint8))
+    network = Picky(2)
+    outcomes = list(restore_files(plan_jobs(tmp_path / "in", tmp_path / "out"), Restorer(network, device="cpu")))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    assert [outcome.job.source.name for outcome in failed] == ["2.png"]
+    assert "I do not like black" in failed[0].error
+    assert len(finished_jobs(outcome.job for outcome in outcomes)) == 3
+
+
+def test_a_full_disk_stops_everything(tmp_path, enlarge, monkeypatch):
+    def full(path, image, **options):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise OutputError(f"cannot write '{path}': {error.strerror}") from error
+
+    for seed in range(20):
+        photo(tmp_path / "in" / f"{seed:02}.png", seed=seed)
+    monkeypatch.setattr(folder, "write_image", full)
+    network = enlarge(2)
+    restorer = Restorer(network, device="cpu")
+    monkeypatch.setattr(restorer, "_group_size", lambda image: 1)
+    with pytest.raises(OutputError, match="No space left"):
+        list(restore_files(plan_jobs(tmp_path / "in", tmp_path / "out"), restorer))
+    assert len(network.seen) < 20
+
+
+def test_output_folder_that_cannot_be_made(tmp_path, enlarge):
+    photo(tmp_path / "in" / "a.png")
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        list(restore_files(plan_jobs(tmp_path / "in", tmp_path / "out"), Restorer(enlarge(2), device="cpu")))
+
+
+def test_leftovers_are_removed_unless_they_are_being_written(tmp_path):
+    (tmp_path / f".{'0' * 32}.tmp").write_bytes(b"half an image")
+    (tmp_path / ".mine.tmp").write_bytes(b"somebody else's")
+    with atomic_write(tmp_path / "whole") as file:
+        file.write(b"all")
+        assert remove_leftovers(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.tmp", "whole"]
+
+
+def test_read_ahead_keeps_order_and_depth():
+    started = []
+
+    def read(number):
+        started.append(number)
+        time.sleep(0.001 * (5 - number % 5))
+        if number == 4:
+            raise ValueError(number)
+        return number * 10
+
+    with ThreadPoolExecutor(2) as pool:
+        results = read_ahead(range(10), read, pool, depth=2)
+        first = next(results)
+        assert (first[0], first[1].result()) == (0, 0)
+        assert max(started) <= 3
+        rest = list(results)
+    assert [item for item, _ in rest] == list(range(1, 10))
+    assert [item for item, future in rest if future.exception()] == [4]
+
+
+def test_write_behind_lets_the_caller_go_on():
+    gate = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        writes = WriteBehind(pool, depth=2)
+        writes.put("a", gate.wait)
+        writes.put("b", lambda: None)
+        assert list(writes.finished()) == []  # not done, and within the depth: nobody waits
+        gate.set()
+        assert [item for item, _ in writes.finished(all_of_them=True)] == ["a", "b"]
