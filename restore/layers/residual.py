@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["DropPath"]
+__all__ = ["DropPath", "LayerScale"]
 
 
 class DropPath(nn.Module):
@@ -21,3 +21,15 @@ class DropPath(nn.Module):
             return x
         kept = torch.empty((x.shape[0],) + (1,) * (x.ndim - 1), dtype=x.dtype, device=x.device)
         return x * (kept.bernoulli_(1 - self.rate) / (1 - self.rate))
+
+
+class LayerScale(nn.Module):
+    """A learned factor for each channel of a branch, small at first (CaiT, Touvron et al. 2021, arXiv 2103.17239)."""
+
+    def __init__(self, dim: int, initial: float = 1e-5):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """(..., C) to the same shape."""
+        return x_BHWC * self.gamma

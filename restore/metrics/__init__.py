@@ -8,6 +8,7 @@ Arrays give a float, (B, C, H, W) tensors one score for each image; see `restore
 """
 
 from restore.metrics.fidelity import ms_ssim, psnr, psnr_b, ssim
+from restore.metrics.natural import brisque, niqe
 from restore.metrics.perceptual import dists, lpips
 from restore.metrics.protocols import PROTOCOLS, Protocol, protocol
 from restore.metrics.registration import Traits, metric, traits
@@ -18,10 +19,12 @@ __all__ = [
     "PROTOCOLS",
     "Protocol",
     "Traits",
+    "brisque",
     "dists",
     "lpips",
     "metric",
     "ms_ssim",
+    "niqe",
     "protocol",
     "psnr",
     "psnr_b",

@@ -17,17 +17,15 @@ import numpy as np
 import torch
 
 from restore.errors import ImageError
+from restore.images import rgb_to_y
 
-__all__ = ["Images", "Preparation", "as_batch", "as_pair", "as_score", "luma_of"]
+__all__ = ["Images", "Preparation", "as_batch", "as_pair", "as_score", "luma_of", "require_size"]
 
 Images = np.ndarray | torch.Tensor
 Luma = bool | Literal["bt601", "edsr"]
 
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
-_LUMA = {  # weights of R, G, B and the offset, all for values in [0, 1]
-    "bt601": ((65.481 / 255, 128.553 / 255, 24.966 / 255), 16 / 255),
-    "edsr": ((65.738 / 256, 129.057 / 256, 25.064 / 256), 0.0),
-}
+_EDSR_LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,10 @@ def as_score(values_B: torch.Tensor, images: Images) -> float | torch.Tensor:
 
 def luma_of(x_BCHW: torch.Tensor, kind: Literal["bt601", "edsr"] = "bt601") -> torch.Tensor:
     """Luma (B, 1, H, W) of RGB or grey in [0, 1]; unrounded."""
-    weights, offset = _LUMA[kind]
-    if x_BCHW.shape[1] == 1:
-        return x_BCHW * sum(weights) + offset
-    red, green, blue = x_BCHW.split(1, dim=1)
-    return red * weights[0] + green * weights[1] + blue * weights[2] + offset
+    rgb_BCHW = x_BCHW.expand(-1, 3, -1, -1)
+    if kind == "bt601":
+        return rgb_to_y(rgb_BCHW)
+    return (rgb_BCHW * x_BCHW.new_tensor(_EDSR_LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def require_size(x_BCHW: torch.Tensor, least_px: int, metric: str) -> None:

@@ -124,7 +124,9 @@ def load_weights(network: torch.nn.Module, state: State, *, source: str = "weigh
         CheckpointError: which keys do not fit, and what the weights seem to be.
     """
     own = network.state_dict()
-    derived = ("attn_mask", "relative_position_index")
+    derived = ("attn_mask", "attn_mask_h", "attn_mask_v", "relative_position_index")
+    if hasattr(network, "own_branch"):
+        state = network.own_branch(state)
     missing = [name for name in own if name not in state and not name.endswith(derived)]
     extra = [name for name in state if name not in own and not name.split(".")[-1].startswith(derived)]
     sizes = [

@@ -15,6 +15,7 @@ class ImageSpec:
         scale: output pixels per input pixel, along each side.
         in_channels: 1 (grey) or 3 (RGB), or more for special networks.
         out_channels: of the output.
+        value_range: white, for what the network takes and gives; black is 0. Only IPT's published weights want 255.
         size_multiple: sizes that need no padding inside the network are multiples of this.
         min_size: smallest side that the network itself accepts; smaller images are padded before.
         halo_px: input pixels beyond a tile's border that still matter to its inside (for the default overlap of tiles).
@@ -26,6 +27,7 @@ class ImageSpec:
     scale: int = 1
     in_channels: int = 3
     out_channels: int = 3
+    value_range: float = 1.0
     size_multiple: int = 1
     min_size: int = 1
     halo_px: int = 32

@@ -12,6 +12,11 @@ import pytest
 import torch
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
 def read_rgb(path):
     return cv2.imread(str(path))[..., ::-1].copy()
 

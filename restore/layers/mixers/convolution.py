@@ -1,0 +1,114 @@
+"""Mixers that look at a neighbourhood: pooling, separable and gated convolution; and the one that does not look."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.layers.mixers.base import Mixer
+from restore.layers.precision import add_branch
+from restore.registry import MIXERS
+
+__all__ = ["GatedConvolution", "IdentityMixer", "Pooling", "SeparableConvolution"]
+
+
+@MIXERS.add("identity")
+class IdentityMixer(Mixer):
+    """No mixing: what remains of a block without it (MetaFormer Baselines, arXiv 2210.13452)."""
+
+    def __init__(self, dim: int):
+        super().__init__(dim)
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The map itself."""
+        return x_BHWC
+
+    def macs(self, height: int, width: int) -> int:
+        """None."""
+        return 0
+
+
+@MIXERS.add("pooling")
+class Pooling(Mixer):
+    """The mean of the neighbourhood minus the position itself (PoolFormer, arXiv 2111.11418).
+
+    Args:
+        dim: channels of the map.
+        kernel_size: side of the neighbourhood, odd; beyond the border nothing is counted.
+    """
+
+    def __init__(self, dim: int, kernel_size: int = 3):
+        super().__init__(dim, halo_px=_odd(kernel_size) // 2)
+        self.pool = nn.AvgPool2d(kernel_size, stride=1, padding=kernel_size // 2, count_include_pad=False)
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The mean around each position without the position itself."""
+        return self.pool(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) - x_BHWC
+
+    def macs(self, height: int, width: int) -> int:
+        """None: means are not products."""
+        return 0
+
+
+@MIXERS.add("separable_conv")
+class SeparableConvolution(Mixer):
+    """A linear map, a depth-wise convolution and a linear map (ConvFormer of MetaFormer Baselines, arXiv 2210.13452).
+
+    Args:
+        dim: channels of the map.
+        kernel_size: side of the convolution, odd.
+        expansion: hidden width, in channels.
+    """
+
+    def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 2.0):
+        super().__init__(dim, halo_px=_odd(kernel_size) // 2)
+        hidden = int(dim * expansion)
+        self.expand = nn.Linear(dim, hidden)
+        self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
+        self.reduce = nn.Linear(hidden, dim)
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """Expand, convolve each channel, reduce."""
+        hidden = F.gelu(self.expand(x_BHWC)).permute(0, 3, 1, 2)
+        return add_branch(self.reduce, self.conv(hidden).permute(0, 2, 3, 1))
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulate operations: two linear maps and the convolution."""
+        hidden, kernel = self.conv.out_channels, self.conv.kernel_size[0]
+        return height * width * hidden * (2 * self.dim + kernel**2)
+
+
+@MIXERS.add("gated_conv")
+class GatedConvolution(Mixer):
+    """A depth-wise convolution of some channels, gated by others (MambaOut, Yu & Wang 2024, arXiv 2405.07992).
+
+    Args:
+        dim: channels of the map.
+        kernel_size: side of the convolution, odd.
+        expansion: width of the gated part, in channels.
+    """
+
+    def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 1.0):
+        super().__init__(dim, halo_px=_odd(kernel_size) // 2)
+        hidden = int(dim * expansion)
+        self.expand = nn.Linear(dim, 2 * hidden)
+        self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
+        self.reduce = nn.Linear(hidden, dim)
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """Convolve one part, gate it by the other, reduce."""
+        gate, value = self.expand(x_BHWC).chunk(2, dim=-1)
+        value = self.conv(value.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return add_branch(self.reduce, F.gelu(gate) * value)
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulate operations: two linear maps and the convolution."""
+        hidden, kernel = self.conv.out_channels, self.conv.kernel_size[0]
+        return height * width * hidden * (3 * self.dim + kernel**2)
+
+
+def _odd(kernel_size: int) -> int:
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, given {kernel_size}")
+    return kernel_size

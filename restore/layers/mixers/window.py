@@ -1,0 +1,73 @@
+"""Attention inside square windows, with a learned bias for each relative position.
+
+Swin Transformer (Liu et al. 2021, arXiv 2103.14030); the mixer of SwinIR and, with other key names, of Uformer.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from restore.layers.mixers.base import Mixer
+from restore.layers.precision import add_branch
+from restore.layers.window import (
+    gather_bias,
+    join_windows,
+    relative_position_index,
+    split_windows,
+    window_attention,
+    window_plan,
+)
+from restore.registry import MIXERS
+
+__all__ = ["WindowAttention"]
+
+
+@MIXERS.add("shifted_window", shifted=True)
+@MIXERS.add("window")
+class WindowAttention(Mixer):
+    """Multi-head attention of the positions of each window.
+
+    Args:
+        dim: channels of the map.
+        num_heads: attention heads.
+        window_size: side of the windows.
+        shifted: move the windows by half their side; blocks with and without take turns.
+        position: "table", a learned bias for each relative position and head, or "none".
+        qkv_bias: whether queries, keys and values have a bias.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 6,
+        window_size: int = 8,
+        shifted: bool = False,
+        position: Literal["table", "none"] = "table",
+        qkv_bias: bool = True,
+    ):
+        super().__init__(dim, size_multiple=window_size, halo_px=window_size - 1)
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.window, self.shift = (window_size, window_size), (window_size // 2 * shifted,) * 2
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.table = None
+        if position == "table":
+            self.table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
+            nn.init.trunc_normal_(self.table, std=0.02)
+            self.register_buffer("index_NN", relative_position_index(self.window), persistent=False)
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """Attention inside the windows of the map."""
+        plan = window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
+        bias = None if self.table is None else gather_bias(self.table, self.index_NN)
+        mixed = window_attention(self.qkv(split_windows(x_BHWC, plan)), self.num_heads, bias, plan)
+        return join_windows(add_branch(self.proj, mixed), plan, x_BHWC.shape)
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulate operations: four linear maps, scores and sums."""
+        return height * width * self.dim * (4 * self.dim + 2 * self.size_multiple**2)

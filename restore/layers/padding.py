@@ -1,0 +1,45 @@
+"""Padding to the sizes that windows and patches need, for images of any size, one pixel included; tiles of one size.
+
+These are what networks do inside their forward pass. The padding policies of published evaluations, by name, are in
+`restore.images.padding`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+__all__ = ["cut_tiles", "pad_to_multiple", "paste_tiles"]
+
+
+def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Reflect at the bottom and the right, as often as it takes, until both sides are multiples."""
+    H, W = x_BCHW.shape[-2:]
+    bottom, right = -H % multiple, -W % multiple
+    if not (bottom or right):
+        return x_BCHW
+    if bottom < H and right < W:
+        return F.pad(x_BCHW, (0, right, 0, bottom), mode="reflect")
+    rows, columns = (_reflected_index(size, size + pad, x_BCHW.device) for size, pad in ((H, bottom), (W, right)))
+    return x_BCHW[:, :, rows[:, None], columns]
+
+
+def _reflected_index(size: int, padded: int, device: torch.device) -> torch.Tensor:
+    """Where each position of a reflected side comes from; a side of one pixel is repeated."""
+    period = max(2 * (size - 1), 1)
+    position = torch.arange(padded, device=device) % period
+    return torch.minimum(position, (period - position) % period)
+
+
+def cut_tiles(map_BCHW: torch.Tensor, size: int) -> torch.Tensor:
+    """Tiles (B * rows * columns, C, size, size) of a map whose sides are multiples of `size`."""
+    B, C, H, W = map_BCHW.shape
+    tiles = map_BCHW.view(B, C, H // size, size, W // size, size)
+    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(-1, C, size, size)
+
+
+def paste_tiles(tiles_TCSS: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """The maps (B, C, rows * S, columns * S) that were cut into these tiles."""
+    C, S = tiles_TCSS.shape[1:3]
+    tiles = tiles_TCSS.view(-1, rows, columns, C, S, S)
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(-1, C, rows * S, columns * S)

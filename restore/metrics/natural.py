@@ -1,0 +1,221 @@
+"""NIQE and BRISQUE: how natural an image looks by itself, from the statistics of its locally normalised luma.
+
+NIQE: Mittal, Soundararajan & Bovik 2013; agrees with the MATLAB release as BasicSR's `calculate_niqe` does.
+BRISQUE: Mittal, Moorthy & Bovik 2012; agrees with github.com/utlive/BRISQUE. The code is our own: all blocks, scales of
+one image and images of a batch are tensor operations. Both models were fitted to images of a few hundred pixels a side;
+parameters/NOTICE.md says whose numbers they are.
+
+Legend: B batch, K blocks of an image, N samples, F features.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from restore.errors import ImageError
+from restore.images import resize
+from restore.metrics.backbones import stored
+from restore.metrics.basicsr import Order, in_order
+from restore.metrics.filters import filter_valid, gaussian_taps
+from restore.metrics.inputs import Images, Preparation, as_score, luma_of, require_size
+from restore.metrics.registration import metric
+
+__all__ = ["brisque", "calculate_niqe", "niqe"]
+
+BLOCK_PX = 96
+ROUNDING_LEVELS = 1e-6
+MATLAB_GREY = (0.298936021293775, 0.587043074451121, 0.114020904255103)  # of rgb2gray; 0.299 .. would leave many ties
+SHIFTS = ((0, 1), (1, 0), (1, 1), (-1, 1))  # each pixel with its four neighbours (the others mirror them)
+
+
+@metric("niqe", higher_is_better=False, needs_reference=False)
+def niqe(
+    restored: Images,
+    reference: Images | None = None,
+    *,
+    border_px: int = 0,
+    convert_to: Literal["y", "gray"] = "y",
+    bits: int | None = None,
+    data_range: float = 1.0,
+) -> float | torch.Tensor:
+    """Distance of the image's statistics from those of pristine photographs; smaller is more natural.
+
+    Args:
+        restored: what is judged.
+        reference: not used; accepted so that every metric is called alike.
+        border_px: pixels cut off at every side (4 is usual at x4).
+        convert_to: what of a colour image is judged: "y" BT.601 luma, "gray" full-range grey. Rounded to 8 bits, as in
+            MATLAB. A grey image is judged as it is.
+        bits: quantise the image to this many bits first.
+        data_range: what white is in float images.
+
+    Raises:
+        ImageError: a side is under 96 px, or fewer than two blocks of 96x96 px have any structure.
+    """
+    x_BCHW = Preparation(border_px, bits=bits, data_range=data_range)(restored, "restored")
+    require_size(x_BCHW, BLOCK_PX, "NIQE")
+    if x_BCHW.shape[1] == 3:
+        x_BCHW = luma_of(x_BCHW) if convert_to == "y" else _matlab_grey(x_BCHW)
+    levels_BCHW = (x_BCHW * 255).round()
+    rows, columns = (side // BLOCK_PX for side in x_BCHW.shape[-2:])
+    levels_BCHW = levels_BCHW[..., : rows * BLOCK_PX, : columns * BLOCK_PX]
+    features = [_niqe_features(levels_BCHW, BLOCK_PX), _niqe_features(resize(levels_BCHW, scale=0.5), BLOCK_PX // 2)]
+    distances = [_distance_from_pristine(features_KF) for features_KF in torch.cat(features, dim=2)]
+    return as_score(torch.stack(distances), restored)
+
+
+@metric("calculate_niqe", higher_is_better=False, needs_reference=False)
+def calculate_niqe(
+    restored: Images,
+    reference: Images | None = None,
+    *,
+    crop_border: int,
+    input_order: Literal[Order, "HW"] = "HWC",
+    convert_to: Literal["y", "gray"] = "y",
+    better: Literal["lower"] = "lower",
+) -> float | torch.Tensor:
+    """`niqe` under BasicSR's name and options."""
+    return niqe(in_order(restored, input_order), border_px=crop_border, convert_to=convert_to)
+
+
+@metric("brisque", higher_is_better=False, needs_reference=False)
+def brisque(
+    restored: Images,
+    reference: Images | None = None,
+    *,
+    border_px: int = 0,
+    bits: int | None = None,
+    data_range: float = 1.0,
+) -> float | torch.Tensor:
+    """BRISQUE: 0 for the best, about 100 for the worst quality; a little outside that range at the extremes.
+
+    Colour is judged by its full-range grey, rounded to 8 bits as in MATLAB. The arguments are those of `niqe`.
+
+    Raises:
+        ImageError: a side is under 16 px, or the image has no structure.
+    """
+    x_BCHW = Preparation(border_px, bits=bits, data_range=data_range)(restored, "restored")
+    require_size(x_BCHW, 16, "BRISQUE")
+    levels_BCHW = (_matlab_grey(x_BCHW) * 255).round()
+    features_BF = torch.cat([_brisque_features(levels_BCHW), _brisque_features(resize(levels_BCHW, scale=0.5))], dim=1)
+    if not torch.isfinite(features_BF).all():
+        raise ImageError("BRISQUE is undefined for an image without structure (a constant one).")
+    model = _model("brisque", x_BCHW.device, x_BCHW.dtype)
+    scaled_BF = (features_BF - model["low"]) * 2 / (model["high"] - model["low"]) - 1
+    kernel_BV = torch.exp(-model["gamma"] * torch.cdist(scaled_BF, model["vectors"]).square())
+    return as_score(kernel_BV @ model["coefficients"] - model["rho"], restored)
+
+
+def _matlab_grey(x_BCHW: torch.Tensor) -> torch.Tensor:
+    if x_BCHW.shape[1] == 1:
+        return x_BCHW
+    return (x_BCHW * x_BCHW.new_tensor(MATLAB_GREY).view(3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def _niqe_features(levels_BCHW: torch.Tensor, block_px: int) -> torch.Tensor:
+    """18 features of every block, (B, K, 18)."""
+    normalised = _locally_normalised(levels_BCHW, "replicate")
+    blocks_BKHW = normalised.unfold(2, block_px, block_px).unfold(3, block_px, block_px).flatten(1, 3)
+    alpha, left, right = _fit_asymmetric(blocks_BKHW.contiguous())
+    spread = _spread(alpha)
+    features = [alpha, (left + right) / 2 * spread]
+    for product in _neighbour_products(blocks_BKHW):
+        alpha, left, right = _fit_asymmetric(product)
+        spread = _spread(alpha)
+        features += [alpha, (right - left) * spread * _mean_factor(alpha), left * spread, right * spread]
+    return torch.stack(features, dim=2)
+
+
+def _distance_from_pristine(features_KF: torch.Tensor) -> torch.Tensor:
+    whole = features_KF[~features_KF.isnan().any(dim=1)]
+    if len(whole) < 2:
+        raise ImageError(
+            f"NIQE is undefined: it needs two blocks of {BLOCK_PX}x{BLOCK_PX} px with structure; this image has "
+            f"{len(whole)} (of {len(features_KF)})."
+        )
+    pristine = _model("niqe", features_KF.device, features_KF.dtype)
+    difference = pristine["mean"] - features_KF.nanmean(dim=0)
+    covariance = (pristine["covariance"] + whole.T.cov()) / 2
+    return (difference @ torch.linalg.pinv(covariance) @ difference).sqrt()
+
+
+def _brisque_features(levels_BCHW: torch.Tensor) -> torch.Tensor:
+    """18 features of the whole image, (B, 18)."""
+    normalised = _locally_normalised(levels_BCHW, "constant")
+    power = normalised.square().mean(dim=(2, 3))
+    ratio = normalised.abs().mean(dim=(2, 3)).square() / power
+    features = [_shape_of(ratio), power]
+    for product in _neighbour_products(normalised):
+        alpha, left, right = _fit_asymmetric(product)
+        mean = (right - left) * _spread(alpha) * _mean_factor(alpha)
+        features += [alpha, mean, left.square(), right.square()]
+    return torch.cat(features, dim=1)
+
+
+def _locally_normalised(levels_BCHW: torch.Tensor, padding: Literal["replicate", "constant"]) -> torch.Tensor:
+    """Values less their local mean, by their local deviation plus one level (7x7 Gaussian).
+
+    In flat areas the difference is rounding error, whose sign would count as a sample on one side: it is set to 0.
+    """
+    taps = gaussian_taps(7, 7 / 6)
+    moments = torch.cat([levels_BCHW, levels_BCHW.square()], dim=1)
+    mean, square = filter_valid(F.pad(moments, (3, 3, 3, 3), mode=padding), taps).chunk(2, dim=1)
+    difference = F.hardshrink(levels_BCHW - mean, ROUNDING_LEVELS)
+    return difference / ((square - mean.square()).abs().sqrt() + 1)
+
+
+def _neighbour_products(x: torch.Tensor) -> list[torch.Tensor]:
+    return [x * x.roll(shift, dims=(-2, -1)) for shift in SHIFTS]
+
+
+def _fit_asymmetric(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Shape and the two root mean squares of an asymmetric generalised Gaussian over the last two dimensions.
+
+    Where all samples are on one side, one root is NaN.
+    """
+    left, right = samples.clamp(max=0).flatten(-2), samples.clamp(min=0).flatten(-2)
+    left_sum, right_sum = left.square().sum(dim=-1), right.square().sum(dim=-1)
+    size = left.shape[-1]
+    ratio = ((right.sum(dim=-1) - left.sum(dim=-1)) / size).square() / ((left_sum + right_sum) / size)
+    left_root = (left_sum / left.count_nonzero(dim=-1)).sqrt()
+    right_root = (right_sum / right.count_nonzero(dim=-1)).sqrt()
+    skew = left_root / right_root
+    corrected = ratio * (skew**3 + 1) * (skew + 1) / (skew.square() + 1).square()
+    return _shape_of(corrected), left_root, right_root
+
+
+def _shape_of(ratio: torch.Tensor) -> torch.Tensor:
+    """The shape whose E|x|^2 / E[x^2] is nearest to `ratio`, on the published grid 0.2, 0.201 .. 10.
+
+    NaN gives the first entry, as an argmin over NaN does.
+    """
+    shapes, ratios = (table.to(ratio) for table in _shape_table())
+    above = torch.searchsorted(ratios, ratio.contiguous()).clamp(1, len(ratios) - 1)
+    nearer_below = (ratio - ratios[above - 1]) <= (ratios[above] - ratio)
+    index = torch.where(ratio.isnan(), 0, above - nearer_below.long())
+    return shapes[index]
+
+
+@functools.cache
+def _shape_table() -> tuple[torch.Tensor, torch.Tensor]:
+    shapes = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
+    gamma = torch.special.gammaln
+    return shapes, torch.exp(2 * gamma(2 / shapes) - gamma(1 / shapes) - gamma(3 / shapes))
+
+
+def _spread(alpha: torch.Tensor) -> torch.Tensor:
+    """What turns a root mean square into the scale parameter."""
+    return torch.exp((torch.special.gammaln(1 / alpha) - torch.special.gammaln(3 / alpha)) / 2)
+
+
+def _mean_factor(alpha: torch.Tensor) -> torch.Tensor:
+    return torch.exp(torch.special.gammaln(2 / alpha) - torch.special.gammaln(1 / alpha))
+
+
+@functools.lru_cache(maxsize=8)
+def _model(name: str, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(value).to(device, dtype) for key, value in stored(name).items()}

@@ -1,0 +1,397 @@
+"""EDT: a Transformer body at a small resolution between convolutional heads and tails, one pair for each task.
+
+Li, Lu, Qian, Lu, Zhang, Jia, "On Efficient Transformer-Based Image Pre-training for Low-Level Vision", IJCAI 2023,
+arXiv 2112.10175. The authors' repository, fenglinglwb/EDT, has no licence; this is written from the paper and from
+measurements. Argument names are theirs in lower case, state-dict keys and outputs agree.
+
+What differs here:
+    * any image size: both sides are reflected up to a multiple of 24 (times 4 where the body works at a quarter), and
+      the bilinear or identity shortcut uses the image as it came;
+    * batches of several tasks whose maps have different sizes pass through the body one after the other;
+    * mask buffers are derived: they are written for other programs and ignored when read;
+    * one branch of a multi-task file can be loaded on its own: see `own_branch`.
+
+Shapes: B batch, H x W map, F num_feat, C embed_dim, s scale.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
+from restore.layers.ffn import DepthwiseFeedForward
+from restore.layers.mixers.stripe import StripeAttention
+from restore.layers.padding import pad_to_multiple
+from restore.layers.precision import float32_when_half
+from restore.layers.residual import DropPath
+from restore.layers.window import shift_mask
+from restore.networks.checkpoint import recognises
+from restore.networks.spec import ImageSpec
+from restore.registry import NETWORKS
+
+__all__ = ["EDT"]
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+KINDS = (("sr", 1), ("dn", 1), ("dr", 0))
+"""Kinds of tasks, and how many letters stand before the number in their names."""
+logger = logging.getLogger(__name__)
+
+
+@NETWORKS.add()
+class EDT(nn.Module):
+    """Encoder-decoder Transformer for super-resolution, denoising and deraining.
+
+    Tasks are named `sr_x{scale}`, `dn_g{sigma}` and `dr_{level}`, and stand in this order.
+
+    Args:
+        in_chans: 1 (grey) or 3 (RGB).
+        depth: levels of the heads and tails; denoising and deraining bodies work at 1 / 2^depth of the size.
+        img_size: side of the body's training input; it only decides the size of the `attn_mask` entries that are
+            written with the state dict.
+        scales: super-resolution tasks. None: x2 if no other task is named.
+        noise_levels: denoising tasks, by sigma on the 0-255 scale.
+        rain_levels: deraining tasks, such as "L" and "H".
+        window_size: height and width of one half of the attention windows; the other half is transposed.
+        img_range: the network works on values in [0, img_range].
+        num_feat: F, width of the heads and tails at full resolution.
+        embed_dim: C, width of the body.
+        depths: blocks of each stage of the body.
+        num_heads: attention heads of each stage, for each half of the channels.
+        mlp_ratio: hidden width of the feed-forward network, in C.
+        upsampler: reconstruction of super-resolution: "pixelshuffle", or "pixelshuffledirect" (EDT-T).
+        resi_connection: "1conv" or "3conv" at the end of the body.
+        drop_path_rate: stochastic depth of the last block, rising linearly from 0; active in training only.
+        downsample: False is the "SF" variant, whose denoising and deraining bodies work at full resolution.
+
+    Raises:
+        ValueError: no task at all, or widths and stages that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        depth: int = 2,
+        img_size: int = 48,
+        scales: Sequence[int] | None = None,
+        noise_levels: Sequence[int] = (),
+        rain_levels: Sequence[str] = (),
+        window_size: tuple[int, int] = (6, 24),
+        img_range: float = 1.0,
+        num_feat: int = 32,
+        embed_dim: int = 180,
+        depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        num_heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        mlp_ratio: float = 2.0,
+        upsampler: Literal["pixelshuffle", "pixelshuffledirect"] = "pixelshuffle",
+        resi_connection: Literal["1conv", "3conv"] = "1conv",
+        drop_path_rate: float = 0.1,
+        downsample: bool = True,
+    ):
+        super().__init__()
+        if scales is None:
+            scales = () if noise_levels or rain_levels else (2,)
+        self.tasks = [f"sr_x{scale}" for scale in scales]
+        self.tasks += [f"dn_g{sigma}" for sigma in noise_levels] + [f"dr_{level}" for level in rain_levels]
+        if not self.tasks:
+            raise ValueError("EDT needs a task: name at least one of scales, noise_levels and rain_levels")
+        self.task_scales = dict.fromkeys(self.tasks, 1) | {f"sr_x{s}": s for s in scales}
+        self.in_chans, self.depth, self.img_range, self.downsample = in_chans, depth, img_range, downsample
+        self.body = Body(
+            embed_dim, depths, num_heads, window_size, mlp_ratio, resi_connection, drop_path_rate, img_size
+        )
+        for task in self.tasks:
+            halve = self._halves(task)
+            self.add_module(f"head_{task}", Head(in_chans, num_feat, embed_dim, depth, halve))
+            end = _end(2 * num_feat, in_chans, self.task_scales[task] if task.startswith("sr") else None, upsampler)
+            self.add_module(f"tail_{task}", Tail(num_feat, embed_dim, depth, halve, end))
+        mean = RGB_MEAN if in_chans == 3 else (0.0,)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What images the first task takes and gives; `task_spec` is for the others."""
+        return self.task_spec(0)
+
+    def task_spec(self, task: int | str) -> ImageSpec:
+        """What images a task takes and gives."""
+        name = self._task(task)
+        reduction = 2**self.depth if self._halves(name) else 1
+        return ImageSpec(
+            scale=self.task_scales[name],
+            in_channels=self.in_chans,
+            out_channels=self.in_chans,
+            size_multiple=self.body.size_multiple * reduction,
+            halo_px=2 * self.body.size_multiple * reduction,
+        )
+
+    def forward(
+        self, x: torch.Tensor | Sequence[torch.Tensor], task: int | str | None = None
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Restore images in [0, 1].
+
+        Args:
+            x: `x_BCHW` for one task; or a list of such batches, one for each of `self.tasks`, which share one pass
+                through the body where their maps have the same size.
+            task: name or index of the task that a single batch is for; not needed by a network with one task.
+
+        Returns:
+            `(B, C, H * s, W * s)`, or a list of them in the order of the tasks.
+        """
+        if isinstance(x, torch.Tensor):
+            return self._restore([x], [self._task(task)])[0]
+        if len(x) != len(self.tasks):
+            raise ValueError(f"{len(x)} batches of images were given; this network has the tasks {self.tasks}")
+        return self._restore(x, self.tasks)
+
+    def losses(self, x: Sequence[torch.Tensor], target: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The mean absolute error of each task by name, from one list of batches and one of targets."""
+        restored = self(x)
+        return {name: F.l1_loss(y, t) for name, y, t in zip(self.tasks, restored, target, strict=True)}
+
+    def _restore(self, images: Sequence[torch.Tensor], tasks: Sequence[str]) -> list[torch.Tensor]:
+        normalised = [(image - self.mean) * self.img_range for image in images]
+        encoded = [self._encode(image, task) for image, task in zip(normalised, tasks, strict=True)]
+        deep = self.body.of_all([shallow for shallow, _ in encoded])
+        parts = zip(deep, encoded, normalised, tasks, strict=True)
+        return [
+            self._decode(map_BCHW, skips, image, task) / self.img_range + self.mean
+            for map_BCHW, (_, skips), image, task in parts
+        ]
+
+    def _encode(self, image_BCHW: torch.Tensor, task: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The body's input and the maps that the tail wants back."""
+        padded = pad_to_multiple(image_BCHW, self.task_spec(task).size_multiple)
+        return self.get_submodule(f"head_{task}")(padded)
+
+    def _decode(self, x: torch.Tensor, skips: list[torch.Tensor], image_BCHW: torch.Tensor, task: str) -> torch.Tensor:
+        scale = self.task_scales[task]
+        height, width = image_BCHW.shape[2] * scale, image_BCHW.shape[3] * scale
+        if task.startswith("sr"):
+            image_BCHW = F.interpolate(image_BCHW, (height, width), mode="bilinear", align_corners=False)
+        return self.get_submodule(f"tail_{task}")(x, skips)[..., :height, :width] + image_BCHW
+
+    def _task(self, task: int | str | None) -> str:
+        if task is None and len(self.tasks) == 1:
+            return self.tasks[0]
+        if isinstance(task, int) and 0 <= task < len(self.tasks):
+            return self.tasks[task]
+        if task not in self.tasks:
+            raise ValueError(f"task {task!r} was given; this network has the tasks {self.tasks}")
+        return task
+
+    def _halves(self, task: str) -> bool:
+        return self.downsample and not task.startswith("sr")
+
+    def own_branch(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The part of a state dict that belongs to the body and to the tasks of this network.
+
+        So one task of a multi-task file can be loaded on its own: `network.load_state_dict(network.own_branch(state))`.
+        """
+        own, others = {}, set()
+        for key, value in state.items():
+            part, _, task = key.split(".")[0].partition("_")
+            if part in ("head", "tail") and task not in self.tasks:
+                others.add(task)
+            else:
+                own[key] = value
+        if others:
+            logger.info("left out the branches %s: this network has %s", sorted(others), self.tasks)
+        return own
+
+
+class Head(nn.ModuleList):
+    """A convolution, levels of twice the width each, and a convolution to the body's width."""
+
+    def __init__(self, in_chans: int, num_feat: int, embed_dim: int, depth: int, halve: bool):
+        widths = [num_feat * 2**level for level in range(depth + 1)]
+        super().__init__(
+            [
+                nn.Conv2d(in_chans, num_feat, 3, padding=1),
+                *(ResidualConvs(width, width, 2 * width, halve) for width in widths[:-1]),
+                nn.Conv2d(widths[-1], embed_dim, 3, padding=1),
+            ]
+        )
+
+    def forward(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        first, *levels, last = self
+        x = first(x_BCHW)
+        skips = []
+        for level in levels:
+            skips.append(level(x))
+            x = skips[-1] if level.conv_down is None else level.conv_down(skips[-1])
+        return last(x), skips
+
+
+class Tail(nn.ModuleList):
+    """Levels that take the head's maps back, then the modules that make the image."""
+
+    def __init__(self, num_feat: int, embed_dim: int, depth: int, double: bool, end: list[nn.Module]):
+        widths = [embed_dim, *(num_feat * 2**level for level in range(depth, 0, -1))]
+        super().__init__([*(SkipLevel(i, o, double) for i, o in itertools.pairwise(widths)), *end])
+
+    def forward(self, x_BCHW: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
+        modules = list(self)
+        for level, skip in zip(modules, reversed(skips), strict=False):
+            x_BCHW = level(x_BCHW, skip)
+        for module in modules[len(skips) :]:
+            x_BCHW = module(x_BCHW)
+        return x_BCHW
+
+
+class SkipLevel(nn.Module):
+    """Narrows a map (and doubles its size if asked to), joins a map of the head, and convolves both."""
+
+    def __init__(self, in_channels: int, out_channels: int, double: bool):
+        super().__init__()
+        if double:
+            self.up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+        else:
+            self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.double = double
+        self.block = ResidualConvs(2 * out_channels, out_channels, out_channels)
+
+    def forward(self, x_BCHW: torch.Tensor, skip_BCHW: torch.Tensor) -> torch.Tensor:
+        x_BCHW = self.up(x_BCHW) if self.double else self.conv(x_BCHW)
+        return self.block(torch.cat([x_BCHW, skip_BCHW], dim=1))
+
+
+class ResidualConvs(nn.Module):
+    """Two 3 x 3 convolutions beside a 1 x 1 convolution; holds the one that halves the map afterwards, if any."""
+
+    def __init__(self, in_channels: int, hidden: int, out_channels: int, halve: bool = False):
+        super().__init__()
+        self.conv_1 = nn.Conv2d(in_channels, hidden, 3, padding=1)
+        self.conv_2 = nn.Conv2d(hidden, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
+        self.conv_down = nn.Conv2d(out_channels, out_channels, 4, stride=2, padding=1, bias=False) if halve else None
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        hidden = F.leaky_relu(self.conv_1(x_BCHW), 0.2)
+        return F.leaky_relu(self.conv_2(hidden), 0.2) + self.shortcut(x_BCHW)
+
+
+class Body(nn.Module):
+    """Stages of stripe-attention blocks, each with a shortcut, and a convolution."""
+
+    def __init__(self, dim, depths, num_heads, window_size, mlp_ratio, resi_connection, drop_path_rate, img_size):
+        super().__init__()
+        if len(depths) != len(num_heads):
+            raise ValueError(f"depths and num_heads name one stage each: {len(depths)} and {len(num_heads)} given")
+        self.size_multiple = math.lcm(*window_size)
+        rates = iter([drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))])
+        self.patch_embed = nn.Module()
+        self.patch_embed.norm = nn.LayerNorm(dim)
+        self.layers = nn.ModuleList()
+        for depth, heads in zip(depths, num_heads, strict=True):
+            stage = nn.Module()
+            stage.residual_group = nn.Module()
+            stage.residual_group.blocks = nn.Sequential(
+                *(
+                    Block(dim, heads, tuple(window_size), index % 2 == 1, mlp_ratio, next(rates), img_size)
+                    for index in range(depth)
+                )
+            )
+            self.layers.append(stage)
+        self.norm = nn.LayerNorm(dim)
+        self.conv_after_body = residual_conv(dim, resi_connection)
+        self.apply(_initialise)
+
+    def forward(self, shallow_BCHW: torch.Tensor) -> torch.Tensor:
+        x_BHWC = self.patch_embed.norm(shallow_BCHW.permute(0, 2, 3, 1))
+        for stage in self.layers:
+            x_BHWC = x_BHWC + stage.residual_group.blocks(x_BHWC)
+        x_BCHW = self.norm(x_BHWC).permute(0, 3, 1, 2)
+        return float32_when_half(self.conv_after_body, x_BCHW) + shallow_BCHW
+
+    def of_all(self, maps: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """The body of several batches: in one pass if their maps have the same size."""
+        if len(maps) == 1 or len({each.shape[1:] for each in maps}) > 1:
+            return [self(each) for each in maps]
+        return self(torch.cat(maps)).split([len(each) for each in maps])
+
+
+class Block(StripeAttention):
+    """Pre-norm stripe attention and feed-forward network. It *is* the attention, for the published keys say so."""
+
+    def __init__(self, dim, num_heads, window_size, shifted, mlp_ratio, drop_path, img_size):
+        super().__init__(dim, num_heads, window_size, shifted)
+        self.shifted, self.img_size = shifted, img_size
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = DepthwiseFeedForward(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        x_BHWC = x_BHWC + self.drop_path(self.mix(self.norm1(x_BHWC)))
+        return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        if self.shifted:  # the published buffers, for programs that load strictly
+            side = self.img_size - self.img_size % self.size_multiple
+            for name, window, shift in zip("hv", self.windows, self.shifts, strict=True):
+                destination[f"{prefix}attn_mask_{name}"] = shift_mask(side, side, window, shift)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for name in "hv":
+            state_dict.pop(f"{prefix}attn_mask_{name}", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _end(width: int, channels: int, scale: int | None, upsampler: str) -> list[nn.Module]:
+    """What makes the image: from super-resolution's width, or for other tasks (no scale) one convolution."""
+    if scale is None:
+        return [nn.Conv2d(width, channels, 3, padding=1)]
+    if upsampler == "pixelshuffle":
+        return [PixelShuffleUpsampler(scale, width), nn.Conv2d(width, channels, 3, padding=1)]
+    direct = nn.Sequential(nn.Conv2d(width, scale**2 * channels, 3, padding=1), nn.PixelShuffle(scale))
+    return [direct, nn.Identity()]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+@recognises("EDT")
+def _recognise(state: Mapping[str, torch.Tensor]) -> dict | None:
+    """The constructor's arguments; heads are not in the weights and taken from the published widths."""
+    tasks = list(dict.fromkeys(key.split(".")[0].removeprefix("head_") for key in state if key.startswith("head_")))
+    if not tasks or "body.layers.0.residual_group.blocks.0.attns.0.lepe.weight" not in state:
+        return None
+    by_kind = {kind: [task.partition("_")[2][skip:] for task in tasks if task.startswith(kind)] for kind, skip in KINDS}
+    head, tail = f"head_{tasks[0]}", f"tail_{tasks[0]}"
+    num_feat, in_chans = state[f"{head}.0.weight"].shape[:2]
+    depth = sum(key.startswith(f"{head}.") and key.endswith(".shortcut.weight") for key in state)
+    dim = state["body.norm.weight"].shape[0]
+    blocks = {tuple(key.split(".")[2:6:3]) for key in state if key.startswith("body.layers.")}
+    depths = [sum(stage == str(index) for stage, _ in blocks) for index in range(len({stage for stage, _ in blocks}))]
+    mask = state.get("body.layers.0.residual_group.blocks.1.attn_mask_h")
+    halved = any(key.endswith(".conv_down.weight") for key in state)
+    return {
+        "in_chans": in_chans,
+        "depth": depth,
+        "img_size": math.isqrt(mask.shape[0] * mask.shape[1]) if mask is not None else 48,
+        "scales": [int(scale) for scale in by_kind["sr"]],
+        "noise_levels": [int(sigma) for sigma in by_kind["dn"]],
+        "rain_levels": by_kind["dr"],
+        "num_feat": num_feat,
+        "embed_dim": dim,
+        "depths": depths,
+        "num_heads": [8 if dim == 240 else 6] * len(depths),
+        "mlp_ratio": state["body.layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] / dim,
+        "upsampler": "pixelshuffledirect"
+        if by_kind["sr"] and f"{tail}.{depth + 1}.weight" not in state
+        else "pixelshuffle",
+        "resi_connection": "1conv" if "body.conv_after_body.weight" in state else "3conv",
+        "downsample": halved or not (by_kind["dn"] or by_kind["dr"]),
+    }

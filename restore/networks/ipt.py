@@ -1,0 +1,400 @@
+"""IPT: one Transformer body, trained on several corruptions, with a head, a tail and a query for each task.
+
+Chen et al., "Pre-Trained Image Processing Transformer", CVPR 2021, arXiv 2012.00364. Agrees with the official inference
+code, huawei-noah/Pretrained-IPT (Apache-2.0): same argument names, same state-dict keys, same output on 48 x 48 images.
+
+What differs here:
+    * the task is an argument of `forward` instead of a state of the module, and one batch may hold several tasks;
+    * any image size: head and tail see the whole image, the body sees it in windows of `patch_size`, because its
+      table of positions has one fixed size. The published test cuts 48 x 48 crops at a stride of 12 instead and keeps
+      their central 24 pixels (`CHOP_TILE_PX`, `CHOP_STEP_PX`, `CHOP_KEEP_PX`): the tiling policy "ipt_chop";
+    * attention runs batch-first through torch's fused kernel, with one projection where its inputs are the same;
+    * `no_mlp` means what it says (the official flag is passed on inverted in name, with the same effect).
+
+Shapes: B batch, C colours, H x W image, S patch_size, N = (S / patch_dim)^2 tokens, D = n_feats * patch_dim^2 width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.layers.convolution import PixelShuffleUpsampler
+from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
+from restore.networks.checkpoint import recognises
+from restore.networks.spec import ImageSpec
+from restore.registry import NETWORKS
+
+__all__ = ["CHOP_KEEP_PX", "CHOP_STEP_PX", "CHOP_TILE_PX", "IPT"]
+
+CHOP_TILE_PX, CHOP_STEP_PX, CHOP_KEEP_PX = 48, 12, 24
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+@NETWORKS.add()
+class IPT(nn.Module):
+    """Image Processing Transformer.
+
+    Args:
+        scale: the scale of each task: `4`, `[2, 3, 4, 1, 1, 1]` or `"2+3+4+1+1+1"` (the order of `IPT_pretrain.pt`:
+            three super-resolutions, then denoising and deraining). Each entry has a head and a tail.
+        patch_size: side of the windows that the body sees, in pixels of the input.
+        rgb_range: the largest value of an image, 255 in the published weights.
+        n_colors: channels of the image.
+        n_feats: width of the head and the tail.
+        patch_dim: side of the patch that makes one token.
+        num_heads: attention heads.
+        num_layers: depth of the encoder, and of the decoder.
+        dropout_rate: dropout in the attention, the feed-forward layers and the token projections.
+        no_norm: leave out every LayerNorm.
+        no_mlp: leave out the token projection, the output MLP and the task queries.
+        pos_every: add positions to every query and key instead of once, to the input.
+        no_pos: no positions at all.
+        num_queries: task queries; 1 shares one query among all tasks, otherwise one for each entry of `scale`.
+
+    Raises:
+        ValueError: sizes that do not divide, or a number of queries that fits no task list.
+    """
+
+    def __init__(
+        self,
+        scale: int | str | list[int] = 4,
+        patch_size: int = 48,
+        rgb_range: float = 255.0,
+        n_colors: int = 3,
+        n_feats: int = 64,
+        patch_dim: int = 3,
+        num_heads: int = 12,
+        num_layers: int = 12,
+        dropout_rate: float = 0.0,
+        no_norm: bool = False,
+        no_mlp: bool = False,
+        pos_every: bool = False,
+        no_pos: bool = False,
+        num_queries: int = 1,
+    ):
+        super().__init__()
+        self.scales = _scales(scale)
+        self.rgb_range = rgb_range
+        self.n_colors = n_colors
+        if num_queries not in (1, len(self.scales)):
+            raise ValueError(f"num_queries is {num_queries}; allowed: 1, or one for each of {len(self.scales)} tasks")
+        self.sub_mean = MeanShift(n_colors, -rgb_range)
+        self.add_mean = MeanShift(n_colors, rgb_range)
+        self.head = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(n_colors, n_feats, 3, padding=1), ResidualConvs(n_feats), ResidualConvs(n_feats))
+            for _ in self.scales
+        )
+        self.body = TransformerBody(
+            img_dim=patch_size,
+            patch_dim=patch_dim,
+            channels=n_feats,
+            num_heads=num_heads,
+            num_layers=num_layers,
+            num_queries=num_queries,
+            dropout=dropout_rate,
+            norm=not no_norm,
+            mlp=not no_mlp,
+            positions="none" if no_pos else "every" if pos_every else "first",
+        )
+        self.tail = nn.ModuleList(
+            nn.Sequential(PixelShuffleUpsampler(s, n_feats), nn.Conv2d(n_feats, n_colors, 3, padding=1))
+            for s in self.scales
+        )
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What images the first task takes and gives; `task_spec` is for the others."""
+        return self.task_spec(0)
+
+    def task_spec(self, task: int) -> ImageSpec:
+        """What images a task takes and gives."""
+        return ImageSpec(
+            scale=self.scales[task],
+            in_channels=self.n_colors,
+            out_channels=self.n_colors,
+            value_range=self.rgb_range,
+            size_multiple=self.body.img_dim,
+            halo_px=CHOP_STEP_PX,
+            tiling="ipt_chop" if self.body.img_dim == CHOP_TILE_PX else "blend",
+        )
+
+    def forward(
+        self, x: torch.Tensor | Sequence[torch.Tensor], task: int | Sequence[int] = 0, return_features: bool = False
+    ):
+        """Restore images.
+
+        Args:
+            x: `x_BCHW` in [0, rgb_range]; or a list of such batches, one for each entry of `task`: they share one pass
+                through the body.
+            task: index into `scale`: it selects the head, the tail and the query.
+            return_features: also return the decoder's tokens, for the contrastive loss of the pre-training.
+
+        Returns:
+            `(B, C, H * scale, W * scale)`, or a list of them; with `return_features` a pair of that and the tokens
+            `(windows, N, D)`, windows in the order of the images.
+        """
+        images, tasks = ([x], [task]) if isinstance(x, torch.Tensor) else (list(x), list(task))
+        if len(images) != len(tasks):
+            raise ValueError(f"{len(images)} batches of images were given for {len(tasks)} tasks")
+        maps = [self._head(image, index) for image, index in zip(images, tasks, strict=True)]
+        windows = [cut_tiles(each, self.body.img_dim) for each in maps]
+        counts = [len(each) for each in windows]
+        deep, features = self.body(torch.cat(windows), list(zip(tasks, counts, strict=True)))
+        outputs = [
+            self._tail(each + paste_tiles(part, *(side // self.body.img_dim for side in each.shape[2:])), image, index)
+            for each, part, image, index in zip(maps, deep.split(counts), images, tasks, strict=True)
+        ]
+        restored = outputs[0] if isinstance(x, torch.Tensor) else outputs
+        return (restored, features) if return_features else restored
+
+    def _head(self, x_BCHW: torch.Tensor, task: int) -> torch.Tensor:
+        if not 0 <= task < len(self.scales):
+            raise ValueError(f"task {task} does not exist: this network has the tasks 0 to {len(self.scales) - 1}")
+        return self.head[task](self.sub_mean(pad_to_multiple(x_BCHW, self.body.img_dim)))
+
+    def _tail(self, map_BCHW: torch.Tensor, x_BCHW: torch.Tensor, task: int) -> torch.Tensor:
+        height, width = (side * self.scales[task] for side in x_BCHW.shape[-2:])
+        return self.add_mean(self.tail[task](map_BCHW)[..., :height, :width])
+
+
+class TransformerBody(nn.Module):
+    """Encoder and decoder over the patches of a window; the decoder is told the task by a learned query."""
+
+    def __init__(
+        self,
+        img_dim: int,
+        patch_dim: int,
+        channels: int,
+        num_heads: int,
+        num_layers: int,
+        num_queries: int,
+        dropout: float,
+        norm: bool,
+        mlp: bool,
+        positions: str,
+    ):
+        super().__init__()
+        dim = channels * patch_dim**2
+        if img_dim % patch_dim or dim % num_heads:
+            raise ValueError(
+                f"patch_size {img_dim} must be a multiple of patch_dim {patch_dim}, and the width {dim} "
+                f"(n_feats * patch_dim^2) a multiple of num_heads {num_heads}"
+            )
+        self.img_dim, self.patch_dim, self.positions = img_dim, patch_dim, positions
+        num_tokens = (img_dim // patch_dim) ** 2
+        if mlp:
+            self.linear_encoding = nn.Linear(dim, dim)
+            self.mlp_head = nn.Sequential(
+                nn.Linear(dim, 4 * dim), nn.Dropout(dropout), nn.ReLU(), nn.Linear(4 * dim, dim), nn.Dropout(dropout)
+            )
+            self.query_embed = nn.Embedding(num_queries, dim * num_tokens)
+        self.encoder = LayerStack(EncoderLayer(dim, num_heads, dropout, norm) for _ in range(num_layers))
+        self.decoder = LayerStack(DecoderLayer(dim, num_heads, dropout, norm) for _ in range(num_layers))
+        if positions != "none":
+            self.position_encoding = PositionTable(num_tokens, dim)
+        self.dropout_layer1 = nn.Dropout(dropout)
+        if not norm:
+            for module in self.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=1 / module.in_features)
+
+    def forward(self, map_BCSS: torch.Tensor, tasks: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Transform windows of S x S pixels.
+
+        Args:
+            map_BCSS: the windows of all tasks.
+            tasks: pairs (task, number of its windows), in the order of the batch.
+
+        Returns:
+            The windows, and the tokens (B, N, D) they are folded from.
+        """
+        tokens = F.unfold(map_BCSS, self.patch_dim, stride=self.patch_dim).transpose(1, 2)
+        query = None
+        if hasattr(self, "query_embed"):
+            tokens = self.dropout_layer1(self.linear_encoding(tokens)) + tokens
+            query = self._queries(tasks, tokens)
+        position = self.position_encoding.pe.weight if self.positions != "none" else None
+        if self.positions == "first":
+            tokens, position = tokens + position, None
+        for layer in self.encoder.layers:
+            tokens = layer(tokens, position)
+        memory = tokens
+        for layer in self.decoder.layers:
+            tokens = layer(tokens, memory, position, query)
+        if hasattr(self, "mlp_head"):
+            tokens = self.mlp_head(tokens) + tokens
+        folded = F.fold(tokens.transpose(1, 2), self.img_dim, self.patch_dim, stride=self.patch_dim)
+        return folded, tokens
+
+    def _queries(self, tasks: list[tuple[int, int]], tokens_BND: torch.Tensor) -> torch.Tensor:
+        """The query of each window: (1, N, D) where all are the same, else (B, N, D)."""
+        last = self.query_embed.num_embeddings - 1
+        rows = self.query_embed.weight.view(-1, *tokens_BND.shape[1:])
+        parts = [rows[min(task, last)].expand(count if len(tasks) > 1 else 1, -1, -1) for task, count in tasks]
+        return torch.cat(parts)
+
+
+class LayerStack(nn.Module):
+    """A list of layers under the name that the published keys have."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm self-attention and a ReLU feed-forward layer."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float, norm: bool):
+        super().__init__()
+        self.self_attn = BiaslessAttention(dim, num_heads, dropout)
+        self.linear1 = nn.Linear(dim, 4 * dim)
+        self.linear2 = nn.Linear(4 * dim, dim)
+        self.norm1 = nn.LayerNorm(dim) if norm else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim) if norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens_BND: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+        value = self.norm1(tokens_BND)
+        query = _add(value, position)
+        tokens_BND = tokens_BND + self.dropout(self.self_attn(query, query, value))
+        return tokens_BND + self._feed_forward(self.norm2(tokens_BND))
+
+    def _feed_forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens_BND)))))
+
+
+class DecoderLayer(EncoderLayer):
+    """An encoder layer with attention to the encoder's output between its two halves; told the task by `query`."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float, norm: bool):
+        super().__init__(dim, num_heads, dropout, norm)
+        self.multihead_attn = BiaslessAttention(dim, num_heads, dropout)
+        self.norm3 = nn.LayerNorm(dim) if norm else nn.Identity()
+
+    def forward(
+        self,
+        tokens_BND: torch.Tensor,
+        memory_BND: torch.Tensor,
+        position: torch.Tensor | None,
+        query: torch.Tensor | None,
+    ) -> torch.Tensor:
+        value = self.norm1(tokens_BND)
+        target = _add(value, query)
+        tokens_BND = tokens_BND + self.dropout(self.self_attn(target, target, value))
+        target = _add(self.norm2(tokens_BND), query)
+        attended = self.multihead_attn(target, _add(memory_BND, position), memory_BND)
+        tokens_BND = tokens_BND + self.dropout(attended)
+        return tokens_BND + self._feed_forward(self.norm3(tokens_BND))
+
+
+class BiaslessAttention(nn.Module):
+    """Multi-head attention without biases; one matrix product serves those of query, key and value that are equal."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.out_proj = nn.Linear(dim, dim, bias=False)
+        nn.init.kaiming_uniform_(self.in_proj_weight, a=math.sqrt(5))
+
+    def forward(self, query_BND: torch.Tensor, key_BND: torch.Tensor, value_BND: torch.Tensor) -> torch.Tensor:
+        q, k, v = (
+            projected.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for projected in self._project(query_BND, key_BND, value_BND)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def _project(self, query, key, value) -> Sequence[torch.Tensor]:
+        weight = self.in_proj_weight
+        dim = weight.shape[1]
+        if query is key and key is value:
+            return F.linear(query, weight).chunk(3, dim=-1)
+        if query is key:
+            return (*F.linear(query, weight[: 2 * dim]).chunk(2, dim=-1), F.linear(value, weight[2 * dim :]))
+        if key is value:
+            return F.linear(query, weight[:dim]), *F.linear(key, weight[dim:]).chunk(2, dim=-1)
+        return tuple(F.linear(x, part) for x, part in zip((query, key, value), weight.chunk(3), strict=True))
+
+
+class PositionTable(nn.Module):
+    """A learned position for each token of a window."""
+
+    def __init__(self, num_tokens: int, dim: int):
+        super().__init__()
+        self.pe = nn.Embedding(num_tokens, dim)
+        self.register_buffer("position_ids", torch.arange(num_tokens)[None])
+
+
+class ResidualConvs(nn.Module):
+    """Two 5 x 5 convolutions with a ReLU between them, added to their input."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 5, padding=2), nn.ReLU(), nn.Conv2d(channels, channels, 5, padding=2)
+        )
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return x_BCHW + self.body(x_BCHW)
+
+
+class MeanShift(nn.Module):
+    """Adds `factor` times the mean colour of DIV2K (nothing for other than three channels); never trained."""
+
+    def __init__(self, channels: int, factor: float):
+        super().__init__()
+        mean = torch.tensor(RGB_MEAN) if channels == 3 else torch.zeros(channels)
+        self.weight = nn.Parameter(torch.eye(channels)[:, :, None, None], requires_grad=False)
+        self.bias = nn.Parameter(factor * mean, requires_grad=False)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x_BCHW, self.weight, self.bias)
+
+
+def _scales(scale: int | str | Sequence[int]) -> list[int]:
+    parts = scale.split("+") if isinstance(scale, str) else [scale] if isinstance(scale, int) else list(scale)
+    try:
+        return [int(part) for part in parts]
+    except ValueError:
+        raise ValueError(f"scale {scale!r} is not a number, a list of numbers or a text such as '2+3+4+1'") from None
+
+
+def _add(tokens: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
+    return tokens if offset is None else tokens + offset
+
+
+@recognises("IPT")
+def _recognise(state) -> dict | None:
+    """The constructor's arguments; heads and `pos_every` are not in the weights: the published ones are taken."""
+    if "body.encoder.layers.0.self_attn.in_proj_weight" not in state or "head.0.0.weight" not in state:
+        return None
+    n_feats, n_colors = state["head.0.0.weight"].shape[:2]
+    dim = state["body.encoder.layers.0.self_attn.in_proj_weight"].shape[1]
+    patch_dim = math.isqrt(dim // n_feats)
+    queries, table = state.get("body.query_embed.weight"), state.get("body.position_encoding.pe.weight")
+    num_tokens = len(table) if table is not None else queries.shape[1] // dim if queries is not None else 256
+    tasks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("head."))
+    return {
+        "scale": [_recognise_scale(state, f"tail.{task}.0.") for task in range(tasks)],
+        "patch_size": patch_dim * math.isqrt(num_tokens),
+        "n_colors": n_colors,
+        "n_feats": n_feats,
+        "patch_dim": patch_dim,
+        "num_layers": sum(key.startswith("body.encoder") and key.endswith("in_proj_weight") for key in state),
+        "no_norm": "body.encoder.layers.0.norm1.weight" not in state,
+        "no_mlp": queries is None,
+        "no_pos": table is None,
+        "num_queries": 1 if queries is None else len(queries),
+    }
+
+
+def _recognise_scale(state, prefix: str) -> int:
+    weights = [value for key, value in state.items() if key.startswith(prefix) and key.endswith("weight")]
+    return 3 if weights and weights[0].shape[0] == 9 * weights[0].shape[1] else 2 ** len(weights)
