@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "restore a photograph or a folder of them",
     "test": "evaluate a model over datasets, as an option file says",
     "train": "train a model, as an option file says",
+    "degrade": "make low-quality versions of photographs, paired with the originals",
     "options": "explain, check or describe option files",
     "models": "list the networks and the shipped models",
 }

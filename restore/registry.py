@@ -25,6 +25,7 @@ from restore.signature import signature_model, validate
 
 __all__ = [
     "DATASETS",
+    "DEGRADATIONS",
     "ENCODERS",
     "LOSSES",
     "METRICS",
@@ -167,6 +168,7 @@ MIXERS = Registry("mixer", "restore.layers")
 METRICS = Registry("metric", "restore.metrics")
 LOSSES = Registry("loss", "restore.losses")
 QUALITY = Registry("quality model", "restore.quality")
+DEGRADATIONS = Registry("degradation", "restore.degradations")
 DATASETS = Registry("dataset", "restore.data")
 OBJECTIVES = Registry("objective (model_type)", "restore.training")
 OPTIMIZERS = Registry("optimizer", "restore.training")

@@ -1,0 +1,279 @@
+"""Blur: an own kernel for every sample, applied to each channel by itself, with mirrored borders.
+
+On the CPU a kernel that is (nearly) a sum of one or two separable ones is applied as such, a small one directly and the
+others through the Fourier transform; the result is the same to 1e-5. Elsewhere one grouped convolution does the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator, Field
+
+from restore.degradations import kernels
+from restore.degradations.operator import Operator, on_images, operator, uses_opencv
+
+__all__ = [
+    "Decimate",
+    "DefocusBlur",
+    "GaussianBlur",
+    "GeneralizedGaussianBlur",
+    "MotionBlur",
+    "PlateauBlur",
+    "Ringing",
+    "SincBlur",
+    "Usm",
+    "filter_2d",
+    "reflect_pad",
+]
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError(f"a kernel needs an odd size, so that it has a centre; try {size - 1} or {size + 1}")
+    return size
+
+
+KernelSize = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+Sigma = Annotated[float, Field(gt=0)]
+_SMALL_PX = 11  # up to here OpenCV filters directly
+_SEPARABLE_TOLERANCE = 2e-6  # part of a kernel's mass that a separable form may leave out
+
+
+class KernelBlur(Operator):
+    """Base of the operators that are one filter."""
+
+    size: int
+
+    def kernel(self) -> np.ndarray:
+        """The (size, size) kernel, float64, which sums to one."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[KernelBlur]) -> torch.Tensor:
+        """Filter each image by its sample's kernel."""
+        return filter_2d(x_BCHW, [sample.kernel() for sample in samples])
+
+
+@operator("gaussian_blur")
+class GaussianBlur(KernelBlur):
+    """Gaussian blur; elliptic if `sigma_y` is given, and with its centre moved by `shift_px` right and down."""
+
+    size: KernelSize = 21
+    sigma: Sigma
+    sigma_y: Sigma | None = None
+    angle: float = 0.0
+    shift_px: float = 0.0
+
+    def kernel(self) -> np.ndarray:
+        """The kernel."""
+        return kernels.gaussian(self.size, self.sigma, self.sigma_y or self.sigma, self.angle, self.shift_px)
+
+
+@operator("generalized_gaussian_blur")
+class GeneralizedGaussianBlur(KernelBlur):
+    """Blur by exp(-q^beta / 2); round unless `sigma_y` is given."""
+
+    size: KernelSize = 21
+    sigma: Sigma
+    sigma_y: Sigma | None = None
+    angle: float = 0.0
+    beta: Annotated[float, Field(gt=0)]
+
+    def kernel(self) -> np.ndarray:
+        """The kernel."""
+        return kernels.generalized_gaussian(self.size, self.sigma, self.sigma_y or self.sigma, self.angle, self.beta)
+
+
+@operator("plateau_blur")
+class PlateauBlur(GeneralizedGaussianBlur):
+    """Blur by 1 / (1 + q^beta); round unless `sigma_y` is given."""
+
+    def kernel(self) -> np.ndarray:
+        """The kernel."""
+        return kernels.plateau(self.size, self.sigma, self.sigma_y or self.sigma, self.angle, self.beta)
+
+
+@operator("sinc_blur")
+class SincBlur(KernelBlur):
+    """Ideal low-pass filter cut off at the kernel's border: ringing and overshoot along edges."""
+
+    size: KernelSize = 21
+    cutoff: Annotated[float, Field(gt=0, le=math.pi * math.sqrt(2))]
+
+    def kernel(self) -> np.ndarray:
+        """The kernel."""
+        return kernels.sinc(self.size, self.cutoff)
+
+
+@operator("defocus_blur")
+class DefocusBlur(KernelBlur):
+    """The lens is out of focus: a uniform disk."""
+
+    radius_px: Annotated[float, Field(gt=0, le=64)]
+
+    @property
+    def size(self) -> int:
+        """Side of the kernel."""
+        return 2 * math.ceil(self.radius_px) + 1
+
+    def kernel(self) -> np.ndarray:
+        """The kernel."""
+        return kernels.disk(self.radius_px)
+
+
+@operator("motion_blur")
+class MotionBlur(KernelBlur):
+    """Camera shake along a random path that fills `size` pixels; `anxiety` from 0 (a line) to about 1 (a tremor)."""
+
+    size: KernelSize
+    anxiety: Annotated[float, Field(ge=0, le=2)] = 0.3
+    seed: int = 0
+
+    def kernel(self, num_steps: int = 256) -> np.ndarray:
+        """The kernel."""
+        generator = torch.Generator().manual_seed(self.seed)
+        uniforms = torch.rand(num_steps, dtype=torch.float64, generator=generator)
+        normals = torch.randn(num_steps + 1, 2, dtype=torch.float64, generator=generator)
+        return kernels.motion(self.size, uniforms.numpy(), normals.numpy(), anxiety=self.anxiety)
+
+
+@operator("ringing")
+class Ringing(Operator):
+    """Everything above `cutoff` times the Nyquist frequency is removed: the Gibbs phenomenon over the whole image."""
+
+    cutoff: Annotated[float, Field(gt=0, le=math.sqrt(2))]
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Ringing], margin_px: int = 16) -> torch.Tensor:
+        """Filter in the frequency domain; mirrored borders keep the edges of the image quiet."""
+        height, width = x_BCHW.shape[-2:]
+        padded = reflect_pad(x_BCHW, margin_px)
+        size = padded.shape[-2:]
+        spectra = [torch.from_numpy(kernels.ringing_spectrum(*size, sample.cutoff)) for sample in samples]
+        spectrum = torch.stack(spectra)[:, None].to(x_BCHW)
+        filtered = torch.fft.irfft2(torch.fft.rfft2(padded) * spectrum, s=size)
+        return filtered[..., margin_px : margin_px + height, margin_px : margin_px + width]
+
+
+@operator("decimate")
+class Decimate(Operator):
+    """Keeps every `factor`-th pixel in each direction, beginning with number `offset_px`."""
+
+    factor: Annotated[int, Field(ge=1)]
+    offset_px: Annotated[int, Field(ge=0)] = 0
+
+    def group(self) -> tuple[int, int]:
+        """What decides the size of the result."""
+        return self.factor, self.offset_px
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Decimate]) -> torch.Tensor:
+        """Take every factor-th pixel; all samples must agree."""
+        factor, offset = samples[0].group()
+        return x_BCHW[..., min(offset, x_BCHW.shape[-2] - 1) :: factor, min(offset, x_BCHW.shape[-1] - 1) :: factor]
+
+
+@operator("usm")
+class Usm(Operator):
+    """Unsharp masking where the image differs from its blurred self by more than a threshold (Real-ESRGAN).
+
+    With radius r the Gaussian has r pixels (r + 1 if r is even) and sigma 0.3 ((r - 1) / 2 - 1) + 0.8.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 0.5
+    radius_px: Annotated[int, Field(ge=1)] = 50
+    threshold: Annotated[float, Field(ge=0, le=255)] = 10.0
+
+    def group(self) -> int:
+        """Samples in one call share the Gaussian."""
+        return self.radius_px
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Usm]) -> torch.Tensor:
+        """Sharpen; the result is in [0, 1]."""
+        size = samples[0].radius_px | 1
+        gaussian_1d = cv2.getGaussianKernel(size, 0, cv2.CV_64F)[:, 0]
+
+        def blurred(y_BCHW: torch.Tensor) -> torch.Tensor:
+            return _filter_separable(y_BCHW, gaussian_1d, gaussian_1d)
+
+        weight = torch.tensor([sample.weight for sample in samples]).to(x_BCHW).view(-1, 1, 1, 1)
+        threshold = torch.tensor([sample.threshold / 255 for sample in samples]).to(x_BCHW).view(-1, 1, 1, 1)
+        residual = x_BCHW - blurred(x_BCHW)
+        soft_mask = blurred((residual.abs() > threshold).to(x_BCHW))
+        sharp = (x_BCHW + weight * residual).clamp_(0, 1)
+        return torch.lerp(x_BCHW, sharp, soft_mask)
+
+
+def filter_2d(x_BCHW: torch.Tensor, per_sample: Sequence[np.ndarray]) -> torch.Tensor:
+    """Filter each image by its own square kernel of odd size (correlation), with mirrored borders of any width."""
+    if uses_opencv(x_BCHW):
+        return on_images(_filter_image, x_BCHW, per_sample)
+    size = max(len(kernel) for kernel in per_sample)
+    padded = [np.pad(kernel, (size - len(kernel)) // 2) for kernel in per_sample]
+    weight = torch.from_numpy(np.stack(padded)).to(x_BCHW)[:, None]
+    batch, channels, height, width = x_BCHW.shape
+    maps = reflect_pad(x_BCHW, size // 2).reshape(1, batch * channels, height + size - 1, width + size - 1)
+    weight = weight.repeat_interleave(channels, dim=0)
+    return F.conv2d(maps, weight, groups=batch * channels).view(batch, channels, height, width)
+
+
+def reflect_pad(x_BCHW: torch.Tensor, margin_px: int) -> torch.Tensor:
+    """Mirror about the border pixels, again and again where the margin is wider than the image."""
+    if margin_px < min(x_BCHW.shape[-2:]):
+        return F.pad(x_BCHW, [margin_px] * 4, mode="reflect")
+    rows, columns = (_mirrored(length, margin_px).to(x_BCHW.device) for length in x_BCHW.shape[-2:])
+    return x_BCHW.index_select(-2, rows).index_select(-1, columns)
+
+
+def _mirrored(length: int, margin_px: int) -> torch.Tensor:
+    period = max(2 * (length - 1), 1)
+    position = torch.arange(-margin_px, length + margin_px) % period
+    return torch.minimum(position, period - position) if length > 1 else torch.zeros_like(position)
+
+
+def _filter_separable(x_BCHW: torch.Tensor, across: np.ndarray, down: np.ndarray) -> torch.Tensor:
+    if uses_opencv(x_BCHW):
+        return on_images(lambda image, _: _separable(image, across, down), x_BCHW, [None] * len(x_BCHW))
+    batch, channels, height, width = x_BCHW.shape
+    margin = len(across) // 2
+    maps = reflect_pad(x_BCHW, margin).reshape(batch * channels, 1, height + 2 * margin, width + 2 * margin)
+    maps = F.conv2d(maps, torch.from_numpy(down).to(x_BCHW).view(1, 1, -1, 1))
+    return F.conv2d(maps, torch.from_numpy(across).to(x_BCHW).view(1, 1, 1, -1)).view(x_BCHW.shape)
+
+
+def _filter_image(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    if len(kernel) <= _SMALL_PX:
+        return cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
+    left, strengths, right = np.linalg.svd(kernel)
+    rank = int((strengths > _SEPARABLE_TOLERANCE * strengths[0]).sum())
+    if rank > 2:
+        return _filter_fourier(image, kernel)
+    parts = [_separable(image, right[i] * strengths[i], left[:, i]) for i in range(rank)]
+    return parts[0] if rank == 1 else parts[0] + parts[1]
+
+
+def _separable(image: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    return cv2.sepFilter2D(
+        image, -1, across.astype(np.float32), down.astype(np.float32), borderType=cv2.BORDER_REFLECT_101
+    )
+
+
+def _filter_fourier(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Correlation as a product of spectra, on planes whose sides have small prime factors only."""
+    margin = len(kernel) // 2
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REFLECT_101)
+    planes = torch.from_numpy(padded if padded.ndim == 3 else padded[..., None]).permute(2, 0, 1)
+    size = [cv2.getOptimalDFTSize(length + 2 * margin) for length in (height, width)]
+    spectrum = torch.fft.rfft2(torch.from_numpy(kernel[::-1, ::-1].astype(np.float32)), s=size)
+    filtered = torch.fft.irfft2(torch.fft.rfft2(planes, s=size).mul_(spectrum), s=size)
+    inner = filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width]
+    return inner.permute(1, 2, 0).contiguous().numpy()

@@ -1,0 +1,96 @@
+"""Applying drawn operators to a batch, whose samples may have different operators, parameters and sizes on the way.
+
+On the CPU each image goes its own way through OpenCV and small tensor operations, several at once in threads; this is
+what makes a batch equal to its images one by one. Elsewhere samples that are about to do the same thing to images of
+one size do it in one call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import torch
+
+from restore.degradations.operator import Operator, uses_opencv
+
+__all__ = ["run"]
+
+
+def run(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
+    """Apply to each image of a batch the operators of its plan, one after the other.
+
+    Returns:
+        one (C, H, W) tensor for each sample; sizes may differ.
+    """
+    if uses_opencv(x_BCHW):
+        return _run_each(x_BCHW, plans)
+    return _run_grouped(x_BCHW, plans)
+
+
+def _run_each(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
+    num_threads = min(torch.get_num_threads(), len(plans))
+    with _opencv_threads(1 if num_threads > 1 else torch.get_num_threads()):
+        if num_threads <= 1:
+            return [_run_one(x_CHW, plan) for x_CHW, plan in zip(x_BCHW, plans, strict=True)]
+        return list(_threads(os.getpid(), num_threads).map(_run_one, x_BCHW, plans))
+
+
+def _run_one(x_CHW: torch.Tensor, plan: Sequence[Operator]) -> torch.Tensor:
+    x_BCHW = x_CHW.permute(1, 2, 0).contiguous().permute(2, 0, 1)[None]
+    for operator in plan:
+        x_BCHW = operator.apply(x_BCHW, [operator])
+    return x_BCHW[0]
+
+
+def _run_grouped(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
+    images = list(x_BCHW)
+    for position in range(max(map(len, plans), default=0)):
+        groups = defaultdict(list)
+        for index, plan in enumerate(plans):
+            if position < len(plan):
+                operator = plan[position]
+                key = (operator.apply.__func__, operator.group(), images[index].shape)
+                groups[key].append(index)
+        for members in groups.values():
+            samples = [plans[index][position] for index in members]
+            degraded = type(samples[0]).apply(torch.stack([images[index] for index in members]), samples)
+            for index, image in zip(members, degraded, strict=True):
+                images[index] = image
+    return images
+
+
+@contextlib.contextmanager
+def _opencv_threads(count: int) -> Iterator[None]:
+    """OpenCV's own threads would fight with ours: the number is set for the time of a call."""
+    before = cv2.getNumThreads()
+    if before != count:
+        cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        if before != count:
+            cv2.setNumThreads(before)
+
+
+@functools.lru_cache(maxsize=2)
+def _threads(process: int, count: int) -> ThreadPoolExecutor:
+    """Threads of this process (a forked one has none of its parent's), in each of which torch uses one thread."""
+    everyone_started = threading.Barrier(count + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        everyone_started.wait()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="degradations")
+    for _ in range(count):
+        pool.submit(start)
+    everyone_started.wait()
+    torch.set_num_threads(count)  # torch hands the last number set to every thread that starts later
+    return pool

@@ -1,0 +1,248 @@
+"""Noise: additive, signal-dependent, impulsive, correlated over colours, and the fixed noise of published evaluations.
+
+`sigma` is on the scale [0, 255]. Every operator draws from one generator for each sample; the parameter `grey` adds the
+same noise to all channels, and `clip` keeps the result in [0, 1].
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import stats
+
+from restore.degradations.operator import Operator, column, field, operator
+
+__all__ = [
+    "CorrelatedNoise",
+    "EvaluationNoise",
+    "GaussianNoise",
+    "PoissonNoise",
+    "SaltPepperNoise",
+    "SpeckleNoise",
+    "luma",
+]
+
+Sigma = Annotated[float, Field(ge=0, le=255)]
+Amount = Annotated[float, Field(ge=0, le=1)]
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@operator("gaussian_noise")
+class GaussianNoise(Operator):
+    """Adds N(0, sigma / 255)."""
+
+    sigma: Sigma
+    grey: bool = False
+    clip: bool = True
+    seed: int = 0
+
+    def group(self) -> tuple[bool, bool]:
+        """What one call shares."""
+        return self.grey, self.clip
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise]) -> torch.Tensor:
+        """Add the noise."""
+        noise = _normal(x_BCHW, samples).mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
+        return _clipped(noise + x_BCHW, samples)
+
+
+@operator("speckle_noise")
+class SpeckleNoise(Operator):
+    """Adds x N(0, sigma / 255): noise in proportion to the light."""
+
+    sigma: Sigma
+    grey: bool = False
+    clip: bool = True
+    seed: int = 0
+
+    def group(self) -> tuple[bool, bool]:
+        """What one call shares."""
+        return self.grey, self.clip
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[SpeckleNoise]) -> torch.Tensor:
+        """Add the noise."""
+        noise = _normal(x_BCHW, samples).mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
+        return _clipped(noise.mul(x_BCHW).add_(x_BCHW), samples)
+
+
+@operator("correlated_noise")
+class CorrelatedNoise(Operator):
+    """Adds Gaussian noise whose three channels go together (BSRGAN, Zhang et al. 2021, arXiv 2103.14006).
+
+    The covariance is sigma^2 |U' D U| with a random rotation U and random D in [0, 1]; `multiplicative` multiplies the
+    noise with the image. Grey images get the first channel.
+    """
+
+    sigma: Sigma
+    multiplicative: bool = False
+    clip: bool = True
+    seed: int = 0
+
+    def group(self) -> tuple[bool, bool]:
+        """What one call shares."""
+        return self.multiplicative, self.clip
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[CorrelatedNoise]) -> torch.Tensor:
+        """Add the noise."""
+        roots = torch.stack([_covariance_root(sample.seed) for sample in samples]).to(x_BCHW)
+        noise = torch.einsum("bij,bjhw->bihw", roots, field(x_BCHW, [sample.seed for sample in samples], channels=3))
+        noise = noise[:, : x_BCHW.shape[1]] * column(x_BCHW, [sample.sigma / 255 for sample in samples])
+        return _clipped(x_BCHW + (noise * x_BCHW if samples[0].multiplicative else noise), samples)
+
+
+@operator("poisson_noise")
+class PoissonNoise(Operator):
+    """Shot noise: photons are counted, Poisson(x peak) / peak, with the deviation from x multiplied by `scale`.
+
+    Without `peak` it is 2^ceil(log2 n), n being the number of different 8-bit levels in the image (Real-ESRGAN). The
+    image is rounded to 8 bits first, as in the published pipelines.
+    """
+
+    peak: Annotated[float, Field(gt=0)] | None = None
+    scale: Annotated[float, Field(ge=0)] = 1.0
+    grey: bool = False
+    clip: bool = True
+    seed: int = 0
+
+    def group(self) -> tuple[bool, bool, bool]:
+        """What one call shares."""
+        return self.grey, self.clip, self.peak is None
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
+        """Add the noise."""
+        source = luma(x_BCHW) if samples[0].grey else x_BCHW
+        levels = source.mul(255).round_().clamp_(0, 255)
+        sampler = _poisson_from_levels if samples[0].peak is None else _poisson_from_peaks
+        noise = sampler(levels, samples).sub_(levels.div_(255))
+        return _clipped(noise.mul_(column(x_BCHW, [sample.scale for sample in samples])) + x_BCHW, samples)
+
+
+@operator("salt_pepper_noise")
+class SaltPepperNoise(Operator):
+    """Replaces a part `amount` of the pixels, by white with probability `salt`, else by black."""
+
+    amount: Amount
+    salt: Amount = 0.5
+    seed: int = 0
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[SaltPepperNoise]) -> torch.Tensor:
+        """Replace pixels, all channels together."""
+        chance = field(x_BCHW, [sample.seed for sample in samples], channels=1, kind="uniform")
+        amount = column(x_BCHW, [sample.amount for sample in samples])
+        white = column(x_BCHW, [sample.amount * sample.salt for sample in samples])
+        return torch.where(chance < amount, (chance < white).to(x_BCHW), x_BCHW)
+
+
+@operator("evaluation_noise")
+class EvaluationNoise(Operator):
+    """The noise of published denoising results: NumPy's legacy generator, seeded anew for every image, not clipped.
+
+    `order` is the channel order of the array that the noise was added to: SwinIR and BasicSR read images with OpenCV
+    (bgr); KAIR's, DnCNN's and IPT's scripts add it to rgb.
+    """
+
+    sigma: Sigma
+    order: Literal["bgr", "rgb"] = "bgr"
+    clip: bool = False
+    numpy_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[EvaluationNoise]) -> torch.Tensor:
+        """Add the noise, in double precision as the published scripts do."""
+        channels, height, width = x_BCHW.shape[1:]
+        fields = []
+        for sample in samples:
+            noise = np.random.RandomState(sample.numpy_seed).normal(0, sample.sigma / 255, (height, width, channels))
+            fields.append(noise[..., ::-1] if sample.order == "bgr" else noise)
+        noise = torch.from_numpy(np.stack(fields)).permute(0, 3, 1, 2).to(x_BCHW.device)
+        return _clipped((x_BCHW.double() + noise).to(x_BCHW.dtype), samples)
+
+
+def luma(x_BCHW: torch.Tensor) -> torch.Tensor:
+    """(B, 1, H, W): BT.601 grey of RGB; a grey image as it is."""
+    if x_BCHW.shape[1] == 1:
+        return x_BCHW
+    red, green, blue = x_BCHW.unbind(1)
+    return (_LUMA[0] * red).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])[:, None]
+
+
+def _normal(x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise | SpeckleNoise]) -> torch.Tensor:
+    return field(x_BCHW, [sample.seed for sample in samples], channels=1 if samples[0].grey else None)
+
+
+def _clipped(x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
+    return x_BCHW.clamp_(0, 1) if samples[0].clip else x_BCHW
+
+
+@functools.lru_cache(maxsize=64)
+def _covariance_root(seed: int) -> torch.Tensor:
+    """(3, 3): a root of |U' D U|, the absolute value taken element by element as published."""
+    generator = torch.Generator().manual_seed(seed)
+    strengths = torch.rand(3, dtype=torch.float64, generator=generator)
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator))
+    covariance = (rotation.T @ torch.diag(strengths) @ rotation).abs()
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0).sqrt()
+
+
+def _poisson_from_peaks(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
+    counted = []
+    for level_CHW, sample in zip(levels_BCHW, samples, strict=True):
+        generator = torch.Generator(levels_BCHW.device).manual_seed(sample.seed)
+        counted.append(torch.poisson(level_CHW * (sample.peak / 255), generator=generator) / sample.peak)
+    return torch.stack(counted)
+
+
+def _poisson_from_levels(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
+    """Poisson counts at 256 possible rates, by Walker's alias method: one uniform number and two look-ups a pixel."""
+    uniform = field(levels_BCHW, [sample.seed for sample in samples], channels=levels_BCHW.shape[1], kind="uniform")
+    counted = []
+    for level_CHW, uniform_CHW in zip(levels_BCHW, uniform, strict=True):
+        index = level_CHW.to(torch.int32)
+        num_levels = int((torch.bincount(index.flatten(), minlength=256) > 0).sum())
+        peak = 2 ** math.ceil(math.log2(num_levels))
+        keep, alias = _alias_tables(peak, index.device)
+        width = keep.shape[1]
+        position = uniform_CHW * width
+        cell = position.to(torch.int32)
+        where = (index * width + cell).long()
+        count = torch.where(position - cell < keep.take(where), cell, alias.take(where))
+        counted.append(count / peak)
+    return torch.stack(counted)
+
+
+@functools.lru_cache(maxsize=32)
+def _alias_tables(peak: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(256, K) float and int32: the part of each cell that keeps its own count, and the count that has the rest."""
+    rates = np.arange(256) * (peak / 255)
+    width = 1 << math.ceil(math.log2(peak + 9 * math.sqrt(peak) + 9))
+    mass = stats.poisson.pmf(np.arange(width), rates[:, None])
+    mass *= width / mass.sum(axis=1, keepdims=True)
+    keep, alias = np.ones((256, width)), np.tile(np.arange(width), (256, 1))
+    for row in range(256):
+        _fill_alias_row(mass[row], keep[row], alias[row])
+    return torch.from_numpy(keep).float().to(device), torch.from_numpy(alias).int().to(device)
+
+
+def _fill_alias_row(mass: np.ndarray, keep: np.ndarray, alias: np.ndarray) -> None:
+    """Vose's construction: every cell too small is topped up from one too large."""
+    remaining = mass.tolist()
+    small = [index for index, amount in enumerate(remaining) if amount < 1]
+    large = [index for index, amount in enumerate(remaining) if amount >= 1]
+    while small and large:
+        low, high = small.pop(), large[-1]
+        keep[low], alias[low] = remaining[low], high
+        remaining[high] -= 1 - remaining[low]
+        if remaining[high] < 1:
+            small.append(large.pop())

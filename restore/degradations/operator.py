@@ -1,0 +1,133 @@
+"""What a degradation operator is.
+
+An operator is a frozen dataclass whose fields are the parameters of *one* sample: plain numbers that were drawn before,
+can be written to a file and applied again. `apply` takes a batch and one such object for each sample in it:
+
+    @operator("gaussian_noise")
+    class GaussianNoise(Operator):
+        sigma: Annotated[float, Field(ge=0)]
+        seed: int = 0
+
+        @classmethod
+        def apply(cls, x_BCHW, samples): ...
+
+    GaussianNoise.apply(x_BCHW, [GaussianNoise(sigma=15, seed=1), GaussianNoise(sigma=50, seed=2)])
+    GaussianNoise(sigma=15, seed=1)(x_BCHW)        # the same parameters for every sample
+
+Two fields have a meaning of their own: `seed` (of a field of random numbers) is drawn by the pipeline unless it is
+configured, and `gt_px` (height and width of the original) is filled in by it.
+
+Tensors are float in [0, 1]; x_BCHW means (batch, channels, height, width). On the CPU many operators hand single images
+to OpenCV; the tensor code beside it serves accelerators and gradients, and the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+
+from restore.registry import DEGRADATIONS
+
+__all__ = ["Operator", "column", "field", "on_images", "operator", "tensor_code", "uses_opencv"]
+
+Sample = TypeVar("Sample", bound="Operator")
+
+_TENSOR_CODE = contextvars.ContextVar("tensor_code", default=False)
+
+
+class Operator:
+    """Base of all operators; see the module's description."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def apply(cls: type[Sample], x_BCHW: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        """Degrade a batch, each image by the parameters of its sample."""
+        raise NotImplementedError
+
+    def group(self) -> Hashable:
+        """Samples (of equal image size) can share one call of `apply` if this is equal."""
+        return None
+
+    def __call__(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Degrade every image of a batch by the same parameters."""
+        return self.apply(x_BCHW, [self] * len(x_BCHW))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The block that builds this object again."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {"type": self.name} | {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+
+def operator(name: str) -> Callable[[type[Sample]], type[Sample]]:
+    """Class decorator: makes a frozen keyword-only dataclass of an operator and registers it."""
+
+    def register(cls: type[Sample]) -> type[Sample]:
+        cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        cls.name = name
+        return DEGRADATIONS.add(name)(cls)
+
+    return register
+
+
+def field(x_BCHW: torch.Tensor, seeds: Sequence[int], *, channels: int | None = None, kind: str = "normal"):
+    """Random numbers for a batch, one generator for each sample, so that a sample does not depend on its neighbours.
+
+    Args:
+        x_BCHW: gives size, type and device.
+        seeds: one for each sample.
+        channels: of the result; those of the image if not given.
+        kind: "normal" for N(0, 1), "uniform" for [0, 1).
+
+    Returns:
+        (B, channels, H, W); the same on every run on one kind of device.
+    """
+    shape = (*x_BCHW.shape[-2:], channels or x_BCHW.shape[1])
+    sample = torch.randn if kind == "normal" else torch.rand
+    fields = [
+        sample(shape, generator=torch.Generator(x_BCHW.device).manual_seed(seed), device=x_BCHW.device)
+        for seed in seeds
+    ]
+    stacked = fields[0][None] if len(fields) == 1 else torch.stack(fields)
+    return stacked.permute(0, 3, 1, 2).to(x_BCHW.dtype)
+
+
+def column(x_BCHW: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
+    """One number for each sample, shaped (B, 1, 1, 1) to be combined with the batch."""
+    return torch.tensor(values, dtype=x_BCHW.dtype).to(x_BCHW.device).view(-1, 1, 1, 1)
+
+
+def uses_opencv(x_BCHW: torch.Tensor) -> bool:
+    """Whether OpenCV may do the work: float32 on the CPU, no gradient wanted."""
+    plain = x_BCHW.device.type == "cpu" and x_BCHW.dtype == torch.float32 and not x_BCHW.requires_grad
+    return plain and not _TENSOR_CODE.get()
+
+
+@contextlib.contextmanager
+def tensor_code() -> Iterator[None]:
+    """Within this context the CPU runs the tensor code that accelerators run."""
+    token = _TENSOR_CODE.set(True)
+    try:
+        yield
+    finally:
+        _TENSOR_CODE.reset(token)
+
+
+def on_images(
+    function: Callable[[np.ndarray, Sample], np.ndarray], x_BCHW: torch.Tensor, samples: Sequence[Sample]
+) -> torch.Tensor:
+    """Apply a function of an (H, W, C) float32 array to each image of a CPU batch; no copy for channels-last input."""
+    images = [function(_to_array(x_CHW), sample) for x_CHW, sample in zip(x_BCHW, samples, strict=True)]
+    tensors = [torch.from_numpy(image if image.ndim == 3 else image[..., None]) for image in images]
+    stacked = tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
+    return stacked.permute(0, 3, 1, 2)
+
+
+def _to_array(x_CHW: torch.Tensor) -> np.ndarray:
+    return x_CHW.detach().permute(1, 2, 0).contiguous().numpy()

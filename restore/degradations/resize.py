@@ -1,0 +1,93 @@
+"""Resizing: the three interpolations of Real-ESRGAN and BSRGAN, MATLAB's antialiased bicubic, and nearest.
+
+`area`, `bilinear` and `bicubic` mean what `torch.nn.functional.interpolate` does with the same name (no antialiasing;
+bicubic with a = -0.75); `area` is the mean over each output pixel's bin. OpenCV computes the same bilinear and bicubic.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from restore.degradations.operator import Operator, on_images, operator, uses_opencv
+from restore.images import resize as matlab_resize
+
+__all__ = ["Resize"]
+
+Interpolation = Literal["area", "bilinear", "bicubic", "matlab_bicubic", "nearest"]
+_OPENCV = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+
+
+@operator("resize")
+class Resize(Operator):
+    """Resize by `factor`, or to `of_gt` times the size of the original; sides are rounded down, to at least one pixel.
+
+    Raises:
+        ValueError: neither or both of `factor` and `of_gt` are given.
+    """
+
+    factor: Annotated[float, Field(gt=0)] | None = None
+    of_gt: Annotated[float, Field(gt=0)] | None = None
+    interpolation: Interpolation = "bicubic"
+    gt_px: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        if (self.factor is None) == (self.of_gt is None):
+            raise ValueError("resize needs one of `factor` (of the present size) and `of_gt` (of the original's size).")
+
+    def group(self) -> tuple[float | None, float | None, str, tuple[int, int] | None]:
+        """Everything that decides the result's size and how it is computed."""
+        return self.factor, self.of_gt, self.interpolation, self.gt_px
+
+    def target_px(self, height: int, width: int) -> tuple[int, int]:
+        """The size after resizing an image of the given size."""
+        if self.factor is not None:
+            factor, sides = self.factor, (height, width)
+        else:
+            factor, sides = self.of_gt, self.gt_px or (height, width)
+        return tuple(max(1, int(side * factor + 1e-6)) for side in sides)
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Resize]) -> torch.Tensor:
+        """Resize a batch whose samples agree; values may leave [0, 1] a little where the kernel has negative parts."""
+        first = samples[0]
+        size = first.target_px(*x_BCHW.shape[-2:])
+        if first.interpolation == "matlab_bicubic":
+            return matlab_resize(x_BCHW, size=size, kernel="cubic", antialias=True)
+        if size == tuple(x_BCHW.shape[-2:]):
+            return x_BCHW
+        if uses_opencv(x_BCHW) and first.interpolation in ("area", *_OPENCV):
+            resize = _area if first.interpolation == "area" else _with_opencv
+            return on_images(lambda image, sample: resize(image, size, sample.interpolation), x_BCHW, samples)
+        return F.interpolate(x_BCHW, size=size, mode=first.interpolation)
+
+
+def _with_opencv(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    return cv2.resize(image, size[::-1], interpolation=_OPENCV[interpolation])
+
+
+def _area(image: np.ndarray, size: tuple[int, int], _: str) -> np.ndarray:
+    """Mean over bins as two matrix products; torch's own loop is several times slower."""
+    height, width, channels = image.shape
+    rows = _bins(height, size[0]) @ image.reshape(height, width * channels)
+    columns = rows.reshape(size[0], width, channels).transpose(1, 0, 2).reshape(width, -1)
+    result = (_bins(width, size[1]) @ columns).reshape(size[1], size[0], channels)
+    return np.ascontiguousarray(result.transpose(1, 0, 2))
+
+
+@functools.lru_cache(maxsize=64)
+def _bins(length: int, new_length: int) -> np.ndarray:
+    """(new_length, length): row i averages the pixels floor(i r) up to ceil((i + 1) r), with r the ratio."""
+    matrix = np.zeros((new_length, length), np.float32)
+    for index in range(new_length):
+        start = index * length // new_length
+        end = -(-(index + 1) * length // new_length)
+        matrix[index, start:end] = 1 / (end - start)
+    return matrix
