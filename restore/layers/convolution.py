@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
+import torch
 from torch import nn
 
-__all__ = ["PixelShuffleUpsampler", "residual_conv"]
+__all__ = ["PixelShuffleUpsampler", "Reconstruction", "residual_conv"]
 
 
 class PixelShuffleUpsampler(nn.Sequential):
@@ -42,3 +44,45 @@ def residual_conv(dim: int, kind: str) -> nn.Module:
         nn.LeakyReLU(0.2),
         nn.Conv2d(dim // 4, dim, 3, padding=1),
     )
+
+
+class Reconstruction(nn.Module):
+    """From deep features to the image, in the ways of SwinIR.
+
+    Args:
+        dim: channels of the features.
+        channels: channels of the image.
+        scale: of the image to the features.
+        kind: "pixelshuffle" (classical), "pixelshuffledirect" (lightweight), "nearest+conv" (real-world), or "" (the
+            input plus a convolution, at scale 1).
+        num_feat: width between the features and the image.
+
+    Raises:
+        ValueError: the scale is not among those of the kind.
+    """
+
+    def __init__(self, dim: int, channels: int, scale: int, kind: str, num_feat: int = 64):
+        super().__init__()
+        self.residual = kind == ""
+        if self.residual != (scale == 1):
+            raise ValueError(f"upsampler '{kind}' does not fit upscale {scale}: '' is for 1, the others for more")
+        before = [nn.Conv2d(dim, num_feat, 3, padding=1), nn.LeakyReLU(0.01)]
+        last = nn.Conv2d(num_feat, channels, 3, padding=1)
+        if kind == "":
+            steps = [nn.Conv2d(dim, channels, 3, padding=1)]
+        elif kind == "pixelshuffledirect":
+            steps = [nn.Conv2d(dim, scale**2 * channels, 3, padding=1), nn.PixelShuffle(scale)]
+        elif kind == "pixelshuffle":
+            steps = [*before, PixelShuffleUpsampler(scale, num_feat), last]
+        else:
+            if scale & (scale - 1):
+                raise ValueError(f"upscale must be a power of two with upsampler 'nearest+conv', given {scale}")
+            double = (nn.Upsample(scale_factor=2), nn.Conv2d(num_feat, num_feat, 3, padding=1), nn.LeakyReLU(0.2))
+            doubles = [copy.deepcopy(step) for _ in range(int(math.log2(scale))) for step in double]
+            steps = [*before, *doubles, nn.Conv2d(num_feat, num_feat, 3, padding=1), nn.LeakyReLU(0.2), last]
+        self.steps = nn.Sequential(*steps)
+
+    def forward(self, features_BCHW: torch.Tensor, image_BCHW: torch.Tensor) -> torch.Tensor:
+        """The image; `image_BCHW` is the input, which only the residual kind needs."""
+        output = self.steps(features_BCHW)
+        return image_BCHW + output if self.residual else output

@@ -1,0 +1,10 @@
+"""Encoders: an image comes in, a list of maps comes out. See `Encoder` for the contract that all of them keep.
+
+encoder = build_encoder("convnext_atto")                            # any name that timm knows
+encoder = build_encoder({"type": "swin_tiny_patch4_window7_224", "out_indices": [0, 1, 2]}, in_chans=1)
+"""
+
+from restore.encoders.base import Encoder
+from restore.encoders.build import build_encoder
+
+__all__ = ["Encoder", "build_encoder"]

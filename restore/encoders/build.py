@@ -1,0 +1,37 @@
+"""Encoders from option blocks: our own by their registered names, all others by the names that timm gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from restore.encoders.base import Encoder
+from restore.errors import OptionsError, Problem, nearest
+from restore.registry import ENCODERS
+
+__all__ = ["build_encoder"]
+
+
+def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **supplied: Any) -> Encoder:
+    """An encoder from a name or a `{type: NAME, argument: value}` block.
+
+    Args:
+        block: a registered name, or one of timm's (`convnext_atto`, `swin_tiny_patch4_window7_224`, ...).
+        path: where the block stands in the option file, for messages.
+        supplied: arguments that the caller gives itself, such as `in_chans`.
+
+    Raises:
+        OptionsError: neither ours nor timm's, or options that the encoder does not have.
+    """
+    block = {"type": block} if isinstance(block, str) else dict(block)
+    name = block.get("type")
+    if isinstance(name, str) and name not in ENCODERS:
+        import timm
+
+        if not timm.is_model(name):
+            suggestion = nearest(name, [*ENCODERS, *timm.list_models()])
+            raise OptionsError(
+                [Problem(f"{path}.type", f"unknown encoder '{name}', also to timm {timm.__version__}.{suggestion}")]
+            )
+        block |= {"type": "timm", "name": name}
+    return ENCODERS.build(block, path=path, **supplied)

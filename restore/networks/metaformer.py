@@ -1,0 +1,153 @@
+"""A restoration network of any mixers: the skeleton of SwinIR, whose blocks take what the option file names.
+
+    network_g:
+      type: MetaFormerRestorer
+      mixers: [window, shifted_window]          # names, or {type: stripe, num_heads: 6, window_size: [6, 24]}
+      feed_forward: mlp                         # mlp, depthwise, gated, none
+      norm: pre                                 # pre, post, res-post
+
+Shallow convolution, stages of blocks with a convolution and a shortcut each, a long shortcut, reconstruction: Liang et
+al. 2021, arXiv 2108.10257. With `[window, shifted_window]` it computes what SwinIR computes (the tests show it).
+
+Shapes: B batch, H x W map, C embed_dim, s upscale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from restore.layers.block import MetaFormerBlock, Placement
+from restore.layers.convolution import Reconstruction, residual_conv
+from restore.layers.ffn import FEED_FORWARDS
+from restore.layers.mixers import Mixer
+from restore.layers.padding import pad_to_multiple
+from restore.layers.position import POSITIONS
+from restore.layers.precision import float32_when_half
+from restore.networks.spec import ImageSpec
+from restore.registry import MIXERS, NETWORKS
+
+__all__ = ["MetaFormerRestorer"]
+
+
+@NETWORKS.add()
+class MetaFormerRestorer(nn.Module):
+    """Restores (B, in_chans, H, W) in [0, 1] to (B, in_chans, H * upscale, W * upscale).
+
+    Args:
+        mixers: one registered mixer for each block, by name or with its options; they take turns within a stage.
+        in_chans: channels of the image.
+        embed_dim: C.
+        depths: blocks of each stage.
+        feed_forward: the second half of each block: "mlp", "depthwise" (5x5), "gated" or "none".
+        mlp_ratio: hidden width of the feed-forward network, in C.
+        norm: where the norm of a branch stands; see `MetaFormerBlock`.
+        layer_scale: first value of a learned factor for each channel of a branch; None leaves it out.
+        position: what tells mixers where they are, before each stage: "none", "conv" or "sinusoid". (The bias of
+            window attention is an option of that mixer.)
+        drop_path_rate: stochastic depth of the last block, rising linearly from 0; active in training only.
+        upscale: s; 1 for denoising, deblurring and JPEG.
+        upsampler: "pixelshuffle", "pixelshuffledirect", "nearest+conv", or "" for a residual at the input's size.
+        resi_connection: "1conv" or "3conv" at the end of each stage.
+
+    Raises:
+        OptionsError: a mixer that does not exist or options that it does not have.
+        ValueError: an upscale that the upsampler cannot make, or widths that do not divide.
+    """
+
+    def __init__(
+        self,
+        mixers: str | dict[str, Any] | Sequence[str | dict[str, Any]] = ("window", "shifted_window"),
+        in_chans: int = 3,
+        embed_dim: int = 60,
+        depths: Sequence[int] = (6, 6, 6, 6),
+        feed_forward: Literal["mlp", "depthwise", "gated", "none"] = "mlp",
+        mlp_ratio: float = 2.0,
+        norm: Placement = "pre",
+        layer_scale: float | None = None,
+        position: Literal["none", "conv", "sinusoid"] = "none",
+        drop_path_rate: float = 0.1,
+        upscale: int = 1,
+        upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] = "",
+        resi_connection: Literal["1conv", "3conv"] = "1conv",
+    ):
+        super().__init__()
+        self.in_chans, self.upscale = in_chans, upscale
+        choices = _blocks([mixers] if isinstance(mixers, (str, dict)) else mixers)
+
+        def block(index: int, number: int) -> MetaFormerBlock:
+            hidden = int(embed_dim * mlp_ratio)
+            return MetaFormerBlock(
+                embed_dim,
+                MIXERS.build(choices[index % len(choices)], embed_dim, path=f"mixers.{index % len(choices)}"),
+                FEED_FORWARDS[feed_forward](embed_dim, hidden) if feed_forward != "none" else None,
+                norm=norm,
+                layer_scale=layer_scale,
+                drop_path=drop_path_rate * number / max(sum(depths) - 1, 1),
+            )
+
+        self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
+        self.first_norm = nn.LayerNorm(embed_dim)
+        self.stages = nn.ModuleList(
+            Stage(
+                POSITIONS[position](embed_dim),
+                [block(index, sum(depths[:stage]) + index) for index in range(depth)],
+                residual_conv(embed_dim, resi_connection),
+            )
+            for stage, depth in enumerate(depths)
+        )
+        self.last_norm = nn.LayerNorm(embed_dim)
+        self.conv_after_body = residual_conv(embed_dim, resi_connection)
+        self.reconstruction = Reconstruction(embed_dim, in_chans, upscale, upsampler)
+        self.size_multiple = math.lcm(*(mixer.size_multiple for mixer in self.mixers()))
+
+    def mixers(self) -> list[Mixer]:
+        """The mixer of every block, in order."""
+        return [block.mixer for stage in self.stages for block in stage.blocks]
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What the network wants of its images."""
+        reach = [mixer.halo_px for mixer in self.mixers()]
+        halo = max(64, self.size_multiple) if None in reach else min(64, sum(reach) + 2 * len(self.stages))
+        return ImageSpec(
+            scale=self.upscale,
+            in_channels=self.in_chans,
+            out_channels=self.in_chans,
+            size_multiple=self.size_multiple,
+            halo_px=halo,
+        )
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """(B, in_chans, H, W) in [0, 1] to (B, in_chans, H * s, W * s)."""
+        height, width = x_BCHW.shape[2:]
+        padded = pad_to_multiple(x_BCHW, self.size_multiple).contiguous(memory_format=torch.channels_last)
+        shallow = self.conv_first(padded - 0.5)
+        x_BHWC = self.first_norm(shallow.permute(0, 2, 3, 1))
+        for stage in self.stages:
+            x_BHWC = stage(x_BHWC)
+        deep = float32_when_half(self.conv_after_body, self.last_norm(x_BHWC).permute(0, 3, 1, 2)) + shallow
+        restored = self.reconstruction(deep, padded - 0.5) + 0.5
+        return restored[:, :, : height * self.upscale, : width * self.upscale]
+
+
+class Stage(nn.Module):
+    """Positions, blocks and a convolution, with a shortcut around them."""
+
+    def __init__(self, position: nn.Module, blocks: Sequence[nn.Module], conv: nn.Module):
+        super().__init__()
+        self.position, self.blocks, self.conv = position, nn.Sequential(*blocks), conv
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        deep = self.blocks(self.position(x_BHWC)).permute(0, 3, 1, 2)
+        return x_BHWC + float32_when_half(self.conv, deep).permute(0, 2, 3, 1)
+
+
+def _blocks(mixers: Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
+    if not mixers:
+        raise ValueError("mixers is empty: name at least one (see `restore models --kind mixer`)")
+    return [{"type": mixer} if isinstance(mixer, str) else mixer for mixer in mixers]

@@ -1,0 +1,128 @@
+"""A U-shaped restoration network around any encoder.
+
+    network_g:
+      type: UNetRestorer
+      encoder: {type: convnext_atto, pretrained: true}      # a registered encoder, or any name of timm
+      upscale: 1
+
+The encoder's maps are joined from the coarsest to the finest, then with a shallow map at full resolution, which the
+encoders of classification lack: Ronneberger et al. 2015, arXiv 1505.04597. The blocks of the decoder are MetaFormer
+blocks, so their mixer is a choice too.
+
+Shapes: B batch, H x W image, s upscale.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.encoders import build_encoder
+from restore.layers.block import MetaFormerBlock
+from restore.layers.convolution import Reconstruction
+from restore.layers.ffn import FeedForward
+from restore.layers.padding import pad_to_multiple
+from restore.networks.spec import ImageSpec
+from restore.registry import MIXERS, NETWORKS
+
+__all__ = ["UNetRestorer"]
+
+
+@NETWORKS.add()
+class UNetRestorer(nn.Module):
+    """Restores (B, in_chans, H, W) in [0, 1] to (B, in_chans, H * upscale, W * upscale).
+
+    Args:
+        encoder: name of an encoder, or its name and options.
+        in_chans: channels of the image.
+        width: channels at full resolution; doubled at each coarser map, up to `max_width`.
+        max_width: most channels of a map of the decoder.
+        depth: blocks of the decoder at each resolution.
+        mixer: what mixes positions in these blocks: a registered mixer whose maps may have any size.
+        upscale: s; 1 for denoising, deblurring and JPEG.
+        upsampler: "pixelshuffle", "pixelshuffledirect", "nearest+conv", or "" at upscale 1.
+
+    Raises:
+        OptionsError: an encoder or mixer that does not exist, or options that it does not have.
+        ValueError: a mixer that does not take maps of any size, or an upscale that the upsampler cannot make.
+    """
+
+    def __init__(
+        self,
+        encoder: str | dict[str, Any] = "convnext_atto",
+        in_chans: int = 3,
+        width: int = 32,
+        max_width: int = 256,
+        depth: int = 2,
+        mixer: str | dict[str, Any] = "gated_conv",
+        upscale: int = 1,
+        upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] = "",
+    ):
+        super().__init__()
+        self.in_chans, self.upscale = in_chans, upscale
+        self.encoder = build_encoder(encoder, in_chans=in_chans)
+        if list(self.encoder.strides) != sorted(self.encoder.strides):
+            raise ValueError(f"out_indices must go from fine to coarse, the strides are {self.encoder.strides}")
+        widths = [min(width << level, max_width) for level in range(len(self.encoder.channels) + 1)]
+        block = {"type": mixer} if isinstance(mixer, str) else mixer
+        self.stem = nn.Conv2d(in_chans, width, 3, padding=1)
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(channels, out, 1) for channels, out in zip(self.encoder.channels, widths[1:], strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            Join(coarse, fine, [_block(block, fine) for _ in range(depth)])
+            for fine, coarse in itertools.pairwise(widths)
+        )
+        self.reconstruction = Reconstruction(width, in_chans, upscale, upsampler)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What the network wants of its images."""
+        return ImageSpec(
+            scale=self.upscale,
+            in_channels=self.in_chans,
+            out_channels=self.in_chans,
+            size_multiple=self.encoder.size_multiple,
+            halo_px=2 * max(self.encoder.strides),
+        )
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """(B, in_chans, H, W) in [0, 1] to (B, in_chans, H * s, W * s)."""
+        height, width = x_BCHW.shape[2:]
+        padded = pad_to_multiple(x_BCHW, self.encoder.size_multiple)
+        fine_to_coarse = [self.stem(padded - 0.5)]
+        encoded = self.encoder(2 * padded - 1)
+        fine_to_coarse += [conv(each) for conv, each in zip(self.lateral, encoded, strict=True)]
+        x = fine_to_coarse.pop()
+        for join in reversed(self.decoder):
+            x = join(x, fine_to_coarse.pop())
+        restored = self.reconstruction(x, padded - 0.5) + 0.5
+        return restored[:, :, : height * self.upscale, : width * self.upscale]
+
+
+class Join(nn.Module):
+    """Brings a coarse map to the size of a finer one, adds both, and refines the sum."""
+
+    def __init__(self, coarse: int, fine: int, blocks: Sequence[nn.Module]):
+        super().__init__()
+        self.narrow = nn.Conv2d(coarse, fine, 1)
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, coarse_BCHW: torch.Tensor, fine_BCHW: torch.Tensor) -> torch.Tensor:
+        size = fine_BCHW.shape[2:]
+        larger = F.interpolate(self.narrow(coarse_BCHW), size, mode="bilinear", align_corners=False)
+        return self.blocks((larger + fine_BCHW).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _block(mixer: dict[str, Any], dim: int) -> MetaFormerBlock:
+    built = MIXERS.build(mixer, dim, path="mixer")
+    if built.size_multiple != 1:
+        raise ValueError(
+            f"mixer '{mixer['type']}' takes multiples of {built.size_multiple}; the decoder needs one for any size"
+        )
+    return MetaFormerBlock(dim, built, FeedForward(dim, 2 * dim))

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore.layers.block import MetaFormerBlock
+from restore.layers.ffn import FEED_FORWARDS, DepthwiseFeedForward, FeedForward
+from restore.layers.mixers.convolution import IdentityMixer
+from restore.layers.mixers.stripe import StripeAttention
+from restore.layers.mixers.window import WindowAttention
+from restore.layers.position import POSITIONS
+from restore.networks import edt, uformer
+
+DIM = 24
+
+
+def randomise(module: torch.nn.Module) -> torch.nn.Module:
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.2)
+    return module.eval()
+
+
+def same_output(first: torch.nn.Module, second: torch.nn.Module, names: dict[str, str], size: int) -> bool:
+    """Whether `second` computes what `first` does with the weights of `first` under other names."""
+    state = {}
+    for key, value in first.state_dict().items():
+        for old, new in names.items():
+            key = new + key.removeprefix(old) if key.startswith(old) else key
+        state[key] = value
+    own = second.state_dict()
+    second.load_state_dict({key: value for key, value in state.items() if key in own})
+    x = torch.randn(2, size, 2 * size, DIM)
+    with torch.no_grad():
+        return torch.allclose(first(x), second(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_block_of_edt_is_a_metaformer_block(shifted):
+    published = randomise(edt.Block(DIM, 2, (2, 4), shifted, 2.0, 0.0, 8))
+    block = MetaFormerBlock(DIM, StripeAttention(DIM, 2, (2, 4), shifted), DepthwiseFeedForward(DIM, 2 * DIM)).eval()
+    assert same_output(
+        published, block, {"qkv": "mixer.qkv", "proj": "mixer.proj", "attns": "mixer.attns", "mlp": "ffn"}, 4
+    )
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_block_of_uformer_is_a_metaformer_block(shifted):
+    published = randomise(
+        uformer.Block(DIM, 2, 4, shifted, 2.0, True, None, 0.0, 0.0, "linear", "mlp", False, False, True)
+    )
+    block = MetaFormerBlock(DIM, WindowAttention(DIM, 2, 4, shifted), FeedForward(DIM, 2 * DIM)).eval()
+    qkv = {name: getattr(published.attn.qkv, name) for name in ("to_q", "to_kv")}
+    with torch.no_grad():
+        for part in ("weight", "bias"):
+            merged = torch.cat([getattr(each, part) for each in qkv.values()])
+            getattr(block.mixer.qkv, part).copy_(merged)
+    names = {"attn.relative_position_bias_table": "mixer.table", "attn.proj": "mixer.proj", "mlp": "ffn"}
+    saved = {key: value.clone() for key, value in block.state_dict().items() if "qkv" in key}
+    published.register_state_dict_post_hook(lambda module, state, prefix, extra: state.update(saved))
+    assert same_output(published, block, names, 4)
+
+
+def test_identity_and_no_feed_forward_is_a_norm_and_a_sum():
+    x = torch.randn(1, 3, 5, DIM)
+    block = MetaFormerBlock(DIM, IdentityMixer(DIM), None)
+    assert torch.allclose(block(x), x + torch.nn.functional.layer_norm(x, (DIM,)))
+
+
+def test_placements_differ_as_their_formulas_do():
+    x = torch.randn(1, 3, 5, DIM)
+    norm = torch.nn.LayerNorm(DIM)
+    feed_forward = randomise(FeedForward(DIM, 2 * DIM))
+    expected = {"pre": x + norm(x), "post": norm(x + x), "res-post": x + norm(x)}
+    expected["pre"] = expected["pre"] + feed_forward(norm(expected["pre"]))
+    expected["post"] = norm(expected["post"] + feed_forward(expected["post"]))
+    expected["res-post"] = expected["res-post"] + norm(feed_forward(expected["res-post"]))
+    for placement, wanted in expected.items():
+        block = MetaFormerBlock(DIM, IdentityMixer(DIM), feed_forward, norm=placement)
+        assert torch.allclose(block(x), wanted, atol=1e-6), placement
+
+
+def test_layer_scale_of_zero_is_the_identity():
+    block = MetaFormerBlock(DIM, IdentityMixer(DIM), FeedForward(DIM, DIM), layer_scale=0.0)
+    x = torch.randn(1, 4, 4, DIM)
+    assert torch.equal(block(x), x)
+
+
+def test_drop_path_drops_whole_branches_in_training_only():
+    block = MetaFormerBlock(DIM, IdentityMixer(DIM), None, drop_path=0.5)
+    x = torch.randn(64, 1, 1, DIM)
+    torch.manual_seed(0)
+    unchanged = (block.train()(x) == x).flatten(1).all(dim=1)
+    assert 16 < unchanged.sum() < 48
+    assert not (block.eval()(x) == x).flatten(1).all(dim=1).any()
+
+
+@pytest.mark.parametrize("name", list(FEED_FORWARDS))
+def test_feed_forwards_keep_the_shape(name):
+    x = torch.randn(1, 3, 5, DIM, requires_grad=True)
+    network = FEED_FORWARDS[name](DIM, 2 * DIM)
+    assert network(x).shape == x.shape
+    network(x).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", list(POSITIONS))
+@pytest.mark.parametrize("size", [(1, 1), (3, 7)])
+def test_positions_keep_the_shape(name, size):
+    x = torch.zeros(1, *size, DIM)
+    assert POSITIONS[name](DIM)(x).shape == x.shape
+
+
+def test_sinusoids_tell_every_place_apart():
+    places = POSITIONS["sinusoid"](DIM)(torch.zeros(1, 9, 11, DIM)).flatten(1, 2)[0]
+    distance = torch.cdist(places, places) + torch.eye(len(places)) * 9
+    assert distance.min() > 0.01

@@ -1,0 +1,145 @@
+"""The contract of mixers, held against every registered one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from restore.layers.mixers import Mixer
+from restore.registry import MIXERS
+
+DIM = 24
+SMALL = {  # options that make a mixer small enough to test; all others are tested as they are
+    "window": {"num_heads": 2, "window_size": 4},
+    "shifted_window": {"num_heads": 2, "window_size": 4},
+    "stripe": {"num_heads": 2, "window_size": [2, 4], "shifted": True},
+    "channel": {"num_heads": 2},
+}
+
+
+def build(name: str) -> Mixer:
+    torch.manual_seed(0)
+    return MIXERS.build({"type": name, **SMALL.get(name, {})}, DIM).eval()
+
+
+def sizes(mixer: Mixer) -> list[tuple[int, int]]:
+    return [(rows * mixer.size_multiple, columns * mixer.size_multiple) for rows, columns in ((1, 1), (3, 2), (2, 5))]
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_shape_stays_and_gradients_flow(name):
+    mixer = build(name).train()
+    for size in sizes(mixer):
+        x = torch.randn(2, *size, DIM, requires_grad=True)
+        output = mixer(x)
+        assert output.shape == x.shape
+        output.square().mean().backward()
+        assert x.grad.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in mixer.parameters())
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_sizes_that_do_not_fit_are_refused(name):
+    mixer = build(name)
+    if mixer.size_multiple == 1:
+        assert mixer(torch.randn(1, 1, 1, DIM)).shape == (1, 1, 1, DIM)
+        return
+    wrong = mixer.size_multiple + 1
+    with pytest.raises(ValueError, match=f"multiples of {mixer.size_multiple}, given {wrong} x"):
+        mixer(torch.randn(1, wrong, mixer.size_multiple, DIM))
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_nothing_reaches_further_than_declared(name):
+    mixer = build(name)
+    side = -(-32 // mixer.size_multiple) * mixer.size_multiple
+    torch.manual_seed(1)
+    x = torch.randn(1, side, side, DIM)
+    row, column = 13, 17
+    changed = x.clone()
+    changed[0, row, column] += 1
+    with torch.no_grad():
+        moved = (mixer(changed) - mixer(x)).abs().amax(dim=-1)[0]
+    distance = torch.maximum((torch.arange(side) - row).abs()[:, None], (torch.arange(side) - column).abs()[None])
+    assert moved[row, column] > 0
+    if mixer.halo_px is None:
+        assert moved[0, 0] > 0
+        assert moved[-1, -1] > 0
+    else:
+        assert moved[distance > mixer.halo_px].max() <= 1e-5
+        assert mixer.halo_px == 0 or moved[distance > 0].max() > 1e-5
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_cost_is_what_the_counter_counts(name):
+    mixer = build(name)
+    height, width = sizes(mixer)[1]
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        mixer(torch.randn(1, height, width, DIM))
+    assert mixer.macs(height, width) * 2 == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_bfloat16_is_close(name):
+    mixer = build(name)
+    x = torch.randn(1, *sizes(mixer)[1], DIM)
+    with torch.no_grad():
+        full = mixer(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            low = mixer(x).float()
+    assert (low - full).abs().mean() <= 0.02 * full.abs().max()
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_images_of_a_batch_do_not_meet(name):
+    mixer = build(name)
+    x = torch.randn(3, *sizes(mixer)[1], DIM)
+    with torch.no_grad():
+        assert torch.allclose(mixer(x), torch.cat([mixer(each[None]) for each in x]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_state_dict_round_trip(name):
+    first, second = build(name), MIXERS.build({"type": name, **SMALL.get(name, {})}, DIM).eval()
+    second.load_state_dict(first.state_dict())
+    x = torch.randn(1, *sizes(first)[1], DIM)
+    with torch.no_grad():
+        assert torch.equal(first(x), second(x))
+
+
+def test_unshifted_windows_are_independent():
+    mixer = MIXERS.build({"type": "window", "num_heads": 2, "window_size": 4}, DIM).eval()
+    x = torch.randn(1, 12, 12, DIM)
+    changed = x.clone()
+    changed[:, 4:8, 4:8] = torch.randn(1, 4, 4, DIM)
+    with torch.no_grad():
+        moved = (mixer(changed) - mixer(x)).abs().amax(dim=-1)[0] > 0
+    assert moved[4:8, 4:8].all()
+    assert moved.sum() == 16
+
+
+def test_shifted_windows_do_not_see_round_the_border():
+    mixer = MIXERS.build({"type": "shifted_window", "num_heads": 2, "window_size": 4}, DIM).eval()
+    x = torch.randn(1, 12, 12, DIM)
+    changed = x.clone()
+    changed[:, 0] += 1
+    with torch.no_grad():
+        moved = (mixer(changed) - mixer(x)).abs().amax(dim=(0, 2, 3))
+    assert moved[:2].min() > 0
+    assert moved[4:].max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("window", {"num_heads": 5}, "multiple of num_heads"),
+        ("stripe", {"num_heads": 5}, "twice num_heads"),
+        ("channel", {"num_heads": 7}, "multiple of num_heads"),
+        ("pooling", {"kernel_size": 4}, "odd"),
+    ],
+)
+def test_impossible_options_say_why(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        MIXERS.build({"type": name, **options}, DIM)
