@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "restore/__init__.py").read_text(), re.MULTILINE).group(1)
 
-TEST = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.100", "import-linter>=2.0", "ruff>=0.9"]
+TEST = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.100", "import-linter>=2.0", "ruff>=0.9", "jsonschema>=4.20"]
 
 setup(
     name="restore-toolkit",

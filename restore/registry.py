@@ -54,6 +54,7 @@ class Registry:
         self._package = package
         self._components: dict[str, Callable[..., Any]] = {}
         self._aliases: dict[str, str] = {}
+        self._families: dict[str, Callable[[str], Callable[..., Any]]] = {}
 
     def add(self, *names: str, **fixed: Any) -> Callable[[Component], Component]:
         """Decorator: register under `names[0]` (default: the object's own name); further names are aliases.
@@ -75,6 +76,18 @@ class Registry:
 
         return register
 
+    def add_family(self, prefix: str) -> Callable[[Component], Component]:
+        """Decorator: a function that makes the component `prefix:NAME` from NAME (another library's list).
+
+        It is asked for every name, and must give the same object for the same one.
+        """
+
+        def register(resolve: Component) -> Component:
+            self._families[prefix] = resolve
+            return resolve
+
+        return register
+
     def names(self) -> list[str]:
         """Every registered name (without aliases), sorted."""
         self._load()
@@ -87,7 +100,7 @@ class Registry:
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        return name in self._components or name in self._aliases
+        return name in self._components or name in self._aliases or self._family(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -100,9 +113,12 @@ class Registry:
         """
         self._load()
         key = self._aliases.get(name, name)
-        if key not in self._components:
+        if key in self._components:
+            return self._components[key]
+        resolve = self._family(name)
+        if resolve is None:
             raise OptionsError([Problem(path, self._unknown(name))])
-        return self._components[key]
+        return resolve(name.partition(":")[2])
 
     def check(
         self, block: Mapping[str, Any], path: str = "", *supplied: str, keyword_only: bool = False
@@ -140,6 +156,10 @@ class Registry:
             for info in pkgutil.walk_packages(module.__path__, f"{package}."):
                 importlib.import_module(info.name)
 
+    def _family(self, name: object) -> Callable[[str], Callable[..., Any]] | None:
+        prefix, colon, _ = name.partition(":") if isinstance(name, str) else ("", "", "")
+        return self._families.get(prefix) if colon else None
+
     def _unknown(self, name: object) -> str:
         suggestion = nearest(str(name), [*self._components, *self._aliases])
         return f"unknown {self.kind} '{name}'.{suggestion} Known: {', '.join(self.names())}."
@@ -170,6 +190,6 @@ LOSSES = Registry("loss", "restore.losses")
 QUALITY = Registry("quality model", "restore.quality")
 DEGRADATIONS = Registry("degradation", "restore.degradations")
 DATASETS = Registry("dataset", "restore.data")
-OBJECTIVES = Registry("objective (model_type)", "restore.training")
+OBJECTIVES = Registry("model_type", "restore.training")
 OPTIMIZERS = Registry("optimizer", "restore.training")
 SCHEDULERS = Registry("scheduler", "restore.training")

@@ -2,13 +2,15 @@
 
     python scripts/metric_parameters.py FOLDER
 
-FOLDER holds, unpacked: the wheel of lpips 0.1.4 (lpips/weights/v0.1), the wheel of DISTS_pytorch 0.1
-(DISTS_pytorch/weights.pt), the source of basicsr 1.4.2 (basicsr/metrics/niqe_pris_params.npz) and the MATLAB folder of
-github.com/utlive/BRISQUE (allmodel, allrange). Only the numbers are taken; NOTICE.md beside the result says whose.
+FOLDER holds, unpacked: the wheels of lpips 0.1.4 (lpips/weights/v0.1), DISTS_pytorch 0.1 (DISTS_pytorch/weights.pt) and
+pyrtools 1.1.1 (pyrtools/pyramids/filters.py), the source of basicsr 1.4.2 (basicsr/metrics/niqe_pris_params.npz) and the
+MATLAB folder of github.com/utlive/BRISQUE (allmodel, allrange). Only the numbers are taken; NOTICE.md beside the result
+says whose.
 """
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -24,6 +26,7 @@ def main(folder: Path) -> None:
         "lpips": lpips_heads(folder / "lpips/weights/v0.1"),
         "dists": tensors(folder / "DISTS_pytorch/weights.pt"),
         "niqe": niqe_model(folder / "basicsr/metrics/niqe_pris_params.npz"),
+        "vif": pyramid_filters(folder / "pyrtools/pyramids/filters.py"),
         "brisque": brisque_model(folder / "MATLAB"),
     }.items():
         np.savez_compressed(TARGET / f"{name}.npz", **arrays)
@@ -46,6 +49,15 @@ def lpips_heads(folder: Path) -> dict[str, np.ndarray]:
 def niqe_model(path: Path) -> dict[str, np.ndarray]:
     stored = np.load(path)
     return {"mean": stored["mu_pris_param"].reshape(-1), "covariance": stored["cov_pris_param"]}
+
+
+def pyramid_filters(path: Path) -> dict[str, np.ndarray]:
+    """Of the steerable pyramid with six orientations, what VIF reads: low-pass filters and two of the band filters."""
+    module = runpy.run_path(str(path))
+    filters = module["steerable_filters"]("sp5_filters")
+    side = int(len(filters["bfilts"]) ** 0.5)
+    bands = filters["bfilts"].T.reshape(-1, side, side).transpose(0, 2, 1)
+    return {"low0": filters["lo0filt"], "low": filters["lofilt"], "bands": bands[[0, 3]]}
 
 
 def brisque_model(folder: Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restore.errors import OptionsError, Problem
@@ -107,12 +106,12 @@ def restorer_of(options: Options) -> Restorer:
     else:
         network = build_model(options.network_g)
         if source is None:
-            logger.warning(
-                "path.pretrain_network_g is not set: the network is tested with the weights it was made with."
-            )
+            logger.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")
         else:
             path = weights_file(source)
-            load_weights(network, read_state_dict(path, key), source=str(path), strict=strict)
+            skipped = load_weights(network, read_state_dict(path, key), source=str(path), strict=strict)
+            if skipped:
+                logger.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))
     runtime = options.runtime.arguments()
     if options.num_gpu == 0 and runtime["device"] == "auto":
         runtime["device"] = "cpu"

@@ -18,8 +18,8 @@ __all__ = ["bicubic_input"]
 def bicubic_input(reference: Path, scale: int) -> Path:
     """Path of the reference reduced by `scale`, made on first use.
 
-    The reference is first cropped, at its bottom and right, to a multiple of `scale`; the result is rounded to 8 bits, or
-    to 16 if the reference is deeper.
+    The reference is first cropped, at its bottom and right, to a multiple of `scale`; the result is rounded to 8 bits,
+    or to 16 if the reference is deeper.
 
     Raises:
         ImageError: the reference cannot be read, or is smaller than `scale`.

@@ -8,6 +8,7 @@ images as numpy arrays (H, W, C); batches are made of them by `restore.data.load
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,37 +16,63 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from restore.data.augment import Crop, Symmetry, random_crop
+from restore.data.databases import DatabaseSource, paired_databases
 from restore.data.pairs import Pair, list_folder, list_pairs
 from restore.data.sampling import Draw, generator
 from restore.data.sources import FileSource, PackedSource, Source, channels_of
 from restore.errors import DataError
 from restore.registry import DATASETS
 
-__all__ = ["DownsampledImageDataset", "PairedImageDataset"]
+__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root"]
 
 Color = Literal["rgb", "y", "grey"]
 Cache = Literal["none", "packed"]
 Roots = str | list[str]
+Storage = dict[str, Any]
 
 
-class _PairDataset(Dataset):
-    """Crops, symmetries and channels: what every dataset of pairs shares."""
+@dataclass(kw_only=True, eq=False)
+class PatchDataset(Dataset):
+    """What every dataset of pairs shares: crops, symmetries, channels, and where decoded images are kept.
 
-    def __init__(self, name: str, scale: int, gt_size: int | None, use_hflip: bool, use_rot: bool, color: Color | None):
-        if gt_size is not None and gt_size % scale:
-            raise DataError(f"dataset '{name}': gt_size {gt_size} is not divisible by the scale {scale}.")
-        self.name = name
-        self.scale = scale
-        self.gt_size = gt_size
-        self.use_hflip = use_hflip
-        self.use_rot = use_rot
-        self.color = color or "rgb"
+    Args:
+        name: name of the dataset, for messages.
+        scale: size of a reference over the size of its degraded image.
+        gt_size: side of the reference patches in training.
+        use_hflip: mirror at random in training.
+        use_flip: NAFNet's name for `use_hflip`.
+        use_rot: flip and transpose at random in training.
+        geometric_augs: Restormer's name for both.
+        color: channels to train on: `rgb`, `y` (BT.601 luma) or `grey`; by default RGB.
+        recursive: look into sub-folders as well.
+        cache: `packed` decodes every image once into a memory-mapped file.
+        cache_root: where packs are kept; by default with the other caches.
+    """
 
-    def _crop(self, draw: Draw, random: np.random.Generator, height: int, width: int, path: str) -> Crop:
-        """A crop of the degraded image of `height` x `width`."""
+    name: str = "train"
+    scale: int = 1
+    gt_size: int | None = None
+    use_hflip: bool = False
+    use_flip: bool = False
+    use_rot: bool = False
+    geometric_augs: bool = False
+    color: Color | None = None
+    recursive: bool = False
+    cache: Cache = "none"
+    cache_root: str | None = None
+
+    def __post_init__(self):
+        if self.gt_size is not None and self.gt_size % self.scale:
+            raise DataError(
+                f"dataset '{self.name}': gt_size {self.gt_size} is not divisible by the scale {self.scale}."
+            )
+
+    def crop(self, draw: Draw, random: np.random.Generator, shape: Sequence[int], path: str) -> Crop:
+        """A random crop of the degraded image, whose size is `shape[:2]`."""
         gt_size = draw.patch_px or self.gt_size
         if gt_size is None:
             raise DataError(f"dataset '{self.name}': gt_size is needed for training.")
+        height, width = shape[:2]
         size = gt_size // self.scale
         if min(height, width) < size:
             raise DataError(
@@ -54,51 +81,65 @@ class _PairDataset(Dataset):
             )
         return random_crop(random, height, width, size)
 
-    def _symmetry(self, random: np.random.Generator) -> Symmetry:
-        return Symmetry.draw(random, mirror=self.use_hflip, rotate=self.use_rot)
+    def symmetry(self, random: np.random.Generator) -> Symmetry:
+        """A random symmetry of those that the options allow."""
+        mirror = self.use_hflip or self.use_flip or self.geometric_augs
+        return Symmetry.draw(random, mirror=mirror, rotate=self.use_rot or self.geometric_augs)
+
+    def channels(self, pixels: np.ndarray) -> np.ndarray:
+        """`pixels` as (H, W, C) in the channels to train on."""
+        return channels_of(pixels, self.color or "rgb")
+
+    def files(self, paths: Sequence[Path]) -> Source:
+        """A source of these files."""
+        return PackedSource(paths, self.cache_root) if self.cache == "packed" else FileSource(paths)
 
 
-@DATASETS.add()
-class PairedImageDataset(_PairDataset):
-    """Degraded images and their references, from two folders.
+@DATASETS.add("PairedImageDataset", "Dataset_PairedImage")
+@dataclass(eq=False)
+class PairedImageDataset(PatchDataset):
+    """Degraded images and their references: folders, lists of files, or lmdb databases.
 
     Args:
-        dataroot_gt: folder of the references.
-        dataroot_lq: folder of the degraded images.
-        name: name of the dataset, for messages.
-        scale: size of a reference over the size of its degraded image.
-        gt_size: side of the reference patches in training.
-        use_hflip: mirror at random in training.
-        use_rot: flip and transpose at random in training.
+        dataroot_gt: folder or folders of the references, or a database.
+        dataroot_lq: folder or folders of the degraded images, in the same order, or a database.
         filename_tmpl: name of a degraded image without extension, `{}` standing for the reference's.
         meta_info_file: list of the references to take.
-        color: channels to train on.
-        cache: `packed` decodes every image once into a memory-mapped file.
-        cache_root: where packs are kept; default `~/.cache/restore/packs`.
+        io_backend: `{type: disk}` or `{type: lmdb}`.
+        mean: subtracted from both images on [0, 1], one value for each channel.
+        std: divides both images after that.
     """
 
-    def __init__(
-        self,
-        dataroot_gt: str,
-        dataroot_lq: str,
-        *,
-        name: str = "train",
-        scale: int = 1,
-        gt_size: int | None = None,
-        use_hflip: bool = False,
-        use_rot: bool = False,
-        filename_tmpl: str = "{}",
-        meta_info_file: str | None = None,
-        color: Color | None = None,
-        cache: Cache = "none",
-        cache_root: str | None = None,
-    ):
-        super().__init__(name, scale, gt_size, use_hflip, use_rot, color)
-        self.pairs = list_pairs(
-            name, dataroot_gt, dataroot_lq, filename_tmpl=filename_tmpl, meta_info_file=meta_info_file
-        )
-        self.gt = _source([pair.gt for pair in self.pairs], cache, cache_root)
-        self.lq = _source([pair.lq for pair in self.pairs], cache, cache_root)
+    dataroot_gt: Roots
+    dataroot_lq: Roots
+    filename_tmpl: str = "{}"
+    meta_info_file: str | None = None
+    io_backend: Storage | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.pairs: list[Pair] = []
+        self.gt: Source
+        self.lq: Source
+        if (self.io_backend or {}).get("type") == "lmdb":
+            self.gt, self.lq = paired_databases(self.name, self.dataroot_gt, self.dataroot_lq)
+            return
+        roots = each_root(self.dataroot_gt), each_root(self.dataroot_lq)
+        if len(roots[0]) != len(roots[1]):
+            raise DataError(f"dataset '{self.name}': {len(roots[0])} dataroot_gt and {len(roots[1])} dataroot_lq.")
+        for gt, lq in zip(*roots, strict=True):
+            self.pairs += list_pairs(
+                self.name,
+                gt,
+                lq,
+                filename_tmpl=self.filename_tmpl,
+                meta_info_file=self.meta_info_file,
+                recursive=self.recursive,
+            )
+        self.gt = self.files([pair.gt for pair in self.pairs])
+        self.lq = self.files([pair.lq for pair in self.pairs])
 
     def __len__(self) -> int:
         return len(self.gt)
@@ -107,62 +148,53 @@ class PairedImageDataset(_PairDataset):
         index = item.index if isinstance(item, Draw) else item
         gt, lq = self.gt.read(index), self.lq.read(index)
         paths = {"lq_path": self.lq.name(index), "gt_path": self.gt.name(index)}
-        if not isinstance(item, Draw):
-            gt = Crop(0, 0, *lq.shape[:2]).scaled(self.scale).of(gt)
-            return {"lq": channels_of(lq, self.color), "gt": channels_of(gt, self.color), **paths}
-        self._check_sizes(gt, lq, **paths)
-        random = generator(item.seed, item.position)
-        crop = self._crop(item, random, *lq.shape[:2], paths["lq_path"])
-        symmetry = self._symmetry(random)
-        lq = symmetry.of(channels_of(crop.of(lq), self.color))
-        gt = symmetry.of(channels_of(crop.scaled(self.scale).of(gt), self.color))
+        self._check_sizes(gt, lq, exactly=isinstance(item, Draw), **paths)
+        if isinstance(item, Draw):
+            random = generator(item.seed, item.position)
+            crop, symmetry = self.crop(item, random, lq.shape, paths["lq_path"]), self.symmetry(random)
+        else:
+            crop, symmetry = Crop(0, 0, *lq.shape[:2]), Symmetry()
+        lq = symmetry.of(self._normalised(self.channels(crop.of(lq))))
+        gt = symmetry.of(self._normalised(self.channels(crop.scaled(self.scale).of(gt))))
         return {"lq": lq, "gt": gt, **paths}
 
-    def _check_sizes(self, gt: np.ndarray, lq: np.ndarray, lq_path: str, gt_path: str) -> None:
-        if gt.shape[:2] != (lq.shape[0] * self.scale, lq.shape[1] * self.scale):
+    def _check_sizes(self, gt: np.ndarray, lq: np.ndarray, lq_path: str, gt_path: str, exactly: bool) -> None:
+        """In validation a reference may be larger by what a multiple of the scale leaves over."""
+        slack = 0 if exactly else self.scale - 1
+        if not all(
+            0 <= large - small * self.scale <= slack for large, small in zip(gt.shape[:2], lq.shape, strict=False)
+        ):
             raise DataError(
                 f"dataset '{self.name}': {gt_path} is {gt.shape[1]}x{gt.shape[0]}, which is not {self.scale} times "
-                f"{lq_path} of {lq.shape[1]}x{lq.shape[0]}."
+                f"{lq_path} of {lq.shape[1]}x{lq.shape[0]} (width x height)."
             )
+
+    def _normalised(self, pixels: np.ndarray) -> np.ndarray:
+        if self.mean is None and self.std is None:
+            return pixels
+        values = pixels if pixels.dtype == np.float32 else np.float32(pixels) / np.float32(np.iinfo(pixels.dtype).max)
+        return (values - np.float32(self.mean or 0)) / np.float32(self.std or 1)
 
 
 @DATASETS.add()
-class DownsampledImageDataset(_PairDataset):
+@dataclass(eq=False)
+class DownsampledImageDataset(PatchDataset):
     """References alone; the degraded image is made from them by antialiased bicubic resizing, as MATLAB does it.
 
-    A training patch is resized with enough of its surroundings that it equals, to the last bit, the same patch of the
-    whole image resized and rounded to its own depth.
+    A training patch is resized with enough of its surroundings that it equals the same patch of the whole image resized
+    and rounded to its own depth.
 
     Args:
-        dataroot_gt: folder or folders of the references.
-        name: name of the dataset, for messages.
-        scale: size of a reference over the size of its degraded image.
-        gt_size: side of the reference patches in training.
-        use_hflip: mirror at random in training.
-        use_rot: flip and transpose at random in training.
-        color: channels to train on.
-        cache: `packed` decodes every image once into a memory-mapped file.
-        cache_root: where packs are kept; default `~/.cache/restore/packs`.
+        dataroot_gt: folder or folders of the references, or a database.
+        io_backend: `{type: disk}` or `{type: lmdb}`.
     """
 
-    def __init__(
-        self,
-        dataroot_gt: Roots,
-        *,
-        name: str = "train",
-        scale: int = 1,
-        gt_size: int | None = None,
-        use_hflip: bool = False,
-        use_rot: bool = False,
-        color: Color | None = None,
-        cache: Cache = "none",
-        cache_root: str | None = None,
-    ):
-        super().__init__(name, scale, gt_size, use_hflip, use_rot, color)
-        roots = [dataroot_gt] if isinstance(dataroot_gt, str) else dataroot_gt
-        paths = [path for root in roots for path in list_folder(name, Path(root).expanduser(), "dataroot_gt")]
-        self.pairs = [Pair(path.stem, gt=path) for path in paths]
-        self.gt = _source(paths, cache, cache_root)
+    dataroot_gt: Roots
+    io_backend: Storage | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.gt, self.pairs = references(self, self.dataroot_gt, self.io_backend)
 
     def __len__(self) -> int:
         return len(self.gt)
@@ -174,13 +206,29 @@ class DownsampledImageDataset(_PairDataset):
         gt = Crop(0, 0, height, width).scaled(self.scale).of(gt)
         if isinstance(item, Draw):
             random = generator(item.seed, item.position)
-            crop = self._crop(item, random, height, width, path)
-            symmetry = self._symmetry(random)
+            crop, symmetry = self.crop(item, random, (height, width), path), self.symmetry(random)
         else:
             crop, symmetry = Crop(0, 0, height, width), Symmetry()
-        lq = channels_of(_downsampled(gt, crop, self.scale), self.color)
-        gt = channels_of(crop.scaled(self.scale).of(gt), self.color)
-        return {"lq": symmetry.of(lq), "gt": symmetry.of(gt), "lq_path": path, "gt_path": path}
+        lq = symmetry.of(self.channels(_downsampled(gt, crop, self.scale)))
+        gt = symmetry.of(self.channels(crop.scaled(self.scale).of(gt)))
+        return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
+
+
+def each_root(roots: Roots) -> list[Path]:
+    """One folder or several as a list."""
+    return [Path(root).expanduser() for root in ([roots] if isinstance(roots, (str, Path)) else roots)]
+
+
+def references(dataset: PatchDataset, roots: Roots, storage: Storage | None) -> tuple[Source, list[Pair]]:
+    """The references of a dataset that has nothing else: their source, and their files if they are files."""
+    if (storage or {}).get("type") == "lmdb":
+        return DatabaseSource(each_root(roots)[0]), []
+    paths = [
+        path
+        for root in each_root(roots)
+        for path in list_folder(dataset.name, root, "dataroot_gt", recursive=dataset.recursive)
+    ]
+    return dataset.files(paths), [Pair(path.stem, gt=path) for path in paths]
 
 
 _REACH = 3  # half of the cubic kernel's support is 2 pixels of the small image; one more for rounding
@@ -195,7 +243,3 @@ def _downsampled(gt: np.ndarray, crop: Crop, scale: int) -> np.ndarray:
     around = Crop(top, left, min(bottom, gt.shape[0] // scale) - top, min(right, gt.shape[1] // scale) - left)
     small = resize_pixels(around.scaled(scale).of(gt), size=(around.height, around.width))
     return Crop(crop.top - top, crop.left - left, crop.height, crop.width).of(small)
-
-
-def _source(paths: Sequence[Path], cache: Cache, cache_root: str | None) -> Source:
-    return PackedSource(paths, cache_root) if cache == "packed" else FileSource(paths)

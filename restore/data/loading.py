@@ -6,8 +6,10 @@ Samples travel between processes and to the device in the depth they were stored
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,45 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-__all__ = ["Batch", "DeviceLoader", "collate", "to_float", "training_loader"]
+from restore.data.sampling import Draw
+from restore.errors import DataError, ImageError
+
+__all__ = ["Batch", "DeviceLoader", "Failure", "Guarded", "collate", "to_float", "training_loader"]
+
+log = logging.getLogger(__name__)
 
 Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What could not be loaded, on its way from a worker to the process that raises it."""
+
+    message: str
+
+
+class Guarded(Dataset):
+    """A dataset whose bad images are reported in one line each, or passed over.
+
+    Args:
+        dataset: the dataset.
+        skip: take the next image instead of one that cannot be read, and say so; else the training stops.
+    """
+
+    def __init__(self, dataset: Dataset, *, skip: bool = False):
+        self.dataset = dataset
+        self.skip = skip
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any] | Failure:
+        for tried in range(len(self.dataset)):
+            another = draw._replace(index=(draw.index + tried) % len(self.dataset))
+            try:
+                return self.dataset[another]
+            except (DataError, ImageError) as error:
+                if not self.skip:
+                    return Failure(str(error))
+                log.warning("skipped: %s", error)
+        return Failure("no image of the training data can be used.")
 
 
 def training_loader(
@@ -27,10 +65,11 @@ def training_loader(
     num_workers: int = 0,
     pin_memory: bool = False,
     prefetch_factor: int = 4,
+    skip_bad_images: bool = False,
 ) -> DataLoader:
     """Batches of `sampler`'s draws, made by worker processes that leave Ctrl-C to their parent."""
     return DataLoader(
-        dataset,
+        Guarded(dataset, skip=skip_bad_images),
         batch_sampler=sampler,
         num_workers=num_workers,
         pin_memory=pin_memory,
@@ -41,8 +80,11 @@ def training_loader(
     )
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> Batch:
+def collate(samples: Sequence[dict[str, Any] | Failure]) -> Batch | Failure:
     """One batch: images of (H, W, C) become tensors of (B, C, H, W) in channels-last memory; the rest becomes lists."""
+    for sample in samples:
+        if isinstance(sample, Failure):
+            return sample
     return {key: _joined([sample[key] for sample in samples]) for key in samples[0]}
 
 
@@ -70,6 +112,11 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
+        """The batches.
+
+        Raises:
+            DataError: an image cannot be used; the message names it.
+        """
         if self.device.type != "cuda":
             yield from map(self._on_device, self.loader)
             return
@@ -86,7 +133,9 @@ class DeviceLoader:
         if ahead is not None:
             yield ahead
 
-    def _on_device(self, batch: Batch) -> Batch:
+    def _on_device(self, batch: Batch | Failure) -> Batch:
+        if isinstance(batch, Failure):
+            raise DataError(batch.message)
         return to_float(batch, self.device, channels_last=self.channels_last)
 
 

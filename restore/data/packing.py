@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["PACK_FOLDER", "Pack", "pack_images"]
+from restore.data.cache import cache_folder
+
+__all__ = ["Pack", "pack_images"]
 
 log = logging.getLogger(__name__)
 
-PACK_FOLDER = Path("~/.cache/restore/packs")
 _VERSION = 1
 
 
@@ -59,9 +60,9 @@ def pack_images(
     Args:
         paths: the files, for the hash.
         read: decodes file number i; called from several threads.
-        folder: where packs are kept; default `~/.cache/restore/packs`.
+        folder: where packs are kept; by default with the other caches.
     """
-    root = Path(folder or PACK_FOLDER).expanduser()
+    root = Path(folder).expanduser() if folder else cache_folder() / "packs"
     path = root / f"{_fingerprint(paths)}.json"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)

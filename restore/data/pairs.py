@@ -41,6 +41,7 @@ def list_pairs(
     *,
     filename_tmpl: str = "{}",
     meta_info_file: str | Path | None = None,
+    recursive: bool = False,
 ) -> list[Pair]:
     """The pairs of a dataset; without one of the folders, that half of every pair is None.
 
@@ -50,24 +51,27 @@ def list_pairs(
         dataroot_lq: folder of the degraded images.
         filename_tmpl: name of the LQ file without extension, `{}` standing for the name of the GT file.
         meta_info_file: list of the references to take.
+        recursive: look into sub-folders as well; a counterpart lies in the sub-folder of the same name.
 
     Raises:
-        DataError: a folder is missing or empty, or a file has no counterpart.
+        DataError: a folder is missing or empty, or files have no counterpart.
     """
     if dataroot_gt is None and dataroot_lq is None:
         raise DataError(f"dataset '{dataset}': give dataroot_gt, dataroot_lq or both.")
     gt_root = None if dataroot_gt is None else Path(dataroot_gt).expanduser()
     lq_root = None if dataroot_lq is None else Path(dataroot_lq).expanduser()
     if gt_root is None:
-        return [Pair(path.stem, lq=path) for path in _files(dataset, lq_root, meta_info_file, "dataroot_lq")]
-    references = _files(dataset, gt_root, meta_info_file, "dataroot_gt")
+        inputs = _files(dataset, lq_root, meta_info_file, "dataroot_lq", recursive)
+        return [Pair(path.stem, lq=path) for path in inputs]
+    references = _files(dataset, gt_root, meta_info_file, "dataroot_gt", recursive)
     if lq_root is None:
         return [Pair(path.stem, gt=path) for path in references]
-    inputs = list_folder(dataset, lq_root, "dataroot_lq")
-    return _matched(dataset, references, inputs, filename_tmpl, partial=meta_info_file is not None)
+    inputs = list_folder(dataset, lq_root, "dataroot_lq", recursive=recursive)
+    matching = _Matching(dataset, gt_root if recursive else None, lq_root, filename_tmpl)
+    return matching.pairs(references, inputs, partial=meta_info_file is not None)
 
 
-def list_folder(dataset: str, folder: Path, option: str) -> list[Path]:
+def list_folder(dataset: str, folder: Path, option: str, *, recursive: bool = False) -> list[Path]:
     """The images of a folder, sorted.
 
     Raises:
@@ -78,10 +82,10 @@ def list_folder(dataset: str, folder: Path, option: str) -> list[Path]:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"dataset '{dataset}': the folder {folder} {what}. Check {option}.")
-    files = list_images(folder)
+    files = list_images(folder, recursive=recursive)
     if not files:
         inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        hint = f" It has the sub-folders {', '.join(inner[:5])}: name one of them." if inner else ""
+        hint = f" It has the sub-folders {', '.join(inner[:5])}: name one, or set recursive." if inner else ""
         raise DataError(f"dataset '{dataset}': no image in the folder {folder} ({option}).{hint}")
     return files
 
@@ -108,37 +112,70 @@ def listed_files(dataset: str, root: Path, meta_info_file: str | Path) -> list[P
     return files
 
 
-def _files(dataset: str, root: Path, meta_info_file: str | Path | None, option: str) -> list[Path]:
+def _files(dataset: str, root: Path, meta_info_file: str | Path | None, option: str, recursive: bool) -> list[Path]:
     if meta_info_file is not None:
         return listed_files(dataset, root, meta_info_file)
-    return list_folder(dataset, root, option)
+    return list_folder(dataset, root, option, recursive=recursive)
 
 
-def _matched(
-    dataset: str, references: Sequence[Path], inputs: Sequence[Path], filename_tmpl: str, *, partial: bool
-) -> list[Pair]:
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in inputs:
-        by_stem[path.stem].append(path)
-    pairs, lq_root = [], inputs[0].parent
-    counts = f"{len(references)} GT and {len(inputs)} LQ images"
-    for reference in references:
-        wanted = filename_tmpl.replace("{}", reference.stem)
-        candidates = by_stem.pop(wanted, [])
-        chosen = [path for path in candidates if path.suffix == reference.suffix] or candidates
-        if not chosen:
-            raise DataError(
-                f"dataset '{dataset}' ({counts}): {reference} has no counterpart "
-                f"{lq_root / wanted}{reference.suffix} (or with another extension). Check dataroot_lq and "
-                f"filename_tmpl ('{filename_tmpl}')."
+@dataclass(frozen=True)
+class _Matching:
+    """The rule by which an input belongs to a reference: the same name, through the template, whatever the extension.
+
+    Attributes:
+        dataset: name of the dataset, for messages.
+        gt_root: folder below which sub-folders count as part of the name; None where names alone count.
+        lq_root: folder of the inputs.
+        template: name of an input, `{}` standing for the reference's.
+    """
+
+    dataset: str
+    gt_root: Path | None
+    lq_root: Path
+    template: str
+
+    def pairs(self, references: Sequence[Path], inputs: Sequence[Path], *, partial: bool) -> list[Pair]:
+        """The pairs, in the order of the references; `partial` allows inputs without a reference."""
+        by_name: dict[Path, list[Path]] = defaultdict(list)
+        for path in inputs:
+            inner = path.relative_to(self.lq_root).parent if self.gt_root else Path()
+            by_name[inner / path.stem].append(path)
+        pairs, orphans = [], []
+        for reference in references:
+            candidates = by_name.pop(self._wanted(reference), [])
+            chosen = [path for path in candidates if path.suffix == reference.suffix] or candidates
+            if len(chosen) > 1:
+                raise DataError(
+                    f"dataset '{self.dataset}': {reference} has two counterparts, {chosen[0]} and {chosen[1]}."
+                )
+            if chosen:
+                pairs.append(Pair(chosen[0].stem, gt=reference, lq=chosen[0]))
+            else:
+                orphans.append(reference)
+        extra = [] if partial else [path for paths in by_name.values() for path in paths]
+        if orphans or extra:
+            counts = f"{len(references)} GT and {len(inputs)} LQ images"
+            raise DataError(f"dataset '{self.dataset}' ({counts}): {self._complaint(orphans, extra)}")
+        return pairs
+
+    def _wanted(self, reference: Path) -> Path:
+        inner = reference.relative_to(self.gt_root).parent if self.gt_root else Path()
+        return inner / self.template.replace("{}", reference.stem)
+
+    def _complaint(self, orphans: Sequence[Path], extra: Sequence[Path]) -> str:
+        sentences = []
+        if orphans:
+            example = self.lq_root / self._wanted(orphans[0])
+            sentences.append(
+                f"{_listed(orphans)} no counterpart {example}{orphans[0].suffix} (or with another extension)."
             )
-        if len(chosen) > 1:
-            raise DataError(f"dataset '{dataset}': {reference} has two counterparts, {chosen[0]} and {chosen[1]}.")
-        pairs.append(Pair(chosen[0].stem, gt=reference, lq=chosen[0]))
-    if by_stem and not partial:
-        extra = next(iter(by_stem.values()))[0]
-        raise DataError(
-            f"dataset '{dataset}' ({counts}): {extra} has no counterpart in {references[0].parent}. "
-            f"Check dataroot_gt and filename_tmpl ('{filename_tmpl}')."
-        )
-    return pairs
+        if extra:
+            sentences.append(f"{_listed(extra)} no counterpart among the references.")
+        return f"{' '.join(sentences)} Check dataroot_gt, dataroot_lq and filename_tmpl ('{self.template}')."
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    shown = ", ".join(map(str, paths[:5]))
+    if len(paths) == 1:
+        return f"{shown} has"
+    return f"{shown}{f' and {len(paths) - 5} more' if len(paths) > 5 else ''} have"

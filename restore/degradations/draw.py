@@ -277,9 +277,7 @@ def _parse_choice(value: Any, probabilities: Any, path: str, problems: list[Prob
     elif message := probability_problem(probabilities, len(value)):
         problems.append(Problem(f"{path}.probabilities", message))
         return Constant(None)
-    options = [
-        parse_distribution(item, f"{path}.{index}", problems, whole=whole) for index, item in enumerate(value)
-    ]
+    options = [parse_distribution(item, f"{path}.{index}", problems, whole=whole) for index, item in enumerate(value)]
     return Choice(tuple(options), tuple(probabilities))
 
 

@@ -1,6 +1,6 @@
 """Arithmetic in pipeline files: a text that begins with `=` is worked out from the pipeline's variables.
 
-    sigma: "=0.2 * scale"          probability: "=0.25 if scale == 4 else 0"          sigma: "=sigma"
+sigma: "=0.2 * scale"          probability: "=0.25 if scale == 4 else 0"          sigma: "=sigma"
 """
 
 from __future__ import annotations

@@ -163,7 +163,9 @@ def _parse_step(block: Any, variables: Mapping[str, Any], path: str, problems: l
     DEGRADATIONS.names()  # a registry loads its package when it is first asked
     names = [*_STRUCTURES, *DEGRADATIONS]
     if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
-        problems.append(Problem(path, f"a step is a mapping with a `type`; given: {block!r}. Types: {', '.join(names)}."))
+        problems.append(
+            Problem(path, f"a step is a mapping with a `type`; given: {block!r}. Types: {', '.join(names)}.")
+        )
         return Sequence(())
     name = block["type"]
     block = {key: value for key, value in block.items() if key != "type"}
@@ -219,7 +221,9 @@ def _build_repeat(nodes: tuple[Node, ...], given: Mapping[str, Any], path: str, 
     times = parse_distribution(given.get("times"), f"{path}.times", problems, whole=True)
     counts = times.extremes()
     if not all(isinstance(count, int) and 0 <= count <= 100 for count in counts):
-        problems.append(Problem(f"{path}.times", f"must be whole numbers from 0 to 100; given: {given.get('times')!r}."))
+        problems.append(
+            Problem(f"{path}.times", f"must be whole numbers from 0 to 100; given: {given.get('times')!r}.")
+        )
         times = Constant(1)
     return Repeat(nodes, times)
 

@@ -25,9 +25,7 @@ _LUMA_TABLE = """
 _CHROMA_TABLE = """
     17 18 24 47 99 99 99 99  18 21 26 66 99 99 99 99  24 26 56 99 99 99 99 99  47 66 99 99 99 99 99 99
     99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99"""
-_TABLES = [
-    torch.tensor([float(step) for step in table.split()]).view(8, 8) for table in (_LUMA_TABLE, _CHROMA_TABLE)
-]
+_TABLES = [torch.tensor([float(step) for step in table.split()]).view(8, 8) for table in (_LUMA_TABLE, _CHROMA_TABLE)]
 _FACTORS = {"444": (1, 1), "422": (1, 2), "420": (2, 2)}
 _SHRINK_BIAS = {"444": (0, 0), "422": (0, 1 / 2), "420": (1 / 4, 2 / 4)}
 _STRETCH_BIAS = {"444": (0, 0), "422": (1 / 4, 2 / 4), "420": (8 / 16, 7 / 16)}

@@ -214,7 +214,9 @@ def parse_pipeline(spec: Mapping[str, Any], name: str = "pipeline", **variables:
     if problems:
         raise OptionsError([Problem(problem.path, problem.message, file=name) for problem in problems])
     text = {key: " ".join(str(spec.get(key, "")).split()) for key in ("description", "source")}
-    return Pipeline(Path(name).stem, **text, variables=values, target=target, steps=steps, round=spec.get("round", True))
+    return Pipeline(
+        Path(name).stem, **text, variables=values, target=target, steps=steps, round=spec.get("round", True)
+    )
 
 
 def _read(name: str | Path) -> Any:
@@ -223,7 +225,9 @@ def _read(name: str | Path) -> Any:
         path = _FOLDER / f"{name}.yml"
         if not path.exists():
             known = list_pipelines()
-            message = f"unknown pipeline '{name}'.{nearest(str(name), known)} Known: {', '.join(known)}; or give a .yml."
+            message = (
+                f"unknown pipeline '{name}'.{nearest(str(name), known)} Known: {', '.join(known)}; or give a .yml."
+            )
             raise OptionsError([Problem("", message)])
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -245,7 +249,9 @@ def _extended(base: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any
 def _variables(defaults: Mapping[str, Any], given: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     values: dict[str, Any] = {"scale": 1}
     for key in set(given) - set(defaults):
-        message = f"this pipeline has no such variable.{nearest(key, defaults)} It has: {', '.join(defaults) or 'none'}."
+        message = (
+            f"this pipeline has no such variable.{nearest(key, defaults)} It has: {', '.join(defaults) or 'none'}."
+        )
         problems.append(Problem(f"variables.{key}", message))
     for key, value in {**defaults, **given}.items():
         values[key] = resolve(value, values, f"variables.{key}", problems)

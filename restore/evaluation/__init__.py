@@ -1,4 +1,4 @@
-"""Evaluation: run a model over datasets, measure it beside a baseline, and write figures and a page worth looking at."""
+"""Evaluation: run a model over datasets, measure it beside a baseline, and write the figures and a page of pictures."""
 
 from restore.evaluation.evaluate import TestSet, evaluate
 from restore.evaluation.results import DatasetResult, ImageResult, MetricRecord, Results

@@ -144,7 +144,7 @@ def _share(image: ImageResult, label: str, largest: float) -> float:
 
 def _explanation(results: Results, shown: Mapping[str, MetricRecord]) -> str:
     baseline = (
-        "The baseline is bicubic upsampling of the same input (MATLAB's, antialiased, rounded to the depth of the file)."
+        "The baseline is bicubic upsampling of the same input, as MATLAB does it, rounded to the depth of the file."
         if results.baseline == "bicubic"
         else "The baseline is the input itself, since the network does not change the size."
     )

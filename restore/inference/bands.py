@@ -21,6 +21,7 @@ from restore.inference.tiling import Axis, Plan, blend_axis
 
 __all__ = ["Forward", "Planes", "RecoveringForward", "crop_blocks", "restore_bands"]
 
+PIECE_ROWS = 128
 Forward = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def restore_bands(
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[torch.Tensor]:
     """Restore a batch of planes, yielding (batch, C, rows, width * scale) float32 blocks from top to bottom.
+
+    A block is a view of the band, which changes when the next one is asked for: copy what is to be kept.
 
     Args:
         source: the planes.
@@ -77,17 +80,22 @@ def restore_bands(
         following = tall.starts[number + 1] if number + 1 < len(tall.starts) else tall.size_px
         finished = (following - top) * scale
         yield band[..., :finished, :]
-        band = torch.cat([band[..., finished:, :], torch.zeros_like(band[..., :finished, :])], dim=-2)
+        kept = band.shape[-2] - finished
+        band[..., :kept, :] = band[..., finished:, :].clone()
+        band[..., kept:, :] = 0
 
 
 def crop_blocks(blocks: Iterable[torch.Tensor], framed: Frame, scale: int) -> Iterator[tuple[torch.Tensor, int]]:
-    """From blocks of rows that fill an enlarged frame, those of the image, each with its first row in the image."""
+    """From blocks of rows that fill an enlarged frame, those of the image, each with its first row in the image.
+
+    They come in pieces of at most `PIECE_ROWS`, so that converting them takes little memory.
+    """
     (top, left), (height, width) = ([scale * px for px in pair] for pair in (framed.offset, framed.image_size))
     row = -top
     for block in blocks:
         start, stop = max(-row, 0), min(height - row, block.shape[-2])
-        if start < stop:
-            yield block[..., start:stop, left : left + width], row + start
+        for first in range(start, stop, PIECE_ROWS):
+            yield block[..., first : min(first + PIECE_ROWS, stop), left : left + width], row + first
         row += block.shape[-2]
 
 
@@ -155,7 +163,7 @@ class RecoveringForward:
         )
         index = (np.arange(sizes[0]), np.arange(sizes[1]))
         blocks = restore_bands(_Tile(x_BCHW), self, Plan(tall, wide), index, scale=self._scale, device=x_BCHW.device)
-        return torch.cat(list(blocks), dim=-2)
+        return torch.cat([block.clone() for block in blocks], dim=-2)
 
     def _halves(self, size_px: int) -> Axis:
         """Two tiles, each a little more than half of the side."""

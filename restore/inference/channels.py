@@ -161,7 +161,7 @@ class TensorSource(_Source):
 
     def values(self, planes_BCHW: torch.Tensor, first_row: int) -> torch.Tensor:
         """Restored rows from output row `first_row` on, as (B, C, rows, W) of the tensor's device and dtype."""
-        return self._joined(planes_BCHW, first_row).to(self._x_BCHW)
+        return self._joined(planes_BCHW, first_row).to(self._x_BCHW, copy=True)
 
 
 class _Alpha:

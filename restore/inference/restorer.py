@@ -42,6 +42,7 @@ BATCH_PIXELS = {"cuda": 1024 * 1024, "mps": 256 * 256, "cpu": 128 * 128}  # enou
 SMALLEST_TILE_PX = 64
 MEMORY_SHARE = 0.5  # of what is free, for a guess that errs
 PROBE_PX = 64
+SURELY_FITS_PX = 256 * 256  # not worth a measurement
 
 
 class Restorer:
@@ -231,7 +232,7 @@ class Restorer:
         return plan, max(1, BATCH_PIXELS[self.device.type] // pixels)
 
     def _auto_tile(self, height: int, width: int, planes: int) -> int:
-        if height * width * planes <= PROBE_PX**2:
+        if height * width * planes <= SURELY_FITS_PX:
             return max(height, width)
         fitting = MEMORY_SHARE * free_bytes(self.device) / self._measure() / planes
         multiple = self.spec.size_multiple
@@ -244,7 +245,7 @@ class Restorer:
             side = -(-max(PROBE_PX, self.spec.min_size) // self.spec.size_multiple) * self.spec.size_multiple
             probe = torch.zeros(1, self.spec.in_channels, side, side, device=self.device)
             with self._evaluating():
-                self._pixel_bytes = bytes_per_pixel(self._through_network, probe)
+                self._pixel_bytes = bytes_per_pixel(self.network, self._through_network, probe)
             logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes)
         return self._pixel_bytes
 

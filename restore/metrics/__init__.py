@@ -12,6 +12,7 @@ from restore.metrics.natural import brisque, niqe
 from restore.metrics.perceptual import dists, lpips
 from restore.metrics.protocols import PROTOCOLS, Protocol, protocol
 from restore.metrics.registration import Traits, metric, traits
+from restore.metrics.structural import fsim, gmsd, vif
 from restore.registry import METRICS
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Traits",
     "brisque",
     "dists",
+    "fsim",
+    "gmsd",
     "lpips",
     "metric",
     "ms_ssim",
@@ -30,4 +33,5 @@ __all__ = [
     "psnr_b",
     "ssim",
     "traits",
+    "vif",
 ]

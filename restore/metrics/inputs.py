@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from restore.errors import ImageError
-from restore.images import rgb_to_y
+from restore.images import rgb_to_grey, rgb_to_y
 
 __all__ = ["Images", "Preparation", "as_batch", "as_pair", "as_score", "luma_of", "require_size"]
 
 Images = np.ndarray | torch.Tensor
-Luma = bool | Literal["bt601", "edsr"]
+Luma = bool | Literal["bt601", "edsr", "grey"]
 
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
 _EDSR_LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
@@ -35,8 +35,8 @@ class Preparation:
     Attributes:
         border_px: pixels cut off at every side.
         luma: compare luma only. True or "bt601" is the studio luma of MATLAB's rgb2ycbcr; "edsr" is the one without
-            offset of the EDSR and IPT code. A grey image stands for R = G = B, as in the published tables, which read
-            every file as colour.
+            offset of the EDSR and IPT code; "grey" is full-range grey, as MATLAB's rgb2gray. A grey image stands for
+            R = G = B, as in the published tables, which read every file as colour.
         y_rounding: "matlab" rounds luma to 8 bits, as rgb2ycbcr does with uint8; "none" keeps it exact.
         bits: quantise the images to this many bits first (8: what a saved PNG holds); None takes them as they are.
         data_range: what white is in float images.
@@ -104,11 +104,13 @@ def as_score(values_B: torch.Tensor, images: Images) -> float | torch.Tensor:
     return values_B if isinstance(images, torch.Tensor) else values_B.item()
 
 
-def luma_of(x_BCHW: torch.Tensor, kind: Literal["bt601", "edsr"] = "bt601") -> torch.Tensor:
+def luma_of(x_BCHW: torch.Tensor, kind: Literal["bt601", "edsr", "grey"] = "bt601") -> torch.Tensor:
     """Luma (B, 1, H, W) of RGB or grey in [0, 1]; unrounded."""
     rgb_BCHW = x_BCHW.expand(-1, 3, -1, -1)
     if kind == "bt601":
         return rgb_to_y(rgb_BCHW)
+    if kind == "grey":
+        return rgb_to_grey(rgb_BCHW)
     return (rgb_BCHW * x_BCHW.new_tensor(_EDSR_LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
 
 

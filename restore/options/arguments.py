@@ -14,7 +14,7 @@ __all__ = ["add_option_arguments", "add_override_arguments", "load_from_argument
 
 
 def add_option_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `-opt`, `--set`, `--force_yml`, `--launcher`, `--auto_resume` and `--local_rank`."""
+    """Add `-opt`, `--set`, `--force_yml`, `--launcher`, `--auto_resume`, `--debug` and `--local_rank`."""
     parser.add_argument("-opt", required=True, metavar="FILE", help="option file (YAML, in BasicSR's schema)")
     add_override_arguments(parser)
     parser.add_argument(
@@ -24,6 +24,11 @@ def add_option_arguments(parser: argparse.ArgumentParser) -> None:
         help="who started the processes; torchrun is recognised without it",
     )
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this run, if any")
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="show tracebacks; put debug_ before the name, which makes a training validate and save every 8 iterations",
+    )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 

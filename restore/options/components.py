@@ -37,6 +37,7 @@ class Slot:
         return self.registry.check(block, path, *self.supplied, keyword_only=self.keyword_only)
 
 
+_DEEPEST = 2  # dots in the path of the deepest slot
 _DATASET = Slot("datasets.*", DATASETS, ("name", "scale"))
 SLOTS = (
     _DATASET,
@@ -63,7 +64,7 @@ def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, M
             slot = slot_of(f"{prefix}{key}")
             if slot is not None:
                 yield f"{prefix}{key}", value, slot
-            elif not prefix.count("."):
+            elif prefix.count(".") < _DEEPEST:
                 yield from blocks(value, f"{prefix}{key}.")
 
 

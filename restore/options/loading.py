@@ -99,8 +99,8 @@ def _in_order(problems: Iterable[Problem], tree: Tree) -> list[Problem]:
     """As they stand in the main file, then in those it extends, then on the command line; each once."""
     main = tree.origins[()].file
 
-    def rank(problem: Problem) -> tuple[bool, bool, str, int]:
-        return problem.file != main, problem.line is None, problem.file or "", problem.line or 0
+    def rank(problem: Problem) -> tuple[bool, bool, str, int, str]:
+        return problem.file != main, problem.line is None, problem.file or "", problem.line or 0, problem.path
 
     return sorted(dict.fromkeys(problems), key=rank)
 

@@ -21,7 +21,7 @@ from restore.options.tree import Origin, Place, Tree
 __all__ = ["read_text", "read_value"]
 
 _TAG = "tag:yaml.org,2002:"
-_MAX_VALUES = 100_000  # a few nested aliases can stand for billions of values
+_MAX_VALUES = 20_000  # a few nested aliases can stand for billions of values
 
 
 def read_text(text: str, file: str) -> Tree:

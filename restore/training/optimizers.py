@@ -51,13 +51,15 @@ def _register() -> None:
         from pytorch_optimizer import get_supported_optimizers, load_optimizer
 
         for optimizer in map(load_optimizer, get_supported_optimizers()):
-            if optimizer.__name__ not in _TORCH.split() and _is_plain(optimizer):
+            if optimizer.__name__.lower() not in _TORCH.lower().split() and _is_plain(optimizer):
                 OPTIMIZERS.add(optimizer.__name__)(optimizer)
 
 
 def _is_plain(optimizer: type[Optimizer]) -> bool:
-    """Whether an optimizer steps by itself: neither a wrapper of another one, nor one with an evaluation mode."""
-    return next(iter(inspect.signature(optimizer).parameters)) == "params" and not hasattr(optimizer, "eval")
+    """Whether an optimizer is no wrapper of another one, steps without a closure, and has no evaluation mode."""
+    first = next(iter(inspect.signature(optimizer).parameters))
+    closure = inspect.signature(optimizer.step).parameters["closure"]
+    return first == "params" and closure.default is None and not hasattr(optimizer, "eval")
 
 
 _register()

@@ -86,11 +86,13 @@ def _train(options: Options, processes: Processes) -> int:
         resume(trainer, saved[1], _models_of(saved, options, networks))
         sampler.start_at(trainer.iteration, ours.get("position"))
     log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
+    block = options.datasets["train"]
     loader = training_loader(
         dataset,
         sampler,
-        num_workers=options.datasets["train"].num_worker_per_gpu,
+        num_workers=block.num_worker_per_gpu,
         pin_memory=device.type == "cuda",
+        skip_bad_images=block.on_bad_image == "skip",
     )
     trainer.fit(DeviceLoader(loader, device, channels_last=options.train.channels_last))
     return 130 if trainer.interrupted else 0

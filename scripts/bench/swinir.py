@@ -17,9 +17,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from plain_swinir import PlainSwinIR
-from restore.inference import Restorer
 from timing import interleaved, machine, report, summary
 
+from restore.inference import Restorer
 from restore.networks.swinir import SwinIR
 
 LIGHT = {

@@ -82,7 +82,7 @@ def test_mistakes_in_a_card(card, text, message):
 
 
 def test_cards_and_files_that_are_not_there(card):
-    with pytest.raises(DataError, match="no dataset card 'dmeo'.*Did you mean 'demo'"):
+    with pytest.raises(DataError, match=r"no dataset card 'dmeo'.*Did you mean 'demo'"):
         read_card("dmeo")
     with pytest.raises(MissingError, match=r"nothing\.png is not there; this version of 'skimage'"):
         prepare(read_card(card("{name: x, package: skimage, images: [{file: nothing.png}]}")))

@@ -81,7 +81,7 @@ def test_baseline_of_a_network_that_keeps_the_size_is_the_input(tmp_path, restor
     image = results.datasets[0].images[0]
     assert results.baseline == "input"
     assert image.baseline["psnr"] == image.restored["psnr"] == pytest.approx(psnr(lq, gt, border_px=2))
-    with pytest.raises(DataError, match="has no inputs.*Give dataroot_lq"):
+    with pytest.raises(DataError, match=r"has no inputs.*Give dataroot_lq"):
         evaluate(restorer(1), [dataset("T", {"a": (gt, None)})], PSNR, name="run", results_root=tmp_path)
 
 

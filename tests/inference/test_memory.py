@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from restore.inference import memory
 from restore.inference.memory import bytes_per_pixel, free_bytes, is_out_of_memory
@@ -30,13 +31,12 @@ def test_free_bytes_here_is_plausible():
     assert 1 << 20 < free_bytes(CPU) < 1 << 45
 
 
-def test_bytes_per_pixel_is_the_peak_and_not_the_sum():
-    def forward(x):
-        for _ in range(10):
-            x = x + 1  # two tensors are alive at a time
-        return x
-
-    assert bytes_per_pixel(forward, torch.zeros(1, 3, 32, 32)) == pytest.approx(2 * 3 * 4, rel=0.3)
+def test_bytes_per_pixel_grows_with_the_widest_layer():
+    probe = torch.zeros(1, 3, 32, 32)
+    narrow, wide = (nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, 3, 1)) for width in (8, 64))
+    assert bytes_per_pixel(narrow, narrow, probe) == memory.ALIVE_AT_ONCE * 8 * 4
+    assert bytes_per_pixel(wide, wide, probe) == memory.ALIVE_AT_ONCE * 64 * 4
+    assert not wide[0]._forward_hooks
 
 
 def test_what_running_out_looks_like():

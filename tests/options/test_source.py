@@ -95,7 +95,7 @@ def test_missing_file_and_folder(write, tmp_path):
     (tmp_path / "folder").mkdir()
     message = error(tmp_path / "swinr_x4.yml")
     assert message.startswith(f"no such file: {tmp_path}/swinr_x4.yml. Did you mean 'swinir_x4.yml'?")
-    assert "Did you mean 'swinir_x4'?" in error(tmp_path / "swinir_x4.json.bak")
+    assert "Did you mean 'swinir_x4.yml'?" in error(tmp_path / "swinir_x4.json.bak")
     assert "There is no folder 'foldr'" in error(tmp_path / "foldr" / "a.yml")
     assert "Did you mean 'folder'?" in error(tmp_path / "foldr" / "a.yml")
     assert "is a folder, not an option file. It holds swinir_x4.yml." in error(tmp_path)

@@ -52,4 +52,4 @@ def test_public_names_exist():
     for name in restore.__all__:
         assert getattr(restore, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        restore.nothing  # noqa: B018
+        restore.nothing

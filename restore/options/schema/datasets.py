@@ -76,7 +76,7 @@ class LoaderOptions(Section):
     """Samples in a batch on each device; must be given for training. Validation and test load one at a time."""
     num_worker_per_gpu: NonNegativeInt = 4
     """Processes that load data for each device; 0 loads in the training process."""
-    dataset_enlarge_ratio: PositiveFloat = 1
+    dataset_enlarge_ratio: PositiveFloat = 1.0
     """How often an epoch goes through the dataset; a large value spares the pause between epochs of a small one."""
     prefetch_mode: Literal["cpu", "cuda"] | None = None
     """cpu: a thread takes batches ahead; cuda: batches are copied to the device ahead; null: as is best here."""
@@ -131,6 +131,6 @@ class DatasetOptions(LoaderOptions, _Source):
         """What of a dataset block concerns the component: not how it is loaded, and nothing that is null by default."""
         storage = values.get("io_backend")
         silent = {"name", *LoaderOptions.model_fields} | {key for key in cls.model_fields if values.get(key) is None}
-        if isinstance(storage, Mapping) and storage.get("type", "disk") == "disk":
+        if isinstance(storage, Mapping) and storage.get("type") != "lmdb":
             silent.add("io_backend")
         return {key: value for key, value in values.items() if key not in silent}

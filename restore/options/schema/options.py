@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, NonNegativeInt, PositiveInt
+from pydantic_core import PydanticCustomError
 
 from restore.options.schema.datasets import DatasetKey, DatasetOptions
 from restore.options.schema.degradation import DegradationOptions
@@ -21,12 +23,22 @@ from restore.options.schema.val import ValOptions
 __all__ = ["Options"]
 
 
+def _is_folder(name: str) -> str:
+    parts = pathlib.PurePath(name).parts
+    if not parts or ".." in parts or pathlib.PurePath(name).is_absolute():
+        raise PydanticCustomError("folder", "the name of a run is that of a folder: not empty, no '..', no leading '/'")
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_is_folder)]
+
+
 class _General(Section):
     """What a run is."""
 
     patterns = {r"network_\w+": (Block | None, "A further network: {type: NAME, argument: value, ...}.")}
 
-    name: str
+    name: RunName
     """Name of the run: its folder under experiments/ and results/."""
     model_type: str = "SRModel"
     """What a batch is for: SRModel, SwinIRModel, ESRGANModel, RealESRGANModel, ..."""

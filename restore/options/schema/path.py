@@ -15,7 +15,7 @@ _STRICT = "Whether every tensor must match; if false, tensors of other sizes are
 
 
 class PathOptions(Section):
-    """Weights to start from, the state to resume, and where results go."""
+    """Files that a run begins with, and folders that it writes to."""
 
     patterns = {
         r"pretrain_network_\w+": (Path | None, _WEIGHTS),

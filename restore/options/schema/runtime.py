@@ -12,7 +12,7 @@ __all__ = ["RuntimeOptions", "TileOptions"]
 
 
 class RuntimeOptions(Section):
-    """How images go through the network."""
+    """The arguments of `Restorer`."""
 
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""

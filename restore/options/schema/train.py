@@ -32,9 +32,9 @@ class MixingOptions(Section):
     """Both parameters of the Beta distribution that the share is drawn from."""
     use_identity: bool = False
     """Whether every second batch, at random, stays as it is."""
-    cutmix: Probability = 0
+    cutmix: Probability = 0.0
     """Probability of putting a rectangle of another image into both sides."""
-    cutblur: Probability = 0
+    cutblur: Probability = 0.0
     """Probability of exchanging a rectangle between the degraded and the sharp image."""
 
 
@@ -47,7 +47,7 @@ class TrainOptions(Section):
     """Iterations of the whole training."""
     warmup_iter: int = Field(-1, ge=-1)
     """Iterations over which the learning rate rises linearly from 0; -1: none."""
-    ema_decay: float = Field(0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of the exponential moving average of the weights, which validation uses; 0: none. 0.999 is usual."""
     ema_warmup: bool = False
     """Whether the decay rises to its value over the first iterations, so that the average forgets the start sooner."""

@@ -1,0 +1,120 @@
+"""`restore data`: check datasets before training, and prepare them: lmdb databases, sub-images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command for each job."""
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    check = jobs.add_parser("check", help="read every file of every dataset of an option file, and name all bad ones")
+    check.add_argument("-opt", required=True, metavar="FILE", help="option file")
+    lmdb = jobs.add_parser("lmdb", help="put the images of a folder into an lmdb, in BasicSR's layout")
+    _add_folders(lmdb, "the database: a new folder that ends in .lmdb")
+    lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression (1)")
+    cut = jobs.add_parser("subimages", help="cut large images into overlapping pieces")
+    _add_folders(cut, "folder of the pieces")
+    cut.add_argument(
+        "--size", type=int, default=480, help="side of a piece in pixels (480); for inputs, over the scale"
+    )
+    cut.add_argument(
+        "--step", type=int, default=240, help="distance of two neighbours (240); for inputs, over the scale"
+    )
+    cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece (0)")
+    cut.add_argument("--remove", default="", metavar="x4", help="ending of file names to leave out")
+    for job in (check, lmdb, cut):
+        job.add_argument("--workers", type=int, default=4, help="threads (4)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the job; returns the exit code."""
+    return {"check": _check, "lmdb": _lmdb, "subimages": _subimages}[arguments.job](arguments)
+
+
+def _add_folders(parser: argparse.ArgumentParser, output: str) -> None:
+    parser.add_argument("-i", "--input", required=True, type=Path, help="folder of images")
+    parser.add_argument("-o", "--output", required=True, type=Path, help=output)
+    parser.add_argument("--recursive", action="store_true", help="look into sub-folders as well")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from restore.data.checking import check_dataset
+    from restore.errors import RestoreError
+    from restore.options import load
+    from restore.registry import DATASETS
+
+    options = load(arguments.opt, check_components=False)
+    problems: list[str] = []
+    checked = 0
+    for key, block in options.datasets.items():
+        try:
+            dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=block.scale)
+        except RestoreError as error:
+            problems.append(str(error))
+            continue
+        with _Progress(f"{key}: {block.name}", len(dataset)) as advance:
+            problems += check_dataset(dataset, num_workers=arguments.workers, on_progress=advance)
+        checked += len(dataset)
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    sys.stderr.write(f"{checked:,} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
+    return 1 if problems else 0
+
+
+def _lmdb(arguments: argparse.Namespace) -> int:
+    from restore.data.databases import write_database
+    from restore.images import read_image
+
+    paths = _images(arguments)
+    images = [(path.stem, partial(lambda path: read_image(path).pixels, path)) for path in paths]
+    with _Progress("encoding", len(images)) as advance:
+        count = write_database(
+            images, arguments.output, level=arguments.level, num_workers=arguments.workers, on_progress=advance
+        )
+    sys.stderr.write(f"{count:,} images in {arguments.output}\n")
+    return 0
+
+
+def _subimages(arguments: argparse.Namespace) -> int:
+    from restore.data.subimages import cut_image
+
+    shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
+    paths = _images(arguments)
+    count = 0
+    with _Progress("cutting", len(paths)) as advance, ThreadPoolExecutor(arguments.workers) as pool:
+        for pieces in pool.map(lambda path: cut_image(path, arguments.output, **shape), paths):
+            count += pieces
+            advance()
+    sys.stderr.write(f"{count:,} pieces of {len(paths):,} images in {arguments.output}\n")
+    return 0
+
+
+def _images(arguments: argparse.Namespace) -> list[Path]:
+    from restore.data.pairs import list_folder
+
+    return list_folder("input", arguments.input.expanduser(), "--input", recursive=arguments.recursive)
+
+
+class _Progress:
+    """A progress bar on a terminal; nothing elsewhere. Gives the function that advances it."""
+
+    def __init__(self, description: str, total: int):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task(description, total=total)
+
+    def __enter__(self) -> Callable[[], None]:
+        self._progress.start()
+        return partial(self._progress.advance, self._task)
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()

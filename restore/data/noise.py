@@ -1,0 +1,81 @@
+"""Gaussian denoising: clean images, noise drawn as they are loaded, with Restormer's option names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from restore.data.augment import Crop, Symmetry
+from restore.data.datasets import Cache, Color, PatchDataset, Roots, Storage, references  # noqa: F401 - of inherited fields
+from restore.data.sampling import Draw, generator
+from restore.errors import DataError
+from restore.registry import DATASETS
+
+__all__ = ["GaussianNoiseDataset"]
+
+_VALIDATION_SEED = 0
+
+
+@DATASETS.add("GaussianNoiseDataset", "Dataset_GaussianDenoising")
+@dataclass(eq=False)
+class GaussianNoiseDataset(PatchDataset):
+    """Clean images and the same with white Gaussian noise, which is neither clipped nor rounded.
+
+    Args:
+        dataroot_gt: folder or folders of the clean images, or a database.
+        dataroot_lq: not used; in Restormer's files it says `none`.
+        io_backend: `{type: disk}` or `{type: lmdb}`.
+        sigma_type: how the noise level of a training patch is drawn: `constant` (`sigma_range` is one value), `random`
+            (uniform between two values), or `choice` (one of several).
+        sigma_range: noise levels, on the scale of 0 to 255.
+        sigma_test: noise level in validation; the noise of an image is then always the same.
+        in_ch: channels: 3, or 1 for grey.
+    """
+
+    dataroot_gt: Roots
+    dataroot_lq: str | None = None
+    io_backend: Storage | None = None
+    sigma_type: Literal["constant", "random", "choice"] = "random"
+    sigma_range: float | list[float] = (0, 55)
+    sigma_test: float = 25
+    in_ch: Literal[1, 3] = 3
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.scale != 1:
+            raise DataError(f"dataset '{self.name}': denoising does not change the size; scale is {self.scale}.")
+        self._levels = np.atleast_1d(np.asarray(self.sigma_range, np.float64))
+        wanted = {"constant": 1, "random": 2}.get(self.sigma_type)
+        if wanted not in (None, len(self._levels)):
+            raise DataError(
+                f"dataset '{self.name}': sigma_type {self.sigma_type} needs {wanted} value(s) in sigma_range, "
+                f"not {len(self._levels)}."
+            )
+        if self.in_ch == 1:
+            self.color = self.color or "grey"
+        self.gt, self.pairs = references(self, self.dataroot_gt, self.io_backend)
+
+    def __len__(self) -> int:
+        return len(self.gt)
+
+    def __getitem__(self, item: int | Draw) -> dict[str, Any]:
+        index = item.index if isinstance(item, Draw) else item
+        gt, path = self.gt.read(index), self.gt.name(index)
+        if isinstance(item, Draw):
+            random = generator(item.seed, item.position)
+            crop, symmetry = self.crop(item, random, gt.shape, path), self.symmetry(random)
+            sigma = self._draw_sigma(random)
+        else:
+            random = generator(_VALIDATION_SEED, index)
+            crop, symmetry, sigma = Crop(0, 0, *gt.shape[:2]), Symmetry(), self.sigma_test
+        clean = symmetry.of(self.channels(crop.of(gt)))
+        clean = clean if clean.dtype == np.float32 else np.float32(clean) / np.float32(np.iinfo(clean.dtype).max)
+        noisy = clean + random.standard_normal(clean.shape, np.float32) * np.float32(sigma / 255)
+        return {"lq": noisy, "gt": clean, "lq_path": path, "gt_path": path}
+
+    def _draw_sigma(self, random: np.random.Generator) -> float:
+        if self.sigma_type == "random":
+            return float(random.uniform(*self._levels))
+        return float(random.choice(self._levels))

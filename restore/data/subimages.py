@@ -1,0 +1,62 @@
+"""Large images cut into overlapping pieces, so that a training patch costs the decoding of one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from restore.data.augment import Crop
+
+__all__ = ["cut_image", "pieces"]
+
+
+def pieces(height: int, width: int, *, size: int = 480, step: int = 240, threshold: int = 0) -> Iterator[Crop]:
+    """The pieces of an image from left to right and top to bottom, as BasicSR's script cuts them.
+
+    Args:
+        height, width: size of the image; a side shorter than `size` stays whole.
+        size: side of a piece.
+        step: distance of two neighbours.
+        threshold: a last piece, which reaches to the edge, is added where more than this would be left over.
+    """
+    for top in _starts(height, size, step, threshold):
+        for left in _starts(width, size, step, threshold):
+            yield Crop(top, left, min(size, height), min(size, width))
+
+
+def cut_image(
+    path: Path,
+    folder: Path,
+    *,
+    size: int = 480,
+    step: int = 240,
+    threshold: int = 0,
+    remove: str = "",
+) -> int:
+    """Write the pieces of an image as `STEM_s001.png` and so on; returns how many there are.
+
+    Args:
+        path: the image.
+        folder: where the pieces go.
+        size, step, threshold: see `pieces`.
+        remove: ending of the stem to leave out, such as `x4`, so that pieces of inputs and references have one name.
+    """
+    from restore.images import read_image, write_image
+
+    pixels: np.ndarray = read_image(path).pixels
+    stem = path.stem.removesuffix(remove)
+    count = 0
+    for count, piece in enumerate(pieces(*pixels.shape[:2], size=size, step=step, threshold=threshold), start=1):
+        write_image(folder / f"{stem}_s{count:03d}.png", np.ascontiguousarray(piece.of(pixels)))
+    return count
+
+
+def _starts(length: int, size: int, step: int, threshold: int) -> list[int]:
+    if length <= size:
+        return [0]
+    starts = list(range(0, length - size + 1, step))
+    if length - (starts[-1] + size) > threshold:
+        starts.append(length - size)
+    return starts

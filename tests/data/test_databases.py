@@ -1,0 +1,145 @@
+"""lmdb databases in BasicSR's layout, written and read."""
+
+from __future__ import annotations
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+
+from restore.cli import main
+from restore.data.databases import DatabaseSource, write_database
+from restore.data.sampling import Draw
+from restore.errors import DataError, OutputError
+from restore.images import list_images, read_image
+from restore.registry import DATASETS
+
+
+def database(folder, path, **options):
+    files = list_images(folder)
+    write_database([(file.stem, lambda file=file: read_image(file).pixels) for file in files], path, **options)
+    return path
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (3, np.uint8), (3, np.uint16), (4, np.uint8)])
+def test_what_is_written_is_read(images, tmp_path, channels, dtype):
+    folder = images("gt", count=5, channels=channels, dtype=dtype)
+    source = DatabaseSource(database(folder, tmp_path / "gt.lmdb", at_once=2))
+    for index, file in enumerate(list_images(folder)):
+        np.testing.assert_array_equal(source.read(index), read_image(file).pixels)
+        assert source.name(index).endswith(f"gt.lmdb/{file.stem}")
+
+
+def test_the_layout_is_that_of_basicsr(images, tmp_path):
+    folder = images("gt", count=2, size=(20, 30))
+    path = database(folder, tmp_path / "gt.lmdb", level=3)
+    assert (path / "meta_info.txt").read_text() == "00.png (20,30,3) 3\n01.png (20,30,3) 3\n"
+    with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        stored = cv2.imdecode(np.frombuffer(transaction.get(b"01"), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(stored[..., ::-1], read_image(folder / "01.png").pixels)
+
+
+def test_a_database_larger_than_its_first_map(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (600, 700, 3), dtype=np.uint8)
+    path = tmp_path / "large.lmdb"
+    assert write_database([(f"{n:03d}", lambda: noise) for n in range(20)], path, at_once=4) == 20
+    assert (path / "data.mdb").stat().st_size > 2**24
+    np.testing.assert_array_equal(DatabaseSource(path).read(19), noise)
+
+
+def test_datasets_read_databases(images, tmp_path):
+    gt = database(images("gt", size=(32, 32)), tmp_path / "gt.lmdb")
+    lq = database(images("lq", size=(16, 16)), tmp_path / "lq.lmdb")
+    block = {"dataroot_gt": str(gt), "io_backend": {"type": "lmdb"}, "gt_size": 16}
+    paired = DATASETS.build({"type": "PairedImageDataset", "dataroot_lq": str(lq), **block}, scale=2)
+    assert paired[Draw(2, 0, 0)]["lq"].shape == (8, 8, 3)
+    assert len(DATASETS.build({"type": "DownsampledImageDataset", **block}, scale=2)) == 3
+
+
+def test_keys_that_differ_are_named(images, tmp_path):
+    gt = database(images("gt", count=3), tmp_path / "gt.lmdb")
+    lq = database(images("lq", count=3, tmpl="x{}"), tmp_path / "lq.lmdb")
+    block = {"type": "PairedImageDataset", "dataroot_gt": str(gt), "dataroot_lq": str(lq)}
+    with pytest.raises(DataError, match=r"3 only in .*gt\.lmdb \(00, 01, 02\); 3 only in .*lq\.lmdb \(x00"):
+        DATASETS.build({**block, "io_backend": {"type": "lmdb"}})
+
+
+def test_what_is_no_database(images, tmp_path):
+    with pytest.raises(DataError, match=r"ends in '\.lmdb'"):
+        DatabaseSource(images("gt"))
+    (tmp_path / "x.lmdb").mkdir()
+    with pytest.raises(DataError, match=r"not an lmdb with data\.mdb and meta_info\.txt"):
+        DatabaseSource(tmp_path / "x.lmdb")
+    path = database(images("gt"), tmp_path / "y.lmdb")
+    (path / "meta_info.txt").write_text("00.png 20 30 3\n")
+    with pytest.raises(DataError, match="line 1: expected"):
+        DatabaseSource(path)
+    (path / "meta_info.txt").write_text("77.png (20,30,3) 1\n")
+    with pytest.raises(DataError, match="lists '77'"):
+        DatabaseSource(path).read(0)
+
+
+def test_nothing_is_left_of_a_database_that_failed(images, tmp_path):
+    def broken():
+        raise DataError("no such image")
+
+    with pytest.raises(DataError, match="no such image"):
+        write_database([("a", broken)], tmp_path / "out" / "x.lmdb")
+    assert list((tmp_path / "out").iterdir()) == []
+    path = database(images("gt"), tmp_path / "y.lmdb")
+    with pytest.raises(OutputError, match="exists"):
+        database(tmp_path / "gt", path)
+    for key, message in (("a.b", "without dots"), ("ä", "plain ASCII")):
+        with pytest.raises(DataError, match=message):
+            write_database([(key, broken)], tmp_path / "z.lmdb")
+    with pytest.raises(DataError, match="'a' comes twice"):
+        write_database([("a", broken), ("a", broken)], tmp_path / "z.lmdb")
+
+
+def test_the_commands(images, tmp_path, capsys):
+    folder = images("gt", count=2, size=(30, 50), tmpl="{}x2")
+    pieces = str(tmp_path / "pieces")
+    assert (
+        main(["data", "subimages", "-i", str(folder), "-o", pieces, "--size", "20", "--step", "10", "--remove", "x2"])
+        == 0
+    )
+    assert "16 pieces of 2 images" in capsys.readouterr().err
+    assert [path.name for path in list_images(pieces)[:2]] == ["00_s001.png", "00_s002.png"]
+    whole = read_image(folder / "00x2.png").pixels
+    np.testing.assert_array_equal(read_image(tmp_path / "pieces" / "00_s006.png").pixels, whole[10:30, 10:30])
+    assert main(["data", "lmdb", "-i", pieces, "-o", str(tmp_path / "p.lmdb")]) == 0
+    assert len(DatabaseSource(tmp_path / "p.lmdb")) == 16
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"), [(480, [0]), (300, [0]), (481, [0, 1]), (720, [0, 240]), (1000, [0, 240, 480, 520])]
+)
+def test_pieces_reach_the_edge(length, starts):
+    from restore.data.subimages import pieces
+
+    assert [piece.left for piece in pieces(480, length)] == starts
+    assert [piece.left for piece in pieces(480, length, threshold=40)] == [s for s in starts if s not in (1, 520)]
+
+
+def test_check_names_everything_that_is_wrong(images, tmp_path, capsys):
+    gt, lq = images("gt", count=4, size=(32, 32)), images("lq", count=4, size=(16, 16))
+    (gt / "01.png").write_bytes(b"no image")
+    images("lq", count=1, size=(15, 16))
+    options = tmp_path / "train.yml"
+    options.write_text(
+        f"""
+name: x
+scale: 2
+network_g: {{type: SwinIR, upscale: 2}}
+datasets:
+  train: {{name: one, type: PairedImageDataset, dataroot_gt: {gt}, dataroot_lq: {lq}, batch_size_per_gpu: 1}}
+  val: {{name: two, type: PairedImageDataset, dataroot_gt: {gt}, dataroot_lq: {tmp_path}/nowhere}}
+train: {{total_iter: 1, optim_g: {{type: Adam, lr: 1e-3}}, pixel_opt: {{type: L1Loss}}}}
+"""
+    )
+    assert main(["data", "check", "-opt", str(options)]) == 1
+    said = capsys.readouterr().err
+    assert "gt/01.png" in said
+    assert "gt/00.png is 32x32, which is not 2 times" in said
+    assert "nowhere does not exist" in said
+    assert "4 samples read, 3 problems" in said
