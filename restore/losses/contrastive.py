@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["patch_contrastive_loss"]
+from restore.registry import LOSSES
+
+__all__ = ["PatchContrastiveLoss", "patch_contrastive_loss"]
 
 
 def patch_contrastive_loss(features_BND: Tensor) -> Tensor:
@@ -35,3 +37,20 @@ def patch_contrastive_loss(features_BND: Tensor) -> Tensor:
     others = cosine_jack.masked_fill(same, -torch.inf).logsumexp(dim=-1)
     own = cosine_jack.masked_select(same).view_as(others)
     return (others - own).mean()
+
+
+@LOSSES.add()
+class PatchContrastiveLoss(nn.Module):
+    """`patch_contrastive_loss` with a weight.
+
+    Args:
+        loss_weight: factor of the loss; IPT trains with 0.1.
+    """
+
+    def __init__(self, loss_weight: float = 1.0):
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, features_BND: Tensor) -> Tensor:
+        """The loss of the patch features of a batch of at least two images."""
+        return self.loss_weight * patch_contrastive_loss(features_BND)

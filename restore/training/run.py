@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import logging
@@ -13,19 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
 from restore.errors import CheckpointError
 from restore.inference import Restorer
-from restore.inference.blocks import compile_blocks
+from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
 from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes
 from restore.training.ema import Ema
+from restore.training.history import sinks as open_sinks
 from restore.training.optimizers import build_optimizer
+from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
 from restore.training.randomness import seed_generators
 from restore.training.saving import Saver, network_files, resume
@@ -95,6 +99,8 @@ def _train(options: Options, processes: Processes) -> int:
         skip_bad_images=block.on_bad_image == "skip",
     )
     trainer.fit(DeviceLoader(loader, device, channels_last=options.train.channels_last))
+    if processes.is_main:
+        log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
 
 
@@ -129,6 +135,8 @@ def _trainer(
     schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
     rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
     ema = Ema(network, train.ema_decay, warmup=train.ema_warmup) if train.ema_decay else None
+    if train.activation_checkpointing:
+        checkpoint_blocks(network)
     if train.compile:
         compile_blocks(network)
     shared = {
@@ -142,7 +150,7 @@ def _trainer(
         clip_norm=train.gradient_limit,
         dtype=resolve_precision(train.precision, device, network.spec.precisions),
     )
-    sinks: list[Scalars] = []
+    sinks = open_sinks(options) if processes.is_main else []
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
         Report(options.logger.print_freq, [*sinks, *([bar.show] if bar else [])]),
@@ -151,6 +159,12 @@ def _trainer(
         *([bar] if bar else []),
     ]
     return Trainer(objective, optimizers, rates, plan, ema=ema, processes=processes, callbacks=callbacks)
+
+
+def checkpoint_blocks(network: nn.Module) -> None:
+    """Compute the activations of each repeated block again in the backward pass instead of keeping them."""
+    for block in repeated_blocks(network):
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _validations(

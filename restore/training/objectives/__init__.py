@@ -1,6 +1,7 @@
 """Objectives: what a batch is for. `model_type` in an option file names one."""
 
+from restore.training.objectives.adversarial import Adversarial, RelativisticAdversarial
 from restore.training.objectives.base import Objective, named
 from restore.training.objectives.restoration import Restoration
 
-__all__ = ["Objective", "Restoration", "named"]
+__all__ = ["Adversarial", "Objective", "RelativisticAdversarial", "Restoration", "named"]

@@ -32,6 +32,9 @@ class Objective(nn.Module):
         """The objective as an option file configures it."""
         raise NotImplementedError
 
+    def follow(self, averaged: nn.Module) -> None:
+        """Told once where the moving average of the first network is."""
+
     def turns(self, iteration: int) -> Sequence[str]:
         """Which networks learn in iteration `iteration` (counted from 1), in order."""
         return list(self.networks)
