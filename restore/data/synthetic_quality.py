@@ -4,8 +4,8 @@ Its labels are an ordering that nobody has judged by eye. It serves to exercise 
 them up, and to check that a metric falls when a distortion grows.
 
     datasets:
-      train: {name: ladder, type: SyntheticQualityDataset, dataroot_gt: photos, crop_px: 96, num_levels: 5}
-      val:   {name: ladder, type: SyntheticQualityDataset, dataroot_gt: others, crop_px: 96, num_levels: 5, between: true}
+      train: {name: ladder, type: SyntheticQualityDataset, dataroot_gt: photos, crop_px: 96}
+      val:   {name: ladder, type: SyntheticQualityDataset, dataroot_gt: others, crop_px: 96, between: true}
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from restore.data.augment import Crop, Symmetry, random_crop
 from restore.data.datasets import each_root
 from restore.data.opinions import distribution_about
 from restore.data.pairs import list_folder
-from restore.data.sampling import Draw, generator
-from restore.data.sources import FileSource, PackedSource, channels_of
-from restore.errors import DataError, OptionsError, nearest
+from restore.data.quality import QualityImages
+from restore.data.sampling import Draw
+from restore.data.sources import FileSource, PackedSource
+from restore.errors import OptionsError, nearest
 from restore.images import to_pixels, to_tensor
 from restore.registry import DATASETS, DEGRADATIONS
 
 __all__ = ["LADDERS", "SyntheticQualityDataset", "distort", "severities"]
 
-SPREAD = 0.5  # standard deviation of the distribution over five levels
 Steps = list[dict[str, Any]]
 
 
@@ -89,22 +88,18 @@ def distort(pixels: np.ndarray, kind: str, severity: float, *, seed: int = 0) ->
 
 
 @DATASETS.add()
-@dataclass(eq=False)
-class SyntheticQualityDataset:
+@dataclass(eq=False, kw_only=True)
+class SyntheticQualityDataset(QualityImages):
     """Every photograph with every distortion at every level of a ladder.
 
     Training draws crops, and noise anew each time; validation takes the centre of each photograph and is repeatable.
 
     Args:
         dataroot_gt: folder or folders of photographs.
-        name: name of the dataset, for results and messages.
-        crop_px: side of the crops; None takes whole photographs.
         kinds: names of distortions; None for all.
         num_levels: steps of the ladder.
         between: take the severities between the steps instead, which a model trained on the steps has never seen.
         max_images: take no more than this many photographs, evenly spread over the sorted files.
-        use_hflip: whether training crops are flipped left to right at random.
-        use_rot: whether training crops are flipped upside down and transposed at random.
         cache: `packed` decodes every photograph once into a memory-mapped file.
         cache_root: where packs are kept; by default with the other caches.
 
@@ -114,14 +109,10 @@ class SyntheticQualityDataset:
     """
 
     dataroot_gt: str | list[str]
-    name: str = "synthetic"
-    crop_px: int | None = None
     kinds: Sequence[str] | None = None
     num_levels: int = 5
     between: bool = False
     max_images: int | None = None
-    use_hflip: bool = False
-    use_rot: bool = False
     cache: str = "none"
     cache_root: str | None = None
 
@@ -146,36 +137,14 @@ class SyntheticQualityDataset:
         index = item.index if isinstance(item, Draw) else item
         image, rung = divmod(index, len(self.rungs))
         kind, severity = self.rungs[rung]
-        photograph = channels_of(self.source.read(image), "rgb")
-        seed = index
-        if isinstance(item, Draw):
-            random = generator(item.seed, item.position)
-            photograph = self._symmetry(random).of(self._crop(random, photograph, image).of(photograph))
-            seed = int(random.integers(2**31))
-        else:
-            photograph = self._crop(None, photograph, image).of(photograph)
+        path = self.source.name(image)
+        (photograph,) = self.seen(item, [self.source.read(image)], path)
         reference = to_pixels(to_tensor(np.ascontiguousarray(photograph)), np.uint8)
         opinion = 1 - severity
         return {
-            "image": distort(reference, kind, severity, seed=seed),
+            "image": distort(reference, kind, severity, seed=item.position if isinstance(item, Draw) else index),
             "reference": reference,
             "opinion": opinion,
-            "distribution": distribution_about(opinion, SPREAD),
-            "image_path": f"{self.source.name(image)} ({kind}, severity {severity:g})",
+            "distribution": distribution_about(opinion),
+            "image_path": f"{path} ({kind}, severity {severity:g})",
         }
-
-    def _crop(self, random: np.random.Generator | None, photograph: np.ndarray, image: int) -> Crop:
-        height, width = photograph.shape[:2]
-        side = self.crop_px
-        if side is None:
-            return Crop(0, 0, height, width)
-        if min(height, width) < side:
-            raise DataError(
-                f"dataset '{self.name}': {self.source.name(image)} is {width}x{height}, smaller than crop_px {side}."
-            )
-        if random is not None:
-            return random_crop(random, height, width, side)
-        return Crop((height - side) // 2, (width - side) // 2, side, side)
-
-    def _symmetry(self, random: np.random.Generator) -> Symmetry:
-        return Symmetry.draw(random, mirror=self.use_hflip, rotate=self.use_rot)

@@ -27,9 +27,7 @@ class ConvPyramid(Encoder):
         self, in_chans: int = 3, out_indices: Sequence[int] | None = None, widths: Sequence[int] = (16, 32, 64)
     ):
         strides = [2 << level for level in range(len(widths))]
-        super().__init__(
-            in_chans, channels=widths, strides=strides, out_indices=out_indices, size_multiple=strides[-1]
-        )
+        super().__init__(in_chans, channels=widths, strides=strides, out_indices=out_indices, size_multiple=strides[-1])
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1),

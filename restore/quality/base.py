@@ -69,6 +69,6 @@ class QualityModel(nn.Module):
                 raise ImageError(f"{name}: the {what} holds NaN or infinity.")
         if reference_BCHW is not None and reference_BCHW.shape != x_BCHW.shape:
             raise ImageError(
-                f"{name}: the image is {tuple(x_BCHW.shape)} and its reference {tuple(reference_BCHW.shape)}; they must "
-                "be equal, nothing is resized here."
+                f"{name}: the image is {tuple(x_BCHW.shape)} and its reference {tuple(reference_BCHW.shape)}; they "
+                "must be equal, nothing is resized here."
             )

@@ -1,9 +1,10 @@
 """TRIQ, a transformer for image quality without reference (You & Korhonen 2021, arXiv 2101.01097).
 
-Agrees with github.com/junyongyou/triq (MIT, TensorFlow), whose weights `restore.quality.keras` imports. There, positions
-are the first rows of one table, whatever the shape of the map, and pooling looks at the number of rows only, so that an
-image and its transposed self are treated differently and large ones fail; `positions: truncate` reproduces that. By
-default the table is interpolated to the map, and maps of more places than the table has are pooled until they fit.
+Agrees with github.com/junyongyou/triq (MIT, TensorFlow), whose weights `restore.quality.keras` imports. There,
+positions are the first rows of one table, whatever the shape of the map, and pooling looks at the number of rows only,
+so that an image and its transposed self are treated differently and large ones fail; `positions: truncate` reproduces
+that. By default the table is interpolated to the map, and maps of more places than the table has are pooled until they
+fit.
 
 Legend: B batch, C channels, H x W image, h x w map, N = h w tokens, D width, L levels of quality.
 """
