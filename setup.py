@@ -49,7 +49,13 @@ setup(
         "safetensors>=0.4.3",
         "Jinja2>=3.1",
     ],
-    extras_require={"test": TEST, "foreign": ["spandrel>=0.4"], "video": ["av>=12"], "ray": ["ray[data]>=2.30"]},
+    extras_require={
+        "test": TEST,
+        "foreign": ["spandrel>=0.4"],
+        "video": ["av>=12"],
+        "ray": ["ray[data]>=2.30"],
+        "keras": ["h5py>=3.8"],
+    },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -78,6 +78,7 @@ class QualityDataset(QualityImages):
 
     Attributes:
         opinions: what is in this part.
+        scenes: for each sample what it shows; the parts share none.
         groups: for each sample, a name that it shares with those of the same size; None where crops are taken.
 
     Raises:
@@ -104,6 +105,7 @@ class QualityDataset(QualityImages):
         self.opinions: list[Opinion] = []
         for format, root, listing in zip(formats, roots, listings, strict=True):
             self.opinions += self._part(read_opinions(format, root, listing=listing, unlabelled=self.unlabelled))
+        self.scenes = [self._entry(index)[0].scene for index in range(len(self))]
         self.groups = self._groups() if self.crop_px is None else None
 
     def __len__(self) -> int:

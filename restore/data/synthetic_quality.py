@@ -129,6 +129,7 @@ class SyntheticQualityDataset(QualityImages):
         rungs = [(kind, severity) for kind in kinds for severity in levels if severity > 0]
         rungs += [(kinds[0], 0.0)] if levels[0] == 0 else []
         self.rungs = rungs
+        self.scenes = [self.source.name(image) for image in range(len(self.source)) for _ in rungs]
 
     def __len__(self) -> int:
         return len(self.source) * len(self.rungs)

@@ -38,6 +38,11 @@ class ConvPyramid(Encoder):
             for before, after in zip((in_chans, *widths[:-1]), widths, strict=True)
         )
 
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # keeps the variance; torch's default lets it fade from layer to layer
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.zeros_(module.bias)
+
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, finest first."""
         maps = []
