@@ -59,9 +59,7 @@ def evaluate_quality(
     for key, each in judged.items():
         scores, opinions = [one.score for one in each], [one.opinion for one in each]
         found[key] = agreement(scores, opinions)
-        scenes = getattr(datasets[key], "scenes", None)
-        if scenes is not None and len(set(scenes)) > 1:
-            found[key]["median_over_splits"] = median_over_splits(scores, opinions, scenes, num_splits)
+        found[key]["median_over_splits"] = _median_if_defined(scores, opinions, datasets[key], num_splits)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     results = {"name": name, "network": type(model).__name__, "parameters": parameters, "datasets": found}
     files = {
@@ -117,6 +115,19 @@ def median_over_splits(
     for _, test in repeated_splits(scenes, num_splits, test_share, seed):
         rows.append(correlations([scores[index] for index in test], [opinions[index] for index in test]))
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]} | {"num_splits": num_splits}
+
+
+def _median_if_defined(
+    scores: Sequence[float], opinions: Sequence[float], dataset: Dataset, num_splits: int
+) -> dict[str, float] | None:
+    """`median_over_splits` where the dataset knows its scenes and has enough of them, otherwise nothing."""
+    scenes = getattr(dataset, "scenes", None)
+    if scenes is None:
+        return None
+    try:
+        return median_over_splits(scores, opinions, scenes, num_splits)
+    except DataError:
+        return None
 
 
 def _table(judged: Mapping[str, Sequence[Judgement]]) -> str:
