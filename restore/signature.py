@@ -38,7 +38,7 @@ def signature_model(component: Callable[..., Any], supplied: tuple[str, ...], ke
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except Exception:  # a third-party signature whose annotations cannot be resolved is taken as it is
         return {}
 

@@ -179,7 +179,9 @@ def _whole(ends: Sequence[float]) -> list[int]:
 
 def _unknown(given: Mapping[str, Any], allowed: Mapping[str, Any], prefix: str) -> list[Problem]:
     return [
-        Problem(f"{prefix}{key}", f"no option of the degradation.{nearest(key, allowed)} Allowed: {', '.join(allowed)}.")
+        Problem(
+            f"{prefix}{key}", f"no option of the degradation.{nearest(key, allowed)} Allowed: {', '.join(allowed)}."
+        )
         for key in given
         if key not in allowed
     ]

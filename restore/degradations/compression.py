@@ -145,7 +145,8 @@ def _through_files(function: Any, x_BCHW: torch.Tensor, samples: Sequence[Operat
     """Apply a function of an 8-bit RGB or grey image to each image of a batch on any device."""
 
     def convert(image: np.ndarray, sample: Operator) -> np.ndarray:
-        pixels = cv2.multiply(image, (255, 255, 255, 255), dtype=cv2.CV_8U).reshape(image.shape)  # rounds and clips
+        scaled = image * np.float32(255)
+        pixels = cv2.add(scaled, (0, 0, 0, 0), dtype=cv2.CV_8U).reshape(image.shape)  # rounds half to even, and clips
         return cv2.LUT(function(pixels, sample), _LEVELS)
 
     return on_images(convert, x_BCHW.float().cpu(), samples).to(x_BCHW)

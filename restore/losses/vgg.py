@@ -6,7 +6,6 @@ downloaded by torchvision, once.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from restore.errors import MissingError, OptionsError
+from restore.networks.checkpoint import load_weights, read_state_dict
 
 __all__ = ["LAYERS", "VggFeatures"]
 
-log = logging.getLogger(__name__)
-
 _CONVOLUTIONS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+_CONFIGURATIONS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}  # torchvision's names for them
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -97,24 +96,24 @@ class VggFeatures(nn.Module):
 
 
 def _pretrained(vgg_type: str, weights: str | Path | None) -> nn.Sequential:
-    import torchvision
+    """The convolutional part with its weights; the classifier, nine tenths of the network, is never built."""
+    from torchvision.models import get_model_weights
+    from torchvision.models.vgg import cfgs, make_layers
 
-    build = getattr(torchvision.models, vgg_type)
+    features = make_layers(cfgs[_CONFIGURATIONS[vgg_type]])
     if weights is not None:
-        from restore.networks.checkpoint import load_weights, read_state_dict
-
-        network = build(weights=None)
-        state = read_state_dict(weights)
-        load_weights(
-            network.features, {k.removeprefix("features."): v for k, v in state.items() if "classifier" not in k}
-        )
-        return network.features
-    try:
-        return build(weights="IMAGENET1K_V1").features
-    except OSError as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        url = torchvision.models.get_model_weights(vgg_type)["IMAGENET1K_V1"].url
-        raise MissingError(
-            f"the weights of {vgg_type} are not here and cannot be downloaded ({error}). Put {url} into {folder}, or "
-            "give their file as `weights:`."
-        ) from error
+        state, source = read_state_dict(weights), str(weights)
+    else:
+        published = get_model_weights(vgg_type)["IMAGENET1K_V1"]
+        source = published.url
+        try:
+            state = published.get_state_dict(progress=False)
+        except OSError as error:
+            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            raise MissingError(
+                f"the weights of {vgg_type} are not here and cannot be downloaded ({error}). Put {source} into "
+                f"{folder}, or give their file as `weights:`."
+            ) from error
+    state = {name.removeprefix("features."): value for name, value in state.items() if "classifier" not in name}
+    load_weights(features, state, source=source)
+    return features

@@ -29,5 +29,6 @@ def _filter_dim(x: torch.Tensor, taps: list[float], dim: int) -> torch.Tensor:
     length = x.shape[dim] - last
     total = x.narrow(dim, last // 2, length) * taps[last // 2]
     for offset, tap in enumerate(taps[: last // 2]):
-        total = total.add_(x.narrow(dim, offset, length) + x.narrow(dim, last - offset, length), alpha=tap)
+        for start in (offset, last - offset):
+            total = total.add_(x.narrow(dim, start, length), alpha=tap)
     return total

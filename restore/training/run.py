@@ -72,11 +72,12 @@ def _train(options: Options, processes: Processes) -> int:
     ours = saved[1].get("restore", {}) if saved else {}
     drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
     seed = ours.get("seed", processes.first(drawn))
-    seed_generators(seed + processes.rank)
 
     device = processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
+    seed_generators(seed)  # the same weights everywhere
     networks = _networks(options, device)
+    seed_generators(seed + processes.rank)  # other dropout everywhere
     dataset = _dataset(options, "train", networks["g"])
     sampler = StreamSampler(
         len(dataset),

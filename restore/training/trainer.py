@@ -234,7 +234,9 @@ class Trainer:
             try:
                 yield self.clock.wait_for(stream)
             except StopIteration:
-                raise TrainingError(f"the data ended after {self.iteration} iterations.") from None
+                raise TrainingError(
+                    f"the data ended in iteration {self.iteration} of {self.plan.total_iter}."
+                ) from None
 
     def _backward(self, batch: Batch, turn: str, share: bool) -> dict[str, Tensor]:
         """Add the gradients of one micro-batch; `share` averages them over the processes."""

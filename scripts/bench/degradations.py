@@ -55,7 +55,9 @@ def main() -> None:
     if plain:
         report("plain", plain, batch, arguments)
         ratios = [before / after for before, after in zip(plain, ours, strict=True)]
-        print(f"times faster: {statistics.median(ratios):.2f} (rounds: {', '.join(f'{r:.2f}' for r in sorted(ratios))})")
+        print(
+            f"times faster: {statistics.median(ratios):.2f} (rounds: {', '.join(f'{r:.2f}' for r in sorted(ratios))})"
+        )
 
 
 def timed(job, tensor: torch.Tensor) -> float:

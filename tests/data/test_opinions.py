@@ -157,7 +157,10 @@ def test_lists(name, format, count, shared):
 def test_a_list_beside_the_images_or_above_them(tmp_path):
     kadid10k(tmp_path / "KADID-10k")
     listing = tmp_path / "list.txt"
-    write(listing, "dis_img_path,dis_type,ref_img_path,score\nKADID-10k/images/I01_01_01.png,x,KADID-10k/images/I01.png,2\n")
+    write(
+        listing,
+        "dis_img_path,dis_type,ref_img_path,score\nKADID-10k/images/I01_01_01.png,x,KADID-10k/images/I01.png,2\n",
+    )
     for root in (tmp_path, tmp_path / "KADID-10k"):
         (opinion,) = read_opinions("kadid10k", root, listing=listing, unlabelled="ignore")
         assert opinion.image == tmp_path / "KADID-10k/images/I01_01_01.png"

@@ -105,9 +105,7 @@ def test_two_processes_share_the_groups():
 @pytest.mark.parametrize("kind", LADDERS)
 def test_ladders_rise(kind):
     clean = photograph((64, 64)).astype(float)
-    errors = [
-        np.square(distort(clean.astype(np.uint8), kind, severity) - clean).mean() for severity in severities(5)
-    ]
+    errors = [np.square(distort(clean.astype(np.uint8), kind, severity) - clean).mean() for severity in severities(5)]
     assert errors[0] == 0
     assert all(low < high for low, high in zip(errors, errors[1:], strict=False)), errors
 
@@ -128,6 +126,8 @@ def test_synthetic_samples(tmp_path):
     np.testing.assert_array_equal(clean["image"], clean["reference"])
     np.testing.assert_array_equal(dataset[0]["image"], dataset[0]["image"])
     assert (dataset[Draw(0, 0, 1)]["image"] != dataset[Draw(0, 0, 2)]["image"]).any()
-    assert len(SyntheticQualityDataset(dataroot_gt=str(tmp_path), max_images=2, between=True, num_levels=2)) == 2 * 8 * 2
+    assert (
+        len(SyntheticQualityDataset(dataroot_gt=str(tmp_path), max_images=2, between=True, num_levels=2)) == 2 * 8 * 2
+    )
     with pytest.raises(OptionsError, match="unknown distortion 'nose'. Did you mean 'noise'"):
         SyntheticQualityDataset(dataroot_gt=str(tmp_path), kinds=["nose"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from restore.errors import CheckpointError, MissingError
+from restore.metrics import lpips
 from restore.quality import build_quality, load_quality
 from restore.quality.loading import save_quality
 from restore.registry import LOSSES
@@ -66,3 +67,23 @@ def test_iqt_as_a_loss_has_gradients_of_the_image_only(weights, channels):
 @pytest.mark.parametrize("name", ["ssim", "lpips", "dists"])
 def test_metrics_stand_among_the_losses_under_their_names(name):
     assert name in LOSSES
+
+
+def test_lpips_as_a_loss_is_the_metric_with_gradients(shared):
+    weights = str(shared("weights/squeezenet1_1_features.pth"))
+    draw = torch.Generator().manual_seed(0)
+    restored, reference = (torch.rand(2, 3, 40, 40, generator=draw) for _ in range(2))
+    restored.requires_grad_()
+    value = LOSSES.build({"type": "lpips", "net": "squeeze", "weights": weights, "loss_weight": 2.0})(
+        restored, reference
+    )
+    value.backward()
+    expected = lpips(restored.detach(), reference, net="squeeze", weights=weights).mean()
+    torch.testing.assert_close(value.detach(), 2 * expected)
+    assert restored.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["lpips", "dists"])
+def test_weights_that_are_missing_are_named_before_training(name, tmp_path):
+    with pytest.raises(MissingError, match="vgg16"):
+        LOSSES.build({"type": name, "weights": str(tmp_path)})

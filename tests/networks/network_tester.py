@@ -44,7 +44,7 @@ class NetworkTester:
 
     def test_gradients_reach_every_parameter(self, variant):
         network = self.build(variant).train()
-        network(self.image(network, (9, 20))).square().mean().backward()
+        network(self.image(network, (9, 20), batch=2)).square().mean().backward()
         missing = [
             name
             for name, parameter in network.named_parameters()
@@ -81,6 +81,14 @@ class NetworkTester:
         x = self.image(network, (8, 11))
         with torch.no_grad():
             assert torch.equal(network(x), other(x))
+
+    @pytest.mark.slow
+    def test_compiles_into_one_graph(self, variant):
+        network = self.build(variant)
+        x = self.image(network, (24, 24))
+        with torch.no_grad():
+            expected = network(x)
+            assert torch.allclose(torch.compile(network, backend="eager", fullgraph=True)(x), expected, atol=1e-5)
 
 
 def fixture_error(shared, fill, name: str, rename=None) -> tuple[float, float]:

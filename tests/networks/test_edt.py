@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -46,7 +48,7 @@ def tiny(**changes) -> EDT:
 
 
 class TestEDT(NetworkTester):
-    variants = {
+    variants: ClassVar = {
         "sr": TINY | {"scales": [3]},
         "direct": TINY | {"scales": [2], "upsampler": "pixelshuffledirect", "in_chans": 1},
         "denoise": TINY | {"noise_levels": [25], "img_range": 1.0},
@@ -55,7 +57,9 @@ class TestEDT(NetworkTester):
 
     def test_weights_come_back_and_are_recognised(self, variant):
         # windows are not in the weights unless masks are, and these tell their area only
-        self.variants = {name: block | {"window_size": [6, 24], "img_size": 48} for name, block in self.variants.items()}
+        self.variants = {
+            name: block | {"window_size": [6, 24], "img_size": 48} for name, block in self.variants.items()
+        }
         super().test_weights_come_back_and_are_recognised(variant)
 
 

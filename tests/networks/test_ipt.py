@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from network_tester import NetworkTester, counts, fixture_error
@@ -16,7 +18,7 @@ def tiny(**changes) -> IPT:
 
 
 class TestIPT(NetworkTester):
-    variants = {
+    variants: ClassVar = {
         "sr": TINY | {"scale": 3},
         "denoise": TINY | {"scale": 1, "n_colors": 1},
         "many": TINY | {"scale": [2, 1], "num_queries": 2},

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from network_tester import NetworkTester, counts, fixture_error
@@ -22,7 +24,7 @@ def shifts(network: Uformer) -> list[bool]:
 
 
 class TestUformer(NetworkTester):
-    variants = {
+    variants: ClassVar = {
         "plain": TINY | {"img_size": 32},
         "modulated": TINY | {"img_size": 32, "modulator": True, "dd_in": 3},
         "conv": TINY | {"img_size": 32, "token_projection": "conv", "token_mlp": "mlp"},

@@ -81,7 +81,7 @@ def test_losses_are_computed_in_float32(network, batches, make_trainer, dtype):
 
 
 def test_ending_data_are_an_error(network, batches, make_trainer):
-    with pytest.raises(TrainingError, match="the data ended after 2 iterations"):
+    with pytest.raises(TrainingError, match="the data ended in iteration 3 of 5"):
         make_trainer(network).fit(batches(2))
 
 
