@@ -33,9 +33,18 @@ def _show_cards(cards) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "task", "what it is", "PSNR [dB]", "weights", "licence", title="models that load by name")
+    table = Table(
+        "model", "task", "what it is", "PSNR [dB] or SRCC", "weights", "licence", title="models that load by name"
+    )
     for card in cards:
-        figures = "\n".join(f"{f.dataset} {f.psnr:.2f}" for f in card.figures if f.psnr is not None)
+        figures = "\n".join(filter(None, map(_figure, card.figures)))
         where = "shipped" if card.path else card.url or "not here"
         table.add_row(card.name, card.task, card.summary, figures, where, card.licence)
     Console().print(table)
+
+
+def _figure(figure) -> str:
+    """The headline of a figure: the dataset, and its PSNR or its rank correlation."""
+    if figure.psnr is not None:
+        return f"{figure.dataset} {figure.psnr:.2f}"
+    return f"{figure.dataset} {figure.srcc:.3f}" if figure.srcc is not None else ""

@@ -28,6 +28,8 @@ class Figure(pydantic.BaseModel, extra="forbid"):
     psnr: float | None = None
     ssim: float | None = None
     bicubic_psnr: float | None = None
+    srcc: float | None = None
+    plcc: float | None = None
     source: str = pydantic.Field(description="The command that prints it, or the publication.")
 
 

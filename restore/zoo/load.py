@@ -56,7 +56,7 @@ def load_network(name_or_path: str | Path, *, key: str | None = None) -> nn.Modu
         card = find_card(str(name_or_path))
         path = weights_path(card.name)
         state = read_state_dict(path, key)
-        network = build_model(card.network)
+        network = registry.QUALITY.build(card.network) if card.task == "quality" else build_model(card.network)
     load_weights(network, state, source=str(path))
     return network.eval()
 
@@ -67,10 +67,20 @@ def load_model(name_or_path: str | Path, *, key: str | None = None, **runtime: A
     Args:
         key: entry of the file that holds the weights; None finds it.
         runtime: arguments of `Restorer`: device, precision, tile, ...
+
+    Raises:
+        OptionsError: a model that judges images instead of restoring them, or as `load_network`.
+        CheckpointError: as `load_network`.
     """
     from restore.inference import Restorer
 
-    return Restorer(load_network(name_or_path, key=key), **runtime)
+    network = load_network(name_or_path, key=key)
+    if not network.spec.out_channels:
+        raise OptionsError(
+            f"'{name_or_path}' judges images and restores none. Use it as a metric "
+            f"(restore.metrics.iqt or triq), or restore.quality.load_quality('{name_or_path}')."
+        )
+    return Restorer(network, **runtime)
 
 
 def weights_path(name: str) -> Path:
