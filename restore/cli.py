@@ -28,6 +28,8 @@ COMMANDS = {
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",
     "options": "explain, check or describe option files",
+    "submit": "make a challenge submission: restore, time, pack, and check the zip",
+    "leaderboard": "score submissions as the organisers do, and keep a table of runs",
     "models": "list the networks and the shipped models",
 }
 
