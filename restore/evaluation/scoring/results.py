@@ -44,11 +44,15 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Summary:
-    """One metric over all images that have it; infinite values count in the mean, not in the deviation."""
+    """One metric over all images that have it.
+
+    Infinite values (the PSNR of identical pairs) make the mean infinite; `finite_mean` and `deviation` leave them out.
+    """
 
     count: int
     num_infinite: int
     mean: float
+    finite_mean: float
     median: float
     deviation: float
     worst: str
@@ -113,6 +117,7 @@ class Scores:
             count=len(values),
             num_infinite=len(values) - len(finite),
             mean=math.fsum(values) / len(values),
+            finite_mean=math.fsum(finite) / len(finite) if finite else math.nan,
             median=statistics.median(values),
             deviation=statistics.stdev(finite) if len(finite) > 1 else math.nan,
             worst=ranked[0].name,
