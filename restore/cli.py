@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "restore a photograph or a folder of them",
     "test": "evaluate a model over datasets, as an option file says",
     "train": "train a model, as an option file says",
+    "score": "measure images against references, or by themselves",
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",
     "options": "explain, check or describe option files",
