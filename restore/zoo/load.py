@@ -11,6 +11,7 @@ from restore.errors import CheckpointError, MissingError, OptionsError, nearest
 from restore.networks.checkpoint import infer, load_weights, read_state_dict
 from restore.networks.foreign import load_foreign
 from restore.zoo.card import find_card, list_cards
+from restore.zoo.download import fetch_weights
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,11 @@ def load_network(name_or_path: str | Path, *, key: str | None = None) -> nn.Modu
         return _recognised(read_state_dict(path, key), str(path)).eval()
     card = find_card(str(name_or_path))
     path = weights_path(card.name)
+    state = read_state_dict(path, key)
+    if card.network is None:
+        return _recognised(state, str(path)).eval()
     network = build_model(card.network)
-    load_weights(network, read_state_dict(path, key), source=str(path))
+    load_weights(network, state, source=str(path))
     return network.eval()
 
 
@@ -90,16 +94,13 @@ def load_model(name_or_path: str | Path, *, key: str | None = None, **runtime: A
 
 
 def weights_path(name: str) -> Path:
-    """Where the weights of a model of the zoo lie.
+    """Where the weights of a model of the zoo lie; downloaded if they are not on this machine.
 
     Raises:
-        MissingError: they are not part of the package; the message says where they can be had.
+        MissingError: they cannot be had; the message says from where, and where to put them.
+        CheckpointError: the file is not the one that the card means.
     """
-    card = find_card(name)
-    if card.path is None:
-        where = f" They can be had from {card.url}" if card.url else ""
-        raise MissingError(f"the weights of '{name}' are not on this machine.{where}")
-    return card.path
+    return fetch_weights(find_card(name))
 
 
 def weights_file(name_or_path: str | Path) -> Path:
@@ -108,7 +109,7 @@ def weights_file(name_or_path: str | Path) -> Path:
     Raises:
         OptionsError: neither a known model nor a weights file.
         CheckpointError: there is no such file.
-        MissingError: the model is known, but its weights are not part of the package.
+        MissingError: the model is known, but its weights cannot be had.
     """
     return Path(name_or_path).expanduser() if _is_file(name_or_path) else weights_path(str(name_or_path))
 

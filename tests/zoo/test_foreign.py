@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -21,12 +22,12 @@ from restore.zoo import load_network
 
 @pytest.fixture
 def dncnn(tmp_path):
-    """DnCNN with three convolutions, with the key names of its authors' collection."""
+    """A narrow DnCNN with the key names of KAIR."""
     pytest.importorskip("spandrel")
     torch.manual_seed(0)
-    widths = (1, 8, 8, 1)
+    widths = (1, 8, 8, 8, 8, 8, 8, 8, 1)
     state = {}
-    for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         state[f"model.{2 * index}.weight"] = torch.randn(outputs, inputs, 3, 3) * 0.1
         state[f"model.{2 * index}.bias"] = torch.zeros(outputs)
     torch.save(state, tmp_path / "dncnn.pth")
