@@ -38,9 +38,16 @@ def _described(card) -> dict:
 
 def _show_cards(cards) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("model", "task", "PSNR [dB] or SRCC", "weights", "licence", title="models that load by name")
+    table = Table(
+        Column("model", no_wrap=True),
+        "task",
+        "PSNR [dB] or SRCC",
+        "weights",
+        "licence",
+        title="models that load by name",
+    )
     for card in cards:
         figures = ", ".join(filter(None, map(_figure, card.figures)))
         table.add_row(card.name, card.task, figures, _where(card), card.licence)
