@@ -8,7 +8,15 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "restore/__init__.py").read_text(), re.MULTILINE).group(1)
 
-TEST = ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.100", "import-linter>=2.0", "ruff>=0.9"]
+TEST = [
+    "pytest>=8",
+    "pytest-timeout>=2.2",
+    "pytest-xdist>=3.5",
+    "hypothesis>=6.100",
+    "import-linter>=2.0",
+    "ruff>=0.9",
+    "jsonschema>=4.20",
+]
 
 setup(
     name="restore-toolkit",
@@ -27,6 +35,7 @@ setup(
             "**/*.css",
             "**/*.js",
             "**/*.npz",
+            "**/NOTICE.md",
             "**/*.yml",
         ]
     },
@@ -53,7 +62,9 @@ setup(
         "test": TEST,
         "foreign": ["spandrel>=0.4"],
         "video": ["av>=12"],
+        "sets": ["torch-fidelity>=0.3"],
         "ray": ["ray[data]>=2.30"],
+        "keras": ["h5py>=3.8"],
         "matlab": ["h5py>=3.8"],
     },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "restore a photograph or a folder of them",
     "test": "evaluate a model over datasets, as an option file says",
     "train": "train a model, as an option file says",
+    "score": "measure images against references, or by themselves",
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",
     "options": "explain, check or describe option files",
@@ -108,7 +109,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows a default only where there is one worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+        if action.default in (None, False, [], argparse.SUPPRESS) or not action.option_strings:
             return action.help
         return super()._get_help_string(action)
 

@@ -38,7 +38,7 @@ def signature_model(component: Callable[..., Any], supplied: tuple[str, ...], ke
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except Exception:  # a third-party signature whose annotations cannot be resolved is taken as it is
         return {}
 
@@ -119,6 +119,8 @@ def _message(items: Sequence[Mapping[str, Any]], place: Sequence[str | int], mod
     if kind == "extra_forbidden":
         section = model_in(functools.reduce(_descend, place[:-1], model)) or model
         return f"unknown option{of}.{_suggestion(str(place[-1]), section, model)}"
+    if kind == "missing" and isinstance(place[-1], int):
+        return f"missing: this list needs at least {place[-1] + 1} values."
     if kind == "missing":
         section = model_in(functools.reduce(_descend, place[:-1], model)) or model
         meaning = section.model_fields[place[-1]].description if place[-1] in section.model_fields else None

@@ -2,8 +2,8 @@
 
     python scripts/metric_calibration.py FOLDER [--weights FOLDER]
 
-FOLDER holds ref_dir, dist_dir and results_official.csv (the calibration set that pyiqa publishes). A metric whose weights
-are not on this machine is named and left out.
+FOLDER holds ref_dir, dist_dir and results_official.csv (the calibration set that pyiqa publishes). A metric whose
+weights are not on this machine is named and left out.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python scripts/metric_parameters.py FOLDER
 
-FOLDER holds, unpacked: the wheels of lpips 0.1.4 (lpips/weights/v0.1), DISTS_pytorch 0.1 (DISTS_pytorch/weights.pt) and
-pyrtools 1.1.1 (pyrtools/pyramids/filters.py), the source of basicsr 1.4.2 (basicsr/metrics/niqe_pris_params.npz) and the
-MATLAB folder of github.com/utlive/BRISQUE (allmodel, allrange). Only the numbers are taken; NOTICE.md beside the result
-says whose.
+FOLDER holds, unpacked: the wheels of lpips 0.1.4 (lpips/weights/v0.1), DISTS_pytorch 0.1 (DISTS_pytorch/weights.pt)
+and pyrtools 1.1.1 (pyrtools/pyramids/filters.py), the source of basicsr 1.4.2 (basicsr/metrics/niqe_pris_params.npz)
+and the MATLAB folder of github.com/utlive/BRISQUE (allmodel, allrange). Only the numbers are taken; NOTICE.md beside
+the result says whose.
 """
 
 from __future__ import annotations

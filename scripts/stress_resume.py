@@ -12,6 +12,7 @@ once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -120,7 +121,8 @@ class Run:
                 time.sleep(0.002)
             time.sleep(delay)
             for child in children:
-                os.killpg(child, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just finished
+                    os.killpg(child, signal.SIGKILL)
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         if kill_in is None and any(codes):
             raise SystemExit(f"{self.name} ended with {codes}: {(self.root / 'stderr').read_text()[-2000:]}")
@@ -161,6 +163,8 @@ class Run:
             warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads: they belong to torch, idle
             child = os.fork()
         if child:
+            with contextlib.suppress(OSError):  # the child is doing the same
+                os.setpgid(child, child)
             return child
         os.setpgid(0, 0)
         if self.arguments.processes > 1:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restore.options.explain import Row
+    from restore.options.tree import Origin
 
 __all__ = ["add_arguments", "run"]
 
@@ -81,9 +82,16 @@ def _table(rows: list[Row], title: str) -> Any:
             Text("  " * len(blocks) + name, style),
             Text(_written(row.value), style),
             Text(default, "dim"),
-            Text(str(row.origin or ""), "dim"),
+            Text(_place(row.origin, title), "dim"),
         )
     return table
+
+
+def _place(origin: Origin | None, file: str) -> str:
+    """Where an option was set: a line of `file`, another file, or an override."""
+    if origin is None:
+        return ""
+    return f"line {origin.line}" if origin.file == file else str(origin)
 
 
 def _written(value: Any) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """BasicSR's arguments, and `--num_threads`."""
+    """BasicSR's arguments, and ours."""
     from restore.options.arguments import add_option_arguments
 
     add_option_arguments(parser)
     parser.add_argument("--num_threads", type=int, metavar="N", help="threads of the processor to compute with")
+    parser.add_argument("--plot", action="store_true", help="draw the curves of this run so far, and do not train")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         torch.set_num_threads(arguments.num_threads)
     options = load_from_arguments(arguments, is_train=True)
+    if arguments.plot:
+        return _plot(options.paths.experiments_root)
     for key in options.networks:
         _find_shipped(options.path, f"pretrain_{key}")
     return train(options)
@@ -36,3 +40,14 @@ def _find_shipped(paths: object, key: str) -> None:
         from restore.zoo.load import weights_path
 
         setattr(paths, key, weights_path(str(name)))
+
+
+def _plot(folder: Path) -> int:
+    from restore.errors import DataError
+    from restore.training.plot import plot_history
+
+    page = plot_history(folder)
+    if page is None:
+        raise DataError(f"{folder} holds no history of a training.")
+    sys.stderr.write(f"{page}\n")
+    return 0

@@ -1,7 +1,7 @@
 """Blur: an own kernel for every sample, applied to each channel by itself, with mirrored borders.
 
-On the CPU a kernel that is (nearly) a sum of one or two separable ones is applied as such, a small one directly and the
-others through the Fourier transform; the result is the same to 1e-5. Elsewhere one grouped convolution does the batch.
+On the CPU a separable kernel is applied as such, a small one directly and the others through the Fourier transform; the
+result is the same to 1e-5. Elsewhere one grouped convolution does the batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 
 from restore.degradations import kernels
-from restore.degradations.operator import Operator, on_images, operator, uses_opencv
+from restore.degradations.operator import Operator, column, on_images, operator, uses_opencv
 
 __all__ = [
     "Decimate",
@@ -43,7 +43,7 @@ def _odd(size: int) -> int:
 KernelSize = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Sigma = Annotated[float, Field(gt=0)]
 _SMALL_PX = 11  # up to here OpenCV filters directly
-_SEPARABLE_TOLERANCE = 2e-6  # part of a kernel's mass that a separable form may leave out
+_SEPARABLE_TOLERANCE = 1e-9  # of the largest value of a kernel
 
 
 class KernelBlur(Operator):
@@ -198,17 +198,13 @@ class Usm(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Usm]) -> torch.Tensor:
         """Sharpen; the result is in [0, 1]."""
-        size = samples[0].radius_px | 1
-        gaussian_1d = cv2.getGaussianKernel(size, 0, cv2.CV_64F)[:, 0]
-
-        def blurred(y_BCHW: torch.Tensor) -> torch.Tensor:
-            return _filter_separable(y_BCHW, gaussian_1d, gaussian_1d)
-
-        weight = torch.tensor([sample.weight for sample in samples]).to(x_BCHW).view(-1, 1, 1, 1)
-        threshold = torch.tensor([sample.threshold / 255 for sample in samples]).to(x_BCHW).view(-1, 1, 1, 1)
-        residual = x_BCHW - blurred(x_BCHW)
-        soft_mask = blurred((residual.abs() > threshold).to(x_BCHW))
-        sharp = (x_BCHW + weight * residual).clamp_(0, 1)
+        if uses_opencv(x_BCHW):
+            return on_images(_sharpen_image, x_BCHW, samples)
+        gaussian_1d = _usm_gaussian(samples[0].radius_px)
+        residual = x_BCHW - _filter_separable(x_BCHW, gaussian_1d)
+        mask = residual.abs() > column(x_BCHW, [sample.threshold / 255 for sample in samples])
+        soft_mask = _filter_separable(mask.to(x_BCHW), gaussian_1d)
+        sharp = (x_BCHW + column(x_BCHW, [sample.weight for sample in samples]) * residual).clamp(0, 1)
         return torch.lerp(x_BCHW, sharp, soft_mask)
 
 
@@ -239,25 +235,22 @@ def _mirrored(length: int, margin_px: int) -> torch.Tensor:
     return torch.minimum(position, period - position) if length > 1 else torch.zeros_like(position)
 
 
-def _filter_separable(x_BCHW: torch.Tensor, across: np.ndarray, down: np.ndarray) -> torch.Tensor:
-    if uses_opencv(x_BCHW):
-        return on_images(lambda image, _: _separable(image, across, down), x_BCHW, [None] * len(x_BCHW))
+def _filter_separable(x_BCHW: torch.Tensor, kernel_1d: np.ndarray) -> torch.Tensor:
+    """The same 1-D kernel down and across, for the whole batch."""
     batch, channels, height, width = x_BCHW.shape
-    margin = len(across) // 2
+    margin, kernel = len(kernel_1d) // 2, torch.from_numpy(kernel_1d).to(x_BCHW)
     maps = reflect_pad(x_BCHW, margin).reshape(batch * channels, 1, height + 2 * margin, width + 2 * margin)
-    maps = F.conv2d(maps, torch.from_numpy(down).to(x_BCHW).view(1, 1, -1, 1))
-    return F.conv2d(maps, torch.from_numpy(across).to(x_BCHW).view(1, 1, 1, -1)).view(x_BCHW.shape)
+    return F.conv2d(F.conv2d(maps, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1)).view(x_BCHW.shape)
 
 
 def _filter_image(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    y, x = np.unravel_index(np.argmax(kernel), kernel.shape)
+    across, down = kernel[y], kernel[:, x] / kernel[y, x]
+    if np.abs(np.outer(down, across) - kernel).max() <= _SEPARABLE_TOLERANCE * across[x]:
+        return _separable(image, across, down)
     if len(kernel) <= _SMALL_PX:
         return cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
-    left, strengths, right = np.linalg.svd(kernel)
-    rank = int((strengths > _SEPARABLE_TOLERANCE * strengths[0]).sum())
-    if rank > 2:
-        return _filter_fourier(image, kernel)
-    parts = [_separable(image, right[i] * strengths[i], left[:, i]) for i in range(rank)]
-    return parts[0] if rank == 1 else parts[0] + parts[1]
+    return _filter_fourier(image, kernel)
 
 
 def _separable(image: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
@@ -270,10 +263,28 @@ def _filter_fourier(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Correlation as a product of spectra, on planes whose sides have small prime factors only."""
     margin = len(kernel) // 2
     height, width = image.shape[:2]
-    padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REFLECT_101)
-    planes = torch.from_numpy(padded if padded.ndim == 3 else padded[..., None]).permute(2, 0, 1)
     size = [cv2.getOptimalDFTSize(length + 2 * margin) for length in (height, width)]
+    after = [side - length - margin for side, length in zip(size, (height, width), strict=True)]
+    padded = cv2.copyMakeBorder(image, margin, after[0], margin, after[1], cv2.BORDER_REFLECT_101)
+    planes = torch.from_numpy(padded if padded.ndim == 3 else padded[..., None]).permute(2, 0, 1).contiguous()
     spectrum = torch.fft.rfft2(torch.from_numpy(kernel[::-1, ::-1].astype(np.float32)), s=size)
-    filtered = torch.fft.irfft2(torch.fft.rfft2(planes, s=size).mul_(spectrum), s=size)
+    filtered = torch.fft.irfft2(torch.fft.rfft2(planes).mul_(spectrum), s=size)
     inner = filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width]
     return inner.permute(1, 2, 0).contiguous().numpy()
+
+
+def _sharpen_image(image: np.ndarray, sample: Usm) -> np.ndarray:
+    """What `Usm.apply` does, with every step in place."""
+    gaussian_1d = _usm_gaussian(sample.radius_px)
+    blurred = _separable(image, gaussian_1d, gaussian_1d).reshape(image.shape)
+    residual = np.subtract(image, blurred, out=blurred)
+    _, mask = cv2.threshold(np.abs(residual), sample.threshold / 255, 1, cv2.THRESH_BINARY)
+    soft_mask = _separable(mask, gaussian_1d, gaussian_1d).reshape(image.shape)
+    sharp = np.multiply(residual, np.float32(sample.weight), out=residual)
+    sharp = np.clip(np.add(sharp, image, out=sharp), 0, 1, out=sharp)
+    sharp = np.subtract(sharp, image, out=sharp)
+    return np.add(np.multiply(sharp, soft_mask, out=sharp), image, out=sharp)
+
+
+def _usm_gaussian(radius_px: int) -> np.ndarray:
+    return cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_64F)[:, 0]

@@ -68,7 +68,7 @@ class CameraNoise(Operator):
         return math.exp(2.18 * math.log(self.shot) + 1.20 + self.read_offset)
 
     def camera_matrix(self) -> torch.Tensor:
-        """(3, 3) sRGB to camera: a random mixture of the four sensors, rows summing to one so that white stays white."""
+        """(3, 3) sRGB to camera: a random mixture of four sensors; rows sum to one, so white stays white."""
         weights = torch.rand(4, dtype=torch.float64, generator=torch.Generator().manual_seed(self.seed)) + 1e-8
         matrix = torch.einsum("s,sij->ij", weights / weights.sum(), _XYZ_TO_CAMERA) @ _SRGB_TO_XYZ
         return matrix / matrix.sum(dim=1, keepdim=True)

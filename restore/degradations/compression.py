@@ -21,6 +21,7 @@ __all__ = ["ChromaSubsampling", "Jpeg", "Quantise", "VideoFrame", "WebP"]
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 Subsampling = Literal["444", "422", "420"]
+_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 _OPENCV_SUBSAMPLING = {
     "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
@@ -144,8 +145,9 @@ def _through_files(function: Any, x_BCHW: torch.Tensor, samples: Sequence[Operat
     """Apply a function of an 8-bit RGB or grey image to each image of a batch on any device."""
 
     def convert(image: np.ndarray, sample: Operator) -> np.ndarray:
-        pixels = np.clip(image * 255, 0, 255).round().astype(np.uint8)
-        return function(pixels, sample).astype(np.float32) / np.float32(255)
+        scaled = image * np.float32(255)
+        pixels = cv2.add(scaled, (0, 0, 0, 0), dtype=cv2.CV_8U).reshape(image.shape)  # rounds half to even, and clips
+        return cv2.LUT(function(pixels, sample), _LEVELS)
 
     return on_images(convert, x_BCHW.float().cpu(), samples).to(x_BCHW)
 
@@ -176,7 +178,7 @@ def _video_round_trip(pixels: np.ndarray, sample: VideoFrame) -> np.ndarray:
         *_, last = container.decode(video=0)
         decoded = last.to_ndarray(format="rgb24")
     decoded = decoded[:height, :width]
-    return decoded if pixels.shape[2] == 3 else decoded.mean(axis=2, keepdims=True)
+    return decoded if pixels.shape[2] == 3 else decoded.mean(axis=2, keepdims=True).round().astype(np.uint8)
 
 
 def _rate_options(sample: VideoFrame) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Drawing numbers: seeds, the stream of random numbers of one sample, and the distributions a pipeline file may name.
 
-All draws come from one `torch.Generator` per sample, on the CPU, so they are the same on every machine and do not depend
-on the batch that the sample stands in.
+All draws come from one `torch.Generator` per sample, on the CPU, so they are the same on every machine and do not
+depend on the batch that the sample stands in.
 
     3                                   a constant
     [0.2, 3]                            a range: uniform, or every whole number alike where the parameter is whole

@@ -30,14 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from restore.degradations.draw import (
-    Constant,
-    Distribution,
-    Draw,
-    Integer,
-    parse_distribution,
-    probability_problem,
-)
+from restore.degradations.draw import Constant, Distribution, Draw, parse_distribution, probability_problem
 from restore.degradations.expression import resolve
 from restore.degradations.operator import Operator
 from restore.errors import OptionsError, Problem, nearest
@@ -144,11 +137,12 @@ class Shuffle(Sequence):
 class Repeat(Sequence):
     """All steps in order, several times."""
 
-    times: Distribution = Integer(1, 1)
+    times: Distribution | None = None
 
     def draw(self, draw: Draw, gt_px: Size) -> list[Operator]:
         """What the steps draw each time."""
-        return [drawn for _ in range(self.times.draw(draw)) for drawn in super(Repeat, self).draw(draw, gt_px)]
+        times = self.times.draw(draw) if self.times else 1
+        return [drawn for _ in range(times) for drawn in super(Repeat, self).draw(draw, gt_px)]
 
 
 def parse_steps(steps: Any, variables: Mapping[str, Any], path: str, problems: list[Problem]) -> Sequence:
@@ -173,7 +167,9 @@ def _parse_step(block: Any, variables: Mapping[str, Any], path: str, problems: l
     if name in _STRUCTURES:
         node: Node = _parse_structure(name, block, variables, path, problems)
     elif name in DEGRADATIONS:
-        node = _parse_operator(name, resolve(block, variables, path, problems), path, problems)
+        num_before = len(problems)
+        values = resolve(block, variables, path, problems)
+        node = _parse_operator(name, values, path, problems) if len(problems) == num_before else Sequence(())
     else:
         message = f"unknown degradation '{name}'.{nearest(name, names)} Known: {', '.join(names)}."
         problems.append(Problem(f"{path}.type", message))

@@ -50,7 +50,7 @@ class GaussianNoise(Operator):
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise]) -> torch.Tensor:
         """Add the noise."""
         noise = _normal(x_BCHW, samples).mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
-        return _clipped(noise + x_BCHW, samples)
+        return _clipped(_added(noise, x_BCHW), samples)
 
 
 @operator("speckle_noise")
@@ -124,7 +124,8 @@ class PoissonNoise(Operator):
         levels = source.mul(255).round_().clamp_(0, 255)
         sampler = _poisson_from_levels if samples[0].peak is None else _poisson_from_peaks
         noise = sampler(levels, samples).sub_(levels.div_(255))
-        return _clipped(noise.mul_(column(x_BCHW, [sample.scale for sample in samples])) + x_BCHW, samples)
+        noise = noise.mul_(column(x_BCHW, [sample.scale for sample in samples]))
+        return _clipped(_added(noise, x_BCHW), samples)
 
 
 @operator("salt_pepper_noise")
@@ -181,6 +182,11 @@ def _normal(x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise | SpeckleNoise
     return field(x_BCHW, [sample.seed for sample in samples], channels=1 if samples[0].grey else None)
 
 
+def _added(noise: torch.Tensor, x_BCHW: torch.Tensor) -> torch.Tensor:
+    """noise + x, in the memory of the noise where that has room for it."""
+    return noise.add_(x_BCHW) if noise.shape == x_BCHW.shape else noise + x_BCHW
+
+
 def _clipped(x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
     return x_BCHW.clamp_(0, 1) if samples[0].clip else x_BCHW
 
@@ -206,43 +212,41 @@ def _poisson_from_peaks(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNois
 
 def _poisson_from_levels(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
     """Poisson counts at 256 possible rates, by Walker's alias method: one uniform number and two look-ups a pixel."""
-    uniform = field(levels_BCHW, [sample.seed for sample in samples], channels=levels_BCHW.shape[1], kind="uniform")
+    uniform = field(levels_BCHW, [sample.seed for sample in samples], kind="uniform")
     counted = []
     for level_CHW, uniform_CHW in zip(levels_BCHW, uniform, strict=True):
-        index = level_CHW.to(torch.int32)
-        num_levels = int((torch.bincount(index.flatten(), minlength=256) > 0).sum())
+        level = level_CHW.long()
+        num_levels = int(torch.bincount(level.flatten(), minlength=256).count_nonzero())
         peak = 2 ** math.ceil(math.log2(num_levels))
-        keep, alias = _alias_tables(peak, index.device)
-        width = keep.shape[1]
-        position = uniform_CHW * width
-        cell = position.to(torch.int32)
-        where = (index * width + cell).long()
-        count = torch.where(position - cell < keep.take(where), cell, alias.take(where))
-        counted.append(count / peak)
-    return torch.stack(counted)
+        table = _alias_table(peak, level.device)
+        position = uniform_CHW.mul_(table.shape[1])
+        cell = position.floor()
+        entry = table.take(level.mul_(table.shape[1]).add_(cell.long()))
+        other = entry.floor()
+        count = torch.where(position.sub_(cell) < entry.sub_(other), cell, other)
+        counted.append(count.div_(peak))
+    return counted[0][None] if len(counted) == 1 else torch.stack(counted)
 
 
 @functools.lru_cache(maxsize=32)
-def _alias_tables(peak: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(256, K) float and int32: the part of each cell that keeps its own count, and the count that has the rest."""
+def _alias_table(peak: int, device: torch.device) -> torch.Tensor:
+    """(256, K): for each level and cell the count that takes the rest of the cell, plus the part the cell keeps."""
     rates = np.arange(256) * (peak / 255)
     width = 1 << math.ceil(math.log2(peak + 9 * math.sqrt(peak) + 9))
     mass = stats.poisson.pmf(np.arange(width), rates[:, None])
     mass *= width / mass.sum(axis=1, keepdims=True)
-    keep, alias = np.ones((256, width)), np.tile(np.arange(width), (256, 1))
-    for row in range(256):
-        _fill_alias_row(mass[row], keep[row], alias[row])
-    return torch.from_numpy(keep).float().to(device), torch.from_numpy(alias).int().to(device)
+    return torch.from_numpy(np.stack([_alias_row(row.tolist()) for row in mass])).float().to(device)
 
 
-def _fill_alias_row(mass: np.ndarray, keep: np.ndarray, alias: np.ndarray) -> None:
+def _alias_row(mass: list[float]) -> np.ndarray:
     """Vose's construction: every cell too small is topped up from one too large."""
-    remaining = mass.tolist()
-    small = [index for index, amount in enumerate(remaining) if amount < 1]
-    large = [index for index, amount in enumerate(remaining) if amount >= 1]
+    entries = np.arange(len(mass), dtype=float)  # a cell that is just full: the rest of it, all of it, is its own
+    small = [index for index, amount in enumerate(mass) if amount < 1]
+    large = [index for index, amount in enumerate(mass) if amount >= 1]
     while small and large:
         low, high = small.pop(), large[-1]
-        keep[low], alias[low] = remaining[low], high
-        remaining[high] -= 1 - remaining[low]
-        if remaining[high] < 1:
+        entries[low] = high + min(mass[low], 1 - 2**-14)  # float32 must not round it up to the next count
+        mass[high] -= 1 - mass[low]
+        if mass[high] < 1:
             small.append(large.pop())
+    return entries

@@ -122,8 +122,8 @@ class Pipeline:
         for image in images:
             if tuple(image.shape[-2:]) != expected:
                 raise OptionsError(
-                    f"pipeline {self.name}: it ends at {image.shape[-2]} x {image.shape[-1]} px where scale {self.scale} "
-                    f"asks for {expected[0]} x {expected[1]}. Make "
+                    f"pipeline {self.name}: it ends at {image.shape[-2]} x {image.shape[-1]} px where scale "
+                    f"{self.scale} asks for {expected[0]} x {expected[1]}. Make "
                     '{type: resize, of_gt: "=1 / scale"} one of its last steps, or correct its variable `scale`.'
                 )
         lq_BCHW = torch.stack(images).contiguous()

@@ -84,7 +84,7 @@ class Haze(Operator):
 
 @operator("low_light")
 class LowLight(Operator):
-    """Under-exposure: the light is multiplied by `exposure` in linear space, and shadows are crushed by `gamma` >= 1."""
+    """Under-exposure: linear light times `exposure`; `gamma` above 1 crushes the shadows."""
 
     exposure: Annotated[float, Field(gt=0, le=1)] = 0.1
     gamma: Annotated[float, Field(ge=1, le=4)] = 1.0

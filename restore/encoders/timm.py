@@ -93,14 +93,18 @@ def _flexible_model(name: str, options: dict) -> tuple[nn.Module, int] | tuple[N
 
 
 def _fixed_model(name: str, options: dict, img_size: int | None) -> tuple[nn.Module, int]:
-    """The model for images of one size, and the side of these."""
+    """The model for images of one size, and the side of these: a multiple of the coarsest stride."""
     try:
         model = _create(name, options if img_size is None else {**options, "img_size": img_size})
+        side = img_size or model.default_cfg["input_size"][-1]
+        beyond = -side % max(model.feature_info.reduction())
+        if beyond and img_size is None:
+            return _fixed_model(name, options, side + beyond)
     except TypeError:
-        raise ValueError(f"the timm model '{name}' has no img_size: leave it out") from None
-    side = img_size or model.default_cfg["input_size"][-1]
-    if not _takes(model, options["in_chans"], side, side):
-        raise ValueError(f"the timm model '{name}' gives no maps of images of {side} x {side} pixels")
+        raise ValueError(f"the timm model '{name}' cannot be built for another img_size: leave it out") from None
+    if beyond or not _takes(model, options["in_chans"], side, side):
+        strides = ", ".join(map(str, model.feature_info.reduction()))
+        raise ValueError(f"'{name}' gives no maps of {side} x {side} pixels; img_size is a multiple of {strides}")
     return model, side
 
 

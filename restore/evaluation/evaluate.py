@@ -189,6 +189,11 @@ def _baseline(lq: np.ndarray, scale: int) -> np.ndarray:
 
 def _check_sizes(dataset: TestSet, scale: int) -> None:
     """Refuse a dataset before anything is run; reads no more than the headers of the files."""
+    if not dataset.pairs:
+        raise DataError(
+            f"dataset '{dataset.name}': it lists no image files. An evaluation reads files in folders, not databases: "
+            "give the folders that the database was made of."
+        )
     for pair in dataset.pairs:
         if pair.lq is None and scale == 1:
             raise DataError(

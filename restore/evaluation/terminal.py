@@ -25,7 +25,14 @@ def show(results: Results) -> None:
 
 def summary(results: Results) -> Group:
     """A table with one block for each dataset and one row for each metric; what is missing stands below."""
-    table = Table(title=results.name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=results.name,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,  # so that it fits 80 columns
+    )
     table.add_column("dataset", overflow="fold", min_width=8)
     table.add_column("images", justify="right", no_wrap=True)
     table.add_column("metric", no_wrap=True)

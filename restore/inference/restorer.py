@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -256,9 +257,9 @@ class Restorer:
 
     def _through_network(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), arithmetic(self.device, self.dtype):
-            if self.self_ensemble:
-                return self_ensemble_x8(self.network, x_BCHW)
-            return self.network(x_BCHW).float()
+            white = self.spec.value_range
+            run = partial(self_ensemble_x8, self.network) if self.self_ensemble else self.network
+            return run(x_BCHW * white).float() / white
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:

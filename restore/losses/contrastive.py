@@ -1,37 +1,42 @@
-"""The contrastive loss of IPT's pre-training: patches of one image are alike, patches of two images are not.
-
-Chen et al. 2021, "Pre-Trained Image Processing Transformer", arXiv 2012.00364, section 3.3. It is added to the
-reconstruction loss with a weight of 0.1.
-"""
+"""The contrastive loss with which IPT is pre-trained (Chen et al. 2021, arXiv:2012.00364, equation 7)."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-__all__ = ["patch_contrastive_loss"]
+from restore.registry import LOSSES
+
+__all__ = ["PatchContrastiveLoss"]
 
 
-def patch_contrastive_loss(features_BND: Tensor) -> Tensor:
-    """How much less alike the patches of an image are to each other than to the patches of other images.
+@LOSSES.add()
+class PatchContrastiveLoss(nn.Module):
+    """Patches of one image attract each other; the same patch of other images repels.
 
-    For patches a, c of image j: -log(exp(d(a_j, c_j)) / sum over images k other than j of exp(d(a_j, c_k))), where d is
-    the cosine; the mean over j, a and c. Memory grows with (B * N)^2.
+    For patches j and l of image i: -log(exp(c(f_ij, f_il)) / sum over k != i of exp(c(f_ij, f_kl))), with cosines c;
+    the mean over i, j and l.
 
     Args:
-        features_BND: decoder tokens of B images with N patches each, as `IPT.forward(..., return_features=True)`
-            gives them.
-
-    Raises:
-        ValueError: fewer than two images: there is nothing to tell apart.
+        loss_weight: factor of the loss; IPT trains with 0.1.
     """
-    B = features_BND.shape[0]
-    if B < 2:
-        raise ValueError(f"the contrastive loss needs at least two images in a batch, given {B}")
-    unit = F.normalize(features_BND.float(), dim=-1)
-    cosine_jack = torch.einsum("jad,kcd->jack", unit, unit)
-    same = torch.eye(B, dtype=torch.bool, device=unit.device)[:, None, None, :]
-    others = cosine_jack.masked_fill(same, -torch.inf).logsumexp(dim=-1)
-    own = cosine_jack.masked_select(same).view_as(others)
-    return (others - own).mean()
+
+    def __init__(self, loss_weight: float = 1.0):
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, features_BNC: Tensor) -> Tensor:
+        """The loss of the patch features of a batch.
+
+        Args:
+            features_BNC: B images (at least two), N patches each, C numbers for each patch.
+        """
+        if len(features_BNC) < 2:
+            raise ValueError("the contrastive loss compares images: it needs at least two images in a batch.")
+        features_BNC = F.normalize(features_BNC.float(), dim=-1)
+        cosines_ijkl = torch.einsum("ijc,klc->ijkl", features_BNC, features_BNC)
+        own_ijl = torch.einsum("ijil->ijl", cosines_ijkl)
+        is_own = torch.eye(len(features_BNC), dtype=torch.bool, device=features_BNC.device)[:, None, :, None]
+        others_ijl = cosines_ijkl.masked_fill(is_own, float("-inf")).logsumexp(dim=2)
+        return self.loss_weight * (others_ijl - own_ijl).mean()

@@ -16,7 +16,7 @@ from restore.metrics.filters import filter_valid, gaussian_taps
 from restore.metrics.inputs import Images, Luma, Preparation, as_pair, as_score, require_size
 from restore.metrics.registration import metric
 
-__all__ = ["ms_ssim", "psnr", "psnr_b", "ssim", "ssim_map"]
+__all__ = ["ms_ssim", "psnr", "psnr_b", "ssim", "ssim_map", "ssim_terms"]
 
 SSIM_WINDOW_PX = 11
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -91,7 +91,7 @@ def ms_ssim(
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
         if scale:
             x_BCHW, y_BCHW = F.avg_pool2d(x_BCHW, 2), F.avg_pool2d(y_BCHW, 2)
-        luminance, contrast = _ssim_terms(x_BCHW, y_BCHW)
+        luminance, contrast = ssim_terms(x_BCHW, y_BCHW)
         last = scale == len(MS_SSIM_WEIGHTS) - 1
         term_BC = (luminance * contrast if last else contrast).mean(dim=(2, 3))
         score_BC = score_BC * term_BC.clamp(min=0) ** weight
@@ -135,11 +135,11 @@ def ssim_map(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> torch.Tensor:
     Raises:
         ImageError: the images are smaller than the window.
     """
-    luminance, contrast = _ssim_terms(x_BCHW, y_BCHW)
+    luminance, contrast = ssim_terms(x_BCHW, y_BCHW)
     return luminance * contrast
 
 
-def _ssim_terms(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def ssim_terms(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Luminance and contrast-structure; the two variances are needed as their sum only, so four maps are filtered."""
     require_size(x_BCHW, SSIM_WINDOW_PX, "SSIM")
     c1, c2 = 0.01**2, 0.03**2

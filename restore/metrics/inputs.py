@@ -92,11 +92,12 @@ def as_batch(images: Images, data_range: float = 1.0, name: str = "image") -> to
     if isinstance(images, np.ndarray):
         pixels = images if images.ndim == 3 else images[..., None]
         pixels = pixels.astype(np.float64) if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 1 else pixels
-        x_BCHW = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        x_BCHW = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
     else:
         x_BCHW = images
     exact = torch.float32 if x_BCHW.device.type == "mps" else torch.float64
-    return x_BCHW.to(exact, memory_format=torch.contiguous_format) / white
+    exact_BCHW = x_BCHW.to(exact, memory_format=torch.contiguous_format)
+    return exact_BCHW / white if exact_BCHW is x_BCHW else exact_BCHW.div_(white)
 
 
 def as_score(values_B: torch.Tensor, images: Images) -> float | torch.Tensor:

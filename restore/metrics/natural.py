@@ -29,7 +29,6 @@ __all__ = ["brisque", "calculate_niqe", "niqe"]
 BLOCK_PX = 96
 ROUNDING_LEVELS = 1e-6
 MATLAB_GREY = (0.298936021293775, 0.587043074451121, 0.114020904255103)  # of rgb2gray; 0.299 .. would leave many ties
-SHIFTS = ((0, 1), (1, 0), (1, 1), (-1, 1))  # each pixel with its four neighbours (the others mirror them)
 
 
 @metric("niqe", higher_is_better=False, needs_reference=False)
@@ -117,17 +116,22 @@ def _matlab_grey(x_BCHW: torch.Tensor) -> torch.Tensor:
 
 
 def _niqe_features(levels_BCHW: torch.Tensor, block_px: int) -> torch.Tensor:
-    """18 features of every block, (B, K, 18)."""
-    normalised = _locally_normalised(levels_BCHW, "replicate")
-    blocks_BKHW = normalised.unfold(2, block_px, block_px).unfold(3, block_px, block_px).flatten(1, 3)
-    alpha, left, right = _fit_asymmetric(blocks_BKHW.contiguous())
+    """18 features of every block, (B, K, 18).
+
+    Local means and deviations need float64 (flat areas); for the sums over a block, float32 is enough and faster.
+    """
+    normalised = _locally_normalised(levels_BCHW, "replicate").float()
+    blocks_BKHW = (
+        normalised[:, 0].unfold(1, block_px, block_px).unfold(2, block_px, block_px).flatten(1, 2).contiguous()
+    )
+    alpha, left, right = _fit_asymmetric(blocks_BKHW)
     spread = _spread(alpha)
     features = [alpha, (left + right) / 2 * spread]
     for product in _neighbour_products(blocks_BKHW):
         alpha, left, right = _fit_asymmetric(product)
         spread = _spread(alpha)
         features += [alpha, (right - left) * spread * _mean_factor(alpha), left * spread, right * spread]
-    return torch.stack(features, dim=2)
+    return torch.stack(features, dim=2).to(levels_BCHW)
 
 
 def _distance_from_pristine(features_KF: torch.Tensor) -> torch.Tensor:
@@ -169,7 +173,9 @@ def _locally_normalised(levels_BCHW: torch.Tensor, padding: Literal["replicate",
 
 
 def _neighbour_products(x: torch.Tensor) -> list[torch.Tensor]:
-    return [x * x.roll(shift, dims=(-2, -1)) for shift in SHIFTS]
+    """Each pixel times one of its four neighbours; the other four mirror them. The borders are joined, as published."""
+    below = x.roll(1, dims=-2)
+    return [x * x.roll(1, dims=-1), x * below, x * below.roll(1, dims=-1), x * below.roll(-1, dims=-1)]
 
 
 def _fit_asymmetric(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -177,15 +183,20 @@ def _fit_asymmetric(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
 
     Where all samples are on one side, one root is NaN.
     """
-    left, right = samples.clamp(max=0).flatten(-2), samples.clamp(min=0).flatten(-2)
-    left_sum, right_sum = left.square().sum(dim=-1), right.square().sum(dim=-1)
-    size = left.shape[-1]
-    ratio = ((right.sum(dim=-1) - left.sum(dim=-1)) / size).square() / ((left_sum + right_sum) / size)
-    left_root = (left_sum / left.count_nonzero(dim=-1)).sqrt()
-    right_root = (right_sum / right.count_nonzero(dim=-1)).sqrt()
+    flat = samples.flatten(-2)
+    left, right = flat.clamp(max=0), flat.clamp(min=0)
+    left_sum, right_sum = _sum_of_squares(left), _sum_of_squares(right)
+    ratio = (right.sum(dim=-1) - left.sum(dim=-1)).square() / ((left_sum + right_sum) * flat.shape[-1])
+    left_root = (left_sum / (flat < 0).sum(dim=-1)).sqrt()
+    right_root = (right_sum / (flat > 0).sum(dim=-1)).sqrt()
     skew = left_root / right_root
     corrected = ratio * (skew**3 + 1) * (skew + 1) / (skew.square() + 1).square()
     return _shape_of(corrected), left_root, right_root
+
+
+def _sum_of_squares(samples: torch.Tensor) -> torch.Tensor:
+    """Over the last dimension; as a product of matrices it is one pass without a temporary."""
+    return (samples[..., None, :] @ samples[..., None])[..., 0, 0]
 
 
 def _shape_of(ratio: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
+from restore.layers.ffn import FeedForward
+from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
 from restore.layers.window import (
@@ -131,7 +134,7 @@ class SwinIR(nn.Module):
             ]
             self.layers.append(_Stage(blocks, embed_dim, resi_connection))
         self.norm = nn.LayerNorm(embed_dim)
-        self.conv_after_body = _body_conv(embed_dim, resi_connection)
+        self.conv_after_body = residual_conv(embed_dim, resi_connection)
         self._add_reconstruction(embed_dim, in_chans)
         mean = RGB_MEAN if in_chans == 3 else (0.0,)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
@@ -154,7 +157,7 @@ class SwinIR(nn.Module):
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, in_chans, H, W) in [0, 1] to (B, in_chans, H*s, W*s)."""
         height, width = x_BCHW.shape[2:]
-        x = _reflect_to_multiple(x_BCHW, self.window_size)
+        x = pad_to_multiple(x_BCHW, self.window_size)
         mean = self.mean.to(x.dtype)
         x = (x - mean) * self.img_range
         shallow = self.conv_first(x)
@@ -191,7 +194,7 @@ class SwinIR(nn.Module):
         s = self.upscale
         if self.upsampler == "pixelshuffle":
             self.conv_before_upsample = _conv_act(embed_dim, NUM_FEAT)
-            self.upsample = _upsampler(s)
+            self.upsample = PixelShuffleUpsampler(s, NUM_FEAT)
             self.conv_last = nn.Conv2d(NUM_FEAT, channels, 3, 1, 1)
         elif self.upsampler == "pixelshuffledirect":
             self.upsample = nn.Sequential(nn.Conv2d(embed_dim, s**2 * channels, 3, 1, 1), nn.PixelShuffle(s))
@@ -222,7 +225,7 @@ class _Stage(nn.Module):
         super().__init__()
         self.residual_group = nn.Module()
         self.residual_group.blocks = nn.ModuleList(blocks)
-        self.conv = _body_conv(dim, resi_connection)
+        self.conv = residual_conv(dim, resi_connection)
 
     def forward(self, x_BHWC: torch.Tensor, recompute: bool) -> torch.Tensor:
         y = x_BHWC
@@ -243,7 +246,7 @@ class _Block(nn.Module):
         self.attn = _Attention(dim, heads, self.window, qkv_bias, qk_scale, drop)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = _FeedForward(dim, int(dim * mlp_ratio), drop)
+        self.mlp = FeedForward(dim, int(dim * mlp_ratio), drop)
 
     def plan(self, x_BHWC: torch.Tensor) -> WindowPlan:
         """The windows of this block on a map of this size."""
@@ -292,42 +295,8 @@ class _Attention(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class _FeedForward(nn.Module):
-    def __init__(self, dim: int, hidden: int, drop: float):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.drop(add_branch(self.fc2, self.drop(F.gelu(self.fc1(x)))))
-
-
-def _body_conv(dim: int, resi_connection: str) -> nn.Module:
-    if resi_connection == "1conv":
-        return nn.Conv2d(dim, dim, 3, 1, 1)
-    return nn.Sequential(
-        nn.Conv2d(dim, dim // 4, 3, 1, 1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(dim // 4, dim // 4, 1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(dim // 4, dim, 3, 1, 1),
-    )
-
-
 def _conv_act(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.LeakyReLU(0.01))
-
-
-def _upsampler(scale: int) -> nn.Sequential:
-    if scale == 3:
-        return nn.Sequential(nn.Conv2d(NUM_FEAT, 9 * NUM_FEAT, 3, 1, 1), nn.PixelShuffle(3))
-    if scale < 1 or scale & (scale - 1):
-        raise ValueError(f"upscale must be 3 or a power of two with upsampler 'pixelshuffle', got {scale}")
-    modules: list[nn.Module] = []
-    for _ in range(scale.bit_length() - 1):
-        modules += [nn.Conv2d(NUM_FEAT, 4 * NUM_FEAT, 3, 1, 1), nn.PixelShuffle(2)]
-    return nn.Sequential(*modules)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -335,16 +304,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _reflect_to_multiple(x_BCHW: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Extend right and bottom by mirroring, as often as it takes, until both sides are multiples."""
-    for dim in (2, 3):
-        size = x_BCHW.shape[dim]
-        if size % multiple:
-            place = torch.arange(size + -size % multiple, device=x_BCHW.device) % max(1, 2 * size - 2)
-            x_BCHW = x_BCHW.index_select(dim, torch.minimum(place, (2 * size - 2 - place).abs()))
-    return x_BCHW
 
 
 @recognises("SwinIR")

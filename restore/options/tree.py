@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,7 +115,7 @@ def _has(values: Any, key: str | int) -> bool:
     return key in values if isinstance(values, dict) else isinstance(values, list) and key in range(len(values))
 
 
-def _candidates(values: Any, parts: list[str]) -> Any:
+def _candidates(values: Any, parts: list[str]) -> Iterator[tuple[int, str | int]]:
     """(number of parts, key) of the entries of `values` that `parts` may begin with."""
     for taken in range(1, len(parts) + 1):
         name = ".".join(parts[:taken])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import logging
@@ -13,20 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
 from restore.errors import CheckpointError
 from restore.inference import Restorer
-from restore.inference.blocks import compile_blocks
+from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
 from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
-from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, SCHEDULERS
+from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes
 from restore.training.ema import Ema
+from restore.training.history import sinks as open_sinks
+from restore.training.objectives import Objective
 from restore.training.optimizers import build_optimizer
+from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
+from restore.training.quality_validation import QualityValidation
 from restore.training.randomness import seed_generators
 from restore.training.saving import Saver, network_files, resume
 from restore.training.schedules import RateControl
@@ -66,11 +72,12 @@ def _train(options: Options, processes: Processes) -> int:
     ours = saved[1].get("restore", {}) if saved else {}
     drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
     seed = ours.get("seed", processes.first(drawn))
-    seed_generators(seed + processes.rank)
 
     device = processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
+    seed_generators(seed)  # the same weights everywhere
     networks = _networks(options, device)
+    seed_generators(seed + processes.rank)  # other dropout everywhere
     dataset = _dataset(options, "train", networks["g"])
     sampler = StreamSampler(
         len(dataset),
@@ -80,6 +87,7 @@ def _train(options: Options, processes: Processes) -> int:
         accumulate=options.train.accumulate,
         rank=processes.rank,
         world_size=processes.world_size,
+        groups=getattr(dataset, "groups", None),
     )
     trainer = _trainer(options, networks, folder, sampler, processes)
     if saved:
@@ -95,13 +103,16 @@ def _train(options: Options, processes: Processes) -> int:
         skip_bad_images=block.on_bad_image == "skip",
     )
     trainer.fit(DeviceLoader(loader, device, channels_last=options.train.channels_last))
+    if processes.is_main:
+        log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
 
 
 def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
     networks = {}
+    registry = QUALITY if _objective(options).judges else NETWORKS
     for key, block in options.networks.items():
-        network = NETWORKS.build(block, path=key)
+        network = registry.build(block, path=key)
         path, entry, strict = options.path.pretrained(key)
         if path:
             skipped = load_weights(network, read_state_dict(path, entry), source=str(path), strict=strict)
@@ -129,20 +140,22 @@ def _trainer(
     schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
     rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
     ema = Ema(network, train.ema_decay, warmup=train.ema_warmup) if train.ema_decay else None
+    if train.activation_checkpointing:
+        checkpoint_blocks(network)
     if train.compile:
         compile_blocks(network)
     shared = {
         letter: processes.share(each, find_unused_parameters=options.find_unused_parameters)
         for letter, each in networks.items()
     }
-    objective = OBJECTIVES.get(options.model_type, "model_type").from_options(shared, options).to(device)
+    objective = _objective(options).from_options(shared, options).to(device)
     plan = Plan(
         total_iter=train.total_iter,
         accumulate=train.accumulate,
         clip_norm=train.gradient_limit,
         dtype=resolve_precision(train.precision, device, network.spec.precisions),
     )
-    sinks: list[Scalars] = []
+    sinks = open_sinks(options) if processes.is_main else []
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
         Report(options.logger.print_freq, [*sinks, *([bar.show] if bar else [])]),
@@ -153,6 +166,12 @@ def _trainer(
     return Trainer(objective, optimizers, rates, plan, ema=ema, processes=processes, callbacks=callbacks)
 
 
+def checkpoint_blocks(network: nn.Module) -> None:
+    """Compute the activations of each repeated block again in the backward pass instead of keeping them."""
+    for block in repeated_blocks(network):
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+
+
 def _validations(
     options: Options, network: nn.Module, folder: CheckpointFolder, sinks: list[Scalars]
 ) -> list[Validation]:
@@ -160,20 +179,30 @@ def _validations(
     val = options.val
     if not datasets or not val.val_freq:
         return []
+    sets = {dataset.name: _dataset(options, dataset.key, network) for dataset in datasets}
+    shared = {
+        "best_metric": options.logger.save_best,
+        "on_best": lambda trainer: folder.save_models("best", network_files(trainer)),
+        "sinks": sinks,
+    }
+    if _objective(options).judges:
+        return [QualityValidation(network, sets, val.val_freq, **shared)]
     device = next(network.parameters()).device
     return [
         Validation(
             Restorer(network, **{**options.runtime.arguments(), "device": device, "compile": False}),
-            {dataset.name: _dataset(options, dataset.key, network) for dataset in datasets},
+            sets,
             {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()},
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
-            best_metric=options.logger.save_best,
-            on_best=lambda trainer: folder.save_models("best", network_files(trainer)),
-            sinks=sinks,
             images=options.paths.visualization if val.save_img else None,
+            **shared,
         )
     ]
+
+
+def _objective(options: Options) -> type[Objective]:
+    return OBJECTIVES.get(options.model_type, "model_type")
 
 
 def _higher_is_better(block: Mapping[str, Any]) -> bool:
@@ -189,7 +218,9 @@ def _dataset(options: Options, key: str, network: nn.Module) -> Any:
     arguments = inspect.signature(DATASETS.get(dataset.type, f"datasets.{key}.type")).parameters
     if network.spec.in_channels == 1 and "color" in arguments:
         block.setdefault("color", "grey")
-    return DATASETS.build(block, path=f"datasets.{key}", name=dataset.name, scale=dataset.scale)
+    supplied = {"name": dataset.name, "scale": dataset.scale}
+    supplied = {argument: value for argument, value in supplied.items() if argument in arguments}
+    return DATASETS.build(block, path=f"datasets.{key}", **supplied)
 
 
 def _stages(options: Options) -> list[PatchStage]:

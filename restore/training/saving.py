@@ -91,6 +91,8 @@ def resume(trainer: Trainer, state: Mapping[str, Any], models: Mapping[str, Path
             _load(trainer.ema.network, path, "params_ema")
     for optimizer, saved in zip(trainer.optimizers.values(), state["optimizers"], strict=True):
         _load_optimizer(optimizer, saved)
+    for rate, saved in zip(trainer.rates.values(), state["schedulers"], strict=False):
+        _compare_schedules(rate.state_dict(state["iter"]), saved)
     trainer.iteration = state["iter"]
     if "restore" in state:
         trainer.load_state_dict(state["restore"])
@@ -114,10 +116,22 @@ def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     except (ValueError, KeyError) as error:
         raise TrainingError(f"the optimizer in the state to resume from belongs to another network: {error}") from error
     for group, chosen in zip(optimizer.param_groups, options, strict=True):
-        changed = [key for key in chosen if key not in _SCHEDULED and key in group and group[key] != chosen[key]]
-        if changed:
-            log.warning("changed since the checkpoint, and taken from the option file: %s", ", ".join(changed))
+        _say_changes({key: group[key] for key in chosen if key in group and key not in _NOT_CHOSEN}, chosen)
         group.update(chosen)
 
 
-_SCHEDULED = {"lr", "fused", "foreach"}
+def _compare_schedules(ours: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Say where the schedule of the option file, which is applied, is not that of the checkpoint."""
+    before = {key: saved[key] for key in ours if key in saved and key not in _NOT_CHOSEN}
+    if isinstance(before.get("milestones"), dict):  # BasicSR keeps them as a Counter
+        before["milestones"] = sorted(before["milestones"])
+    _say_changes(before, ours)
+
+
+def _say_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key, value in before.items():
+        if value != now[key]:
+            log.warning("%s was %s at the checkpoint; the option file's %s applies from here on", key, value, now[key])
+
+
+_NOT_CHOSEN = {"lr", "fused", "foreach", "initial_lr", "last_epoch", "_step_count", "_last_lr"}

@@ -24,6 +24,7 @@ from restore.errors import TrainingError
 from restore.inference.precision import arithmetic
 from restore.training.distribution import Processes, unwrapped
 from restore.training.ema import Ema
+from restore.training.guards import FiniteGuard, out_of_memory_explained
 from restore.training.interrupts import Interrupts
 from restore.training.objectives import Objective
 from restore.training.randomness import restore_generators, snapshot_generators
@@ -136,6 +137,9 @@ class Trainer:
         self.clock = Clock()
         self.interrupted: str | None = None
         self.device = next(objective.parameters()).device
+        if ema is not None:
+            objective.follow(ema.network)
+        self.guard = FiniteGuard(objective)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.dtype is torch.float16)
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._trainable = {
@@ -155,7 +159,7 @@ class Trainer:
         self.objective.train()
         self.started_at = self.iteration
         stream = iter(batches)
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, out_of_memory_explained():
             self.clock.lap()
             while self.iteration < self.plan.total_iter and not self.interrupted:
                 self.step(self._micro_batches(stream))
@@ -189,6 +193,7 @@ class Trainer:
 
     def fetch_losses(self) -> dict[str, float]:
         """The mean of every loss since the last call. This is where the host waits for the device."""
+        self.guard.settle()
         if not self._sums:
             return {}
         means = self.processes.mean(torch.stack([total / count for total, count in self._sums.values()]))
@@ -202,6 +207,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything besides the networks' weights that later processes need to go on bit by bit."""
+        self.guard.settle()
         return {
             "generators": self.processes.gather(snapshot_generators()),
             "scaler": self.scaler.state_dict(),
@@ -228,7 +234,9 @@ class Trainer:
             try:
                 yield self.clock.wait_for(stream)
             except StopIteration:
-                raise TrainingError(f"the data ended after {self.iteration} iterations.") from None
+                raise TrainingError(
+                    f"the data ended in iteration {self.iteration} of {self.plan.total_iter}."
+                ) from None
 
     def _backward(self, batch: Batch, turn: str, share: bool) -> dict[str, Tensor]:
         """Add the gradients of one micro-batch; `share` averages them over the processes."""
@@ -238,7 +246,10 @@ class Trainer:
         with network.no_sync() if alone else contextlib.nullcontext():
             with arithmetic(self.device, self.plan.dtype):
                 losses = self.objective.losses(batch, turn)
+            self.guard.look(losses, batch, turn, self.iteration)
             total = sum(value for name, value in losses.items() if name.startswith("l_"))
+            if not self.scaler.is_enabled():  # which protects the weights itself
+                self.guard.protect(self.optimizers[turn], total)
             self.scaler.scale(total / self.plan.accumulate).backward()
         return losses
 
@@ -250,6 +261,7 @@ class Trainer:
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
+        optimizer.found_inf = None
 
     def _gather(self, losses: Mapping[str, Tensor]) -> None:
         for name, value in losses.items():

@@ -33,11 +33,11 @@ def file(tmp_path, monkeypatch):
 def test_explain_shows_values_defaults_and_origins(file, capsys):
     assert main(["options", "explain", str(file), "--set", "runtime.tile=256", "--force_yml", "val:pbar=true"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["scale", "4", "1", f"{file}:3"] in lines
+    assert ["scale", "4", "1", "line", "3"] in lines
     assert ["tile", "256", "auto", "--set", "runtime.tile=256"] in lines
     assert ["pbar", "true", "false", "--force_yml", "val:pbar=true"] in lines
     assert ["print_freq", "100"] in lines
-    assert ["suffix", "null", f"{file}:5"] in lines
+    assert ["suffix", "null", "line", "5"] in lines
     assert next(line for line in lines if line[:1] == ["lr"])[:2] == ["lr", "0.0001"]
 
 

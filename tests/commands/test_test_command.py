@@ -134,7 +134,10 @@ def test_other_processes_leave_the_work_to_the_first(option_file, run_in, monkey
     [
         ({"datasets__test_1__dataroot_gt": "data/nowhere"}, ["dataset 'One'", "data/nowhere does not exist"]),
         ({"datasets__test_1__dataroot_gt": "data"}, ["dataset 'One'", "no image in the folder data"]),
-        ({"datasets__test_1__filename_tmpl": "{}"}, ["dataset 'One'", "HR/a.png has no counterpart", "filename_tmpl"]),
+        (
+            {"datasets__test_1__filename_tmpl": "{}"},
+            ["dataset 'One'", "data/HR/a.png", "no counterpart data/LR/a.png", "filename_tmpl"],
+        ),
         ({"datasets__test_1__filename_tmp": "{}"}, ["datasets.test_1.filename_tmp", "Did you mean 'filename_tmpl'"]),
         ({"datasets": {}}, ["datasets", "nothing to test on"]),
         ({"scale": 3}, ["scale", "the network enlarges by 2"]),

@@ -110,6 +110,11 @@ def test_sizes_are_checked_before_anything_is_written(tmp_path, restorer, datase
     assert not (tmp_path / "out").exists()
 
 
+def test_dataset_without_files(tmp_path, restorer, dataset):
+    with pytest.raises(DataError, match="dataset 'S': it lists no image files"):
+        evaluate(restorer(), [dataset("S", {})], PSNR, name="run", results_root=tmp_path)
+
+
 def test_left_over_pixels_of_a_reference_are_cropped(tmp_path, restorer, dataset, noise):
     gt, lq = noise(13, 13, 3), noise(6, 6, 3)
     results = evaluate(restorer(), [dataset("S", {"a": (gt, lq)})], PSNR, name="run", results_root=tmp_path)

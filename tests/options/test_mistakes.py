@@ -111,7 +111,7 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["datasets.train.iters=[5, 6]"], "entries: mini_batch_sizes not given, iters 2, gt_sizes not given."),
         (["datasets.val_2={name: Set5, type: PairedImageDataset}"], "'Set5' is the name of datasets.val too"),
         (["resize_range=[2, 1]"], "resize_range: the lower limit comes first; given: [2, 1]."),
-        (["resize_range=[1]"], "resize_range.1: missing"),
+        (["resize_range=[1]"], "resize_range.1: missing: this list needs at least 2 values."),
         (["second_blur_prob=1.5"], "second_blur_prob: expected a number of at most 1; given: 1.5."),
         (
             ["train.tsa_iter=5"],

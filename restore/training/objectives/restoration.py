@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.registry import LOSSES, OBJECTIVES
+from restore.training.mixing import Mixing
 from restore.training.objectives.base import Objective, named
 
 if TYPE_CHECKING:
@@ -27,10 +28,18 @@ class Restoration(Objective):
     Args:
         networks: `{"g": network}`.
         losses: blocks of losses by option key; `pixel_opt` is logged as `l_pix`, `fft_opt` as `l_fft`.
+        mixing: blends the images of a batch; None leaves them.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], losses: Mapping[str, Mapping[str, Any]]):
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        losses: Mapping[str, Mapping[str, Any]],
+        *,
+        mixing: Mixing | None = None,
+    ):
         super().__init__(networks)
+        self.mixing = mixing
         if not losses:
             raise OptionsError([Problem("train", "no loss: give at least one of pixel_opt and perceptual_opt.")])
         self.criteria = nn.ModuleDict(
@@ -42,8 +51,14 @@ class Restoration(Objective):
 
     @classmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Restoration:
-        """Every loss that stands in the section `train`."""
-        return cls(networks, options.train.losses())
+        """Every loss that stands in the section `train`, and how images are blended."""
+        mixing = options.train.mixing
+        blends = mixing.mixup or mixing.cutmix or mixing.cutblur
+        return cls(networks, options.train.losses(), mixing=Mixing(**dict(mixing)) if blends else None)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Blend the images where that is asked for."""
+        return self.mixing(batch) if self.mixing else batch
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""

@@ -1,0 +1,149 @@
+"""`restore degrade`: low-quality versions of photographs, paired with the originals.
+
+    restore degrade -i photos -o pairs --recipe realesrgan --seed 0 --copies 4 --save-parameters
+    restore degrade -i photos -o again --replay pairs/parameters         # the same pixels, from what was drawn
+    restore degrade -i photo.png -o sheet.png --preview                  # one photograph under every recipe
+
+Writes OUT/gt, OUT/lq and, if asked, OUT/parameters; files hold 8 bits (targets keep 16). The same command goes on after
+an interruption, and makes the same files with any number of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restore.errors import OptionsError
+
+if TYPE_CHECKING:
+    from restore.degradations.folder import Job, Outcome, Recipe
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("-i", "--input", type=Path, required=True, help="an image, or a folder of images")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the pairs; a .png for --preview")
+    parser.add_argument("--recipe", help="name of a pipeline, or a .yml file")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable, such as scale=2")
+    parser.add_argument("--seed", type=int, default=0, help="of all draws")
+    parser.add_argument("--copies", type=int, default=1, help="low-quality versions of each photograph")
+    parser.add_argument("--save-parameters", action="store_true", help="write what was drawn for each pair as JSON")
+    parser.add_argument("--replay", type=Path, help="parameters (a file or folder) to use in place of drawing")
+    parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--preview", action="store_true", help="a contact sheet of the (first) image under every recipe"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the pairs or the contact sheet; 0 when everything is done, 1 when some images failed."""
+    from restore.degradations.folder import Recipe, claim_folder, plan_jobs, plan_replay
+
+    variables = _variables(arguments.set)
+    if arguments.preview:
+        return _preview(arguments)
+    for name, lowest in (("copies", 1), ("workers", 1)):
+        if getattr(arguments, name) < lowest:
+            raise OptionsError(f"--{name} is {getattr(arguments, name)}: at least {lowest} is needed.")
+    if arguments.replay:
+        if arguments.recipe or variables:
+            raise OptionsError("--replay takes the recipe from the parameters: leave out --recipe and --set.")
+        return _make(plan_replay(arguments.input, arguments.output, arguments.replay), Recipe("bicubic"), arguments)
+    if not arguments.recipe:
+        from restore.degradations import list_pipelines
+
+        raise OptionsError(f"--recipe is missing: one of {', '.join(list_pipelines())}, or a .yml file.")
+    recipe = Recipe(arguments.recipe, variables, arguments.seed, arguments.copies)
+    recipe.load()  # every mistake in it comes to light before anything is written
+    jobs = plan_jobs(
+        arguments.input,
+        arguments.output,
+        recipe,
+        recursive=arguments.recursive,
+        save_parameters=arguments.save_parameters,
+    )
+    claim_folder(arguments.output, recipe)
+    return _make(jobs, recipe, arguments)
+
+
+def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int:
+    """Make what is missing, with a progress bar and a summary."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from restore.degradations.folder import make_pairs
+
+    console = Console(stderr=True)
+    missing = [job for job in jobs if not job.done]
+    outcomes: list[Outcome] = []
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=len(missing))
+            for outcome in make_pairs(missing, recipe, num_workers=min(arguments.workers, max(len(missing), 1))):
+                outcomes.append(outcome)
+                progress.update(task, advance=1, description=escape(outcome.job.image))
+    finally:
+        _summarise(console, outcomes, len(missing), len(jobs) - len(missing), arguments.output)
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _summarise(console: Any, outcomes: list[Outcome], num_missing: int, num_skipped: int, output: Path) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed:
+        table = Table("failed", "why")
+        for outcome in failed:
+            table.add_row(escape(outcome.job.source.name), escape(outcome.error))
+        console.print(table)
+    parts = [f"{len(outcomes) - len(failed)} pairs made in {output}"]
+    parts += [f"{num_skipped} there before"] if num_skipped else []
+    parts += [f"{len(failed)} failed"] if failed else []
+    parts += [f"{num_missing - len(outcomes)} left"] if len(outcomes) < num_missing else []
+    console.print(escape(", ".join(parts)), highlight=False)
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    from restore.degradations import list_pipelines
+    from restore.degradations.contact_sheet import contact_sheet
+    from restore.errors import DataError
+    from restore.images import list_images, read_image, to_tensor, write_image
+
+    path = arguments.input
+    if path.is_dir():
+        paths = list_images(path, recursive=arguments.recursive)
+        if not paths:
+            raise DataError(f"'{path}' holds no images")
+        path = paths[0]
+    if arguments.output.suffix.lower() != ".png":
+        raise OptionsError(f"--preview writes a PNG: '{arguments.output}' must end in .png.")
+    pixels = read_image(path).pixels
+    if pixels.ndim == 2:
+        pixels = pixels[..., None].repeat(3, axis=2)
+    gt_BCHW = to_tensor(pixels)[:, :3]
+    names = [arguments.recipe] if arguments.recipe else list_pipelines()
+    write_image(arguments.output, contact_sheet(gt_BCHW, names, seed=arguments.seed))
+    return 0
+
+
+def _variables(settings: list[str]) -> dict[str, Any]:
+    import yaml
+
+    variables = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise OptionsError(f"--set takes NAME=VALUE, such as scale=2; given: '{setting}'.")
+        try:
+            variables[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise OptionsError(f"--set {name}: '{value}' is not a YAML value.") from None
+    return variables

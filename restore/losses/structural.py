@@ -1,0 +1,62 @@
+"""SSIM and MS-SSIM as losses: one minus the similarity that `restore.metrics` measures in RGB, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restore.metrics.fidelity import MS_SSIM_WEIGHTS, ssim_terms
+from restore.registry import LOSSES
+
+__all__ = ["MSSSIMLoss", "SSIMLoss"]
+
+_FLOOR = 1e-6  # a negative contrast has no real power, and zero has no finite gradient
+
+
+@LOSSES.add("SSIMLoss", "ssim")
+class SSIMLoss(nn.Module):
+    """1 - SSIM.
+
+    Args:
+        loss_weight: factor of the loss.
+    """
+
+    def __init__(self, loss_weight: float = 1.0):
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """The loss."""
+        luminance, contrast = ssim_terms(restored, reference)
+        return self.loss_weight * (1 - (luminance * contrast).mean())
+
+
+@LOSSES.add("MSSSIMLoss", "MS_SSIMLoss")
+class MSSSIMLoss(nn.Module):
+    """1 - MS-SSIM: contrast at each scale, luminance at the coarsest.
+
+    Args:
+        loss_weight: factor of the loss.
+        weights: exponents of the scales, divided by their sum. Patches must be at least 11 px wide at the coarsest
+            scale, 176 px for the five of the metric; fewer scales suit smaller patches.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, weights: Sequence[float] = MS_SSIM_WEIGHTS):
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.weights = [weight / sum(weights) for weight in weights]
+
+    def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """The loss."""
+        similarity_BC = torch.ones_like(restored[..., 0, 0])
+        for scale, weight in enumerate(self.weights):
+            if scale:
+                restored, reference = F.avg_pool2d(restored, 2), F.avg_pool2d(reference, 2)
+            luminance, contrast = ssim_terms(restored, reference)
+            last = scale == len(self.weights) - 1
+            term_BC = (luminance * contrast if last else contrast).mean(dim=(2, 3))
+            similarity_BC = similarity_BC * term_BC.clamp(min=_FLOOR) ** weight
+        return self.loss_weight * (1 - similarity_BC.mean())

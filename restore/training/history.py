@@ -1,0 +1,89 @@
+"""Where the scalars of a run go: its own history file, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restore.errors import MissingError
+from restore.training.progress import Scalars
+
+if TYPE_CHECKING:
+    from restore.options import Options
+
+__all__ = ["HISTORY", "History", "TensorBoard", "WeightsAndBiases", "read_history", "sinks"]
+
+log = logging.getLogger(__name__)
+
+HISTORY = "history.jsonl"
+Row = dict[str, float]
+
+
+def sinks(options: Options) -> list[Scalars]:
+    """Everything that the option file wants scalars to go to."""
+    logger, paths = options.logger, options.paths
+    wanted: list[Scalars] = [History(paths.experiments_root / HISTORY)]
+    if logger.use_tb_logger:
+        wanted.append(TensorBoard(paths.tb_logger))
+    if logger.wandb.project:
+        wanted.append(WeightsAndBiases(logger.wandb.project, options.name, logger.wandb.resume_id))
+    return wanted
+
+
+class History:
+    """One line of JSON for each report, which `restore train --plot` draws."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __call__(self, scalars: Mapping[str, float], iteration: int) -> None:
+        """Append a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"iter": iteration, **scalars}) + "\n")
+
+
+def read_history(path: Path) -> dict[int, Row]:
+    """The scalars of each iteration; where a resumed run went over iterations again, the later ones count."""
+    rows: dict[int, Row] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the line that a killed run was writing
+            continue
+        rows.setdefault(row.pop("iter"), {}).update(row)
+    return dict(sorted(rows.items()))
+
+
+class TensorBoard:
+    """Event files with BasicSR's tags: `losses/l_*`, `metrics/DATASET/METRIC`, everything else by its name."""
+
+    def __init__(self, folder: Path):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def __call__(self, scalars: Mapping[str, float], iteration: int) -> None:
+        """Write every scalar."""
+        for name, value in scalars.items():
+            self._writer.add_scalar(f"losses/{name}" if name.startswith("l_") else name, value, iteration)
+        self._writer.flush()
+
+
+class WeightsAndBiases:
+    """The same scalars for wandb, if it is installed."""
+
+    def __init__(self, project: str, name: str, resume_id: str | None):
+        try:
+            import wandb
+        except ImportError as error:
+            raise MissingError(
+                "logger.wandb.project is set and wandb is not installed: `pip install wandb`."
+            ) from error
+        self._run = wandb.init(project=project, name=name, id=resume_id, resume="allow")
+
+    def __call__(self, scalars: Mapping[str, float], iteration: int) -> None:
+        """Log every scalar."""
+        self._run.log(dict(scalars), step=iteration)

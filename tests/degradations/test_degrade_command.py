@@ -1,0 +1,101 @@
+"""`restore degrade` from end to end."""
+
+import json
+
+import numpy as np
+import pytest
+
+from restore.cli import main
+from restore.images import read_image, write_image
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    for name, size in (("a.png", (64, 80)), ("sub/b.png", (70, 66))):
+        write_image(folder / name, rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+    return folder
+
+
+def degrade(*arguments):
+    return main(["degrade", *map(str, arguments)])
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_pairs_resumed_replayed_and_by_several_processes(photos, tmp_path):
+    settings = ("-i", photos, "--recipe", "realesrgan", "--seed", 3, "--copies", 2, "--recursive", "--save-parameters")
+    assert degrade(*settings, "-o", tmp_path / "one", "--workers", 1) == 0
+    made = files(tmp_path / "one")
+    names = [
+        f"{kind}/{name}_c{copy}" for kind in ("gt", "lq", "parameters") for name in ("a", "sub/b") for copy in (0, 1)
+    ]
+    assert {name.rpartition(".")[0] for name in made} == {*names, "degrade"}
+    assert read_image(tmp_path / "one/lq/sub/b_c1.png").pixels.shape == (17, 16, 3)
+    assert read_image(tmp_path / "one/gt/sub/b_c1.png").pixels.shape == (68, 64, 3)
+    assert made["lq/a_c0.png"] != made["lq/a_c1.png"]
+
+    (tmp_path / "one/lq/a_c1.png").unlink()
+    (tmp_path / "one/lq/sub/b_c0.png").write_bytes(b"kept")
+    assert degrade(*settings, "-o", tmp_path / "one", "--workers", 1) == 0
+    resumed = files(tmp_path / "one")
+    assert resumed["lq/a_c1.png"] == made["lq/a_c1.png"]
+    assert resumed["lq/sub/b_c0.png"] == b"kept"
+
+    assert degrade(*settings, "-o", tmp_path / "two", "--workers", 2) == 0
+    assert files(tmp_path / "two") == made
+
+    assert degrade("-i", photos, "-o", tmp_path / "again", "--replay", tmp_path / "two/parameters", "--workers", 1) == 0
+    again = files(tmp_path / "again")
+    assert {name: made[name] for name in again} == again
+    assert len(again) == 8
+
+
+def test_a_folder_belongs_to_one_recipe(photos, tmp_path, capsys):
+    assert degrade("-i", photos, "-o", tmp_path / "out", "--recipe", "jpeg", "--workers", 1) == 0
+    assert degrade("-i", photos, "-o", tmp_path / "out", "--recipe", "jpeg", "--set", "quality=10", "--workers", 1) == 2
+    assert "quality" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out/degrade.json").read_text())["pipeline"] == "jpeg"
+
+
+def test_what_fails_is_named_and_the_rest_is_done(photos, tmp_path, capsys):
+    (photos / "broken.png").write_bytes(b"not an image")
+    write_image(photos / "tiny.png", np.zeros((8, 8, 3), np.uint8))
+    assert degrade("-i", photos, "-o", tmp_path / "out", "--recipe", "realesrgan", "--workers", 1) == 1
+    report = capsys.readouterr().err
+    assert "broken.png" in report
+    assert "tiny.png" in report
+    assert (tmp_path / "out/lq/a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--recipe", "realesrgn"), "Did you mean 'realesrgan'"),
+        ((), "--recipe is missing"),
+        (("--recipe", "jpeg", "--set", "quality"), "NAME=VALUE"),
+        (("--recipe", "jpeg", "--copies", "0"), "--copies is 0"),
+        (("--recipe", "jpeg", "--replay", "x"), "--replay"),
+        (("--preview",), "must end in .png"),
+    ],
+)
+def test_wrong_arguments(photos, tmp_path, capsys, arguments, message):
+    assert degrade("-i", photos, "-o", tmp_path / "out", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_never_fall_among_the_photographs(photos, capsys):
+    assert degrade("-i", photos, "-o", photos, "--recipe", "jpeg") == 2
+    assert "another folder" in capsys.readouterr().err
+
+
+def test_contact_sheet(photos, tmp_path):
+    assert degrade("-i", photos / "a.png", "-o", tmp_path / "sheet.png", "--preview") == 0
+    sheet = read_image(tmp_path / "sheet.png").pixels
+    assert sheet.shape[2] == 3
+    assert sheet.shape[1] > 1000
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000

@@ -1,0 +1,229 @@
+"""Losses: closed forms, gradients, weights and reductions, agreement with the metrics."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from restore.errors import ImageError, MissingError, OptionsError
+from restore.losses.adversarial import artifact_map
+from restore.losses.vgg import LAYERS, VggFeatures
+from restore.metrics import ms_ssim, psnr, ssim
+from restore.registry import LOSSES
+
+
+def build(type_, **arguments):
+    return LOSSES.build({"type": type_, **arguments})
+
+
+@pytest.fixture
+def pair():
+    draw = torch.Generator().manual_seed(0)
+    reference = torch.rand(2, 3, 24, 20, generator=draw)
+    return (reference + 0.1 * torch.randn(reference.shape, generator=draw)).requires_grad_(), reference
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"type": "L1Loss"}, lambda d: d.abs().mean()),
+        ({"type": "L1Loss", "loss_weight": 0.5, "reduction": "sum"}, lambda d: 0.5 * d.abs().sum()),
+        ({"type": "MSELoss"}, lambda d: d.square().mean()),
+        ({"type": "CharbonnierLoss", "eps": 1e-3}, lambda d: (d.square() + 1e-3).sqrt().mean()),
+        ({"type": "L1Loss", "reduction": "none"}, lambda d: d.abs()),
+        ({"type": "PSNRLoss"}, lambda d: 10 * torch.log10(d.square().mean((1, 2, 3)) + 1e-8).mean()),
+        (
+            {"type": "FFTLoss", "norm": "ortho"},
+            lambda d: torch.view_as_real(torch.fft.rfft2(d, norm="ortho")).abs().mean(),
+        ),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_closed_forms(pair, block, expected):
+    restored, reference = pair
+    loss = LOSSES.build(block)(restored, reference)
+    torch.testing.assert_close(loss, expected(restored - reference))
+    loss.sum().backward()
+    assert torch.isfinite(restored.grad).all()
+
+
+@pytest.mark.parametrize("name", ["L1Loss", "MSELoss", "CharbonnierLoss", "FFTLoss", "EdgeLoss", "SSIMLoss"])
+def test_no_difference_no_loss(pair, name):
+    _, reference = pair
+    assert build(name)(reference, reference).item() == pytest.approx(0, abs=2e-3 if name == "EdgeLoss" else 1e-5)
+
+
+def test_weight_maps(pair):
+    restored, reference = pair
+    weight = torch.zeros(1, 1, 24, 20)
+    weight[..., :5] = 2
+    part = (restored - reference).abs()[..., :5].mean()
+    torch.testing.assert_close(build("L1Loss")(restored, reference, weight), part)
+
+
+def test_psnr_losses_are_the_metrics(pair):
+    restored, reference = (image.detach().clamp(0, 1) for image in pair)
+    value = psnr(restored, reference, border_px=0)
+    assert build("PSNRLoss")(restored, reference).item() == pytest.approx(-float(value.mean()), abs=1e-2)
+    luma = psnr(restored, reference, border_px=0, luma=True)
+    assert build("PSNRLoss", toY=True)(restored, reference).item() == pytest.approx(-float(luma.mean()), abs=1e-2)
+
+
+def test_similarity_losses_are_the_metrics():
+    draw = torch.Generator().manual_seed(0)
+    reference = F.avg_pool2d(torch.rand(2, 3, 400, 400, generator=draw), 2)
+    restored = (reference + 0.05 * torch.randn(reference.shape, generator=draw)).clamp(0, 1)
+    value = ssim(restored, reference, border_px=0)
+    assert build("SSIMLoss")(restored, reference).item() == pytest.approx(1 - float(value.mean()), abs=1e-5)
+    value = ms_ssim(restored, reference, border_px=0, luma=False)
+    assert build("MSSSIMLoss")(restored, reference).item() == pytest.approx(1 - float(value.mean()), abs=1e-5)
+
+
+def test_multi_scale_similarity_of_opposites_has_a_gradient():
+    reference = torch.rand(1, 1, 64, 64)
+    restored = (1 - reference).requires_grad_()
+    build("MSSSIMLoss", weights=[0.5, 0.5])(restored, reference).backward()
+    assert torch.isfinite(restored.grad).all()
+    with pytest.raises(ImageError, match="at least 11x11 px"):
+        build("SSIMLoss")(torch.rand(1, 3, 10, 10), torch.rand(1, 3, 10, 10))
+
+
+def test_total_variation():
+    ramp = torch.arange(5.0).expand(1, 1, 4, 5)
+    assert build("WeightedTVLoss")(ramp).item() == pytest.approx(1)
+    assert build("WeightedTVLoss", reduction="sum")(ramp, weight=torch.full_like(ramp, 0.5)).item() == pytest.approx(8)
+
+
+def test_edges_do_not_see_flat_differences():
+    flat = torch.full((1, 3, 32, 32), 0.5)
+    inside = build("EdgeLoss")._laplacian(flat)[..., 4:-4, 4:-4]
+    torch.testing.assert_close(inside, torch.zeros_like(inside), atol=1e-6, rtol=0)
+    step = flat.clone()
+    step[..., 16:] = 1
+    assert build("EdgeLoss")(step, flat) > 1.5 * build("EdgeLoss")(flat + 0.25, flat)
+
+
+SCORES = torch.tensor([-1.0, 0.5, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("gan_type", "real", "fake", "generator"),
+    [
+        ("vanilla", F.softplus(-SCORES).mean(), F.softplus(SCORES).mean(), F.softplus(-SCORES).mean()),
+        ("lsgan", (SCORES - 1).square().mean(), SCORES.square().mean(), (SCORES - 1).square().mean()),
+        ("wgan", -SCORES.mean(), SCORES.mean(), -SCORES.mean()),
+        ("wgan_softplus", F.softplus(-SCORES).mean(), F.softplus(SCORES).mean(), F.softplus(-SCORES).mean()),
+        ("hinge", (1 - SCORES).relu().mean(), (1 + SCORES).relu().mean(), -SCORES.mean()),
+    ],
+)
+def test_adversarial_losses(gan_type, real, fake, generator):
+    loss = build("GANLoss", gan_type=gan_type, loss_weight=0.1)
+    torch.testing.assert_close(loss(SCORES, True, is_disc=True), real)
+    torch.testing.assert_close(loss(SCORES, False, is_disc=True), fake)
+    torch.testing.assert_close(loss(SCORES, True), 0.1 * generator)
+    several = build("MultiScaleGANLoss", gan_type=gan_type, loss_weight=0.1)
+    torch.testing.assert_close(several([SCORES, [SCORES * 9, SCORES]], True), 0.1 * generator)
+
+
+def test_feature_matching():
+    one, other = [torch.ones(2, 3), torch.zeros(4)], [torch.zeros(2, 3), torch.full((4,), 3.0)]
+    assert build("FeatureMatchingLoss", loss_weight=2)(one, other).item() == pytest.approx(4)
+    assert build("GANFeatLoss", criterion="l2")(one, other).item() == pytest.approx(5)
+
+
+def test_artefacts_are_where_the_average_is_better(pair):
+    restored, reference = (image.detach() for image in pair)
+    assert artifact_map(restored, reference, reference).gt(0).all()
+    assert artifact_map(reference, reference, restored).eq(0).all()
+    assert artifact_map(restored, reference, reference).shape == (2, 1, 24, 20)
+
+
+def test_patches_of_one_image_attract():
+    images = torch.eye(4)[:, None].expand(4, 3, 4)  # the patches of an image alike, those of two images orthogonal
+    assert build("PatchContrastiveLoss")(images).item() == pytest.approx(math.log(3) - 1, abs=1e-5)
+    mixed = torch.ones(4, 3, 4)
+    assert build("PatchContrastiveLoss", loss_weight=2)(mixed).item() == pytest.approx(2 * math.log(3), abs=1e-5)
+    with pytest.raises(ValueError, match="at least two"):
+        build("PatchContrastiveLoss")(mixed[:1])
+
+
+@pytest.fixture
+def vgg_weights(tmp_path):
+    """A file of random VGG weights under torchvision's names."""
+    from torchvision.models.vgg import cfgs, make_layers
+
+    torch.manual_seed(0)
+    state = {f"features.{key}": value for key, value in make_layers(cfgs["A"]).state_dict().items()}
+    path = tmp_path / "vgg11.pth"
+    torch.save(state, path)
+    return str(path)
+
+
+def test_perceptual_loss_by_hand(pair, vgg_weights):
+    restored, reference = pair
+    block = {"vgg_type": "vgg11", "weights": vgg_weights, "perceptual_weight": 0.5, "style_weight": 2.0}
+    losses = build("PerceptualLoss", layer_weights={"conv1_1": 1, "conv2_1": 0.25}, **block)(restored, reference)
+    assert set(losses) == {"percep", "style"}
+    weights = torch.load(vgg_weights)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+    def maps(x):
+        first = F.conv2d((x - mean) / std, weights["features.0.weight"], weights["features.0.bias"], padding=1)
+        pooled = F.max_pool2d(first.relu(), 2)
+        return first, F.conv2d(pooled, weights["features.3.weight"], weights["features.3.bias"], padding=1)
+
+    ours, theirs = maps(restored), maps(reference)
+    content = [F.l1_loss(one, two) for one, two in zip(ours, theirs, strict=True)]
+    torch.testing.assert_close(losses["percep"], 0.5 * (content[0] + 0.25 * content[1]))
+
+    def gram(x):
+        return torch.einsum("bchw,bdhw->bcd", x, x) / x[0].numel()
+
+    style = [F.l1_loss(gram(one), gram(two)) for one, two in zip(ours, theirs, strict=True)]
+    torch.testing.assert_close(losses["style"], 2 * (style[0] + 0.25 * style[1]))
+    sum(losses.values()).backward()
+    assert restored.grad.abs().sum() > 0
+
+
+def test_features_stay_frozen_and_layers_are_checked(vgg_weights):
+    features = VggFeatures(["relu2_1"], "vgg11", weights=vgg_weights)
+    assert not any(parameter.requires_grad for parameter in features.train().parameters())
+    assert not features.training
+    assert len(features.features) == LAYERS["vgg11"].index("relu2_1") + 1
+    with pytest.raises(OptionsError, match="vgg11 has no layer conv1_7"):
+        VggFeatures(["conv1_7"], "vgg11", weights=vgg_weights)
+
+
+def test_weights_that_cannot_be_had_say_where_they_belong(monkeypatch, tmp_path):
+    from torchvision.models import VGG19_Weights
+
+    def offline(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(VGG19_Weights, "get_state_dict", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingError, match=r"Put https://download\.pytorch\.org/.*vgg19.* into .*checkpoints"):
+        build("PerceptualLoss", layer_weights={"conv5_4": 1})
+
+
+def test_layer_names_match_torchvision():
+    import torchvision
+
+    for name, layers in LAYERS.items():
+        kinds = {"conv": nn.Conv2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
+        with torch.device("meta"):
+            features = getattr(torchvision.models, name)().features
+        assert [type(layer) for layer in features] == [kinds[layer[:4]] for layer in layers]
+
+
+def test_mistakes_are_named():
+    with pytest.raises(OptionsError, match="loss_weight"):
+        build("L1Loss", loss_wait=2)
+    with pytest.raises(OptionsError, match="L1Loss"):
+        build("L1Los")
+    with pytest.raises(OptionsError, match="reduction"):
+        build("L1Loss", reduction="average")

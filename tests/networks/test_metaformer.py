@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+from network_tester import NetworkTester
+
+from restore.errors import OptionsError
+from restore.networks.metaformer import MetaFormerRestorer
+from restore.networks.swinir import SwinIR
+
+TINY = {"type": "MetaFormerRestorer", "embed_dim": 16, "depths": [2, 1]}
+WINDOW = {"type": "window", "num_heads": 2, "window_size": 4}
+
+
+def tiny(**changes) -> MetaFormerRestorer:
+    torch.manual_seed(0)
+    return MetaFormerRestorer(**{key: value for key, value in TINY.items() if key != "type"} | changes).eval()
+
+
+class TestMetaFormerRestorer(NetworkTester):
+    recognised = False
+    variants: ClassVar = {
+        "window": TINY
+        | {"mixers": [WINDOW, WINDOW | {"type": "shifted_window"}], "upscale": 2, "upsampler": "pixelshuffledirect"},
+        "stripe": TINY
+        | {"mixers": {"type": "stripe", "num_heads": 2, "window_size": [2, 4]}, "feed_forward": "depthwise"},
+        "channel": TINY | {"mixers": {"type": "channel", "num_heads": 2}, "feed_forward": "gated", "norm": "res-post"},
+        "convolution": TINY | {"mixers": ["separable_conv", "gated_conv"], "layer_scale": 0.1, "in_chans": 1},
+        "pooling": TINY
+        | {"mixers": "pooling", "norm": "post", "position": "sinusoid", "upscale": 3, "upsampler": "pixelshuffle"},
+        "identity": TINY
+        | {
+            "mixers": "identity",
+            "feed_forward": "none",
+            "position": "conv",
+            "upscale": 4,
+            "upsampler": "nearest+conv",
+            "resi_connection": "3conv",
+        },
+    }
+
+
+def test_swinir_is_a_configuration():
+    torch.manual_seed(0)
+    swinir = SwinIR(
+        embed_dim=16,
+        depths=[2, 2],
+        num_heads=[2, 2],
+        window_size=4,
+        mlp_ratio=2,
+        upscale=2,
+        upsampler="pixelshuffledirect",
+        img_size=16,
+    ).eval()
+    torch.nn.init.zeros_(swinir.mean)
+    network = tiny(
+        mixers=[WINDOW, WINDOW | {"type": "shifted_window"}], depths=[2, 2], upscale=2, upsampler="pixelshuffledirect"
+    )
+    names = {
+        "patch_embed.norm": "first_norm",
+        "norm.": "last_norm.",
+        "layers.": "stages.",
+        "residual_group.": "",
+        "attn.relative_position_bias_table": "mixer.table",
+        "attn.": "mixer.",
+        "mlp.": "ffn.",
+        "upsample.": "reconstruction.steps.",
+    }
+    state = {}
+    for key, value in swinir.state_dict().items():
+        for old, new in names.items():
+            key = (
+                new + key.removeprefix(old)
+                if old in ("norm.", "layers.", "upsample.") and key.startswith(old)
+                else (key if old in ("norm.", "layers.", "upsample.") else key.replace(old, new))
+            )
+        if "attn_mask" not in key and "position_index" not in key:
+            state[key] = value
+    network.load_state_dict(state)
+    x = torch.rand(1, 3, 12, 16)
+    with torch.no_grad():
+        assert torch.allclose(network(x) - 0.5, swinir(x - 0.5), atol=1e-5)
+
+
+def test_mixers_take_turns_within_a_stage():
+    network = tiny(mixers=["pooling", "identity"], depths=[3, 2])
+    names = [type(mixer).__name__ for mixer in network.mixers()]
+    assert names == ["Pooling", "IdentityMixer", "Pooling", "Pooling", "IdentityMixer"]
+
+
+def test_sizes_are_multiples_of_what_all_mixers_need():
+    network = tiny(mixers=[WINDOW | {"window_size": 6}, {"type": "stripe", "num_heads": 2, "window_size": [2, 4]}])
+    assert network.spec.size_multiple == 12
+
+
+def test_zero_last_convolution_is_the_identity():
+    network = tiny(mixers="pooling")
+    torch.nn.init.zeros_(network.reconstruction.steps[-1].weight)
+    torch.nn.init.zeros_(network.reconstruction.steps[-1].bias)
+    x = torch.rand(1, 3, 7, 10)
+    with torch.no_grad():
+        assert torch.allclose(network(x), x, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mixers": ["identity", "poling"]}, r"mixers\.1\.type: unknown mixer 'poling'.*Did you mean 'pooling'"),
+        ({"mixers": {"type": "pooling", "size": 3}}, r"mixers\.0\.size: unknown option"),
+        ({"mixers": []}, "mixers is empty"),
+        ({"mixers": "pooling", "upscale": 2}, "does not fit upscale 2"),
+        ({"mixers": "pooling", "upscale": 3, "upsampler": "nearest+conv"}, "power of two"),
+        ({"mixers": "pooling", "position": "sinusoid", "embed_dim": 18}, "multiple of 4"),
+    ],
+)
+def test_impossible_configurations_say_why(options, message):
+    with pytest.raises((OptionsError, ValueError), match=message):
+        tiny(**options)

@@ -1,0 +1,98 @@
+"""Files of a run: names, atomic writing, rotation, fallback, what BasicSR reads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore.errors import CheckpointError, OutputError
+from restore.training import checkpoints
+from restore.training.checkpoints import CheckpointFolder, save_file
+from restore.training.randomness import restore_generators, seed_generators, snapshot_generators
+
+
+def saved(folder, *iterations):
+    for iteration in iterations:
+        folder.save(iteration, {"g": {"params": {"w": torch.tensor([float(iteration)])}}}, {"iter": iteration})
+
+
+def test_names(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    saved(folder, 5)
+    folder.save_models("latest", {"g": {"params": {}}, "d": {"params": {}}})
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert names == [
+        "models/net_d_latest.pth",
+        "models/net_g_5.pth",
+        "models/net_g_latest.pth",
+        "training_states/5.state",
+    ]
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep=2)
+    folder.save_models("best", {"g": {"params": {}}})
+    saved(folder, 5, 10, 100)
+    assert folder.iterations() == [10, 100]
+    assert sorted(path.name for path in folder.models.iterdir()) == ["net_g_10.pth", "net_g_100.pth", "net_g_best.pth"]
+
+
+def test_a_truncated_newest_state_is_passed_over(tmp_path, caplog):
+    folder = CheckpointFolder(tmp_path)
+    saved(folder, 5, 10)
+    path = folder.state_path(10)
+    path.write_bytes(path.read_bytes()[:100])
+    found, state = folder.newest()
+    assert (found.name, state["iter"]) == ("5.state", 5)
+    assert "10.state" in caplog.text
+    assert "Falling back" in caplog.text
+
+
+def test_nothing_to_resume(tmp_path):
+    assert CheckpointFolder(tmp_path).newest() is None
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, error):
+    path = tmp_path / "5.state"
+    save_file({"iter": 5}, path)
+
+    def fail(content, stream):
+        stream.write(b"half of it")
+        raise error
+
+    monkeypatch.setattr(checkpoints.torch, "save", fail)
+    with pytest.raises(OutputError, match=r"cannot write '.*5\.state'"):
+        save_file({"iter": 6}, path)
+    monkeypatch.undo()
+    assert torch.load(path, weights_only=True) == {"iter": 5}
+    assert [file.name for file in tmp_path.iterdir()] == ["5.state"]
+
+
+def test_code_in_a_state_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    folder = CheckpointFolder(tmp_path)
+    folder.states.mkdir()
+    torch.save({"iter": Evil()}, folder.state_path(3))
+    with pytest.raises(CheckpointError, match="refused"):
+        checkpoints.read_checkpoint(folder.state_path(3))
+
+
+def test_generators_come_back_to_where_they_were(tmp_path):
+    import random
+
+    import numpy as np
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(2).tolist(), np.random.randn()
+
+    seed_generators(4)
+    draw()
+    save_file(snapshot_generators(), tmp_path / "generators")
+    expected = draw(), draw()
+    seed_generators(5)
+    restore_generators(torch.load(tmp_path / "generators", weights_only=True))
+    assert (draw(), draw()) == expected

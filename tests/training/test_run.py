@@ -1,0 +1,280 @@
+"""Whole trainings from option files: files written, resuming, errors, several processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from restore.cli import main
+from restore.data.sampling import StreamSampler
+from restore.errors import CheckpointError, OptionsError, TrainingError
+from restore.options import load
+from restore.training.run import train
+from restore.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(option_file, *overrides, auto_resume=False):
+    options = load(option_file, list(overrides), is_train=True)
+    options._auto_resume = auto_resume
+    return train(options)
+
+
+def state(tmp_path, iteration, name="tiny"):
+    return torch.load(tmp_path / f"experiments/{name}/training_states/{iteration}.state", weights_only=True)
+
+
+def weights(tmp_path, label, name="tiny"):
+    return torch.load(tmp_path / f"experiments/{name}/models/net_g_{label}.pth", weights_only=True)
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def test_a_training_leaves_the_files_of_basicsr(option_file, tmp_path):
+    assert main(["train", "-opt", str(option_file)]) == 0
+    folder = tmp_path / "experiments/tiny"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    logs = {name for name in names if re.fullmatch(r"train_tiny_\d{8}_\d{6}\.log", name)}
+    models = {f"models/net_g_{label}.pth" for label in ("3", "6", "best", "latest")}
+    states = {"training_states/3.state", "training_states/6.state"}
+    assert len(logs) == 1
+    assert names == {*logs, *models, *states, "tiny.yml", "history.jsonl", "curves.html"}
+    assert set(weights(tmp_path, 6)) == {"params", "params_ema"}
+    saved = state(tmp_path, 6)
+    assert {"epoch", "iter", "optimizers", "schedulers"} < set(saved)
+    assert (saved["iter"], saved["epoch"]) == (6, 2)
+    schedule = saved["schedulers"][0]
+    assert (schedule["last_epoch"], schedule["base_lrs"], schedule["_last_lr"]) == (5, [2e-3], [1e-3])
+    assert saved["optimizers"][0]["param_groups"][0]["initial_lr"] == 2e-3
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [row["iter"] for row in rows if "l_pix" in row] == [2, 4, 6]
+    assert [row["iter"] for row in rows if "metrics/noise/psnr" in row] == [3, 6]
+    assert load(folder / "tiny.yml", is_train=True).train.total_iter == 6
+    assert main(["train", "-opt", str(option_file), "--plot"]) == 0
+
+
+def test_it_learns(option_file, tmp_path):
+    run(option_file, "train.total_iter=40", "val.val_freq=40", "logger.print_freq=10", "logger.save_checkpoint_freq=40")
+    lines = (tmp_path / "experiments/tiny/history.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["l_pix"] for line in lines if "l_pix" in line]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_stopped_and_resumed_is_bit_identical(option_file, tmp_path, caplog):
+    run(option_file, "train.total_iter=12")
+    whole = weights(tmp_path, 12), state(tmp_path, 12)
+    run(option_file, "train.total_iter=12", "name=parts", "train.accumulate=1")
+    for path in (tmp_path / "experiments/parts").rglob("*"):
+        if path.stem in ("12", "9", "net_g_12", "net_g_9", "net_g_latest"):
+            path.unlink()
+    with caplog.at_level(logging.INFO, "restore"):
+        run(option_file, "train.total_iter=12", "name=parts", auto_resume=True)
+    assert "resuming from" in caplog.text
+    assert "6.state" in caplog.text
+    assert same(whole, (weights(tmp_path, 12, "parts"), state(tmp_path, 12, "parts")))
+
+
+def test_killed_at_random_moments_and_resumed_is_bit_identical():
+    script = ROOT / "scripts/stress_resume.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--kills", "2", "--iterations", "10"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kills, 1 processes: identical" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ten_kills(processes):
+    script = ROOT / "scripts/stress_resume.py"
+    command = [sys.executable, str(script), "--kills", "10", "--processes", str(processes), "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_resume_state_of_another_run(option_file, tmp_path):
+    run(option_file)
+    where = tmp_path / "experiments/tiny/training_states/3.state"
+    run(option_file, "name=branch", f"path.resume_state={where}")
+    assert same(weights(tmp_path, 6), weights(tmp_path, 6, "branch"))
+
+
+def test_a_fresh_start_moves_the_old_folder_away(option_file, tmp_path):
+    run(option_file, "train.total_iter=1")
+    run(option_file, "train.total_iter=1")
+    run(option_file, "train.total_iter=1")
+    names = sorted(path.name for path in (tmp_path / "experiments").iterdir())
+    assert len(names) == 3
+    assert names[0] == "tiny"
+    assert all(name.startswith("tiny_archived_") for name in names[1:])
+
+
+def test_changed_options_are_said_and_applied(option_file, tmp_path, caplog):
+    run(option_file)
+    with caplog.at_level(logging.WARNING, "restore"):
+        run(
+            option_file,
+            "train.total_iter=9",
+            "train.optim_g.lr=1e-3",
+            "train.scheduler.milestones=[8]",
+            auto_resume=True,
+        )
+    assert "milestones was [4] at the checkpoint; the option file's [8] applies" in caplog.text
+    assert "base_lrs was [0.002] at the checkpoint; the option file's [0.001] applies" in caplog.text
+    assert state(tmp_path, 9)["optimizers"][0]["param_groups"][0]["lr"] == pytest.approx(5e-4)
+
+
+def test_a_state_of_basicsr_is_taken_up(option_file, tmp_path, caplog):
+    run(option_file, "train.total_iter=3")
+    path = tmp_path / "experiments/tiny/training_states/3.state"
+    content = state(tmp_path, 3)
+    del content["restore"]
+    torch.save(content, path)
+    with caplog.at_level(logging.WARNING, "restore"):
+        run(option_file, auto_resume=True)
+    assert "not written by this package" in caplog.text
+    assert state(tmp_path, 6)["iter"] == 6
+
+
+def test_resuming_with_another_network_names_what_differs(option_file):
+    run(option_file, "train.total_iter=3")
+    with pytest.raises(CheckpointError, match=r"net_g_3\.pth: made for another network"):
+        run(option_file, "network_g.embed_dim=12", auto_resume=True)
+
+
+def test_resuming_without_the_weights(option_file, tmp_path):
+    run(option_file, "train.total_iter=3")
+    (tmp_path / "experiments/tiny/models/net_g_3.pth").unlink()
+    with pytest.raises(CheckpointError, match=r"net_g_3\.pth is missing"):
+        run(option_file, auto_resume=True)
+
+
+def test_warm_start(option_file, tmp_path):
+    run(option_file, "train.total_iter=3")
+    start = tmp_path / "experiments/tiny/models/net_g_3.pth"
+    frozen = ["train.total_iter=1", "train.optim_g.lr=1e-30", "name=warm", f"path.pretrain_network_g={start}"]
+    run(option_file, *frozen, "path.param_key_g=params_ema")
+    assert same(weights(tmp_path, 3)["params_ema"], weights(tmp_path, 1, "warm")["params"])
+
+
+def test_an_interrupted_run_is_saved_and_says_so(option_file, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def interrupted(trainer, micro_batches):
+        step(trainer, micro_batches)
+        if trainer.iteration == 2:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert main(["train", "-opt", str(option_file)]) == 130
+    assert state(tmp_path, 2)["iter"] == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["train.pixel_opt=null"], OptionsError, "give at least one of pixel_opt"),
+        (["train.pixel_opt.kind=x"], OptionsError, "kind"),
+        (["train.optim_g.beta=1"], OptionsError, "betas"),
+        (["train.precision=fp16", "network_g.type=SwinIRR"], OptionsError, "SwinIR"),
+        (["datasets.train.gt_size=15"], OptionsError, "15 is not a multiple of the scale 2"),
+    ],
+)
+def test_mistakes_in_options(option_file, overrides, error, message):
+    with pytest.raises(error, match=message):
+        run(option_file, *overrides)
+
+
+def test_grey_networks_train_out_of_the_box(option_file, tmp_path):
+    run(option_file, "network_g.in_chans=1", "train.total_iter=3")
+    assert (tmp_path / "experiments/tiny/models/net_g_3.pth").is_file()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.precision=bf16"],
+        ["train.channels_last=true", "train.accumulate=2"],
+        ["train.activation_checkpointing=true", "network_g.depths=[2]", "train.clip_norm=0.1"],
+        ["train.mixing_augs.mixup=true", "train.mixing_augs.cutmix=0.5", "train.mixing_augs.use_identity=true"],
+        ["datasets.train.gt_sizes=[8,16]", "datasets.train.mini_batch_sizes=[4,1]", "datasets.train.iters=[2,4]"],
+        ["train.optim_g.type=AdamW", "logger.use_tb_logger=true"],
+        ["val.save_img=true", "runtime.tile=8", "logger.keep_checkpoints=1"],
+    ],
+    ids=["bf16", "channels_last", "checkpointing", "mixing", "progressive", "tensorboard", "tiled"],
+)
+def test_what_a_run_may_ask_for(option_file, tmp_path, overrides):
+    assert run(option_file, *overrides) == 0
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path, 6)["params"].values())
+
+
+def test_recomputed_activations_change_nothing(option_file, tmp_path):
+    run(option_file, "network_g.depths=[2]")
+    run(option_file, "network_g.depths=[2]", "train.activation_checkpointing=true", "name=again")
+    for one, other in zip(
+        weights(tmp_path, 6)["params"].values(), weights(tmp_path, 6, "again")["params"].values(), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_two_processes_train_as_one(option_file, tmp_path):
+    one = run(option_file, "name=one", "datasets.train.batch_size_per_gpu=4")
+    port = 29500 + torch.randint(1000, (1,)).item()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"),
+            *("restore/train.py", "-opt", str(option_file), "--set", "name=two", "--num_threads", "1"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (one, done.returncode) == (0, 0), done.stderr
+    rows = [
+        [json.loads(line) for line in (tmp_path / f"experiments/{name}/history.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for ours, theirs in zip(*rows, strict=True):
+        values = {key for key in ours if key.startswith(("iter", "lr", "l_", "metrics"))}
+        assert {key: ours[key] for key in values} == pytest.approx({key: theirs[key] for key in values}, rel=1e-5)
+    for a, b in zip(
+        weights(tmp_path, 6, "one")["params"].values(), weights(tmp_path, 6, "two")["params"].values(), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)  # a twentieth of one of Adam's steps
+
+
+def test_launchers_without_their_variables(option_file, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    for launcher in ("pytorch", "slurm"):
+        options = load(option_file, is_train=True)
+        options._launcher = launcher
+        with pytest.raises(TrainingError, match=f"--launcher {launcher}: the variable"):
+            train(options)
+
+
+def test_the_sampler_goes_on_where_it_was(option_file, monkeypatch):
+    run(option_file)
+    seen = []
+    monkeypatch.setattr(StreamSampler, "start_at", lambda self, *at: seen.append(at))
+    run(option_file, "train.total_iter=7", auto_resume=True)
+    assert seen == [(6, 12)]
