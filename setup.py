@@ -64,6 +64,7 @@ setup(
         "video": ["av>=12"],
         "sets": ["torch-fidelity>=0.3"],
         "ray": ["ray[data]>=2.30"],
+        "keras": ["h5py>=3.8"],
     },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[

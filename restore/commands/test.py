@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from restore.evaluation import TestSet
     from restore.inference import Restorer
     from restore.options import Options
+    from restore.options.schema.datasets import DatasetOptions
 
 __all__ = ["add_arguments", "restorer_of", "run"]
 
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     if int(os.environ.get(_RANKS.get(options.launcher, ""), "0")):
         logger.info("testing runs in the first process alone; this one has nothing to do.")
         return 0
+    if _judges(options):
+        return _judge(options)
     return _restore_files(options, arguments) if arguments.input else _evaluate(options)
 
 
@@ -51,6 +54,41 @@ def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
 
     jobs = plan_jobs(arguments.input, arguments.output)
     return run_jobs(jobs, restorer_of(options))
+
+
+def _judges(options: Options) -> bool:
+    """Whether the network of an option file is a quality model."""
+    from restore.registry import OBJECTIVES
+
+    return OBJECTIVES.get(options.model_type, "model_type").judges
+
+
+def _judge(options: Options) -> int:
+    """How well a quality model agrees with opinions."""
+    from restore.evaluation.quality import evaluate_quality
+    from restore.inference.precision import resolve_device
+    from restore.networks.checkpoint import load_weights, read_state_dict
+    from restore.quality import build_quality
+    from restore.zoo.load import weights_file
+
+    source, key, strict = options.path.pretrained()
+    model = build_quality(options.network_g, path="network_g")
+    if source is None:
+        logger.warning("path.pretrain_network_g is not set: the model is tested without trained weights.")
+    else:
+        path = weights_file(source)
+        load_weights(model, read_state_dict(path, key), source=str(path), strict=strict)
+    datasets = {dataset.name: dataset for dataset in _datasets(options)}
+    root = options.paths.results_root
+    device = resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device)
+    results = evaluate_quality(
+        model.to(device), datasets, name=root.name, results_root=root.parent, options=options.dump()
+    )
+    for name, found in results["datasets"].items():
+        figures = "  ".join(f"{key.upper()} {value:.4f}" for key, value in found["none"].items())
+        logger.info("%s: %d images  %s", name, found["num_images"], figures)
+    logger.info("look at %s", root / "report.html")
+    return 0
 
 
 def _evaluate(options: Options) -> int:
@@ -75,17 +113,23 @@ def _evaluate(options: Options) -> int:
 
 
 def _datasets(options: Options) -> list[TestSet]:
-    from restore.registry import DATASETS
-
     chosen = sorted(options.phases("test", "val"), key=lambda dataset: dataset.key)
     if not chosen:
         raise OptionsError(
             [Problem("datasets", "there is nothing to test on: give a dataset whose key begins with test.")]
         )
-    return [
-        DATASETS.build(dataset.block, path=f"datasets.{dataset.key}", name=dataset.name, scale=dataset.scale)
-        for dataset in chosen
-    ]
+    return [_dataset(dataset) for dataset in chosen]
+
+
+def _dataset(dataset: DatasetOptions) -> TestSet:
+    from inspect import signature
+
+    from restore.registry import DATASETS
+
+    path = f"datasets.{dataset.key}"
+    arguments = signature(DATASETS.get(dataset.type, f"{path}.type")).parameters
+    supplied = {"name": dataset.name, "scale": dataset.scale}
+    return DATASETS.build(dataset.block, path=path, **{key: supplied[key] for key in supplied if key in arguments})
 
 
 def restorer_of(options: Options) -> Restorer:

@@ -8,7 +8,7 @@ same global batches as one process with a batch of N B.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +62,11 @@ class StreamSampler(Sampler[list[Draw]]):
         seed: seed of the run.
         accumulate: micro-batches per iteration.
         rank, world_size: which process this is, of how many.
+        groups: a group for each image: a batch, over all processes, holds images of one group only. Batches must then
+            have one size throughout; a group that does not fill its last batch begins again in it.
+
+    Raises:
+        ValueError: groups and several stages.
     """
 
     def __init__(
@@ -74,8 +79,13 @@ class StreamSampler(Sampler[list[Draw]]):
         accumulate: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        groups: Sequence[Hashable] | None = None,
     ):
-        self.num_images = num_images
+        if groups is not None and len(stages) > 1:
+            raise ValueError("images in groups need batches of one size: give a single stage")
+        self._batch = stages[0].batch_size * world_size
+        self._groups = _members(groups) if groups is not None else None
+        self.num_images = num_images if groups is None else sum(map(self._filled, self._groups))
         self.stages = list(stages)
         self.total_iter = total_iter
         self.seed = seed
@@ -114,9 +124,19 @@ class StreamSampler(Sampler[list[Draw]]):
         """The sample at `position` of the run."""
         epoch, place = divmod(position, self.num_images)
         if self._order[0] != epoch:
-            shuffle = generator(self.seed, 2**63 + epoch)
-            self._order = (epoch, shuffle.permutation(self.num_images))
+            self._order = (epoch, self._shuffled(generator(self.seed, 2**63 + epoch)))
         return Draw(int(self._order[1][place]), self.seed, position, patch_px)
+
+    def _shuffled(self, random: np.random.Generator) -> np.ndarray:
+        """The order of an epoch; with groups, batch after batch of one group each, the batches shuffled."""
+        if self._groups is None:
+            return random.permutation(self.num_images)
+        rows = [np.resize(random.permutation(members), self._filled(members)) for members in self._groups]
+        batches = np.concatenate([row.reshape(-1, self._batch) for row in rows])
+        return random.permutation(batches).reshape(-1)
+
+    def _filled(self, members: np.ndarray) -> int:
+        return -(-len(members) // self._batch) * self._batch
 
     def position(self, iteration: int) -> int:
         """Samples drawn by all processes in the first `iteration` iterations."""
@@ -134,3 +154,11 @@ class StreamSampler(Sampler[list[Draw]]):
                 return stage
             iteration -= stage.num_iter
         return self.stages[-1]
+
+
+def _members(groups: Sequence[Hashable]) -> list[np.ndarray]:
+    """The numbers of the images of each group."""
+    found: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        found.setdefault(group, []).append(index)
+    return [np.array(members) for members in found.values()]

@@ -1,4 +1,4 @@
-"""Losses between features of pretrained networks: VGG (content and style), and LPIPS and DISTS through pyiqa."""
+"""Losses between features of pretrained networks: VGG (content and style), LPIPS and DISTS."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restore.errors import MissingError
 from restore.losses.vgg import VggFeatures
+from restore.metrics.backbones import load_backbone
+from restore.metrics.perceptual import Net, dists, lpips
 from restore.registry import LOSSES
 
 __all__ = ["DISTSLoss", "LPIPSLoss", "PerceptualLoss"]
@@ -68,39 +69,61 @@ class PerceptualLoss(nn.Module):
         return sum(weight * self.distance(ours[name], theirs[name]) for name, weight in self.layer_weights.items())
 
 
-class _LibraryLoss(nn.Module):
-    """A metric of pyiqa as a loss; its network is frozen and kept out of the state dict."""
+class _MetricLoss(nn.Module):
+    """A distance of `restore.metrics` as a loss; its network is frozen and kept out of the state dict.
 
-    metric = ""
+    Args:
+        loss_weight: factor of the loss.
+        weights: file or folder of the backbone's weights; by default they are looked for and downloaded as for the
+            metric.
 
-    def __init__(self, loss_weight: float = 1.0):
+    Raises:
+        MissingError: these weights are not here and cannot be had.
+    """
+
+    net = "vgg"
+
+    def __init__(self, loss_weight: float = 1.0, weights: str | None = None):
         super().__init__()
-        import pyiqa
-
         self.loss_weight = loss_weight
-        try:
-            model = pyiqa.create_metric(self.metric, as_loss=True, device=torch.device("cpu"))
-        except OSError as error:
-            raise MissingError(f"the weights of {self.metric} cannot be had: {error}") from error
-        self.model = model.requires_grad_(False)
+        self.weights = weights
+        load_backbone(self.net, weights, torch.device("cpu"))  # so that a lack of them is found before training begins
 
     def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
-        """The loss; images are clamped to [0, 1]."""
-        return self.loss_weight * self.model(restored.clamp(0, 1), reference)
+        """The mean over the batch; images are clamped to [0, 1], grey ones count as R = G = B."""
+        return self.loss_weight * self.distance(restored.clamp(0, 1), reference).mean()
+
+    def distance(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """The distance of each pair, (B,)."""
+        raise NotImplementedError
 
 
-@LOSSES.add()
-class LPIPSLoss(_LibraryLoss):
-    """Learned perceptual distance on VGG (Zhang et al. 2018, arXiv:1801.03924)."""
+@LOSSES.add("LPIPSLoss", "lpips")
+class LPIPSLoss(_MetricLoss):
+    """Learned perceptual distance (Zhang et al. 2018, arXiv:1801.03924).
 
-    metric = "lpips-vgg"
+    Args:
+        loss_weight: factor of the loss.
+        weights: as for every loss of this kind.
+        net: backbone; "vgg" is the usual one for losses.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, weights: str | None = None, net: Net = "vgg"):
+        self.net = net
+        super().__init__(loss_weight, weights)
+
+    def distance(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """LPIPS of each pair, (B,)."""
+        return lpips(restored, reference, net=self.net, weights=self.weights)
 
 
-@LOSSES.add()
-class DISTSLoss(_LibraryLoss):
+@LOSSES.add("DISTSLoss", "dists")
+class DISTSLoss(_MetricLoss):
     """Structure and texture distance (Ding et al. 2020, arXiv:2004.07728)."""
 
-    metric = "dists"
+    def distance(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """DISTS of each pair, (B,)."""
+        return dists(restored, reference, weights=self.weights)
 
 
 def _gram(maps_BCHW: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ __all__ = ["MSSSIMLoss", "SSIMLoss"]
 _FLOOR = 1e-6  # a negative contrast has no real power, and zero has no finite gradient
 
 
-@LOSSES.add()
+@LOSSES.add("SSIMLoss", "ssim")
 class SSIMLoss(nn.Module):
     """1 - SSIM.
 

@@ -8,6 +8,7 @@ Arrays give a float, (B, C, H, W) tensors one score for each image; see `restore
 """
 
 from restore.metrics.fidelity import ms_ssim, psnr, psnr_b, ssim
+from restore.metrics.judged import iqt, triq
 from restore.metrics.natural import brisque, niqe
 from restore.metrics.perceptual import dists, lpips
 from restore.metrics.protocols import PROTOCOLS, Protocol, protocol
@@ -24,6 +25,7 @@ __all__ = [
     "dists",
     "fsim",
     "gmsd",
+    "iqt",
     "lpips",
     "metric",
     "ms_ssim",
@@ -33,5 +35,6 @@ __all__ = [
     "psnr_b",
     "ssim",
     "traits",
+    "triq",
     "vif",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 from restore.errors import OptionsError, Problem, nearest
 from restore.options.absent import family_of
 from restore.options.schema.datasets import DatasetOptions
-from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS, SCHEDULERS, Registry
+from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS, QUALITY, SCHEDULERS, Registry
 
 __all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "names"]
 
@@ -39,9 +39,11 @@ class Slot:
 
 _DEEPEST = 2  # dots in the path of the deepest slot
 _DATASET = Slot("datasets.*", DATASETS, ("name", "scale"))
+_NETWORK = Slot("network_*", NETWORKS)
+_QUALITY = Slot("network_*", QUALITY)
 SLOTS = (
     _DATASET,
-    Slot("network_*", NETWORKS),
+    _NETWORK,
     Slot("val.metrics.*", METRICS, keyword_only=True),
     Slot("train.optim_*", OPTIMIZERS, ("params",)),
     Slot("train.scheduler", SCHEDULERS),
@@ -63,9 +65,19 @@ def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, M
         if isinstance(value, Mapping):
             slot = slot_of(f"{prefix}{key}")
             if slot is not None:
-                yield f"{prefix}{key}", value, slot
+                judged = slot is _NETWORK and _judges(values.get("model_type"))
+                yield f"{prefix}{key}", value, _QUALITY if judged else slot
             elif prefix.count(".") < _DEEPEST:
                 yield from blocks(value, f"{prefix}{key}.")
+
+
+def _judges(objective: Any) -> bool:
+    """Whether the networks of a model type are quality models."""
+    return (
+        isinstance(objective, str)
+        and objective in names(OBJECTIVES)
+        and getattr(OBJECTIVES.get(objective), "judges", False)
+    )
 
 
 def names(registry: Registry) -> list[str]:

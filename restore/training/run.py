@@ -23,14 +23,16 @@ from restore.inference import Restorer
 from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
 from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
-from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, SCHEDULERS
+from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes
 from restore.training.ema import Ema
 from restore.training.history import sinks as open_sinks
+from restore.training.objectives import Objective
 from restore.training.optimizers import build_optimizer
 from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
+from restore.training.quality_validation import QualityValidation
 from restore.training.randomness import seed_generators
 from restore.training.saving import Saver, network_files, resume
 from restore.training.schedules import RateControl
@@ -85,6 +87,7 @@ def _train(options: Options, processes: Processes) -> int:
         accumulate=options.train.accumulate,
         rank=processes.rank,
         world_size=processes.world_size,
+        groups=getattr(dataset, "groups", None),
     )
     trainer = _trainer(options, networks, folder, sampler, processes)
     if saved:
@@ -107,8 +110,9 @@ def _train(options: Options, processes: Processes) -> int:
 
 def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
     networks = {}
+    registry = QUALITY if _objective(options).judges else NETWORKS
     for key, block in options.networks.items():
-        network = NETWORKS.build(block, path=key)
+        network = registry.build(block, path=key)
         path, entry, strict = options.path.pretrained(key)
         if path:
             skipped = load_weights(network, read_state_dict(path, entry), source=str(path), strict=strict)
@@ -144,7 +148,7 @@ def _trainer(
         letter: processes.share(each, find_unused_parameters=options.find_unused_parameters)
         for letter, each in networks.items()
     }
-    objective = OBJECTIVES.get(options.model_type, "model_type").from_options(shared, options).to(device)
+    objective = _objective(options).from_options(shared, options).to(device)
     plan = Plan(
         total_iter=train.total_iter,
         accumulate=train.accumulate,
@@ -175,20 +179,30 @@ def _validations(
     val = options.val
     if not datasets or not val.val_freq:
         return []
+    sets = {dataset.name: _dataset(options, dataset.key, network) for dataset in datasets}
+    shared = {
+        "best_metric": options.logger.save_best,
+        "on_best": lambda trainer: folder.save_models("best", network_files(trainer)),
+        "sinks": sinks,
+    }
+    if _objective(options).judges:
+        return [QualityValidation(network, sets, val.val_freq, **shared)]
     device = next(network.parameters()).device
     return [
         Validation(
             Restorer(network, **{**options.runtime.arguments(), "device": device, "compile": False}),
-            {dataset.name: _dataset(options, dataset.key, network) for dataset in datasets},
+            sets,
             {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()},
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
-            best_metric=options.logger.save_best,
-            on_best=lambda trainer: folder.save_models("best", network_files(trainer)),
-            sinks=sinks,
             images=options.paths.visualization if val.save_img else None,
+            **shared,
         )
     ]
+
+
+def _objective(options: Options) -> type[Objective]:
+    return OBJECTIVES.get(options.model_type, "model_type")
 
 
 def _higher_is_better(block: Mapping[str, Any]) -> bool:
@@ -204,7 +218,9 @@ def _dataset(options: Options, key: str, network: nn.Module) -> Any:
     arguments = inspect.signature(DATASETS.get(dataset.type, f"datasets.{key}.type")).parameters
     if network.spec.in_channels == 1 and "color" in arguments:
         block.setdefault("color", "grey")
-    return DATASETS.build(block, path=f"datasets.{key}", name=dataset.name, scale=dataset.scale)
+    supplied = {"name": dataset.name, "scale": dataset.scale}
+    supplied = {argument: value for argument, value in supplied.items() if argument in arguments}
+    return DATASETS.build(block, path=f"datasets.{key}", **supplied)
 
 
 def _stages(options: Options) -> list[PatchStage]:

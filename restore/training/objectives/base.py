@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -21,7 +21,10 @@ class Objective(nn.Module):
     Attributes:
         networks: the networks that learn, by the letter that BasicSR's options and files use (`g`, `d`). The first is
             the one that is averaged, validated and shipped.
+        judges: whether the networks judge images (they are quality models) instead of restoring them.
     """
+
+    judges: ClassVar[bool] = False
 
     def __init__(self, networks: Mapping[str, nn.Module]):
         super().__init__()

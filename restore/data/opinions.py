@@ -1,0 +1,247 @@
+"""People's opinions of images as quality datasets publish them, brought to one scale.
+
+    opinions = read_opinions("kadid10k", "datasets/kadid10k")                    # the dataset as it is downloaded
+    opinions = read_opinions("kadid10k", "datasets", listing="KADID-10k.txt")    # a list: dis_img_path,...,score
+
+An opinion is in [0, 1] whatever the dataset's own scale, and higher is better: of datasets that publish differences
+(DMOS of LIVE and CSIQ) it is one minus the scaled difference. A few values lie a little outside, as published.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from restore.errors import DataError, OptionsError, nearest
+
+__all__ = ["FORMATS", "LEVELS", "Format", "Opinion", "Rating", "distribution_about", "read_opinions"]
+
+LEVELS = np.arange(1, 6)
+SPREAD = 0.5  # standard deviation in levels where a dataset publishes none
+
+
+@dataclass(frozen=True)
+class Format:
+    """A dataset and its scale.
+
+    Attributes:
+        title: its name.
+        worst: the published value that stands for opinion 0.
+        best: the published value that stands for opinion 1.
+        has_reference: whether it publishes the undistorted images.
+    """
+
+    title: str
+    worst: float
+    best: float
+    has_reference: bool = True
+
+
+FORMATS = {
+    "csiq": Format("CSIQ", 1, 0),
+    "kadid10k": Format("KADID-10k", 1, 5),
+    "koniq10k": Format("KonIQ-10k", 1, 5, has_reference=False),
+    "live": Format("LIVE", 100, 0),
+    "live_itw": Format("LIVE in the wild", 0, 100, has_reference=False),
+    "pipal": Format("PIPAL", 900, 1850),
+    "spaq": Format("SPAQ", 0, 100, has_reference=False),
+    "tid2013": Format("TID2013", 0, 9),
+}
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A line of what a dataset publishes: files relative to its root, and values on its own scale."""
+
+    image: str
+    value: float
+    reference: str | None = None
+    kind: str = ""
+    deviation: float | None = None
+    votes: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What people think of an image.
+
+    Attributes:
+        image: its file.
+        reference: the undistorted image, if there is one.
+        kind: the distortion, as the dataset calls it.
+        opinion: in [0, 1], higher is better.
+        distribution: the shares of five levels.
+    """
+
+    image: Path
+    reference: Path | None
+    kind: str
+    opinion: float
+    distribution: np.ndarray
+
+    @property
+    def scene(self) -> str:
+        """What images of one scene have in common: their reference, or the image itself."""
+        path = self.reference or self.image
+        return f"{path.parent}/{path.stem}".lower()
+
+
+def read_opinions(
+    format: str, root: str | Path, *, listing: str | Path | None = None, unlabelled: str = "error"
+) -> list[Opinion]:
+    """Every rated image of a dataset.
+
+    Args:
+        format: one of `FORMATS`.
+        root: the dataset's folder, or the folder above it where a list names that too.
+        listing: a list with the columns `dis_img_path`, `dis_type`, `score` and perhaps `ref_img_path`; None reads the
+            dataset's own files.
+        unlabelled: "error" refuses images that lie beside rated ones and have no rating; "ignore" leaves them out.
+
+    Raises:
+        OptionsError: no such format.
+        DataError: a list is missing or damaged, a rated image is not there, or an image is not rated.
+    """
+    from restore.data.published_ratings import READERS, read_list
+
+    if format not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise OptionsError(f"unknown quality dataset format '{format}'.{nearest(format, FORMATS)} Known: {known}.")
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{FORMATS[format].title}: the folder {root} does not exist.")
+    ratings = list(READERS[format](root) if listing is None else read_list(Path(listing).expanduser()))
+    if not ratings:
+        raise DataError(f"{FORMATS[format].title}: there is not a single rating in {listing or root}.")
+    files = _Files(root)
+    opinions = [_opinion(rating, FORMATS[format], files) for rating in ratings]
+    _refuse_missing(format, root, ratings, opinions)
+    if unlabelled == "error":
+        _refuse_unlabelled(format, opinions)
+    return opinions
+
+
+def distribution_about(opinion: float, spread: float = SPREAD) -> np.ndarray:
+    """The shares of five levels, a Gaussian about `1 + 4 * opinion`; they sum to one.
+
+    Args:
+        opinion: in [0, 1].
+        spread: standard deviation in levels.
+    """
+    exponents = -0.5 * ((LEVELS - 1 - 4 * opinion) / max(spread, 0.05)) ** 2
+    shares = np.exp(exponents - exponents.max())
+    return shares / shares.sum()
+
+
+def _opinion(rating: Rating, format: Format, files: _Files) -> Opinion:
+    if not math.isfinite(rating.value):
+        raise DataError(f"{format.title}: the rating of {rating.image} is {rating.value}.")
+    opinion = (rating.value - format.worst) / (format.best - format.worst)
+    if rating.votes is not None:
+        shares = np.asarray(rating.votes, float)
+        if shares.sum() <= 0 or (shares < 0).any():
+            raise DataError(f"{format.title}: the votes for {rating.image} are {rating.votes}.")
+        shares = shares / shares.sum()
+    else:
+        spread = SPREAD if rating.deviation is None else 4 * rating.deviation / abs(format.best - format.worst)
+        shares = distribution_about(opinion, spread)
+    reference = files.find(rating.reference) if rating.reference else None
+    return Opinion(files.find(rating.image), reference, rating.kind, opinion, shares)
+
+
+class _Files:
+    """Finds files whose names differ from the published ones in case only, as TID2013's do."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._folders: dict[Path, dict[str, Path]] = {}
+
+    def find(self, relative: str) -> Path:
+        """The file, or where it should be if it is not there."""
+        parts = Path(relative.strip()).parts
+        for tail in (parts, parts[1:]):  # a list may begin with the dataset's own folder, and so may `root` end
+            found = self._descend(tail) if tail else None
+            if found is not None:
+                return found
+        return self.root.joinpath(*parts)
+
+    def _descend(self, parts: tuple[str, ...]) -> Path | None:
+        place = self.root
+        for part in parts:
+            if place not in self._folders:
+                inside = place.iterdir() if place.is_dir() else ()
+                self._folders[place] = {each.name.lower(): each for each in inside}
+            place = self._folders[place].get(part.lower())
+            if place is None:
+                return None
+        return place
+
+
+def _refuse_missing(format: str, root: Path, ratings: list[Rating], opinions: list[Opinion]) -> None:
+    wanted = {path for each in opinions for path in (each.image, each.reference) if path is not None}
+    missing = sorted(str(path) for path in wanted if not path.is_file())
+    if missing:
+        raise DataError(
+            f"{FORMATS[format].title}: {len(missing)} of {len(wanted)} files that have ratings are not in {root}. "
+            f"The first: {', '.join(missing[:3])}."
+        )
+    lonely = [rating.image for rating in ratings if rating.reference is None]
+    if FORMATS[format].has_reference and lonely:
+        raise DataError(f"{FORMATS[format].title}: no reference is named for {lonely[0]} (and {len(lonely) - 1} more).")
+
+
+def _refuse_unlabelled(format: str, opinions: list[Opinion]) -> None:
+    from restore.images import list_images
+
+    rated = {each.image for each in opinions} | {each.reference for each in opinions}
+    folders = sorted({each.image.parent for each in opinions})
+    without = [path for folder in folders for path in list_images(folder) if path not in rated]
+    if without:
+        raise DataError(
+            f"{FORMATS[format].title}: {len(without)} images have no rating. The first: "
+            f"{', '.join(map(str, without[:3]))}. unlabelled: ignore leaves them out."
+        )
+
+
+def rows(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
+    """The lines of a table with a header, by column.
+
+    Raises:
+        DataError: there is no such file, or a line has another number of columns.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, restkey="")
+        for row in reader:
+            if "" in row or None in row.values():
+                raise DataError(f"{path}, line {reader.line_num}: {len(reader.fieldnames or ())} columns are expected.")
+            yield row
+
+
+def number(text: str, path: Path, what: str) -> float:
+    """A number of a table.
+
+    Raises:
+        DataError: it is none; says where.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"{path}: the rating of {what} is '{text}', which is not a number.") from None
+
+
+def require_columns(row: Iterable[str], wanted: Iterable[str], path: Path) -> None:
+    """Refuse a table without the columns that are needed.
+
+    Raises:
+        DataError: names those that are missing and those that there are.
+    """
+    missing = set(wanted) - set(row)
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(sorted(missing))}. It has: {', '.join(row)}.")

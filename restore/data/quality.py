@@ -1,0 +1,154 @@
+"""Rated images for quality models: what their datasets have in common, and the published ones.
+
+A sample holds `image` and, where there is one, `reference` (H, W, 3), `opinion` in [0, 1] with higher better,
+`distribution` over five levels, and `image_path`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from restore.data.augment import Crop, Symmetry, random_crop
+from restore.data.opinions import Opinion, read_opinions
+from restore.data.sampling import Draw, generator
+from restore.data.sources import channels_of
+from restore.data.splits import split_scenes
+from restore.errors import DataError
+from restore.images import read_image, read_size
+from restore.images.resize import resize_pixels
+from restore.registry import DATASETS
+
+__all__ = ["QualityDataset", "QualityImages"]
+
+
+@dataclass(eq=False, kw_only=True)
+class QualityImages:
+    """Which part of an image a sample shows.
+
+    Args:
+        name: name of the dataset, for results and messages.
+        crop_px: side of the crops, at random places in training and in the centre otherwise; None takes whole images.
+        use_hflip: whether training images are flipped left to right at random.
+        use_rot: whether training images are flipped upside down and transposed at random.
+    """
+
+    name: str = "quality"
+    crop_px: int | None = None
+    use_hflip: bool = False
+    use_rot: bool = False
+
+    def seen(self, item: int | Draw, images: Sequence[np.ndarray], path: str) -> list[np.ndarray]:
+        """The same part of images of one size, as views of (H, W, 3).
+
+        Raises:
+            DataError: they are smaller than the crop.
+        """
+        height, width = images[0].shape[:2]
+        side = self.crop_px
+        if side is not None and min(height, width) < side:
+            raise DataError(f"dataset '{self.name}': {path} is {width}x{height}, smaller than crop_px {side}.")
+        crop, symmetry = Crop(0, 0, height, width), Symmetry()
+        if side is not None:
+            crop = Crop((height - side) // 2, (width - side) // 2, side, side)
+        if isinstance(item, Draw):
+            random = generator(item.seed, item.position)
+            crop = crop if side is None else random_crop(random, height, width, side)
+            symmetry = Symmetry.draw(random, mirror=self.use_hflip, rotate=self.use_rot)
+        return [symmetry.of(crop.of(channels_of(image, "rgb"))) for image in images]
+
+
+@DATASETS.add()
+@dataclass(eq=False, kw_only=True)
+class QualityDataset(QualityImages):
+    """Published quality datasets, one or several together.
+
+    Args:
+        format: tid2013, kadid10k, koniq10k, live, live_itw, csiq, pipal or spaq; or a list of these.
+        dataroot: the folder of each.
+        listing: a list of ratings for each (see `restore.data.opinions`); None reads the datasets' own files.
+        part: "train" and "test" share no scene; "all" takes everything.
+        test_share: share of the scenes that is for testing.
+        split_seed: which of the possible splits; repeat the training over several and give the median.
+        zooms: every image is seen at each of these sizes; TRIQ trains on 1 and 0.5.
+        unlabelled: "error" refuses images without a rating; "ignore" leaves them out.
+
+    Attributes:
+        opinions: what is in this part.
+        scenes: for each sample what it shows; the parts share none.
+        groups: for each sample, a name that it shares with those of the same size; None where crops are taken.
+
+    Raises:
+        DataError: something is missing, damaged or not rated; `format` and `dataroot` differ in length.
+    """
+
+    format: str | list[str]
+    dataroot: str | list[str]
+    listing: str | list[str] | None = None
+    part: Literal["all", "train", "test"] = "all"
+    test_share: float = 0.2
+    split_seed: int = 0
+    zooms: Sequence[float] = (1.0,)
+    unlabelled: Literal["error", "ignore"] = "error"
+
+    def __post_init__(self):
+        formats, roots = _several(self.format), _several(self.dataroot)
+        listings = _several(self.listing) if self.listing is not None else [None] * len(formats)
+        if not len(formats) == len(roots) == len(listings):
+            raise DataError(
+                f"dataset '{self.name}': {len(formats)} format(s), {len(roots)} dataroot(s) and {len(listings)} "
+                "listing(s); one of each belongs to a dataset."
+            )
+        self.opinions: list[Opinion] = []
+        for format, root, listing in zip(formats, roots, listings, strict=True):
+            self.opinions += self._part(read_opinions(format, root, listing=listing, unlabelled=self.unlabelled))
+        self.scenes = [self._entry(index)[0].scene for index in range(len(self))]
+        self.groups = self._groups() if self.crop_px is None else None
+
+    def __len__(self) -> int:
+        return len(self.opinions) * len(self.zooms)
+
+    def __getitem__(self, item: int | Draw) -> dict[str, Any]:
+        index = item.index if isinstance(item, Draw) else item
+        opinion, zoom = self._entry(index)
+        files = [opinion.image] + ([opinion.reference] if opinion.reference else [])
+        images = [_zoomed(channels_of(read_image(path).pixels, "rgb"), zoom) for path in files]
+        if len({image.shape for image in images}) > 1:
+            shapes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
+            raise DataError(f"dataset '{self.name}': {opinion.image} and its reference differ in size: {shapes}.")
+        views = self.seen(item, images, str(opinion.image))
+        return {
+            **dict(zip(("image", "reference"), views, strict=False)),
+            "opinion": opinion.opinion,
+            "distribution": opinion.distribution,
+            "image_path": str(opinion.image),
+        }
+
+    def _part(self, opinions: list[Opinion]) -> list[Opinion]:
+        if self.part == "all":
+            return opinions
+        train, test = split_scenes([each.scene for each in opinions], self.test_share, self.split_seed)
+        return [opinions[index] for index in (train if self.part == "train" else test)]
+
+    def _entry(self, index: int) -> tuple[Opinion, float]:
+        number, zoom = divmod(index, len(self.zooms))
+        return self.opinions[number], self.zooms[zoom]
+
+    def _groups(self) -> list[str]:
+        entries = (self._entry(index) for index in range(len(self)))
+        sizes = {each.image: read_size(each.image) for each in self.opinions}
+        has = {each.image: each.reference is not None for each in self.opinions}
+        return [f"{sizes[each.image]} x {zoom} {'with' if has[each.image] else 'without'}" for each, zoom in entries]
+
+
+def _several(values: str | list[str]) -> list[str]:
+    return [values] if isinstance(values, str) else list(values)
+
+
+def _zoomed(pixels: np.ndarray, zoom: float) -> np.ndarray:
+    if zoom == 1:
+        return pixels
+    return resize_pixels(pixels, size=tuple(max(round(side * zoom), 1) for side in pixels.shape[:2]))

@@ -1,0 +1,47 @@
+"""ResNet-50 as first published and as Keras has it (He et al. 2015, arXiv 1512.03385).
+
+timm's moves the stride of a stage from the first 1x1 convolution to the 3x3 one, which changes what weights mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from restore.encoders.base import Encoder
+from restore.registry import ENCODERS
+
+__all__ = ["ResNet50V1"]
+
+
+@ENCODERS.add("resnet50_v1")
+class ResNet50V1(Encoder):
+    """Five maps of 64 to 2048 channels at strides 2 to 32.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which maps to return; None for all.
+    """
+
+    def __init__(self, in_chans: int = 3, out_indices: Sequence[int] | None = None):
+        import timm
+
+        model = timm.create_model("resnet50", features_only=True, in_chans=in_chans, pretrained=False)
+        super().__init__(
+            in_chans,
+            channels=model.feature_info.channels(),
+            strides=model.feature_info.reduction(),
+            out_indices=out_indices,
+        )
+        for stage in (model["layer2"], model["layer3"], model["layer4"]):
+            stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 1.001e-5
+        self.model = model
+
+    def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """Every map; all halvings round up, so that any size fits."""
+        return self.model(x_BCHW)

@@ -1,0 +1,52 @@
+"""A quality model over a dataset: one score for each image, beside what people think of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch.utils.data import Dataset
+
+from restore.data.loading import collate, to_float
+from restore.errors import ImageError
+from restore.quality import QualityModel
+
+__all__ = ["Judgement", "judgements"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model says of an image and what people say.
+
+    Attributes:
+        image: its file.
+        score: of the model, brought to the scale of opinions.
+        opinion: in [0, 1], higher is better.
+    """
+
+    image: str
+    score: float
+    opinion: float
+
+
+def judgements(model: QualityModel, dataset: Dataset, indices: Iterable[int] | None = None) -> Iterator[Judgement]:
+    """Judge the images of a dataset one by one.
+
+    Args:
+        model: the quality model.
+        dataset: gives `image`, `opinion`, `image_path` and, where there is one, `reference`.
+        indices: which of its images; None for all.
+
+    Raises:
+        ImageError: an image cannot be judged; names it.
+    """
+    device = next(model.parameters()).device
+    worst, best = model.score_range
+    for index in range(len(dataset)) if indices is None else indices:
+        sample = dataset[index]
+        batch = to_float(collate([{key: sample[key] for key in ("image", "reference") if key in sample}]), device)
+        try:
+            score = model.judge(batch["image"], batch.get("reference")).item()
+        except ImageError as error:
+            raise ImageError(f"{sample['image_path']}: {error}") from None
+        yield Judgement(sample["image_path"], (score - worst) / (best - worst), float(sample["opinion"]))

@@ -1,0 +1,125 @@
+"""Discriminators, which tell restored from real images: VGGStyleDiscriminator and UNetDiscriminatorSN.
+
+- VGGStyleDiscriminator: one score for each image, ESRGAN (Wang et al. 2018, arXiv 1809.00219).
+- UNetDiscriminatorSN: one score for each pixel, Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833), with spectral
+  normalisation (Miyato et al. 2018, arXiv 1802.05957).
+
+Argument names, defaults, state-dict keys and outputs are those of BasicSR 1.4.2 (XPixelGroup/BasicSR, Apache-2.0). What
+differs: the U-Net takes sizes that are no multiple of 8, and RGB is the default everywhere.
+
+Shapes: B batch, H x W image.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import spectral_norm
+
+from restore.networks.residual import conv3x3
+from restore.registry import NETWORKS
+
+__all__ = ["UNetDiscriminatorSN", "VGGStyleDiscriminator"]
+
+LAST_SIDE_PX = 4
+HIDDEN = 100
+
+
+@NETWORKS.add()
+class VGGStyleDiscriminator(nn.Module):
+    """Scores (B, 1), unbounded, for images of one size: real where high.
+
+    Args:
+        num_in_ch: channels of the image.
+        num_feat: channels at full resolution; doubled with each halving of the size, up to eight times.
+        input_size: side of the images in pixels.
+    """
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, input_size: Literal[128, 256] = 128):
+        super().__init__()
+        self.input_size = input_size
+        widths = [num_feat * factor for factor in (1, 2, 4, 8, 8, 8)[: 6 if input_size == 256 else 5]]
+        self.num_levels = len(widths)
+        for level, width in enumerate(widths):
+            before = widths[level - 1] if level else num_in_ch
+            setattr(self, f"conv{level}_0", nn.Conv2d(before, width, 3, padding=1, bias=level == 0))
+            if level:
+                setattr(self, f"bn{level}_0", nn.BatchNorm2d(width))
+            setattr(self, f"conv{level}_1", nn.Conv2d(width, width, 4, stride=2, padding=1, bias=False))
+            setattr(self, f"bn{level}_1", nn.BatchNorm2d(width))
+        self.linear1 = nn.Linear(widths[-1] * LAST_SIDE_PX**2, HIDDEN)
+        self.linear2 = nn.Linear(HIDDEN, 1)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """The score of each image, (B, 1).
+
+        Raises:
+            ValueError: images of another size than `input_size`.
+        """
+        if x_BCHW.shape[-2:] != (self.input_size, self.input_size):
+            height, width = x_BCHW.shape[-2:]
+            raise ValueError(
+                f"VGGStyleDiscriminator is made for images of {self.input_size}x{self.input_size} px, given "
+                f"{height}x{width}: set gt_size to {self.input_size}, or take UNetDiscriminatorSN."
+            )
+        features = x_BCHW
+        for level in range(self.num_levels):
+            for step in (0, 1):
+                features = getattr(self, f"conv{level}_{step}")(features)
+                if level or step:
+                    features = getattr(self, f"bn{level}_{step}")(features)
+                features = F.leaky_relu(features, 0.2)
+        return self.linear2(F.leaky_relu(self.linear1(features.flatten(1)), 0.2))
+
+
+@NETWORKS.add()
+class UNetDiscriminatorSN(nn.Module):
+    """Scores (B, 1, H, W), unbounded, for images of at least 8 x 8 px: real where high.
+
+    Args:
+        num_in_ch: channels of the image.
+        num_feat: channels at full resolution.
+        skip_connection: whether the way up sees the maps of the way down.
+    """
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, skip_connection: bool = True):
+        super().__init__()
+        self.skip_connection = skip_connection
+        self.conv0 = conv3x3(num_in_ch, num_feat)
+        for index in (1, 2, 3):
+            self._add_normalised(
+                index, nn.Conv2d(num_feat * 2 ** (index - 1), num_feat * 2**index, 4, 2, 1, bias=False)
+            )
+        for index, (inputs, outputs) in enumerate(((8, 4), (4, 2), (2, 1), (1, 1), (1, 1)), start=4):
+            self._add_normalised(index, nn.Conv2d(num_feat * inputs, num_feat * outputs, 3, padding=1, bias=False))
+        self.conv9 = conv3x3(num_feat, 1)
+
+    def _add_normalised(self, index: int, convolution: nn.Conv2d) -> None:
+        setattr(self, f"conv{index}", spectral_norm(convolution))
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """The score of each pixel, (B, 1, H, W).
+
+        Raises:
+            ValueError: images smaller than 8 px.
+        """
+        if min(x_BCHW.shape[-2:]) < 8:
+            raise ValueError(f"UNetDiscriminatorSN needs at least 8x8 px, given {tuple(x_BCHW.shape[-2:])}")
+        downward = [_activate(self.conv0(x_BCHW))]
+        for conv in (self.conv1, self.conv2, self.conv3):
+            downward.append(_activate(conv(downward[-1])))
+        features = downward.pop()
+        for conv in (self.conv4, self.conv5, self.conv6):
+            finer = downward.pop()
+            features = F.interpolate(features, finer.shape[-2:], mode="bilinear", align_corners=False)
+            features = _activate(conv(features))
+            if self.skip_connection:
+                features = features + finer
+        return self.conv9(_activate(self.conv8(_activate(self.conv7(features)))))
+
+
+def _activate(features: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(features, 0.2)

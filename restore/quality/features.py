@@ -1,0 +1,91 @@
+"""The maps that quality models look at: Inception-ResNet-v2 as IQT taps it, or any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from restore.encoders import Encoder, build_encoder
+from restore.errors import ImageError, MissingError
+
+__all__ = ["INCEPTION", "InceptionBlock35", "build_features", "map_side"]
+
+INCEPTION = "inception_block35"
+
+
+class InceptionBlock35(nn.Module):
+    """Inception-ResNet-v2 up to its tenth Block35: the maps after mixed_5b and Blocks 2, 4, 6, 8 and 10.
+
+    Its convolutions are not padded, so a map is smaller than an eighth of the image: 29 x 29 for 256 x 256. That is
+    what the published tables of positions count, and why this is not an encoder of the encoder contract.
+
+    Args:
+        pretrained: load timm's ImageNet weights, which may have to be downloaded.
+
+    Raises:
+        MissingError: the weights are wanted and cannot be had.
+    """
+
+    channels = (320,) * 6
+    min_px = 75
+
+    def __init__(self, pretrained: bool = True):
+        import timm
+
+        super().__init__()
+        try:
+            model = timm.create_model("inception_resnet_v2", pretrained=pretrained)
+        except (OSError, RuntimeError) as error:
+            raise MissingError(
+                f"the ImageNet weights of Inception-ResNet-v2 are not on this machine and cannot be had ({error}). "
+                f"Connect, load a file with all weights of the model, or write "
+                f"encoder: {{type: {INCEPTION}, pretrained: false}}."
+            ) from None
+        stem = "conv2d_1a conv2d_2a conv2d_2b maxpool_3a conv2d_3b conv2d_4a maxpool_5a mixed_5b"
+        self.stem = nn.Sequential(*(getattr(model, name) for name in stem.split()))
+        self.blocks = model.repeat
+
+    def forward(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """Six maps of (B, 320, side(H), side(W))."""
+        if min(x_BCHW.shape[2:]) < self.min_px:
+            raise ImageError(
+                f"Inception-ResNet-v2 needs at least {self.min_px}x{self.min_px} px; given: {tuple(x_BCHW.shape[2:])}."
+            )
+        maps = [self.stem(x_BCHW)]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps[::2]
+
+    @staticmethod
+    def side(image_px: int) -> int:
+        """Side of a map, from the side of the image."""
+        halved = (image_px - 3) // 2 + 1 - 2
+        quartered = (halved - 3) // 2 + 1 - 2
+        return (quartered - 3) // 2 + 1
+
+
+def build_features(block: str | Mapping[str, Any], *, path: str = "encoder") -> InceptionBlock35 | Encoder:
+    """The encoder that `block` names: `inception_block35`, a registered one or one of timm's.
+
+    Raises:
+        OptionsError: no such encoder, or options that it does not have.
+        MissingError: pretrained weights are wanted and cannot be had.
+    """
+    options = {"type": block} if isinstance(block, str) else dict(block)
+    if options.get("type") == INCEPTION:
+        from restore.registry import Registry
+
+        own = Registry("encoder")
+        own.add(INCEPTION)(InceptionBlock35)
+        return own.build(options, path=path)
+    return build_encoder(options, path=path, in_chans=3)
+
+
+def map_side(encoder: InceptionBlock35 | Encoder, image_px: int) -> int:
+    """Side of the coarsest map that an encoder gives of a square image."""
+    if isinstance(encoder, InceptionBlock35):
+        return encoder.side(image_px)
+    return -(-image_px // max(encoder.strides))

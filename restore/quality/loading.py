@@ -1,0 +1,101 @@
+"""Quality models from option blocks, and with their weights from files that say what they hold.
+
+A weights file of a quality model carries its option block in the header of the safetensors file (`quality`), so that a
+name or a path is enough to use it as a metric or as a loss.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restore.errors import CheckpointError, MissingError, nearest
+from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.quality.base import QualityModel
+from restore.registry import QUALITY
+
+__all__ = ["build_quality", "load_quality", "save_quality"]
+
+_SHIPPED = Path(__file__).parent.parent / "zoo" / "weights"
+_BLOCK = "quality"
+
+
+def build_quality(block: Mapping[str, Any], *, path: str = "") -> QualityModel:
+    """A quality model from its option block: `{"type": "IQT", "encoder": "convnext_atto"}`.
+
+    Raises:
+        OptionsError: with every mistake in the block.
+    """
+    return QUALITY.build(block, path=path)
+
+
+@functools.lru_cache(maxsize=8)
+def load_quality(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> QualityModel:
+    """A quality model with its weights, in evaluation mode and frozen; the same object for the same arguments.
+
+    Args:
+        name_or_path: a shipped model (`iqt_small`, `triq_small`), or a file that `save_quality` wrote.
+        device: where to put it.
+
+    Raises:
+        MissingError: no shipped model has that name.
+        CheckpointError: the file cannot be read, or does not say which model it holds.
+    """
+    path = _path_of(name_or_path)
+    model = build_quality(_block_of(path))
+    load_weights(model, {key: value.float() for key, value in read_state_dict(path).items()}, source=str(path))
+    return model.eval().requires_grad_(False).to(device)
+
+
+def save_quality(
+    model: QualityModel, block: Mapping[str, Any], path: str | Path, *, dtype: torch.dtype = torch.float16
+) -> str:
+    """Write a model's weights and its block to a safetensors file; returns the file's SHA-256."""
+    from safetensors.torch import save_file
+
+    state = {
+        key: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path, metadata={_BLOCK: json.dumps(block)})
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _path_of(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path).expanduser()
+    if path.suffix:
+        return path
+    shipped = _SHIPPED / f"{name_or_path}.safetensors"
+    if not shipped.is_file():
+        known = [each.stem for each in sorted(_SHIPPED.glob("*.safetensors")) if _read_block(each)]
+        raise MissingError(
+            f"there is no shipped quality model '{name_or_path}'.{nearest(str(name_or_path), known)} "
+            f"Known: {', '.join(known) or 'none'}; or give a .safetensors file."
+        )
+    return shipped
+
+
+def _block_of(path: Path) -> dict[str, Any]:
+    read_state_dict(path)  # says what is wrong with a file that is not there or damaged
+    block = _read_block(path) if path.suffix == ".safetensors" else None
+    if block is None:
+        raise CheckpointError(
+            f"{path}: does not say which quality model it holds. Build the model with build_quality, load the weights "
+            "into it and write them with restore.quality.loading.save_quality."
+        )
+    return block
+
+
+def _read_block(path: Path) -> dict[str, Any] | None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get(_BLOCK)
+    return json.loads(text) if text else None

@@ -1,0 +1,183 @@
+"""TRIQ, a transformer for image quality without reference (You & Korhonen 2021, arXiv 2101.01097).
+
+Agrees with github.com/junyongyou/triq (MIT, TensorFlow), whose weights `restore.quality.keras` imports. There,
+positions are the first rows of one table, whatever the shape of the map, and pooling looks at the number of rows only,
+so that an image and its transposed self are treated differently and large ones fail; `positions: truncate` reproduces
+that. By default the table is interpolated to the map, and maps of more places than the table has are pooled until they
+fit.
+
+Legend: B batch, C channels, H x W image, h x w map, N = h w tokens, D width, L levels of quality.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.errors import ImageError
+from restore.quality.base import QualityModel
+from restore.quality.features import build_features
+from restore.quality.transformer import EncoderLayer, fit_positions
+from restore.registry import QUALITY
+
+__all__ = ["TRIQ", "TRIQHead"]
+
+Positions = Literal["interpolate", "truncate"]
+_ROWS_TO_POOL = 16  # the published rule
+
+
+class TRIQHead(nn.Module):
+    """From a map of features to logits of L levels: everything of TRIQ but its encoder.
+
+    Args:
+        channels: C, of the map.
+        num_layers: of the transformer.
+        width: D.
+        num_heads: heads of the attention, of D / num_heads each.
+        ffn_width: hidden width of the feed-forward networks and of the head.
+        num_levels: L.
+        grid: rows and columns of the map that the positions are learned for.
+        positions: "interpolate" them for other maps, or "truncate" the table as published.
+        dropout: probability.
+    """
+
+    def __init__(
+        self,
+        channels: int = 2048,
+        num_layers: int = 2,
+        width: int = 32,
+        num_heads: int = 8,
+        ffn_width: int = 64,
+        num_levels: int = 5,
+        grid: tuple[int, int] = (12, 16),
+        positions: Positions = "interpolate",
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"width {width} cannot be divided among {num_heads} heads")
+        self.grid, self.positions = tuple(grid), positions
+        self.projection = nn.Conv2d(channels, width, 1)
+        self.quality_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.position_table = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width) * 0.02)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            EncoderLayer(
+                width, num_heads, width // num_heads, ffn_width, activation=nn.ReLU(), eps=1e-6, dropout=dropout
+            )
+            for _ in range(num_layers)
+        )
+        self.head = nn.Sequential(
+            nn.Linear(width, ffn_width),
+            nn.GELU(approximate="tanh"),
+            nn.Dropout(dropout),
+            nn.Linear(ffn_width, num_levels),
+        )
+
+    def forward(self, map_BCHW: torch.Tensor) -> torch.Tensor:
+        """Logits (B, L).
+
+        Raises:
+            ImageError: positions are truncated, and the map has more places than there are.
+        """
+        pooled = self.pool(self.projection(map_BCHW))
+        tokens = pooled.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.quality_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = self.dropout(tokens + self._positions_of(*pooled.shape[2:]))
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.head(tokens[:, 0])
+
+    def pool(self, map_BDHW: torch.Tensor) -> torch.Tensor:
+        """The map as it becomes tokens: pooled to half its size once or, where positions are interpolated, until it has
+        no more places than the table."""
+        if self.positions == "truncate":
+            return F.max_pool2d(map_BDHW, 2) if map_BDHW.shape[2] >= _ROWS_TO_POOL else map_BDHW
+        while map_BDHW.shape[2] * map_BDHW.shape[3] > self.position_table.shape[1] - 1:
+            map_BDHW = F.max_pool2d(map_BDHW, 2, ceil_mode=True)
+        return map_BDHW
+
+    def _positions_of(self, rows: int, columns: int) -> torch.Tensor:
+        if self.positions == "interpolate":
+            return fit_positions(self.position_table, self.grid, (rows, columns))
+        places = self.position_table.shape[1] - 1
+        if rows * columns > places:
+            raise ImageError(
+                f"TRIQ with truncated positions has {places} of them; this image needs {rows} x {columns}. "
+                "Reduce the image, or use positions: interpolate."
+            )
+        return self.position_table[:, : rows * columns + 1]
+
+
+@QUALITY.add("TRIQ")
+class TRIQ(QualityModel):
+    """Judges an image by itself: the shares of five levels of quality, hence a score in [1, 5] and its spread.
+
+    With the defaults, everything but the encoder has 91,301 parameters.
+
+    Args:
+        encoder: any encoder as a name or a block; its coarsest map is used. `resnet50_v1` is the published variant.
+        num_layers: of the transformer.
+        width: of its tokens.
+        num_heads: of its attention.
+        ffn_width: hidden width of its feed-forward networks and of the head.
+        grid: rows and columns of the map that positions are learned for.
+        positions: "interpolate", or "truncate" as published.
+        dropout: probability.
+
+    Raises:
+        OptionsError: an encoder that does not exist, or options that it does not have.
+        MissingError: the encoder's pretrained weights are wanted and cannot be had.
+    """
+
+    needs_reference = False
+    target = "distribution"
+    score_range = (1.0, 5.0)
+
+    def __init__(
+        self,
+        encoder: str | dict[str, Any] = "resnet50_v1",
+        num_layers: int = 2,
+        width: int = 32,
+        num_heads: int = 8,
+        ffn_width: int = 64,
+        grid: tuple[int, int] = (12, 16),
+        positions: Positions = "interpolate",
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.encoder = build_features(encoder)
+        self.transformer = TRIQHead(
+            self.encoder.channels[-1], num_layers, width, num_heads, ffn_width, 5, grid, positions, dropout
+        )
+
+    def forward(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits of the five levels, (B, 5), of images of any one size; a reference is not looked at."""
+        return self.transformer(self.encoder(x_BCHW * 2 - 1)[-1])
+
+    def score(self, prediction: torch.Tensor) -> torch.Tensor:
+        """The mean of the distribution, in [1, 5]."""
+        return self._moments(prediction)[0]
+
+    def spread(self, prediction: torch.Tensor) -> torch.Tensor:
+        """The standard deviation of the distribution, in [0, 2]."""
+        return self._moments(prediction)[1]
+
+    def tokens(self, height: int, width: int) -> int:
+        """How many tokens an image of this size becomes."""
+        rows, columns = (-(-side // self.encoder.strides[-1]) for side in (height, width))
+        pooled = self.transformer.pool(torch.zeros(1, 1, rows, columns))
+        return pooled.shape[2] * pooled.shape[3]
+
+    def _moments(self, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shares = prediction.float().softmax(dim=1)
+        levels = torch.arange(1, 6, device=shares.device, dtype=shares.dtype)
+        mean = (shares * levels).sum(dim=1)
+        variance = (shares * (levels - mean[:, None]).square()).sum(dim=1)
+        return mean, variance.sqrt()
+
+    def _judged(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None) -> torch.Tensor:
+        return self.score(self(x_BCHW))
