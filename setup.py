@@ -65,6 +65,8 @@ setup(
         "sets": ["torch-fidelity>=0.3"],
         "ray": ["ray[data]>=2.30"],
         "keras": ["h5py>=3.8"],
+        "matlab": ["h5py>=3.8"],
+        "optimizers": ["pytorch-optimizer>=3.1"],
     },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[

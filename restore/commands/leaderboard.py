@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from restore.leaderboard.scoring import Scorer, score_program
+    from restore.leaderboard.scoring import Scorer, figure, score_program
     from restore.leaderboard.tracks import find_track
 
     track = find_track(arguments.track)
@@ -68,7 +68,7 @@ def _score(arguments: argparse.Namespace) -> int:
     )
     scores = score_program(scorer, arguments.input, arguments.output)
     for name, value in scores.values.items():
-        logger.info("%s: %.6f", name, value)
+        logger.info("%s: %s", name, figure(value))
     if arguments.board:
         _add(arguments, scores)
     return 0

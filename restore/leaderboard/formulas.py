@@ -72,7 +72,11 @@ def esr_parts(runtime_ms: float, flops_g: float, params_m: float, year: int) -> 
     for name, (value, _) in given.items():
         if not (math.isfinite(value) and value > 0):
             raise DataError(f"the {name} of an entry are {value}; a positive number is needed.")
-    return {name: math.exp(2 * value / baseline) for name, (value, baseline) in given.items()}
+    return {name: _exp(2 * value / baseline) for name, (value, baseline) in given.items()}
+
+
+def _exp(exponent: float) -> float:
+    return math.exp(exponent) if exponent < 700 else math.inf  # a processor takes hundreds of times the baseline's time
 
 
 def score_esr(runtime_ms: float, flops_g: float, params_m: float, *, year: int) -> float:

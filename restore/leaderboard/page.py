@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from restore.metrics import protocol
 __all__ = ["render_html", "render_markdown"]
 
 Board = Mapping[Track, Sequence[Ranked]]
+LONGEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Column:
     def text(self, ranked: Ranked) -> str:
         """The figure, or a dash."""
         value = self.value(ranked)
-        return "–" if value is None else self.form.format(value)
+        if value is None:
+            return "–"
+        return self.form.format(value) if abs(value) < LONGEST else f"{value:.2e}" if value < math.inf else "∞"
 
 
 def render_markdown(board: Board, *, year: int = 2025) -> str:

@@ -199,7 +199,7 @@ def score_program(scorer: Scorer, source: str | Path, output: str | Path) -> Sco
     """Run as the servers do: read `source/res` and `source/ref`, write `output/scores.txt` and `scores.json`."""
     source, output = Path(source), Path(output)
     scores = score(scorer, source / "res", source / "ref")
-    lines = "".join(f"{name}: {value:.6f}\n" for name, value in scores.values.items())
+    lines = "".join(f"{name}: {figure(value)}\n" for name, value in scores.values.items())
     for name, text in (
         ("scores.txt", lines),
         ("scores.json", _json(scores.values)),
@@ -208,6 +208,11 @@ def score_program(scorer: Scorer, source: str | Path, output: str | Path) -> Sco
         with atomic_write(output / name) as file:
             file.write(text.encode())
     return scores
+
+
+def figure(value: float) -> str:
+    """A value as scores.txt holds it."""
+    return f"{value:.6f}" if abs(value) < 1e9 or not math.isfinite(value) else f"{value:.6e}"
 
 
 def pair_references(track: Track, package: Package, folder: Path) -> dict[str, Path]:

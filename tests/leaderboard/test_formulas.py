@@ -40,6 +40,10 @@ def test_no_formula_for_other_years_and_no_free_entries():
         score_esr(1, 0, 1, year=2024)
 
 
+def test_a_runtime_of_another_world_is_no_overflow():
+    assert score_esr(1e6, 1, 1, year=2026) == math.inf
+
+
 def test_eligibility():
     assert eligible({"valid": 26.90, "test": 26.99}, 2025)
     assert not eligible({"valid": 26.95, "test": 26.98}, 2025)

@@ -125,10 +125,10 @@ def test_enlarging_models_do_not_denoise(sidd, restorer, tmp_path):
 def test_hostile_matlab_files(sidd, monkeypatch):
     with pytest.raises(DataError, match="is no MATLAB file"):
         read_mat(b"PK\x03\x04" + bytes(500), "x.mat")
-    with pytest.raises(DataError, match="version 7.3; save it with '-v7'"):
+    with pytest.raises(DataError, match=r"version 7\.3; save it with '-v7'"):
         read_mat(b"MATLAB 7.3 MAT-file" + bytes(500), "x.mat")
     good = sidd[0].read_bytes()
-    with pytest.raises(DataError, match="is damaged|holds none of"):
+    with pytest.raises(DataError, match=r"is damaged|holds none of"):
         read_blocks(good[:1000], "x.mat")
     monkeypatch.setattr(matlab, "LARGEST_MAT", 1 << 25)
     bomb = zlib.compress(bytes(1 << 26))
