@@ -28,6 +28,7 @@ COMMANDS = {
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",
     "options": "explain, check or describe option files",
+    "export": "write a model as an ONNX or torch.export file",
     "models": "list the networks and the shipped models",
 }
 
