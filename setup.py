@@ -61,6 +61,7 @@ setup(
     extras_require={
         "test": TEST,
         "foreign": ["spandrel>=0.4"],
+        "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
         "video": ["av>=12"],
         "sets": ["torch-fidelity>=0.3"],
         "ray": ["ray[data]>=2.30"],
