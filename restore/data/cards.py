@@ -4,8 +4,8 @@
     datasets/div2k.yml           restore data prepare DIV2K --root ~/data --scales 2 3 4
 
 A card whose images are carried by an installed package needs no download: they are cropped and written as PNG to the
-cache on first use. A card of a published dataset lists its parts, which are looked for on disk (`restore.data.holdings`)
-and made ready for training (`restore.data.preparing`).
+cache on first use. A card of a published dataset lists its parts, which are looked for on disk
+(`restore.data.holdings`) and made ready for training (`restore.data.preparing`).
 """
 
 from __future__ import annotations

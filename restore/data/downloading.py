@@ -9,6 +9,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from restore.data.cards import Part
 from restore.errors import DataError, MissingError, OutputError
@@ -42,18 +43,24 @@ def download_part(part: Part, folder: Path, *, on_bytes: Callable[[int, int | No
 
 def _load(part: Part, archive: Path, on_bytes: Callable[[int, int | None], None]) -> None:
     digest = hashlib.sha256()
-    try:
-        answer = urllib.request.urlopen(part.url, timeout=60)
-    except OSError as error:
-        raise MissingError(f"{part.url} cannot be had: {getattr(error, 'reason', error)}.") from error
-    with answer, atomic_write(archive) as file:
+    with (
+        _tried(part.url, lambda: urllib.request.urlopen(part.url, timeout=60)) as answer,
+        atomic_write(archive) as file,
+    ):
         total = int(answer.headers.get("Content-Length") or 0) or None
-        while chunk := answer.read(_CHUNK):
+        while chunk := _tried(part.url, lambda: answer.read(_CHUNK)):
             digest.update(chunk)
             file.write(chunk)
             on_bytes(len(chunk), total)
         if digest.hexdigest() != part.sha256:
             raise DataError(f"{part.url} gave other bytes than the card describes (sha256 {digest.hexdigest()}).")
+
+
+def _tried(url: str, ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except OSError as error:
+        raise MissingError(f"{url} cannot be had: {getattr(error, 'reason', error)}.") from error
 
 
 def _checksum(path: Path) -> str:
