@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece (0)")
     cut.add_argument("--remove", default="", metavar="x4", help="ending of file names to leave out")
     jobs.add_parser("list", help="every dataset that there is a card of")
-    prepare = jobs.add_parser(
-        "prepare", help="verify a published dataset on disk, and make inputs, sub-images and lmdb"
-    )
+    prepare = jobs.add_parser("prepare", help="verify a published dataset; make inputs, sub-images, lmdb")
     prepare_dataset.add_arguments(prepare)
     for job in (check, lmdb, cut, prepare):
         job.add_argument("--workers", type=int, default=4, help="threads (4)")
