@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lmdb", action="store_true", help="put the images, or their pieces, into lmdb databases")
     parser.add_argument("--partial", action="store_true", help="make what can be made of an incomplete dataset")
     parser.add_argument("--quick", action="store_true", help="read the headers of images alone")
-    parser.add_argument(
-        "--download", action="store_true", help="get missing parts whose address and checksum are known"
-    )
+    parser.add_argument("--download", action="store_true", help="get missing parts whose checksum is known")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         output = (arguments.output or dataset_folder(card, root)).expanduser()
         for holding in holdings:
             if holding.part.role in ("references", "inputs"):
-                _make(holding.part.name, holding.part.role, holding.files, output, arguments)
+                _make(holding.part.name, holding.part.role, holding.usable, output, arguments)
     elif arguments.scales or arguments.subimages or arguments.lmdb:
         sys.stderr.write("nothing was made: complete the dataset, or add --partial to use what is there.\n")
     return 0 if complete else 1
@@ -102,19 +100,11 @@ def _download(card: Card, root: Path, num_workers: int) -> None:
     from restore.data.holdings import dataset_folder, take_stock
 
     folder = dataset_folder(card, root)
-    for holding in take_stock(card.model_copy(), root, decode=False, num_workers=num_workers):
+    for holding in take_stock(card, root, decode=False, num_workers=num_workers):
         if holding.missing and holding.part.downloadable:
             bar = ProgressBar(f"downloading {holding.part.archive}", None)
             with bar as advance:
-
-                def came(
-                    num_bytes: int, total: int | None, bar: ProgressBar = bar, advance: Callable = advance
-                ) -> None:
-                    if total:
-                        bar.resize(total)
-                    advance(num_bytes)
-
-                download_part(holding.part, folder, on_bytes=came)
+                download_part(holding.part, folder, on_start=bar.resize, on_bytes=advance)
 
 
 def _verify(card: Card, root: Path, *, decode: bool, num_workers: int) -> list[Holding]:

@@ -110,7 +110,7 @@ def _matching(part: Part, folder: Path) -> tuple[dict[str, Path], list[str]]:
     """The files of a part by name, and a complaint for each name that comes twice."""
     from restore.images import IMAGE_SUFFIXES
 
-    pattern = re.compile("".join(map(_as_expression, re.split(r"([*?])", part.files))), re.IGNORECASE)
+    pattern = re.compile("".join(map(_as_expression, re.split(r"(\*|\?+)", part.files))), re.IGNORECASE)
     files: dict[str, Path] = {}
     twice = []
     for path in sorted(folder.glob("/".join("*" for _ in part.files.split("/")))):
@@ -127,7 +127,10 @@ def _matching(part: Part, folder: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def _as_expression(piece: str) -> str:
-    return {"*": "([^/]*)", "?": "([^/])"}.get(piece) or re.escape(piece)
+    """A piece of a pattern, which is a wildcard or plain text, as a regular expression."""
+    if piece == "*":
+        return "([^/]*)"
+    return f"([^/]{{{len(piece)}}})" if piece.startswith("?") else re.escape(piece)
 
 
 def _name(groups: tuple[str, ...], path: Path) -> str:
