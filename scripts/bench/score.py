@@ -7,8 +7,8 @@ NIQE of `metrics.py`. It runs in two halves, before and after ours, so that a bu
 command in a process of its own, with its start, its report and its other files. Processor time stands beside the time
 of the clock, since on a busy machine that alone means something; divide it by the processes for a quiet one.
 
-In areas clipped to black or white the deviation that NIQE divides by is rounding error, whose sign plain NIQE counts
-as structure and ours does not: there the two differ in the third decimal.
+In areas clipped to black or white, what NIQE measures is rounding error, whose sign the plain one counts
+as structure and ours does not: there the two may differ in the third decimal.
 """
 
 from __future__ import annotations
