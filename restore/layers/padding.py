@@ -15,9 +15,10 @@ __all__ = ["crop", "cut_tiles", "is_exporting", "pad_to_multiple", "paste_tiles"
 def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int) -> torch.Tensor:
     """Reflect at the bottom and the right, as often as it takes, until both sides are multiples."""
     H, W = x_BCHW.shape[-2:]
-    if is_exporting():  # one formula for every size
+    if is_exporting():  # one formula for every size above the multiple
         sizes = ((size, (size + multiple - 1) // multiple * multiple) for size in (H, W))
-        rows, columns = (_reflected_index(size, padded, x_BCHW.device) for size, padded in sizes)
+        positions = ((size, torch.arange(padded, device=x_BCHW.device)) for size, padded in sizes)
+        rows, columns = (torch.minimum(position, 2 * (size - 1) - position) for size, position in positions)
         return x_BCHW.index_select(2, rows).index_select(3, columns)
     bottom, right = -H % multiple, -W % multiple
     if not (bottom or right):

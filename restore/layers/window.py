@@ -216,5 +216,9 @@ def _attention(qkv: torch.Tensor, bias: torch.Tensor | None, scale: float) -> to
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     if bias is not None:
         bias = bias.expand(q.shape[0], q.shape[1], -1, -1)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    if is_exporting():  # spelled out, as the fused form has another memory layout on each device
+        scores = q @ k.transpose(-2, -1) * scale
+        out = (scores if bias is None else scores + bias).softmax(-1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return out[..., :dim].transpose(1, 2).flatten(2)
