@@ -20,13 +20,20 @@ __all__ = ["download_part"]
 _CHUNK = 1 << 20
 
 
-def download_part(part: Part, folder: Path, *, on_bytes: Callable[[int, int | None], None] = lambda *_: None) -> None:
+def download_part(
+    part: Part,
+    folder: Path,
+    *,
+    on_start: Callable[[int], None] = lambda num_bytes: None,
+    on_bytes: Callable[[int], None] = lambda num_bytes: None,
+) -> None:
     """Get the archive of a part, check it, and unpack it in `folder`. An archive that is there is not loaded again.
 
     Args:
         part: one that is `downloadable`.
         folder: the dataset's folder; made if missing.
-        on_bytes: called with the number of bytes that came, and of all bytes if the server tells.
+        on_start: called with the number of bytes that will come, if the server tells.
+        on_bytes: called with the number of bytes that came.
 
     Raises:
         MissingError: the address does not answer.
@@ -35,23 +42,22 @@ def download_part(part: Part, folder: Path, *, on_bytes: Callable[[int, int | No
     """
     archive = folder / part.archive
     if not archive.is_file():
-        _load(part, archive, on_bytes)
+        _load(part, archive, on_start, on_bytes)
     elif _checksum(archive) != part.sha256:
         raise DataError(f"{archive} is damaged (its checksum is not the card's): remove it and run the command again.")
     _unpack(archive, folder)
 
 
-def _load(part: Part, archive: Path, on_bytes: Callable[[int, int | None], None]) -> None:
+def _load(part: Part, archive: Path, on_start: Callable[[int], None], on_bytes: Callable[[int], None]) -> None:
     digest = hashlib.sha256()
-    with (
-        _tried(part.url, lambda: urllib.request.urlopen(part.url, timeout=60)) as answer,
-        atomic_write(archive) as file,
-    ):
-        total = int(answer.headers.get("Content-Length") or 0) or None
+    answer = _tried(part.url, lambda: urllib.request.urlopen(part.url, timeout=60))
+    with answer, atomic_write(archive) as file:
+        if length := answer.headers.get("Content-Length"):
+            on_start(int(length))
         while chunk := _tried(part.url, lambda: answer.read(_CHUNK)):
             digest.update(chunk)
             file.write(chunk)
-            on_bytes(len(chunk), total)
+            on_bytes(len(chunk))
         if digest.hexdigest() != part.sha256:
             raise DataError(f"{part.url} gave other bytes than the card describes (sha256 {digest.hexdigest()}).")
 

@@ -24,13 +24,20 @@ class Holding:
         part: what the card says.
         folder: where its files lie; None where none were found.
         files: the files by name, in the order of their paths.
+        damaged: names of the files that cannot be read.
         problems: every difference from the card, each a sentence without its subject.
     """
 
     part: Part
     folder: Path | None = None
     files: dict[str, Path] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def usable(self) -> dict[str, Path]:
+        """`files` without the damaged ones."""
+        return {name: path for name, path in self.files.items() if name not in self.damaged}
 
     @property
     def missing(self) -> bool:
@@ -83,8 +90,8 @@ def take_stock(
         if holding.folder is None:
             continue
         holding.problems += _count_problems(holding)
-        if holding.part.pairs_with:
-            holding.problems += _pair_problems(holding, by_name[holding.part.pairs_with])
+        if references := by_name.get(holding.part.pairs_with):
+            holding.problems += _pair_problems(holding, references)
         if holding.part.role != "other":
             holding.problems += _image_problems(holding, decode, num_workers, on_progress)
     return holdings
@@ -94,7 +101,7 @@ def _find_part(part: Part, folder: Path, root: Path) -> Holding:
     for inner in part.folders:
         found, twice = _matching(part, folder / inner)
         if found:
-            return Holding(part, folder / inner, found, twice)
+            return Holding(part, folder / inner, found, problems=twice)
     if part.optional:
         return Holding(part)
     packed = [place / part.archive for place in (root, folder) if part.archive and (place / part.archive).is_file()]
@@ -162,10 +169,12 @@ def _pair_problems(inputs: Holding, references: Holding) -> Iterator[str]:
 def _image_problems(holding: Holding, decode: bool, num_workers: int, on_progress: Callable[[], None]) -> Iterator[str]:
     from restore.images import read_image, read_size
 
-    def problem(path: Path) -> str | None:
+    def problem(name: str) -> str | None:
+        path = holding.files[name]
         try:
             height, width = read_image(path).pixels.shape[:2] if decode else read_size(path)
         except ImageError as error:
+            holding.damaged.add(name)
             return f"has an unreadable file: {error}"
         finally:
             on_progress()
@@ -175,7 +184,7 @@ def _image_problems(holding: Holding, decode: bool, num_workers: int, on_progres
         return None
 
     with ThreadPoolExecutor(num_workers) as pool:
-        yield from filter(None, pool.map(problem, holding.files.values()))
+        yield from filter(None, pool.map(problem, holding.files))
 
 
 def _listed(names: list[str]) -> str:
