@@ -144,6 +144,25 @@ def test_one_clear_message_and_nothing_written(here, capsys, arguments, message)
     assert not (here / "out").exists()
 
 
+@pytest.mark.parametrize("track", ["sr_x4", "esr"])
+def test_the_scorer_and_restore_score_agree(here, track):
+    assert _submit(track, "-m", "tiny.pth", "-i", "lr", "-o", "out") == 0
+    (here / "server/res").mkdir(parents=True)
+    shutil.copy("out/submission.zip", "server/res")
+    shutil.copytree("hr", "server/ref")
+    assert main(["leaderboard", "score", track, "server", "scores"]) == 0
+    by_track = json.loads((here / "scores/details.json").read_text())["images"]
+    protocol = TRACKS[track].protocol
+    measuring = ["score", "-r", "out/images", "-g", "hr", "--metrics", "psnr,ssim", "--protocol", protocol]
+    assert main([*measuring, "--scale", "4", "--jobs", "1", "-o", "measured"]) == 0
+    measured = json.loads((here / "measured/scores.json").read_text())
+    by_name = {image["name"]: image["values"] for image in measured["images"]}
+    assert len(by_name) == len(by_track) == 3
+    for (_, ours), (_, theirs) in zip(sorted(by_track.items()), sorted(by_name.items()), strict=True):
+        for metric in ("psnr", "ssim"):
+            assert ours[metric] == pytest.approx(theirs[metric], abs=1e-9)
+
+
 def test_a_hostile_submission_is_refused(here, capsys):
     (here / "server/res").mkdir(parents=True)
     shutil.copytree("hr", "server/ref")
