@@ -70,7 +70,6 @@ setup(
     },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
