@@ -31,6 +31,7 @@ COMMANDS = {
     "options": "explain, check or describe option files",
     "submit": "make a challenge submission: restore, time, pack, and check the zip",
     "leaderboard": "score submissions as the organisers do, and keep a table of runs",
+    "export": "write a model as an ONNX or torch.export file",
     "models": "list the networks and the shipped models",
 }
 

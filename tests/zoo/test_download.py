@@ -136,7 +136,7 @@ def test_the_nearest_noise_level_is_taken(server):
 
 
 def test_tasks_that_cannot_be_done(server):
-    with pytest.raises(OptionsError, match="no model for the task 'denoisse'. Did you mean 'denoise'"):
+    with pytest.raises(OptionsError, match=r"no model for the task 'denoisse'\. Did you mean 'denoise'"):
         choose_model("denoisse")
     with pytest.raises(OptionsError, match=r"at scale 5: allowed is 2, 3, 4, 8\."):
         choose_model("sr", scale=5)

@@ -73,6 +73,7 @@ def test_without_spandrel_the_message_says_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_published_figure_of_super_resolution(shared, tmp_path):
     """CRAFT on Set5 x4: 32.40 dB on luma, four pixels of border cut off."""
     pytest.importorskip("spandrel")
@@ -93,6 +94,7 @@ def test_published_figure_of_super_resolution(shared, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_published_figure_of_denoising(shared, tmp_path):
     """DnCNN on Set12 at sigma 25: 30.43 dB. The noise is neither clipped nor rounded, hence the float files."""
     pytest.importorskip("spandrel")
