@@ -43,7 +43,7 @@ from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
 
 LIGHT = {"type": "SwinIR", "upscale": 4, "embed_dim": 60, "depths": [6] * 4, "num_heads": [6] * 4, "window_size": 8}
-LIGHT |= {"mlp_ratio": 2, "upsampler": "pixelshuffledirect"}
+LIGHT |= {"mlp_ratio": 2, "upsampler": "pixelshuffledirect", "drop_path_rate": 0.0}  # as the plain network
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": 4}
 ADAM = {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.99]}
 
