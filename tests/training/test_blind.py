@@ -14,7 +14,7 @@ import torch
 from restore.data.sampling import Draw
 from restore.degradations import PairPool, load_pipeline, pipeline_from_options
 from restore.degradations.blur import Usm
-from restore.errors import OptionsError
+from restore.errors import DataError, OptionsError
 from restore.images import read_image, write_image
 from restore.options import load
 from restore.registry import DATASETS, OBJECTIVES
@@ -264,6 +264,17 @@ def test_mistakes_in_the_keys(option_file, overrides, path, message):
 def test_a_pool_of_its_own_size_fits_the_batch(option_file):
     (degrading,) = preparations(option_file, "queue_size=null", "datasets.train.batch_size_per_gpu=7")
     assert degrading.pool.capacity == 175
+
+
+def test_what_a_validation_lacks_is_said_before_the_training(option_file, tmp_path):
+    sharp = f"datasets.val={{name: val, type: RealESRGANDataset, dataroot_gt: {tmp_path}/gt}}"
+    with pytest.raises(DataError, match="no degraded images to validate on"):
+        run(option_file, sharp)
+    alone = f"datasets.val={{name: val, type: SingleImageDataset, dataroot_lq: {tmp_path}/gt}}"
+    with pytest.raises(DataError, match="no references to compare with for psnr"):
+        run(option_file, alone)
+    assert run(option_file, alone, "val={val_freq: 6, save_img: true}", "train.total_iter=1") == 0
+    assert (tmp_path / "experiments/blind/visualization/0/0_1.png").is_file()
 
 
 @pytest.mark.parametrize("model_type", ["ESRGANModel", "SRGANModel", "RealESRGANModel"])
