@@ -287,6 +287,17 @@ def test_adversarial_objectives_blend_images(option_file, tmp_path, model_type):
     assert run(option_file, *overrides, "train.total_iter=2") == 0
 
 
+@pytest.mark.parametrize("overrides", [["model_type=SRModel"], [*ADVERSARIAL, "model_type=ESRGANModel"]])
+def test_rectangles_are_exchanged_with_the_reference_where_sizes_agree(option_file, tmp_path, overrides):
+    noise = f"name: noise, type: DegradedImageDataset, recipe: gaussian_noise, dataroot_gt: {tmp_path}/gt, gt_size: 16"
+    train_block = f"{{{noise}, variables: {{sigma: 30}}, batch_size_per_gpu: 2, num_worker_per_gpu: 0}}"
+    denoising = [f"datasets={{train: {train_block}}}", "scale=1", "network_g.upscale=1", "network_g.upsampler=''"]
+    cutblur = ["train.mixing_augs={cutblur: 1}", "train.total_iter=2"]
+    assert run(option_file, *overrides, *denoising, *cutblur) == 0
+    run(option_file, *overrides, *denoising, "train.total_iter=2", "name=plain")
+    assert not same(saved(tmp_path, iteration=2)[1], saved(tmp_path, "plain", 2)[1])
+
+
 @pytest.mark.skipif(not FOLDER, reason="needs BasicSR's option files in RESTORE_BASICSR_OPTIONS")
 @pytest.mark.parametrize("path", sorted(Path(FOLDER or ".").rglob("train_*Real*x*.yml")), ids=lambda path: path.stem)
 def test_files_of_basicsr_train_with_tiny_networks(path, option_file, tmp_path):
