@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from restore.images import write_image
+from restore.images import convert_depth, write_image
 from restore.inference import Restorer
 from restore.training.progress import Scalars
 from restore.training.trainer import Callback, Trainer
@@ -102,6 +102,8 @@ class Validation(Callback):
         for index in range(processes.rank, len(dataset), processes.world_size):
             sample = dataset[index]
             restored = self.restorer(sample["lq"])
+            if restored.dtype == np.float32:  # noisy inputs are floats
+                restored = convert_depth(restored, sample["gt"].dtype).reshape(sample["gt"].shape)
             values[index] = [float(function(restored, sample["gt"])) for function in self.metrics.values()]
             if self.images:
                 stem = Path(sample["lq_path"]).stem
