@@ -17,14 +17,14 @@ from torch.utils.data import Dataset
 
 from restore.data.augment import Crop, Symmetry, random_crop
 from restore.data.databases import DatabaseSource, paired_databases
-from restore.data.pairs import Pair, list_folder, list_pairs
+from restore.data.pairs import Pair, list_folder, list_pairs, listed_files
 from restore.data.sampling import Draw, generator
 from restore.data.sources import FileSource, PackedSource, Source, channels_of
 from restore.errors import DataError
 from restore.images.resize import resize_pixels
 from restore.registry import DATASETS
 
-__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root", "reduced"]
+__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root", "reduced", "references"]
 
 Color = Literal["rgb", "y", "grey"]
 Cache = Literal["none", "packed"]
@@ -131,14 +131,7 @@ class PairedImageDataset(PatchDataset):
         if len(roots[0]) != len(roots[1]):
             raise DataError(f"dataset '{self.name}': {len(roots[0])} dataroot_gt and {len(roots[1])} dataroot_lq.")
         for gt, lq in zip(*roots, strict=True):
-            self.pairs += list_pairs(
-                self.name,
-                gt,
-                lq,
-                filename_tmpl=self.filename_tmpl,
-                meta_info_file=self.meta_info_file,
-                recursive=self.recursive,
-            )
+            self.pairs += self.listed(gt, lq)
         self.gt = self.files([pair.gt for pair in self.pairs])
         self.lq = self.files([pair.lq for pair in self.pairs])
 
@@ -158,6 +151,17 @@ class PairedImageDataset(PatchDataset):
         lq = symmetry.of(self._normalised(self.channels(crop.of(lq))))
         gt = symmetry.of(self._normalised(self.channels(crop.scaled(self.scale).of(gt))))
         return {"lq": lq, "gt": gt, **paths}
+
+    def listed(self, gt: Path, lq: Path) -> list[Pair]:
+        """The pairs of two folders."""
+        return list_pairs(
+            self.name,
+            gt,
+            lq,
+            filename_tmpl=self.filename_tmpl,
+            meta_info_file=self.meta_info_file,
+            recursive=self.recursive,
+        )
 
     def _check_sizes(self, gt: np.ndarray, lq: np.ndarray, lq_path: str, gt_path: str, exactly: bool) -> None:
         """In validation a reference may be larger by what a multiple of the scale leaves over."""
@@ -230,15 +234,30 @@ def each_root(roots: Roots) -> list[Path]:
     return [Path(root).expanduser() for root in ([roots] if isinstance(roots, (str, Path)) else roots)]
 
 
-def references(dataset: PatchDataset, roots: Roots, storage: Storage | None) -> tuple[Source, list[Pair]]:
-    """The references of a dataset that has nothing else: their source, and their files if they are files."""
+def references(
+    dataset: PatchDataset, roots: Roots, storage: Storage | None, listing: str | None = None
+) -> tuple[Source, list[Pair]]:
+    """The references of a dataset that has nothing else: their source, and their files if they are files.
+
+    Args:
+        dataset: whose references they are.
+        roots: folders or a database.
+        storage: `{type: lmdb}` for a database.
+        listing: a list of the files to take, relative to the only folder; by default all.
+    """
     if (storage or {}).get("type") == "lmdb":
         return DatabaseSource(each_root(roots)[0]), []
-    paths = [
-        path
-        for root in each_root(roots)
-        for path in list_folder(dataset.name, root, "dataroot_gt", recursive=dataset.recursive)
-    ]
+    folders = each_root(roots)
+    if listing is None:
+        paths = [
+            path
+            for root in folders
+            for path in list_folder(dataset.name, root, "dataroot_gt", recursive=dataset.recursive)
+        ]
+    elif len(folders) == 1:
+        paths = listed_files(dataset.name, folders[0], listing)
+    else:
+        raise DataError(f"dataset '{dataset.name}': a list of files belongs to one dataroot_gt, not {len(folders)}.")
     return dataset.files(paths), [Pair(path.stem, gt=path) for path in paths]
 
 

@@ -89,7 +89,7 @@ def test_published_noise_reaches_the_network_neither_clipped_nor_rounded(tmp_pat
 def test_luma_is_rounded_as_published_evaluations_do(tmp_path, restorer, noise):
     colour = noise(16, 24, 3)
     write_image(tmp_path / "gt/a.png", colour)
-    options = {"dataroot_gt": str(tmp_path / "gt"), "pipeline": "jpeg", "variables": {"quality": 10}, "color": "y"}
+    options = {"dataroot_gt": str(tmp_path / "gt"), "recipe": "jpeg", "variables": {"quality": 10}, "color": "y"}
     dataset = DATASETS.build({"type": "DegradedImageDataset", **options}, name="S", scale=1)
     evaluate(restorer(1, 1), [dataset], PSNR, name="run", results_root=tmp_path)
     luma = np.rint(colour @ np.array([65.481, 128.553, 24.966]) / 255 + 16).astype(np.uint8)
