@@ -21,9 +21,10 @@ from restore.data.pairs import Pair, list_folder, list_pairs, listed_files
 from restore.data.sampling import Draw, generator
 from restore.data.sources import FileSource, PackedSource, Source, channels_of
 from restore.errors import DataError
+from restore.images.resize import resize_pixels
 from restore.registry import DATASETS
 
-__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root", "references"]
+__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root", "reduced", "references"]
 
 Color = Literal["rgb", "y", "grey"]
 Cache = Literal["none", "packed"]
@@ -43,7 +44,7 @@ class PatchDataset(Dataset):
         use_flip: NAFNet's name for `use_hflip`.
         use_rot: flip and transpose at random in training.
         geometric_augs: Restormer's name for both.
-        color: channels to train on: `rgb`, `y` (BT.601 luma) or `grey`; by default RGB.
+        color: channels: `rgb`, `y` (BT.601 luma) or `grey`; by default RGB, in an evaluation the network's.
         recursive: look into sub-folders as well.
         cache: `packed` decodes every image once into a memory-mapped file.
         cache_root: where packs are kept; by default with the other caches.
@@ -217,6 +218,16 @@ class DownsampledImageDataset(PatchDataset):
         gt = symmetry.of(self.channels(crop.scaled(self.scale).of(gt)))
         return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
 
+    def degraded(self, reference: np.ndarray, index: int) -> np.ndarray:
+        """The input of a whole reference.
+
+        Raises:
+            DataError: there is nothing to reduce at scale 1, or the reference is smaller than the scale.
+        """
+        if self.scale == 1:
+            raise DataError(f"dataset '{self.name}': it has no inputs, and at scale 1 none are made. Give dataroot_lq.")
+        return reduced(reference, self.scale, self.gt.name(index))
+
 
 def each_root(roots: Roots) -> list[Path]:
     """One folder or several as a list."""
@@ -250,13 +261,23 @@ def references(
     return dataset.files(paths), [Pair(path.stem, gt=path) for path in paths]
 
 
+def reduced(pixels: np.ndarray, scale: int, name: str) -> np.ndarray:
+    """A whole image, cropped to a multiple of `scale`, reduced as MATLAB does it, in its own depth.
+
+    Raises:
+        DataError: the image, which is called `name`, is smaller than the scale.
+    """
+    height, width = (side // scale for side in pixels.shape[:2])
+    if not height or not width:
+        raise DataError(f"'{name}' is {pixels.shape[1]}x{pixels.shape[0]}: too small to be reduced {scale} times.")
+    return resize_pixels(pixels[: height * scale, : width * scale], size=(height, width))
+
+
 _REACH = 3  # half of the cubic kernel's support is 2 pixels of the small image; one more for rounding
 
 
 def _downsampled(gt: np.ndarray, crop: Crop, scale: int) -> np.ndarray:
     """The patch `crop` of `gt` resized by 1 / `scale` and rounded to the depth of `gt`."""
-    from restore.images.resize import resize_pixels
-
     top, left = max(crop.top - _REACH, 0), max(crop.left - _REACH, 0)
     bottom, right = crop.top + crop.height + _REACH, crop.left + crop.width + _REACH
     around = Crop(top, left, min(bottom, gt.shape[0] // scale) - top, min(right, gt.shape[1] // scale) - left)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from restore.data.augment import random_crop
 from restore.data.datasets import Cache, Color, PatchDataset, Roots, Storage, references  # noqa: F401 - of inherited fields
+from restore.data.pairs import Pair
 from restore.data.sampling import Draw, generator
 from restore.degradations import Pipeline, crop_pairs, load_pipeline, sample_seed
 from restore.errors import DataError, ImageError
@@ -83,12 +84,12 @@ class SharpImageDataset(PatchDataset):
 class DegradedImageDataset(SharpImageDataset):
     """References, and inputs made from them by a recipe: `realesrgan`, `bsrgan`, `swinir_real` and the like.
 
-    Whole images, for validation, are degraded as `restore degrade --seed SEED` degrades them.
+    Whole images, for validation and evaluation, are degraded as `restore degrade --seed SEED` degrades them.
 
     Args:
         recipe: name of a recipe, or path of a YAML file.
         variables: values for the variables of the recipe, such as `{sigma: 25}`; `scale` is set by itself.
-        seed: of validation images.
+        seed: of whole images.
     """
 
     recipe: str = "realesrgan"
@@ -99,31 +100,46 @@ class DegradedImageDataset(SharpImageDataset):
         super().__post_init__()
         self.pipeline = load_recipe(self.recipe, self.scale, self.variables)
 
+    @property
+    def pairs(self) -> list[Pair]:
+        """The references; `degraded` makes their inputs."""
+        return self._files
+
+    def degraded(self, reference: np.ndarray, index: int) -> np.ndarray:
+        """The input of a whole reference."""
+        lq, _ = self._pair(self._divisible(reference), self._whole_seed(index), index)
+        lq = self._stored_input(lq)
+        return lq.reshape(lq.shape[: reference.ndim])
+
     def __getitem__(self, item: int | Draw) -> dict[str, Any]:
-        whole = not isinstance(item, Draw)
-        index = item if whole else item.index
-        path = self.gt.name(index)
-        if whole:
-            sharp, seed = self.channels(self.gt.read(index)), sample_seed(self.seed, Path(path).stem, 0)
-            height, width = (length // self.scale * self.scale for length in sharp.shape[:2])
-            sharp = sharp[:height, :width]
+        if isinstance(item, Draw):
+            index, (sharp, seed) = item.index, self.sharp_patch(item)
+            side = item.patch_px or self.gt_size or self.crop_pad_size
+            pair = crop_pairs(*self._pair(sharp, seed, index), side, self.scale, [sample_seed(seed, "crop")])
         else:
-            sharp, seed = self.sharp_patch(item)
+            index, sharp = item, self._divisible(self.channels(self.gt.read(item)))
+            pair = self._pair(sharp, self._whole_seed(index), index)
+        path = self.gt.name(index)
+        lq, gt = self._stored_input(pair[0]), _stored(pair[1], sharp.dtype.type)
+        return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
+
+    def _pair(self, sharp: np.ndarray, seed: int, index: int) -> tuple[Tensor, Tensor]:
+        """Input and target, (1, C, H, W)."""
         try:
             pairs = self.pipeline(to_tensor(np.ascontiguousarray(sharp)), [seed])
         except ImageError as error:
-            raise DataError(f"dataset '{self.name}': {path}: {error}") from error
-        lq, gt = pairs["lq"], pairs["gt"]
-        if not whole:
-            side = item.patch_px or self.gt_size or self.crop_pad_size
-            lq, gt = crop_pairs(lq, gt, side, self.scale, [sample_seed(seed, "crop")])
-        depth = sharp.dtype.type
-        return {
-            "lq": _stored(lq, np.uint8 if self.pipeline.round else np.float32),
-            "gt": _stored(gt, depth),
-            "lq_path": path,
-            "gt_path": path,
-        }
+            raise DataError(f"dataset '{self.name}': {self.gt.name(index)}: {error}") from error
+        return pairs["lq"], pairs["gt"]
+
+    def _stored_input(self, lq_BCHW: Tensor) -> np.ndarray:
+        return _stored(lq_BCHW, np.uint8 if self.pipeline.round else np.float32)
+
+    def _divisible(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = (length // self.scale * self.scale for length in pixels.shape[:2])
+        return pixels[:height, :width]
+
+    def _whole_seed(self, index: int) -> int:
+        return sample_seed(self.seed, Path(self.gt.name(index)).stem, 0)
 
 
 def load_recipe(recipe: str, scale: int, variables: Mapping[str, Any] | None = None) -> Pipeline:

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from restore.errors import DataError
-from restore.images import write_image
+from restore.images import convert_depth, write_image
 from restore.inference import Restorer
 from restore.training.progress import Scalars
 from restore.training.trainer import Callback, Trainer
@@ -103,7 +103,10 @@ class Validation(Callback):
         for index in range(processes.rank, len(dataset), processes.world_size):
             sample = dataset[index]
             restored = self.restorer(sample["lq"])
-            values[index] = [float(function(restored, sample.get("gt"))) for function in self.metrics.values()]
+            gt = sample.get("gt")
+            if restored.dtype == np.float32:  # noisy inputs are floats
+                restored = convert_depth(restored, np.uint8 if gt is None else gt.dtype).reshape(restored.shape)
+            values[index] = [float(function(restored, gt)) for function in self.metrics.values()]
             if self.images:
                 stem = Path(sample["lq_path"]).stem
                 write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,16 @@ def test_noise_is_neither_clipped_nor_rounded(photos):
     assert noise.std() == pytest.approx(50 / 255, rel=0.05)
 
 
+def test_an_evaluation_gets_the_input_of_validation(photos):
+    dataset = build("DegradedImageDataset", photos, 1, recipe="jpeg", variables={"quality": 10})
+    assert [pair.name for pair in dataset.pairs] == ["0", "1", "2", "3"]
+    sample = dataset[1]
+    data = cv2.imencode(".jpg", sample["gt"][..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 10])[1]
+    assert np.array_equal(sample["lq"], cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    assert np.array_equal(dataset.degraded(sample["gt"], 1), sample["lq"])
+    assert dataset.degraded(sample["gt"][..., 0], 1).shape == (60, 50)
+
+
 def test_what_a_degraded_dataset_cannot_do(photos):
     with pytest.raises(OptionsError, match="Did you mean 'bsrgan'"):
         build("DegradedImageDataset", photos, recipe="bsrgn")
@@ -109,7 +120,7 @@ def test_what_a_degraded_dataset_cannot_do(photos):
     with pytest.raises(DataError, match=r"3\.png.*does not fit"):
         build("DegradedImageDataset", photos)[3]
     with pytest.raises(DataError, match="restore degrade"):
-        _ = build("DegradedImageDataset", photos).pairs
+        _ = build("RealESRGANDataset", photos).pairs
 
 
 def test_sharp_patches_carry_the_seed_of_their_degradation(photos):
