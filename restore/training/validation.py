@@ -14,6 +14,7 @@ from restore.errors import DataError
 from restore.images import convert_depth, write_image
 from restore.inference import Restorer
 from restore.training.progress import Scalars
+from restore.training.sharding import unsharded
 from restore.training.trainer import Callback, Trainer
 
 __all__ = ["Metric", "Validation", "check_samples"]
@@ -34,7 +35,7 @@ class Validation(Callback):
         every: iterations between validations.
         lower_is_better: the names of metrics of which less is better.
         best_metric: which metric, on the first dataset, decides what is best.
-        on_best: called when the network is better than ever.
+        on_best: called in every process when the network is better than ever.
         sinks: called with all scalars and the iteration.
         images: folder in which restored images are written, or None.
     """
@@ -72,11 +73,12 @@ class Validation(Callback):
 
     def validate(self, trainer: Trainer) -> dict[str, float]:
         """Validate now; returns the mean of every metric as `dataset/metric`."""
-        means = {
-            f"{name}/{metric}": value
-            for name, dataset in self.datasets.items()
-            for metric, value in self._measure(trainer, dataset).items()
-        }
+        with unsharded(trainer.network):
+            means = {
+                f"{name}/{metric}": value
+                for name, dataset in self.datasets.items()
+                for metric, value in self._measure(trainer, dataset).items()
+            }
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
             best, at = self.best[key]
@@ -84,7 +86,7 @@ class Validation(Callback):
         for sink in self.sinks:
             sink({f"metrics/{key}": value for key, value in means.items()}, trainer.iteration)
         decisive = f"{next(iter(self.datasets))}/{self.best_metric}"
-        if self.on_best and decisive in improved and trainer.processes.is_main:
+        if self.on_best and decisive in improved:
             self.on_best(trainer)
         return means
 
