@@ -18,26 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "concerns_video", "run"]
 
-VIDEO_INPUTS = tuple(
-    [
-        ".3gp",
-        ".avi",
-        ".flv",
-        ".gif",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".webm",
-        ".wmv",
-        ".y4m",
-    ]
+VIDEO_INPUTS = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+    *(".wmv", ".flv", ".ogv", ".3gp", ".y4m", ".gif"),
 )
 DEFAULT_RATE = Fraction(25)
 FRAME_NAMES = "%06d.png"
