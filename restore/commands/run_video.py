@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video.add_argument("--codec", help="h264, hevc, av1, vp9, prores_ks, ffv1, hevc_nvenc ...; by default h264")
     video.add_argument("--crf", type=int, help="constant quality of the video: smaller is better and larger")
     video.add_argument("--pixel-format", help="such as yuv420p; by default that of the input")
+    video.add_argument("--segment-frames", type=int, default=100, help="what is done is kept after so many frames")
     video.add_argument("--no-audio", action="store_true", help="leave sound and subtitles out")
 
 
@@ -54,6 +55,8 @@ def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
     from restore.inference.numbering import Numbering
     from restore.inference.video import VIDEO_OUTPUTS
 
+    if arguments.segment_frames < 1:
+        raise OptionsError(f"--segment-frames is {arguments.segment_frames}: allowed are whole numbers from 1 on.")
     output = Path(arguments.output).expanduser()
     to_images = Numbering.is_one(output) or output.is_dir() or not output.suffix
     if not to_images and output.suffix.lower() not in VIDEO_OUTPUTS:
@@ -102,7 +105,15 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
                 encoding.pixel_format)  # fmt: skip
     sound_of = source.path if isinstance(source, VideoFile) and not arguments.no_audio else None
     with _progress(source) as show:
-        outcome = restore_to_video(source, target, restorer, encoding, sound_of=sound_of, on_progress=show)
+        outcome = restore_to_video(
+            source,
+            target,
+            restorer,
+            encoding,
+            sound_of=sound_of,
+            segment_frames=arguments.segment_frames,
+            on_progress=show,
+        )
     return _report(outcome)
 
 

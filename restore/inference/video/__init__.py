@@ -11,11 +11,10 @@ finished is kept when the work is interrupted, and the same call goes on from th
 from restore.inference.video.clip import FrameSource
 from restore.inference.video.encoding import VIDEO_OUTPUTS, Encoding, plan_encoding
 from restore.inference.video.reading import VideoFile
-from restore.inference.video.restoring import SEGMENT_FRAMES, ClipOutcome, restore_to_images, restore_to_video
+from restore.inference.video.restoring import ClipOutcome, restore_to_images, restore_to_video
 from restore.inference.video.sequences import ImageSequence
 
 __all__ = [
-    "SEGMENT_FRAMES",
     "VIDEO_OUTPUTS",
     "ClipOutcome",
     "Encoding",

@@ -6,6 +6,7 @@ case, and a quality at which the eye finds no difference.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,6 +32,7 @@ ALONGSIDE = {"libx264": {"preset": "medium"}, "libvpx-vp9": {"b": "0", "row-mt":
 SILENT = {"libx265": {"x265-params": "log-level=error"}}
 NO_ALPHA = {"libvpx", "libvpx-vp9"}  # theirs is a second stream beside the packets
 GLOBAL_HEADER = 1 << 22  # of AV_CODEC_FLAG: what a decoder must know stands at the head of the file
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def plan_encoding(
         options=_options(encoder, crf),
     )
     _try(encoding)
+    if has_alpha(av.VideoFormat(clip.pixel_format)) and not has_alpha(av.VideoFormat(pixel_format)):
+        logger.warning("%s holds no transparency: it is left out. ffv1 and prores_ks hold it.", encoder.name)
     return encoding
 
 

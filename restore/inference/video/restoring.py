@@ -28,10 +28,7 @@ from restore.inference.video.encoding import Encoder, Encoding
 from restore.inference.video.joining import check_target, join
 from restore.inference.video.segments import Segments
 
-__all__ = ["SEGMENT_FRAMES", "ClipOutcome", "restore_to_images", "restore_to_video"]
-
-SEGMENT_FRAMES = 100
-"""Frames in a segment: what an interruption loses at most. Each begins with a key frame, so shorter ones cost space."""
+__all__ = ["ClipOutcome", "restore_to_images", "restore_to_video"]
 
 Progress = Callable[[int], None]
 
@@ -62,7 +59,7 @@ def restore_to_video(
     encoding: Encoding,
     *,
     sound_of: Path | None = None,
-    segment_frames: int = SEGMENT_FRAMES,
+    segment_frames: int = 100,
     on_progress: Progress | None = None,
 ) -> ClipOutcome:
     """Restore a clip and write it as a video, which appears whole or not at all.
@@ -73,7 +70,8 @@ def restore_to_video(
         restorer: what restores them.
         encoding: how they are stored; see `plan_encoding`.
         sound_of: the video whose sound, subtitles and metadata the result gets.
-        segment_frames: after how many frames what is done is kept.
+        segment_frames: after how many frames what is done is kept. Each segment begins with a key frame, so short
+            ones cost space.
         on_progress: called with the number of frames that are done.
 
     Raises:
