@@ -67,6 +67,14 @@ class Processes:
         distributed.all_gather_object(values, value, group=self.control)
         return values
 
+    def collect(self, value: Any) -> list[Any]:
+        """What every process gave, in the order of ranks, for the main process alone; others get an empty list."""
+        if self.control is None:
+            return [value]
+        values: list[Any] | None = [None] * self.world_size if self.is_main else None
+        distributed.gather_object(value, values, group=self.control)
+        return values or []
+
     def first(self, value: Any) -> Any:
         """What the main process gave."""
         if self.control is None:

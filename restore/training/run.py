@@ -37,7 +37,7 @@ from restore.training.randomness import seed_generators
 from restore.training.saving import Saver, network_files, resume
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
-from restore.training.validation import Validation
+from restore.training.validation import Validation, check_samples
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -207,11 +207,13 @@ def _validations(
     if _objective(options).judges:
         return [QualityValidation(network, sets, val.val_freq, **shared)]
     device = next(network.parameters()).device
+    metrics = {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()}
+    check_samples(sets, metrics)
     return [
         Validation(
             Restorer(network, **{**options.runtime.arguments(), "device": device, "compile": False}),
             sets,
-            {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()},
+            metrics,
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
             images=options.paths.visualization if val.save_img else None,
