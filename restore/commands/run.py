@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("-m", "--model", help="name of a model (see `restore models`), or a .pth or .safetensors file")
-    model.add_argument("--task", help="take the model that suits a task: sr, denoise or jpeg")
+    model.add_argument("--task", help="take the model that suits a task: sr, denoise, jpeg, derain, deblur")
     parser.add_argument("-i", "--input", required=True, help="an image, or a folder of images")
     parser.add_argument("-o", "--output", required=True, help="folder of the results; a file name for a single image")
     task = parser.add_argument_group("what the task is")
