@@ -26,7 +26,7 @@ from restore.registry import DATASETS
 
 __all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root", "reduced", "references"]
 
-Color = Literal["rgb", "y", "grey"]
+Color = Literal["rgb", "y", "grey", "gray"]
 Cache = Literal["none", "packed"]
 Roots = str | list[str]
 Storage = dict[str, Any]

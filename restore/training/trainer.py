@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from restore.data.loading import Batch
 from restore.errors import TrainingError
 from restore.inference.precision import arithmetic
-from restore.training.distribution import Processes, unwrapped
+from restore.training.distribution import Processes, exchanging, unwrapped
 from restore.training.ema import Ema
 from restore.training.guards import FiniteGuard, out_of_memory_explained
 from restore.training.interrupts import Interrupts
@@ -249,9 +248,7 @@ class Trainer:
     def _backward(self, batch: Batch, turn: str, share: bool) -> dict[str, Tensor]:
         """Add the gradients of one micro-batch; `share` averages them over the processes."""
         self._freeze_all_but(turn)
-        network = self.objective.networks[turn]
-        alone = isinstance(network, DistributedDataParallel) and not share
-        with network.no_sync() if alone else contextlib.nullcontext():
+        with exchanging(self.objective.networks[turn], share):
             with arithmetic(self.device, self.plan.dtype):
                 losses = self.objective.losses(batch, turn)
             self.guard.look(losses, batch, turn, self.iteration)

@@ -94,7 +94,7 @@ def test_whole_images_for_validation(images):
     assert (sample["lq"].shape, sample["gt"].shape) == ((12, 15, 3), (24, 30, 3))
 
 
-@pytest.mark.parametrize(("color", "channels"), [(None, 3), ("rgb", 3), ("y", 1), ("grey", 1)])
+@pytest.mark.parametrize(("color", "channels"), [(None, 3), ("rgb", 3), ("y", 1), ("grey", 1), ("gray", 1)])
 @pytest.mark.parametrize("stored", [1, 3, 4])
 def test_channels(images, stored, color, channels):
     roots = {name: images(name[-2:], channels=stored) for name in ("dataroot_gt", "dataroot_lq")}

@@ -14,7 +14,7 @@ import torch
 from restore.data.sampling import Draw
 from restore.degradations import PairPool, load_pipeline, pipeline_from_options
 from restore.degradations.blur import Usm
-from restore.errors import OptionsError
+from restore.errors import DataError, OptionsError
 from restore.images import read_image, write_image
 from restore.options import load
 from restore.registry import DATASETS, OBJECTIVES
@@ -266,6 +266,17 @@ def test_a_pool_of_its_own_size_fits_the_batch(option_file):
     assert degrading.pool.capacity == 175
 
 
+def test_what_a_validation_lacks_is_said_before_the_training(option_file, tmp_path):
+    sharp = f"datasets.val={{name: val, type: RealESRGANDataset, dataroot_gt: {tmp_path}/gt}}"
+    with pytest.raises(DataError, match="no degraded images to validate on"):
+        run(option_file, sharp)
+    alone = f"datasets.val={{name: val, type: SingleImageDataset, dataroot_lq: {tmp_path}/gt}}"
+    with pytest.raises(DataError, match="no references to compare with for psnr"):
+        run(option_file, alone)
+    assert run(option_file, alone, "val={val_freq: 6, save_img: true}", "train.total_iter=1") == 0
+    assert (tmp_path / "experiments/blind/visualization/0/0_1.png").is_file()
+
+
 @pytest.mark.parametrize("model_type", ["ESRGANModel", "SRGANModel", "RealESRGANModel"])
 def test_adversarial_objectives_blend_images(option_file, tmp_path, model_type):
     overrides = [*ADVERSARIAL, f"model_type={model_type}", "train.mixing_augs={mixup: true, cutmix: 0.5}"]
@@ -274,6 +285,17 @@ def test_adversarial_objectives_blend_images(option_file, tmp_path, model_type):
     if model_type != "RealESRGANModel":
         overrides += ["datasets.train.type=DegradedImageDataset", "datasets.train.gt_size=16"]
     assert run(option_file, *overrides, "train.total_iter=2") == 0
+
+
+@pytest.mark.parametrize("overrides", [["model_type=SRModel"], [*ADVERSARIAL, "model_type=ESRGANModel"]])
+def test_rectangles_are_exchanged_with_the_reference_where_sizes_agree(option_file, tmp_path, overrides):
+    noise = f"name: noise, type: DegradedImageDataset, recipe: gaussian_noise, dataroot_gt: {tmp_path}/gt, gt_size: 16"
+    train_block = f"{{{noise}, variables: {{sigma: 30}}, batch_size_per_gpu: 2, num_worker_per_gpu: 0}}"
+    denoising = [f"datasets={{train: {train_block}}}", "scale=1", "network_g.upscale=1", "network_g.upsampler=''"]
+    cutblur = ["train.mixing_augs={cutblur: 1}", "train.total_iter=2"]
+    assert run(option_file, *overrides, *denoising, *cutblur) == 0
+    run(option_file, *overrides, *denoising, "train.total_iter=2", "name=plain")
+    assert not same(saved(tmp_path, iteration=2)[1], saved(tmp_path, "plain", 2)[1])
 
 
 @pytest.mark.skipif(not FOLDER, reason="needs BasicSR's option files in RESTORE_BASICSR_OPTIONS")

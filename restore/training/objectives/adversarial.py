@@ -7,7 +7,7 @@ of the other kind (Wang et al. 2018, arXiv:1809.00219, section 3.2).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ __all__ = ["Adversarial", "RelativisticAdversarial"]
 class Adversarial(Objective):
     """Losses between restored and reference images, and between a discriminator's scores of both.
 
+    Attributes:
+        relative: whether the network's adversarial loss looks at the scores of real images, too.
+
     Args:
         networks: `{"g": network, "d": discriminator}`; a discriminator returns scores, or lists of maps, scores last.
         losses: blocks by option key: `gan_opt`, and any of `pixel_opt`, `perceptual_opt`, `ldl_opt`,
@@ -38,6 +41,8 @@ class Adversarial(Objective):
         net_d_init_iters: iterations at the start in which the discriminator learns alone.
         preparations: what happens to every batch before the networks see it.
     """
+
+    relative: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -112,7 +117,7 @@ class Adversarial(Objective):
         return {kind: batch.get(f"gt_{kind}", batch["gt"]) for kind in ("pixel", "perceptual", "gan", "ldl")}
 
     def adversarial(self, fake: Any, real: Any) -> Tensor:
-        """The network's adversarial loss, from the scores of restored and real images."""
+        """The network's adversarial loss, from the scores of restored and, if it is `relative`, real images."""
         return self.gan(fake, True)
 
     def discrimination(self, fake: Any, real: Any) -> tuple[Tensor, Tensor]:
@@ -131,8 +136,10 @@ class Adversarial(Objective):
             found["l_g_ldl"] = self._locally_discriminative(batch, restored, targets["ldl"])
         judge = unwrapped(self.networks["d"])  # frozen now: no gradients of it are to be shared
         fake = judge(restored)
-        with torch.no_grad():
-            real = judge(targets["gan"])
+        real = None
+        if self.relative or self.feature_matching is not None:
+            with torch.no_grad():
+                real = judge(targets["gan"])
         if self.feature_matching is not None:
             found["l_g_feat"] = self.feature_matching(_flat(fake), _flat(real))
         found["l_g_gan"] = self.adversarial(fake, real)
@@ -161,6 +168,8 @@ class Adversarial(Objective):
 @OBJECTIVES.add("ESRGANModel")
 class RelativisticAdversarial(Adversarial):
     """As `Adversarial`, each score relative to the mean score of the other kind."""
+
+    relative = True
 
     def adversarial(self, fake: Tensor, real: Tensor) -> Tensor:
         """Half of what it takes to swap the two kinds."""
