@@ -42,7 +42,7 @@ def photographs(tmp_path):
         "rgba.png": ((37, 29, 4), np.uint8),
         "rgba_deep.png": ((20, 23, 4), np.uint16),
         "deep.png": ((33, 21, 3), np.uint16),
-        "deep.tif": ((28, 40, 3), np.uint16),
+        "print.tif": ((28, 40, 3), np.uint16),
         "seven_wide.png": ((50, 7, 3), np.uint8),
         "one_pixel.png": ((1, 1, 3), np.uint8),
         "colour.bmp": ((17, 19, 3), np.uint8),
