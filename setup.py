@@ -61,14 +61,15 @@ setup(
     extras_require={
         "test": TEST,
         "foreign": ["spandrel>=0.4"],
+        "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
         "video": ["av>=12"],
         "sets": ["torch-fidelity>=0.3"],
-        "ray": ["ray[data]>=2.30"],
         "keras": ["h5py>=3.8"],
+        "matlab": ["h5py>=3.8"],
+        "optimizers": ["pytorch-optimizer>=3.1"],
     },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],

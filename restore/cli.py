@@ -25,9 +25,13 @@ COMMANDS = {
     "run": "restore a photograph or a folder of them",
     "test": "evaluate a model over datasets, as an option file says",
     "train": "train a model, as an option file says",
+    "score": "measure images against references, or by themselves",
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",
     "options": "explain, check or describe option files",
+    "submit": "make a challenge submission: restore, time, pack, and check the zip",
+    "leaderboard": "score submissions as the organisers do, and keep a table of runs",
+    "export": "write a model as an ONNX or torch.export file",
     "models": "list the networks and the shipped models",
 }
 

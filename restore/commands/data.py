@@ -1,13 +1,15 @@
-"""`restore data`: check datasets before training, and prepare them: lmdb databases, sub-images."""
+"""`restore data`: check datasets before training, and prepare them: lmdb databases, sub-images, published datasets."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+
+from restore.commands import prepare_dataset
+from restore.commands.progress import ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,13 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece (0)")
     cut.add_argument("--remove", default="", metavar="x4", help="ending of file names to leave out")
-    for job in (check, lmdb, cut):
+    jobs.add_parser("list", help="every dataset that there is a card of")
+    prepare = jobs.add_parser("prepare", help="verify a published dataset; make inputs, sub-images, lmdb")
+    prepare_dataset.add_arguments(prepare)
+    for job in (check, lmdb, cut, prepare):
         job.add_argument("--workers", type=int, default=4, help="threads (4)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the job; returns the exit code."""
-    return {"check": _check, "lmdb": _lmdb, "subimages": _subimages}[arguments.job](arguments)
+    jobs = {"check": _check, "lmdb": _lmdb, "subimages": _subimages, "list": _list, "prepare": prepare_dataset.run}
+    return jobs[arguments.job](arguments)
 
 
 def _add_folders(parser: argparse.ArgumentParser, output: str) -> None:
@@ -58,7 +64,7 @@ def _check(arguments: argparse.Namespace) -> int:
         except RestoreError as error:
             problems.append(str(error))
             continue
-        with _Progress(f"{key}: {block.name}", len(dataset)) as advance:
+        with ProgressBar(f"{key}: {block.name}", len(dataset)) as advance:
             problems += check_dataset(dataset, num_workers=arguments.workers, on_progress=advance)
         checked += len(dataset)
     for problem in problems:
@@ -73,7 +79,7 @@ def _lmdb(arguments: argparse.Namespace) -> int:
 
     paths = _images(arguments)
     images = [(path.stem, partial(lambda path: read_image(path).pixels, path)) for path in paths]
-    with _Progress("encoding", len(images)) as advance:
+    with ProgressBar("encoding", len(images)) as advance:
         count = write_database(
             images, arguments.output, level=arguments.level, num_workers=arguments.workers, on_progress=advance
         )
@@ -87,7 +93,7 @@ def _subimages(arguments: argparse.Namespace) -> int:
     shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
     paths = _images(arguments)
     count = 0
-    with _Progress("cutting", len(paths)) as advance, ThreadPoolExecutor(arguments.workers) as pool:
+    with ProgressBar("cutting", len(paths)) as advance, ThreadPoolExecutor(arguments.workers) as pool:
         for pieces in pool.map(lambda path: cut_image(path, arguments.output, **shape), paths):
             count += pieces
             advance()
@@ -95,26 +101,21 @@ def _subimages(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _list(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from restore.data.cards import list_cards
+
+    table = Table("name", "task", "images", "licence", "source", box=None, header_style="bold")
+    for card in list_cards():
+        count = "" if card.num_images is None else f"{card.num_images:,}"
+        table.add_row(card.name, card.task, count, card.licence, card.source or f"the package {card.package}")
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    return 0
+
+
 def _images(arguments: argparse.Namespace) -> list[Path]:
     from restore.data.pairs import list_folder
 
     return list_folder("input", arguments.input.expanduser(), "--input", recursive=arguments.recursive)
-
-
-class _Progress:
-    """A progress bar on a terminal; nothing elsewhere. Gives the function that advances it."""
-
-    def __init__(self, description: str, total: int):
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task(description, total=total)
-
-    def __enter__(self) -> Callable[[], None]:
-        self._progress.start()
-        return partial(self._progress.advance, self._task)
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()

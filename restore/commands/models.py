@@ -23,24 +23,39 @@ def run(arguments: argparse.Namespace) -> int:
         names = list_models(arguments.kind)
         sys.stdout.write(json.dumps(names, indent=2) + "\n" if arguments.json else "".join(f"{n}\n" for n in names))
     elif arguments.json:
-        sys.stdout.write(json.dumps([card.model_dump() for card in list_cards()], indent=2) + "\n")
+        sys.stdout.write(json.dumps([_described(card) for card in list_cards()], indent=2) + "\n")
     else:
         _show_cards(list_cards())
     return 0
 
 
+def _described(card) -> dict:
+    from restore.zoo.download import address, local_weights
+
+    path = local_weights(card)
+    return {**card.model_dump(), "url": address(card), "path": str(path) if path else None}
+
+
 def _show_cards(cards) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     table = Table(
-        "model", "task", "what it is", "PSNR [dB] or SRCC", "weights", "licence", title="models that load by name"
+        Column("model", no_wrap=True),
+        "task",
+        "PSNR [dB] or SRCC",
+        "weights",
+        "licence",
+        title="models that load by name",
     )
     for card in cards:
-        figures = "\n".join(filter(None, map(_figure, card.figures)))
-        where = "shipped" if card.path else card.url or "not here"
-        table.add_row(card.name, card.task, card.summary, figures, where, card.licence)
-    Console().print(table)
+        figures = ", ".join(filter(None, map(_figure, card.figures)))
+        table.add_row(card.name, card.task, figures, _where(card), card.licence)
+    console = Console()
+    console.print(table)
+    console.print(
+        "Figures are measured here for shipped models, published for others: --json gives sources and addresses."
+    )
 
 
 def _figure(figure) -> str:
@@ -48,3 +63,13 @@ def _figure(figure) -> str:
     if figure.psnr is not None:
         return f"{figure.dataset} {figure.psnr:.2f}"
     return f"{figure.dataset} {figure.srcc:.3f}" if figure.srcc is not None else ""
+
+
+def _where(card) -> str:
+    from restore.zoo.download import address, local_weights
+
+    path = local_weights(card)
+    if path is None:
+        size = f", {card.size_bytes / 1e6:.1f} MB" if card.size_bytes else ""
+        return f"downloadable{size}" if address(card) else f"by hand from {card.page}"
+    return "shipped" if path == card.path else f"on disk: {path}"

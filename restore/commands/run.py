@@ -28,9 +28,15 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("-m", "--model", required=True, help="name of a shipped model, or a .pth or .safetensors file")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("-m", "--model", help="name of a model (see `restore models`), or a .pth or .safetensors file")
+    model.add_argument("--task", help="take the model that suits a task: sr, denoise or jpeg")
     parser.add_argument("-i", "--input", required=True, help="an image, or a folder of images")
     parser.add_argument("-o", "--output", required=True, help="folder of the results; a file name for a single image")
+    task = parser.add_argument_group("what the task is")
+    task.add_argument("--scale", type=int, help="of super-resolution, by default 4")
+    task.add_argument("--sigma", type=float, help="level of the noise, on the scale of 0 to 255")
+    task.add_argument("--jpeg-quality", type=int, help="quality that the JPEG was saved with, 1 to 100")
     files = parser.add_argument_group("files")
     files.add_argument("--recursive", action="store_true", help="go into sub-folders")
     files.add_argument("--resume", action="store_true", help="skip images whose result is there")
@@ -57,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not 1 <= arguments.quality <= 100:
         raise OptionsError(f"--quality is {arguments.quality}: allowed is 1 to 100.")
+    model = arguments.model or _model_for(arguments)
     jobs = plan_jobs(
         arguments.input, arguments.output, recursive=arguments.recursive, suffix=arguments.suffix, ext=arguments.ext
     )
@@ -66,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         logger.info("all %d images are done already.", len(jobs))
         return 0
     restorer = load_model(
-        arguments.model,
+        model,
         device=arguments.device,
         precision=arguments.precision,
         tile=arguments.tile,
@@ -80,6 +87,16 @@ def run(arguments: argparse.Namespace) -> int:
     )
     logger.info(restorer.describe())
     return run_jobs(missing, restorer, quality=arguments.quality, num_skipped=len(done))
+
+
+def _model_for(arguments: argparse.Namespace) -> str:
+    """Name of the model for `--task`."""
+    from restore.zoo.choose import choose_model
+
+    scale = arguments.scale or (4 if arguments.task == "sr" else 1)
+    card = choose_model(arguments.task, scale=scale, sigma=arguments.sigma, quality=arguments.jpeg_quality)
+    logger.info("model: %s. %s", card.name, card.summary)
+    return card.name
 
 
 def run_jobs(jobs: list[Job], restorer: Restorer, *, quality: int = 95, num_skipped: int = 0) -> int:

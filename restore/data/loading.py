@@ -7,6 +7,7 @@ Samples travel between processes and to the device in the depth they were stored
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,11 @@ def training_loader(
     prefetch_factor: int = 4,
     skip_bad_images: bool = False,
 ) -> DataLoader:
-    """Batches of `sampler`'s draws, made by worker processes that leave Ctrl-C to their parent."""
+    """Batches of `sampler`'s draws, made by worker processes that leave Ctrl-C to their parent.
+
+    There are never more workers than processors; how many there are changes nothing but the speed.
+    """
+    num_workers = min(num_workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else num_workers)
     return DataLoader(
         Guarded(dataset, skip=skip_bad_images),
         batch_sampler=sampler,

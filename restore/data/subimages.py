@@ -34,6 +34,8 @@ def cut_image(
     step: int = 240,
     threshold: int = 0,
     remove: str = "",
+    name: str = "",
+    crop_multiple: int = 1,
 ) -> int:
     """Write the pieces of an image as `STEM_s001.png` and so on; returns how many there are.
 
@@ -42,13 +44,16 @@ def cut_image(
         folder: where the pieces go.
         size, step, threshold: see `pieces`.
         remove: ending of the stem to leave out, such as `x4`, so that pieces of inputs and references have one name.
+        name: what to call the image in place of its stem.
+        crop_multiple: the image is first cropped, at the bottom and right, to a multiple of this.
     """
     from restore.images import read_image, write_image
 
     pixels: np.ndarray = read_image(path).pixels
-    stem = path.stem.removesuffix(remove)
+    stem = name or path.stem.removesuffix(remove)
+    height, width = (side // crop_multiple * crop_multiple for side in pixels.shape[:2])
     count = 0
-    for count, piece in enumerate(pieces(*pixels.shape[:2], size=size, step=step, threshold=threshold), start=1):
+    for count, piece in enumerate(pieces(height, width, size=size, step=step, threshold=threshold), start=1):
         write_image(folder / f"{stem}_s{count:03d}.png", np.ascontiguousarray(piece.of(pixels)))
     return count
 

@@ -12,7 +12,7 @@ import torch
 from restore import __version__
 from restore.inference import Restorer
 
-__all__ = ["environment"]
+__all__ = ["environment", "machine"]
 
 
 def environment(restorer: Restorer) -> dict[str, Any]:
@@ -22,11 +22,18 @@ def environment(restorer: Restorer) -> dict[str, Any]:
         "network": type(restorer.network).__name__,
         "parameters": f"{sum(parameter.numel() for parameter in restorer.network.parameters()):,}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
         "precision": str(restorer.dtype).removeprefix("torch."),
         "tile": restorer.tile,
         "padding": restorer.padding,
+        **machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The processor, the versions and the date."""
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
         "restore": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),

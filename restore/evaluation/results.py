@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DatasetResult", "ImageResult", "MetricRecord", "Results"]
+__all__ = ["DatasetResult", "ImageResult", "MetricRecord", "Results", "plain"]
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Results:
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values; figures that JSON does not know are the texts "inf" and "nan"."""
-        return _plain(
+        return plain(
             {
                 "name": self.name,
                 "complete": self.complete,
@@ -172,11 +172,12 @@ class Results:
         return text.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: infinities and not-a-number as texts, mappings and sequences all the way down."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     return value

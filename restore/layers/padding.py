@@ -9,12 +9,17 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-__all__ = ["cut_tiles", "pad_to_multiple", "paste_tiles"]
+__all__ = ["crop", "cut_tiles", "is_exporting", "pad_to_multiple", "paste_tiles"]
 
 
 def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int) -> torch.Tensor:
     """Reflect at the bottom and the right, as often as it takes, until both sides are multiples."""
     H, W = x_BCHW.shape[-2:]
+    if is_exporting():  # one formula for every size above the multiple
+        sizes = ((size, (size + multiple - 1) // multiple * multiple) for size in (H, W))
+        positions = ((size, torch.arange(padded, device=x_BCHW.device)) for size, padded in sizes)
+        rows, columns = (torch.minimum(position, 2 * (size - 1) - position) for size, position in positions)
+        return x_BCHW.index_select(2, rows).index_select(3, columns)
     bottom, right = -H % multiple, -W % multiple
     if not (bottom or right):
         return x_BCHW
@@ -22,6 +27,19 @@ def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int) -> torch.Tensor:
         return F.pad(x_BCHW, (0, right, 0, bottom), mode="reflect")
     rows, columns = (_reflected_index(size, size + pad, x_BCHW.device) for size, pad in ((H, bottom), (W, right)))
     return x_BCHW[:, :, rows[:, None], columns]
+
+
+def crop(x_BCHW: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """The upper left part of this size."""
+    if is_exporting():  # a slice would ask whether it leaves anything out
+        rows, columns = (torch.arange(size, device=x_BCHW.device) for size in (height, width))
+        return x_BCHW.index_select(2, rows).index_select(3, columns)
+    return x_BCHW[:, :, :height, :width]
+
+
+def is_exporting() -> bool:
+    """Whether the network is being exported, so that heights and widths are symbols that no branch may look at."""
+    return getattr(torch.compiler, "is_exporting", lambda: False)()
 
 
 def _reflected_index(size: int, padded: int, device: torch.device) -> torch.Tensor:

@@ -22,6 +22,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from restore.layers.padding import is_exporting
+
 __all__ = [
     "WindowPlan",
     "gather_bias",
@@ -43,7 +45,8 @@ class WindowPlan(NamedTuple):
     Attributes:
         order: (B*H*W,) index of the token that stands at each place of the window order.
         inverse: (B*H*W,) the permutation back.
-        masks: (K, N, N) additive masks of the K classes of windows, or None when nothing is masked.
+        masks: (K, 1, N, N) additive masks of the K classes of windows, or None when nothing is masked; (1, W, N, N),
+            one for each window, in a network that is being exported.
         counts: number of windows of each class, in order.
         num_tokens: N.
     """
@@ -65,6 +68,8 @@ def window_plan(
         width: W, a multiple of `window[1]`.
         shift: rows and columns; 0 for no shift. Tokens that meet only through the roll are masked from each other.
     """
+    if is_exporting():
+        return _exportable_plan(batch, height, width, window, shift, device)
     if torch.compiler.is_compiling():
         return _make_plan(batch, height, width, window, shift, device)
     return _cached_plan(batch, height, width, window, shift, torch.device(device))
@@ -79,11 +84,26 @@ def _make_plan(batch, height, width, window, shift, device) -> WindowPlan:
         groups, masks = [grid], None
     else:
         groups = [grid[:-1, :-1], grid[:-1, -1:], grid[-1:, :-1], grid[-1:, -1:]]
-        masks = _class_masks(window, shift, device)
+        masks = _class_masks(window, shift, device)[:, None]
     order = torch.cat([group.reshape(-1) for group in groups])
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=device))
     counts = tuple(group.shape[0] * group.shape[1] * group.shape[2] for group in groups)
     return WindowPlan(order, inverse, masks, counts, window[0] * window[1])
+
+
+def _exportable_plan(batch, height, width, window, shift, device) -> WindowPlan:
+    """A plan without groups, whose sizes may be symbols: windows stay in raster order, each with a mask of its own."""
+    rows, columns = height // window[0], width // window[1]
+    tokens = torch.arange(batch * height * width, device=device).view(batch, height, width)
+    tokens = tokens.roll((-shift[0], -shift[1]), (1, 2))
+    order = tokens.view(batch, rows, window[0], columns, window[1]).permute(1, 3, 0, 2, 4).reshape(-1)
+    masks = None
+    if shift[0] or shift[1]:
+        bottom = (torch.arange(rows, device=device) == rows - 1).long()
+        right = (torch.arange(columns, device=device) == columns - 1).long()
+        classes = (2 * bottom[:, None] + right).flatten().repeat_interleave(batch)
+        masks = _class_masks(window, shift, device)[classes][None]
+    return WindowPlan(order, order.argsort(), masks, (rows * columns * batch,), window[0] * window[1])
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,14 +136,20 @@ def shift_mask(height: int, width: int, window: tuple[int, int], shift: tuple[in
 
 def split_windows(x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
     """(W, N, C): the map in window order."""
-    tokens = _Permute.apply(x_BHWC.reshape(-1, x_BHWC.shape[-1]), plan.order, plan.inverse)
+    tokens = _permuted(x_BHWC.reshape(-1, x_BHWC.shape[-1]), plan.order, plan.inverse)
     return tokens.view(-1, plan.num_tokens, tokens.shape[-1])
 
 
 def join_windows(windows_WNC: torch.Tensor, plan: WindowPlan, shape: Sequence[int]) -> torch.Tensor:
     """The map of `shape` (B, H, W, C) from its windows."""
-    tokens = _Permute.apply(windows_WNC.reshape(-1, windows_WNC.shape[-1]), plan.inverse, plan.order)
+    tokens = _permuted(windows_WNC.reshape(-1, windows_WNC.shape[-1]), plan.inverse, plan.order)
     return tokens.view(shape)
+
+
+def _permuted(tokens_TC: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    if is_exporting():  # an exported network has no backward pass
+        return tokens_TC.index_select(0, order)
+    return _Permute.apply(tokens_TC, order, inverse)
 
 
 class _Permute(torch.autograd.Function):
@@ -168,8 +194,9 @@ def window_attention(
     scale = scale or 1 / math.sqrt(dim)
     biases = _class_biases(bias_hNN, plan, qkv_WNC.dtype)
     outputs = []
-    for qkv, bias in zip(qkv_WNC.split(plan.counts), biases, strict=True):
-        if qkv.shape[0]:
+    groups = qkv_WNC.split(plan.counts) if len(plan.counts) > 1 else (qkv_WNC,)
+    for qkv, bias in zip(groups, biases, strict=True):
+        if len(groups) == 1 or qkv.shape[0]:
             outputs.append(_attention(qkv.unflatten(-1, (3, num_heads, dim)), bias, scale))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
@@ -177,7 +204,7 @@ def window_attention(
 def _class_biases(bias_hNN, plan: WindowPlan, dtype: torch.dtype) -> Sequence[torch.Tensor | None]:
     if plan.masks is None:
         return (None if bias_hNN is None else bias_hNN.to(dtype)[None],)
-    masks = plan.masks[:, None, None]  # (K, 1, 1, N, N)
+    masks = plan.masks[:, :, None]  # (K, 1, 1, N, N)
     return (masks if bias_hNN is None else masks + bias_hNN).to(dtype)
 
 
@@ -189,5 +216,9 @@ def _attention(qkv: torch.Tensor, bias: torch.Tensor | None, scale: float) -> to
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     if bias is not None:
         bias = bias.expand(q.shape[0], q.shape[1], -1, -1)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    if is_exporting():  # spelled out, as the fused form has another memory layout on each device
+        scores = q @ k.transpose(-2, -1) * scale
+        out = (scores if bias is None else scores + bias).softmax(-1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return out[..., :dim].transpose(1, 2).flatten(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 
 __all__ = ["filter_valid", "gaussian_taps"]
@@ -17,11 +19,24 @@ def gaussian_taps(size: int, sigma: float) -> list[float]:
 def filter_valid(x_BCHW: torch.Tensor, taps: list[float]) -> torch.Tensor:
     """Filter rows and columns with symmetric `taps` of odd length where they fit: (B, C, H - n + 1, W - n + 1).
 
-    A sum of shifted slices: in float64, this is several times faster on a CPU than a convolution.
+    On a CPU, OpenCV does it in one pass over each plane. Where a gradient or another device is wanted it is a sum of
+    shifted slices, which in float64 is still several times faster than a convolution.
     """
+    if x_BCHW.device.type == "cpu" and not x_BCHW.requires_grad:
+        return _filter_planes(x_BCHW, np.array(taps))
     for dim in (-2, -1):
         x_BCHW = _filter_dim(x_BCHW, taps, dim)
     return x_BCHW
+
+
+def _filter_planes(x: torch.Tensor, taps: np.ndarray) -> torch.Tensor:
+    planes = x.contiguous().flatten(0, -3).numpy()
+    filtered = np.empty_like(planes)
+    for plane, target in zip(planes, filtered, strict=True):
+        cv2.sepFilter2D(plane, -1, taps, taps, dst=target)
+    margin = len(taps) // 2
+    height, width = x.shape[-2:]
+    return torch.from_numpy(filtered).view(x.shape)[..., margin : height - margin, margin : width - margin]
 
 
 def _filter_dim(x: torch.Tensor, taps: list[float], dim: int) -> torch.Tensor:

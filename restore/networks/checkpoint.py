@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ __all__ = ["RECOGNISERS", "infer", "load_weights", "read_checkpoint", "read_stat
 State = Mapping[str, torch.Tensor]
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.")
+
+_BUILDABLE = {"SwinIR": {"upscale": 1}}
+"""Arguments without which the published defaults of a network contradict each other."""
 
 RECOGNISERS: dict[str, Callable[[State], dict[str, Any] | None]] = {}
 """For each network: a function from a state dict to the arguments of the constructor, or None if it is not one."""
@@ -155,9 +159,28 @@ def infer(state: State, *, source: str = "weights") -> dict[str, Any]:
         if arguments is not None:
             return {"type": name, **arguments}
     raise CheckpointError(
-        f"{source}: the keys belong to none of our networks ({', '.join(RECOGNISERS)}). "
+        f"{source}: the keys belong to none of our networks ({', '.join(RECOGNISERS)}). {_nearest_family(state)}"
         f"First keys: {', '.join(list(state)[:4])}."
     )
+
+
+def _nearest_family(state: State) -> str:
+    """A sentence that names the network whose keys are most alike, numbers aside; nothing if none is."""
+    from restore.registry import NETWORKS
+
+    shares = {}
+    for name in RECOGNISERS:
+        with torch.device("meta"):
+            network = NETWORKS.build({"type": name, **_BUILDABLE.get(name, {})})
+        shares[name] = _likeness(state, network.state_dict())
+    best = max(shares, key=shares.__getitem__)
+    return f"Nearest: {best}, {shares[best]:.0%} of the names are alike. " if shares[best] >= 0.2 else ""
+
+
+def _likeness(state: State, other: State) -> float:
+    """Common names over all names, in [0, 1], with every number in a name taken as the same."""
+    ours, theirs = ({re.sub(r"\d+", "#", key) for key in keys} for keys in (state, other))
+    return len(ours & theirs) / max(1, len(ours | theirs))
 
 
 def describe(state: State) -> str:

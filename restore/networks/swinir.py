@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import FeedForward
-from restore.layers.padding import pad_to_multiple
+from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
 from restore.layers.window import (
@@ -170,7 +170,7 @@ class SwinIR(nn.Module):
             x = self._nearest_conv(self.conv_before_upsample(deep))
         else:
             x = x + self.conv_last(deep)
-        return (x / self.img_range + mean)[:, :, : height * self.upscale, : width * self.upscale]
+        return crop(x / self.img_range + mean, height * self.upscale, width * self.upscale)
 
     def _body(self, shallow_BCHW: torch.Tensor) -> torch.Tensor:
         x_BHWC = shallow_BCHW.permute(0, 2, 3, 1)

@@ -74,6 +74,13 @@ def _train(options: Options, processes: Processes) -> int:
     seed = ours.get("seed", processes.first(drawn))
 
     device = processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
+    if isinstance(options.num_gpu, int) and options.num_gpu > 1 and processes.world_size == 1:
+        log.warning(
+            "num_gpu is %d, but this is one process and uses one device. For all of them: "
+            "torchrun --nproc_per_node %d restore/train.py -opt FILE",
+            options.num_gpu,
+            options.num_gpu,
+        )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
     seed_generators(seed)  # the same weights everywhere
     networks = _networks(options, device)

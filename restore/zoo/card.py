@@ -1,7 +1,7 @@
-"""Model cards: one YAML file for each model, beside the package's weights.
+"""Model cards: one YAML document for each model, beside the package's weights.
 
 A card says what the model is for, how to build it, where its weights are, what they were trained on, under which
-licence, and which figures were measured with which command.
+licence, and which figures were measured with which command. Related cards may share a file (`---` between them).
 """
 
 from __future__ import annotations
@@ -39,9 +39,15 @@ class Card(pydantic.BaseModel, extra="forbid"):
     name: str
     task: str = pydantic.Field(description="sr, denoise, jpeg, derain, deblur or quality.")
     summary: str
-    network: dict[str, Any] = pydantic.Field(description="The `network_g` block: type and arguments.")
-    weights: str | None = pydantic.Field(None, description="File name in the package's weights folder.")
+    network: dict[str, Any] | None = pydantic.Field(None, description="`network_g`; by default told from the keys.")
+    weights: str = pydantic.Field(description="Name of the weights file.")
     url: str | None = pydantic.Field(None, description="Where the weights can be downloaded.")
+    page: str | None = pydantic.Field(None, description="Where they are offered, if there is no address to load from.")
+    scale: int = pydantic.Field(1, description="Output pixels per input pixel.")
+    sigma: float | None = pydantic.Field(None, description="Noise level it was trained for; none for blind denoisers.")
+    quality: int | None = pydantic.Field(None, description="JPEG quality it was trained for; none for blind ones.")
+    grey: bool = pydantic.Field(False, description="Whether it restores grey images only.")
+    real: bool = pydantic.Field(False, description="For photographs from real life, at the cost of fidelity.")
     size_bytes: int | None = None
     sha256: str | None = None
     licence: str = "Apache-2.0"
@@ -52,8 +58,8 @@ class Card(pydantic.BaseModel, extra="forbid"):
     @property
     def path(self) -> Path | None:
         """Where the shipped weights lie, or None when they are not part of the package."""
-        path = FOLDER / "weights" / self.weights if self.weights else None
-        return path if path is not None and path.is_file() else None
+        path = FOLDER / "weights" / self.weights
+        return path if path.is_file() else None
 
 
 @functools.cache
@@ -63,11 +69,12 @@ def list_cards() -> tuple[Card, ...]:
 
     cards = []
     for path in sorted((FOLDER / "cards").glob("*.yml")):
-        problems, card = validate(Card, yaml.safe_load(path.read_text(encoding="utf-8")), owner="model card")
-        if problems:
-            raise OptionsError([Problem(p.path, p.message, file=path.name) for p in problems])
-        cards.append(card)
-    return tuple(cards)
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            problems, card = validate(Card, document, owner="model card")
+            if problems:
+                raise OptionsError([Problem(p.path, p.message, file=path.name) for p in problems])
+            cards.append(card)
+    return tuple(sorted(cards, key=lambda card: card.name))
 
 
 def find_card(name: str) -> Card:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
 from restore.networks.checkpoint import infer, load_weights, read_state_dict
+from restore.networks.foreign import load_foreign
 from restore.zoo.card import find_card, list_cards
+from restore.zoo.download import fetch_weights
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from restore.inference import Restorer
@@ -46,19 +49,36 @@ def load_network(name_or_path: str | Path, *, key: str | None = None) -> nn.Modu
 
     Raises:
         OptionsError: neither a known model nor a weights file.
-        CheckpointError: the file cannot be read, or belongs to none of our networks.
+        CheckpointError: the file cannot be read, or no network is known whose weights it holds; the message names the
+            nearest of ours, and says if spandrel, which knows many more, is missing.
     """
     if _is_file(name_or_path):
         path = Path(name_or_path).expanduser()
-        state = read_state_dict(path, key)
-        network = build_model(infer(state, source=str(path)))
-    else:
-        card = find_card(str(name_or_path))
-        path = weights_path(card.name)
-        state = read_state_dict(path, key)
-        network = registry.QUALITY.build(card.network) if card.task == "quality" else build_model(card.network)
+        return _recognised(read_state_dict(path, key), str(path)).eval()
+    card = find_card(str(name_or_path))
+    path = weights_path(card.name)
+    state = read_state_dict(path, key)
+    if card.network is None:
+        return _recognised(state, str(path)).eval()
+    network = registry.QUALITY.build(card.network) if card.task == "quality" else build_model(card.network)
     load_weights(network, state, source=str(path))
     return network.eval()
+
+
+def _recognised(state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
+    """The network that the weights belong to: one of ours, or else one of spandrel's."""
+    try:
+        network = build_model(infer(state, source=source))
+        load_weights(network, state, source=source)
+        return network
+    except ValueError as ours:  # unknown keys, or a fork that keeps most of them
+        try:
+            foreign = load_foreign(state, source=source)
+        except MissingError as missing:
+            raise CheckpointError(f"{ours}\n  {missing}: pip install spandrel") from None
+        if foreign is None:
+            raise CheckpointError(f"{ours}\n  spandrel does not know it either.") from None
+        return foreign
 
 
 def load_model(name_or_path: str | Path, *, key: str | None = None, **runtime: Any) -> Restorer:
@@ -84,16 +104,13 @@ def load_model(name_or_path: str | Path, *, key: str | None = None, **runtime: A
 
 
 def weights_path(name: str) -> Path:
-    """Where the weights of a model of the zoo lie.
+    """Where the weights of a model of the zoo lie; downloaded if they are not on this machine.
 
     Raises:
-        MissingError: they are not part of the package; the message says where they can be had.
+        MissingError: they cannot be had; the message says from where, and where to put them.
+        CheckpointError: the file is not the one that the card means.
     """
-    card = find_card(name)
-    if card.path is None:
-        where = f" They can be had from {card.url}" if card.url else ""
-        raise MissingError(f"the weights of '{name}' are not on this machine.{where}")
-    return card.path
+    return fetch_weights(find_card(name))
 
 
 def weights_file(name_or_path: str | Path) -> Path:
@@ -102,7 +119,7 @@ def weights_file(name_or_path: str | Path) -> Path:
     Raises:
         OptionsError: neither a known model nor a weights file.
         CheckpointError: there is no such file.
-        MissingError: the model is known, but its weights are not part of the package.
+        MissingError: the model is known, but its weights cannot be had.
     """
     return Path(name_or_path).expanduser() if _is_file(name_or_path) else weights_path(str(name_or_path))
 

@@ -169,7 +169,7 @@ def test_a_list_beside_the_images_or_above_them(tmp_path):
 
 def test_mistakes_are_named(tmp_path):
     kadid10k(tmp_path)
-    with pytest.raises(OptionsError, match="unknown quality dataset format 'kadid'.*kadid10k"):
+    with pytest.raises(OptionsError, match=r"unknown quality dataset format 'kadid'.*kadid10k"):
         read_opinions("kadid", tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         read_opinions("kadid10k", tmp_path / "none")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -107,7 +109,7 @@ def test_ladders_rise(kind):
     clean = photograph((64, 64)).astype(float)
     errors = [np.square(distort(clean.astype(np.uint8), kind, severity) - clean).mean() for severity in severities(5)]
     assert errors[0] == 0
-    assert all(low < high for low, high in zip(errors, errors[1:], strict=False)), errors
+    assert all(low < high for low, high in itertools.pairwise(errors)), errors
 
 
 def test_between_are_levels_that_the_ladder_has_not():
@@ -129,5 +131,5 @@ def test_synthetic_samples(tmp_path):
     assert (
         len(SyntheticQualityDataset(dataroot_gt=str(tmp_path), max_images=2, between=True, num_levels=2)) == 2 * 8 * 2
     )
-    with pytest.raises(OptionsError, match="unknown distortion 'nose'. Did you mean 'noise'"):
+    with pytest.raises(OptionsError, match=r"unknown distortion 'nose'\. Did you mean 'noise'"):
         SyntheticQualityDataset(dataroot_gt=str(tmp_path), kinds=["nose"])

@@ -259,7 +259,7 @@ def test_two_processes_train_as_one(option_file, tmp_path):
     for a, b in zip(
         weights(tmp_path, 6, "one")["params"].values(), weights(tmp_path, 6, "two")["params"].values(), strict=True
     ):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)  # a twentieth of one of Adam's steps
 
 
 def test_launchers_without_their_variables(option_file, monkeypatch):

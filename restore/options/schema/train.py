@@ -91,8 +91,6 @@ class TrainOptions(Section):
     """Whether float32 products may use TensorFloat-32 on a GPU: faster, about three decimal digits."""
     activation_checkpointing: bool = False
     """Whether activations are computed again in the backward pass: less memory, about a third slower."""
-    distributed: Literal["ddp", "fsdp"] = "ddp"
-    """How several processes share the work: whole copies of the network, or each a part of it."""
 
     @property
     def gradient_limit(self) -> float | None:

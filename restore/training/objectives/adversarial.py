@@ -89,12 +89,12 @@ class Adversarial(Objective):
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """The network's losses, then the discriminator's on the same restored images."""
         if turn == "g":
-            restored = self.networks["g"](batch["lq"]).float()
+            restored = self.restored(batch["lq"])
             self._restored = restored.detach()
             return self._network_losses(batch, restored)
         if self._restored is None:
             with torch.no_grad():
-                self._restored = self.networks["g"](batch["lq"]).float()
+                self._restored = self.restored(batch["lq"])
         restored, self._restored = self._restored, None
         return self._discriminator_losses(self.targets(batch)["gan"], restored)
 

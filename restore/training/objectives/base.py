@@ -46,6 +46,13 @@ class Objective(nn.Module):
         """Change a batch on the device before the turns: degrade it, mix it. By default as it is."""
         return batch
 
+    def restored(self, lq_BCHW: Tensor) -> Tensor:
+        """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has."""
+        network = self.networks["g"]
+        spec = getattr(network, "spec", None)
+        white = spec.value_range if spec else 1.0
+        return network(lq_BCHW * white).float() / white
+
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
         raise NotImplementedError

@@ -62,7 +62,7 @@ class Restoration(Objective):
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""
-        restored = self.networks["g"](batch["lq"]).float()
+        restored = self.restored(batch["lq"])
         found: dict[str, Tensor] = {}
         for name, criterion in self.criteria.items():
             found |= named(name, criterion(restored, batch["gt"]))

@@ -1,0 +1,83 @@
+"""`restore score`: measure images that are there already, against references or by themselves.
+
+    restore score -r restored -g originals --metrics psnr,ssim,lpips --protocol swinir_sr
+    restore score -r photographs --metrics niqe,brisque
+
+Files belong together by name: `baby_x4.png` or `baby_SwinIR.png` to `baby.png`. The values, a page to look at and the
+record that lets the next run skip unchanged files go to `results/scores/NAME`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from restore.errors import OptionsError
+
+__all__ = ["add_arguments", "run"]
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("-r", "--restored", metavar="PATH", help="folder of the images to judge, or one image")
+    parser.add_argument("-g", "--reference", metavar="PATH", help="folder of what they should be, or one image")
+    parser.add_argument("--metrics", help="names with commas between; default: psnr,ssim, or niqe without references")
+    parser.add_argument("--protocol", help="channel, border and rounding of published figures; see --protocols")
+    parser.add_argument("--protocols", action="store_true", help="list the protocols and stop")
+    parser.add_argument("--scale", type=int, help="enlargement, for the protocol's border; default: from the names")
+    parser.add_argument("-o", "--output", metavar="DIR", help="folder of the results; default: results/scores/NAME")
+    parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
+    parser.add_argument("--fresh", action="store_true", help="measure unchanged files again")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes; default: by cores and number of images")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score; 0 when everything was measured, 1 when files are unmatched or something could not be measured."""
+    if arguments.protocols:
+        _show_protocols()
+        return 0
+    if arguments.restored is None:
+        raise OptionsError("nothing to score: give a folder with -r (and its references with -g).")
+    for option in ("jobs", "scale"):
+        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
+            raise OptionsError(f"--{option} is {getattr(arguments, option)}: it must be 1 or more.")
+    from restore.evaluation.scoring import match, score, settings
+    from restore.evaluation.scoring.pairs import scale_in_names
+    from restore.evaluation.scoring.terminal import show
+
+    has_reference = arguments.reference is not None
+    metrics = arguments.metrics or ("psnr,ssim" if has_reference else "niqe")
+    matching = match(arguments.restored, arguments.reference, recursive=arguments.recursive)
+    chosen = settings(
+        [name.strip() for name in metrics.split(",") if name.strip()],
+        arguments.protocol,
+        scale=arguments.scale or scale_in_names(matching),
+        has_reference=has_reference,
+    )
+    name = Path(arguments.restored).expanduser().resolve().name
+    output = Path(arguments.output or Path("results") / "scores" / name)
+    scores = score(matching, chosen, output, name=name, jobs=arguments.jobs, fresh=arguments.fresh, progress=True)
+    show(scores)
+    logger.info("look at %s", output / "report.html")
+    return 0 if scores.clean else 1
+
+
+def _show_protocols() -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from restore.metrics import PROTOCOLS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("protocol", "PSNR and SSIM compare", "as in"):
+        table.add_column(column, overflow="fold", no_wrap=column == "protocol")
+    for name, protocol in PROTOCOLS.items():
+        table.add_row(name, str(protocol), protocol.source)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 130
+    console.print(table)

@@ -1,0 +1,294 @@
+"""`restore submit TRACK`: from a model and a folder to a zip that the organisers accept.
+
+    restore submit sr_x4 -m swinir_light_x4 -i DIV2K_test_LR -o submissions/mine --split test
+    restore submit esr -opt options/mine.yml -o submissions/esr --reference HR --team 7 --name Mine --template esr
+    restore submit perceptual_iqa -m psnr -i Dis --reference Ref -o submissions/iqa
+
+An interrupted run goes on where it stopped when the same command is given again; a zip is made of complete runs only,
+and takes its name after it was opened again and found right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restore.errors import OptionsError
+
+if TYPE_CHECKING:
+    from restore.inference import Restorer
+    from restore.leaderboard.submission import Author, Submission
+    from restore.leaderboard.tasks import Task
+    from restore.leaderboard.tracks import Track
+    from restore.leaderboard.work import WorkFolder
+    from restore.options import Options
+
+__all__ = ["add_arguments", "run"]
+
+TRACK_NAMES = ("sr_x4", "esr", "denoise50", "perceptual_iqa", "sidd", "dnd")
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("track", choices=TRACK_NAMES, help="what is submitted to")
+    parser.add_argument("-m", "--model", help="a shipped model or a weights file; for perceptual_iqa a metric")
+    parser.add_argument("-opt", metavar="FILE", help="option file that names the network, its weights and the inputs")
+    parser.add_argument("-i", "--input", type=Path, help="folder of the inputs; the .mat file for sidd")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the submission")
+    parser.add_argument("--split", help="official set that the inputs must be complete for: valid, test, ...")
+    parser.add_argument(
+        "--reference", type=Path, help="folder of the references: the submission is scored, esr writes results.json"
+    )
+    parser.add_argument("--template", choices=("esr", "sr_func", "denoise"), help="also write the team's files")
+    about = parser.add_argument_group("about the entry")
+    about.add_argument("--team", type=int, default=0, help="number of the team")
+    about.add_argument("--name", help="name of the method; by default that of the model")
+    about.add_argument("--extra-data", action="store_true", help="trained on data beyond those of the challenge")
+    about.add_argument(
+        "--description", default="", help="method, dependencies, links, extra data: goes into the readme"
+    )
+    about.add_argument("--weights-url", default="", help="where weights of more than 100 MB can be had")
+    about.add_argument("--board", type=Path, help="add the scored run to this local leaderboard (.jsonl)")
+    running = parser.add_argument_group("running the network (an option file says this under runtime)")
+    running.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps")
+    running.add_argument("--precision", help="auto, fp32, bf16 or fp16")
+    running.add_argument("--tile", type=_tile, help="largest tile side in px; 0 for whole images")
+    running.add_argument("--tile-overlap", type=int, help="overlap of tiles in px")
+    running.add_argument("--self-ensemble", action="store_true", help="mean over 8 flips and rotations")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the submission; 0 when it is ready."""
+    from restore.leaderboard.tracks import find_track
+
+    if (arguments.model is None) == (arguments.opt is None):
+        raise OptionsError("give a model with -m, or an option file with -opt: one of the two.")
+    track = find_track(arguments.track)
+    options = _options(arguments.opt) if arguments.opt else None
+    arguments.input = _input(arguments, options)
+    if track.kind == "opinions":
+        return _submit_opinions(arguments, track, options)
+    return _submit_restored(arguments, track, options)
+
+
+def _submit_restored(arguments: argparse.Namespace, track: Track, options: Options | None) -> int:
+    from restore.leaderboard.submission import Author, digest_of, identity_of, submit
+    from restore.leaderboard.work import WorkFolder
+
+    restorer, block = _model(arguments, options)
+    name = arguments.name or _identifier(options.name if options else Path(arguments.model).stem)
+    settings = {"runtime": restorer.describe(), "split": arguments.split}
+    identity = identity_of(track, digest_of(restorer.network), settings, _inputs(arguments.input))
+    author = Author(name, arguments.extra_data, arguments.description)
+    task = _task(arguments, track, restorer, author)  # refuses wrong inputs before anything is written
+    work = WorkFolder(arguments.output, identity)
+    if arguments.template:
+        _write_template(arguments, work, name, restorer, block)
+    logger.info("%s: %d to do, %s", track.title, len(task.names), restorer.describe())
+    with _progress(len(task.names)) as on_progress:
+        submission = submit(
+            task,
+            work,
+            track,
+            author,
+            device=restorer.device,
+            network=restorer.network,
+            remarks=["Self-ensemble over 8 flips and rotations"] if restorer.self_ensemble else [],
+            on_progress=on_progress,
+        )
+    _report(submission, track)
+    if arguments.reference:
+        _score(arguments, track, submission, work, name)
+    return 0
+
+
+def _submit_opinions(arguments: argparse.Namespace, track: Track, options: Options | None) -> int:
+    import torch
+
+    from restore.leaderboard.submission import Author, identity_of, submit
+    from restore.leaderboard.tasks import OpinionTask
+    from restore.leaderboard.work import WorkFolder
+    from restore.registry import METRICS
+
+    if arguments.template:
+        raise OptionsError("perceptual_iqa has no repository of model files: leave --template out.")
+    block = _metric_block(arguments, options)
+    task = OpinionTask(METRICS.bind(block, "val.metrics"), arguments.input, arguments.reference)
+    name = arguments.name or _identifier(block["type"])
+    identity = identity_of(track, json.dumps(block, sort_keys=True), {}, _inputs(arguments.input))
+    work = WorkFolder(arguments.output, identity)
+    author = Author(name, arguments.extra_data, arguments.description)
+    with _progress(len(task.names)) as on_progress:
+        submission = submit(task, work, track, author, device=torch.device("cpu"), on_progress=on_progress)
+    _report(submission, track)
+    return 0
+
+
+def _task(arguments: argparse.Namespace, track: Track, restorer: Restorer, author: Author) -> Task:
+    from restore.leaderboard.matlab import DndTask, SiddTask
+    from restore.leaderboard.tasks import ImageTask
+
+    if arguments.template and track.kind != "images":
+        raise OptionsError(f"{track.name} has no repository of model files: leave --template out.")
+    results = arguments.output / "images"
+    if track.kind == "sidd":
+        return SiddTask(restorer, arguments.input, results, author.model)
+    if track.kind == "dnd":
+        return DndTask(restorer, arguments.input, results)
+    return ImageTask(track, restorer, arguments.input, results, arguments.split)
+
+
+def _options(file: str) -> Options:
+    from restore.options import load
+
+    return load(file, is_train=False)
+
+
+def _input(arguments: argparse.Namespace, options: Options | None) -> Path:
+    """The inputs: -i, or dataroot_lq of the one test dataset of the option file."""
+    if arguments.input is not None:
+        found = arguments.input.expanduser()
+        if not found.exists():
+            raise OptionsError(f"'{found}' does not exist: -i is the folder of the inputs, or the .mat file of sidd.")
+        return found
+    roots = [dataset.dataroot_lq for dataset in options.phases("test", "val")] if options else []
+    given = [root for root in roots if root is not None]
+    if len(given) != 1 or not isinstance(given[0], (str, Path)):
+        raise OptionsError("give the folder of the inputs with -i, or one test dataset with dataroot_lq in the file.")
+    return Path(given[0]).expanduser()
+
+
+def _inputs(source: Path) -> list[Path]:
+    return [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
+
+
+def _model(arguments: argparse.Namespace, options: Options | None) -> tuple[Restorer, Mapping[str, Any]]:
+    """The model, and the block that builds its network."""
+    from restore.networks.checkpoint import infer
+    from restore.zoo import find_card, list_models, load_model
+
+    chosen = {
+        name: getattr(arguments, name)
+        for name in ("device", "precision", "tile", "tile_overlap")
+        if getattr(arguments, name) is not None
+    }
+    if chosen.get("tile") == 0:
+        chosen["tile"] = None
+    if arguments.self_ensemble:
+        chosen["self_ensemble"] = True
+    if options is not None:
+        from restore.commands.test import restorer_of
+
+        options.runtime = options.runtime.model_copy(update=chosen)
+        restorer = restorer_of(options)
+        return restorer, options.network_g or infer(restorer.network.state_dict())
+    restorer = load_model(arguments.model, **chosen)
+    if arguments.model in list_models():
+        return restorer, find_card(arguments.model).network
+    return restorer, infer(restorer.network.state_dict())
+
+
+def _metric_block(arguments: argparse.Namespace, options: Options | None) -> Mapping[str, Any]:
+    if options is None:
+        return {"type": arguments.model}
+    blocks = list(options.val.metrics.values())
+    if len(blocks) != 1:
+        raise OptionsError(f"val.metrics must name the one metric whose scores are submitted; it names {len(blocks)}.")
+    return blocks[0]
+
+
+def _write_template(
+    arguments: argparse.Namespace, work: WorkFolder, name: str, restorer: Restorer, block: Mapping[str, Any]
+) -> None:
+    from restore.leaderboard.template import Team, write_template
+
+    team = Team(arguments.team, name, arguments.weights_url)
+    paths = write_template(arguments.template, work.path / "team", team, restorer.network, block)
+    logger.info("the team's files: %s", ", ".join(str(path.relative_to(work.path)) for path in paths))
+
+
+def _score(arguments: argparse.Namespace, track: Track, submission: Submission, work: WorkFolder, name: str) -> None:
+    """Say what the organisers' scorer will say; write what their repository would."""
+    from restore.leaderboard.board import Entry, add_entry
+    from restore.leaderboard.organisers import merge_results, results_entry
+    from restore.leaderboard.scoring import Scorer, score
+    from restore.leaderboard.template import Team
+
+    scores = score(Scorer(track), submission.zip, arguments.reference)
+    psnr = scores.values["psnr"]
+    logger.info("PSNR %.4f dB, SSIM %.4f (%s)", psnr, scores.values["ssim"], scores.about)
+    split = "test" if arguments.split == "test" else "valid"
+    if track.name in ("esr", "denoise50"):
+        entry = results_entry(
+            [work.records[image]["network_s"] * 1e3 for image in scores.images],
+            [values["psnr"] for values in scores.images.values()],
+            submission.runtime.peak_mb,
+            submission.complexity,
+            split=split,
+        )
+        merge_results(work.path / "results.json", Team(arguments.team, name).label, entry)
+    if arguments.board:
+        counted = dataclasses.asdict(submission.complexity)
+        cost = {
+            **counted,
+            "runtime_ms": submission.runtime.mean_s * 1e3,
+            "memory_mb": submission.runtime.peak_mb,
+        }
+        values = {key: scores.values[key] for key in ("psnr", "ssim")}
+        if split == "test":
+            values["psnr_test"] = values.pop("psnr")
+        dataset = arguments.split or arguments.input.name
+        add_entry(arguments.board, Entry(name, track.name, values, cost, dataset))
+
+
+def _report(submission: Submission, track: Track) -> None:
+    runtime = submission.runtime
+    warm = "" if runtime.without_first_s is None else f", {runtime.without_first_s:.3f} s without the first"
+    counted = "with reading and writing" if track.clock == "with_io" else "the network alone"
+    logger.info("runtime: %.3f s per image%s (%s); peak %.0f MiB", runtime.mean_s, warm, counted, runtime.peak_mb)
+    if submission.complexity:
+        cost = submission.complexity
+        logger.info(
+            "cost at 256x256: %.3f M parameters, %.2f G multiply-adds, %.2f M activations, %d convolutions",
+            cost.params_m,
+            cost.flops_g,
+            cost.activations_m,
+            cost.num_conv,
+        )
+    logger.info("ready: %s, %d files, checked", submission.zip, len(submission.names))
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A progress bar on standard error; gives the function to call with the item and the number of those done."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda name, done: bar.update(task, completed=done, description=escape(name))
+
+
+def _identifier(text: str) -> str:
+    """A name that can name a Python module."""
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "model"
+    return name if name[0].isalpha() else f"m{name}"
+
+
+def _tile(text: str) -> int | str:
+    if text.lower() == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not auto or a whole number") from None

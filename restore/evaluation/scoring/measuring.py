@@ -1,0 +1,179 @@
+"""Measuring one image after the other, here or in several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from restore.data.pairs import Pair
+from restore.errors import ImageError, RestoreError
+from restore.evaluation.measures import Measures
+from restore.images import read_image
+
+__all__ = ["Measured", "Task", "measure_all", "num_processes", "read_pixels"]
+
+IMAGES_PER_PROCESS = 8  # fewer do not pay for its start
+AHEAD = 4  # tasks that wait for each process
+
+
+@dataclass(frozen=True)
+class Task:
+    """A pair, its place in the list and the metrics to compute for it."""
+
+    index: int
+    pair: Pair
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Measured:
+    """What came of a task.
+
+    Attributes:
+        index: that of the task.
+        size: (height, width); None when the image could not be read.
+        values: by metric.
+        errors: by metric, or under "" for all of them.
+        missing: metrics that lack something, with what to do about it.
+        note: what was done to the image first.
+    """
+
+    index: int
+    size: tuple[int, int] | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+class Measurer:
+    """Computes metrics one by one, so that what stops one of them leaves the others alone."""
+
+    def __init__(self, blocks: Mapping[str, Mapping[str, Any]]):
+        self._measures = {label: Measures({label: block}, "--metrics") for label, block in blocks.items()}
+
+    def __call__(self, task: Task) -> Measured:
+        """Read the files of a task and measure them."""
+        result = Measured(task.index)
+        try:
+            restored, restored_note = read_pixels(task.pair.lq)
+            result.size = restored.shape[:2]
+            reference, reference_note = read_pixels(task.pair.gt) if task.pair.gt else (None, "")
+        except ImageError as error:
+            result.errors[""] = str(error)
+            return result
+        result.note = "; ".join(filter(None, [restored_note, reference_note]))
+        for label in task.labels:
+            self._measure(label, restored, reference, result)
+        return result
+
+    def _measure(self, label: str, restored: np.ndarray, reference: np.ndarray | None, result: Measured) -> None:
+        measures = self._measures[label]
+        try:
+            with torch.no_grad():
+                values = measures(restored, reference)
+        except ImageError as error:
+            result.errors[label] = str(error)
+            return
+        if measures.records[label].missing:
+            result.missing[label] = measures.records[label].missing
+        elif math.isnan(values[label]):
+            result.errors[label] = "the result is not a number (NaN)"
+        else:
+            result.values[label] = values[label]
+
+
+def read_pixels(path: Path) -> tuple[np.ndarray, str]:
+    """Grey or RGB pixels of a file and a note on what was left out of it.
+
+    Raises:
+        ImageError: the file cannot be read, or holds values that are not numbers.
+    """
+    image = read_image(path)
+    pixels, note = image.pixels, ""
+    if image.has_alpha:
+        pixels = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
+        note = f"the alpha channel of {path.name} is left out"
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise ImageError(f"{path}: {np.count_nonzero(~np.isfinite(pixels))} values are NaN or infinite.")
+    return np.ascontiguousarray(pixels), note
+
+
+def num_processes(jobs: int | None, num_tasks: int) -> int:
+    """As many as were asked for, or one for each core, if there is enough to do."""
+    if jobs is not None:
+        return max(1, min(jobs, num_tasks))
+    return max(1, min(_num_cores(), num_tasks // IMAGES_PER_PROCESS))
+
+
+def measure_all(tasks: Sequence[Task], blocks: Mapping[str, Mapping[str, Any]], *, jobs: int = 1) -> Iterator[Measured]:
+    """The results, each as soon as it is there.
+
+    Raises:
+        RestoreError: a process died.
+    """
+    if jobs == 1:
+        yield from map(Measurer(blocks), tasks)
+        return
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload([__name__])  # what is heavy is imported once, for all of them
+    threads = max(1, _num_cores() // jobs)
+    pool = ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(dict(blocks), threads))
+    try:
+        yield from _in_order_of_completion(pool, tasks, jobs)
+    except BrokenProcessPool as error:
+        raise RestoreError(
+            "a process died, most likely for want of memory. What was finished is kept: run the same command again "
+            "with fewer --jobs."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_order_of_completion(pool: ProcessPoolExecutor, tasks: Sequence[Task], jobs: int) -> Iterator[Measured]:
+    """Keeps a few tasks waiting, no more, so that an interruption finds little to finish."""
+    waiting: set[Future[Measured]] = set()
+    for task in tasks:
+        if len(waiting) >= jobs * AHEAD:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+        waiting.add(pool.submit(_work, task))
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+_measurer: Measurer | None = None
+
+
+def _start(blocks: Mapping[str, Mapping[str, Any]], threads: int) -> None:
+    global _measurer
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    _measurer = Measurer(blocks)
+
+
+def _work(task: Task) -> Measured:
+    assert _measurer is not None, "the process was started by _start"
+    return _measurer(task)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

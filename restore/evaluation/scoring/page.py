@@ -1,0 +1,85 @@
+"""report.html of a scoring: the spread of every metric, the worst and the best images, and every value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restore import __version__
+from restore.errors import ImageError
+from restore.evaluation.format import figure, heading
+from restore.evaluation.pictures import Gallery
+from restore.evaluation.scoring.distribution import distribution
+from restore.evaluation.scoring.measuring import read_pixels
+from restore.evaluation.scoring.results import ImageScore, Scores, errors_in_words
+
+__all__ = ["render"]
+
+NUM_SHOWN = 3
+LOSSLESS_BYTES = 6 << 20
+TOTAL_BYTES = 16 << 20
+SHOWN_PX = 1024
+
+
+def render(scores: Scores) -> str:
+    """The page as text; it needs no network and no other file."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("restore.evaluation", "page"), autoescape=True)
+    for function in (figure, heading, errors_in_words):
+        environment.filters[function.__name__] = function
+    shown = scores.shown
+    galleries = _galleries(scores)
+    return environment.get_template("scores.html").render(
+        version=__version__,
+        scores=scores,
+        shown=shown,
+        summaries={label: scores.summary(label) for label in shown},
+        distributions={label: distribution(scores.images, label, metric) for label, metric in shown.items()},
+        galleries=galleries,
+        can_compare=any(len(item["pictures"]) > 1 for _, items in galleries for item in items),
+        names={"restored": "Restored", "reference": "Reference"},
+        anchors={image.name: f"row-{number}" for number, image in enumerate(scores.images, start=1)},
+        facts=_facts(scores),
+    )
+
+
+def _galleries(scores: Scores) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The worst and the best images by the first metric; all of them when they are few."""
+    label = next(iter(scores.shown), None)
+    ranked = scores.ranked(label) if label else []
+    if len(ranked) <= 2 * NUM_SHOWN:
+        chosen = {"Images, the worst first": ranked}
+    else:
+        chosen = {"Worst": ranked[:NUM_SHOWN], "Best": ranked[: -NUM_SHOWN - 1 : -1]}
+    gallery = Gallery(LOSSLESS_BYTES, TOTAL_BYTES, SHOWN_PX)
+    return [(title, items) for title, images in chosen.items() if (items := _items(images, gallery))]
+
+
+def _items(images: Sequence[ImageScore], gallery: Gallery) -> list[dict[str, Any]]:
+    items = []
+    for image in images:
+        try:
+            gallery.add("", image.name, _pictures(image))
+        except ImageError:  # it changed since it was measured
+            continue
+        if ("", image.name) in gallery.figures:
+            items.append({"image": image, "name": image.name, **vars(gallery.figures["", image.name])})
+    return items
+
+
+def _pictures(image: ImageScore) -> dict[str, np.ndarray]:
+    paths = {"restored": image.restored, "reference": image.reference}
+    return {kind: read_pixels(Path(path))[0] for kind, path in paths.items() if path}
+
+
+def _facts(scores: Scores) -> list[str]:
+    count = len(scores.images)
+    against = "with references" if any(image.reference for image in scores.images) else "without references"
+    protocol = f"protocol {scores.protocol}" if scores.protocol else "no protocol"
+    scale = f"×{scores.scale}" if scores.protocol and scores.scale > 1 else ""
+    date = str(scores.environment.get("date", ""))
+    return list(filter(None, [f"{count} image{'s' if count != 1 else ''}", against, protocol, scale, date]))

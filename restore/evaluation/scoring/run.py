@@ -1,0 +1,131 @@
+"""A scoring from beginning to end: what is known already is taken from the journal, the rest is measured."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from restore.data.pairs import Pair
+from restore.evaluation.environment import machine
+from restore.evaluation.scoring.journal import Journal, key_of
+from restore.evaluation.scoring.measuring import Measured, Task, measure_all, num_processes
+from restore.evaluation.scoring.page import render
+from restore.evaluation.scoring.pairs import Matching
+from restore.evaluation.scoring.results import ImageScore, Scores
+from restore.evaluation.scoring.settings import Settings
+from restore.files import atomic_write
+
+__all__ = ["score"]
+
+logger = logging.getLogger(__name__)
+
+
+def score(
+    matching: Matching,
+    settings: Settings,
+    output: str | Path,
+    *,
+    name: str = "scores",
+    jobs: int | None = None,
+    fresh: bool = False,
+    progress: bool = False,
+) -> Scores:
+    """Measure every pair and write scores.json, scores.csv, report.html and scores.jsonl into `output`.
+
+    A file that cannot be read or measured is recorded and the others go on. When it is interrupted, what is finished
+    is written, and the next run goes on from there.
+
+    Args:
+        matching: the images.
+        settings: the metrics.
+        output: folder of the results.
+        name: what the page is called.
+        jobs: number of processes; None: by the number of cores and of images.
+        fresh: measure everything, whatever is known.
+        progress: show a progress bar on a terminal.
+
+    Raises:
+        OutputError: something cannot be written.
+    """
+    output = Path(output).expanduser()
+    scores = Scores(
+        name=name,
+        metrics=dict(settings.records),
+        prepared=dict(settings.prepared),
+        images=[_blank(pair) for pair in matching.pairs],
+        unmatched={str(path): reason for path, reason in matching.unmatched.items()},
+        protocol=settings.protocol,
+        scale=settings.scale,
+        environment=machine(),
+    )
+    with Journal(output / "scores.jsonl", matching.pairs, fresh=fresh) as journal:
+        tasks = list(_tasks(matching.pairs, settings, journal, scores))
+        num_jobs = num_processes(jobs, len(tasks))
+        reused = len(matching.pairs) - len(tasks)
+        if reused:
+            logger.info("%d of %d images are unchanged since the last run.", reused, len(matching.pairs))
+        finished: set[int] = set(range(len(matching.pairs))) - {task.index for task in tasks}
+        try:
+            for measured in _tracked(measure_all(tasks, settings.blocks, jobs=num_jobs), len(tasks), progress):
+                _record(measured, matching.pairs[measured.index], settings, scores, journal)
+                finished.add(measured.index)
+            scores.complete = True
+        finally:
+            scores.images = [image for index, image in enumerate(scores.images) if index in finished]
+            _write(output, scores)
+    return scores
+
+
+def _blank(pair: Pair) -> ImageScore:
+    return ImageScore(pair.name, str(pair.lq), str(pair.gt) if pair.gt else None)
+
+
+def _tasks(pairs: list[Pair], settings: Settings, journal: Journal, scores: Scores) -> Iterator[Task]:
+    """What is left to do; what is known is put into `scores`."""
+    for index, pair in enumerate(pairs):
+        image, entry = scores.images[index], journal.get(pair)
+        if entry:
+            keys = {label: key_of(block) for label, block in settings.blocks.items()}
+            image.values = {label: entry.values[key] for label, key in keys.items() if key in entry.values}
+            image.size, image.note = tuple(entry.size), entry.note
+        left = tuple(label for label in settings.blocks if label not in image.values)
+        image.reused = not left
+        if left:
+            yield Task(index, pair, left)
+
+
+def _record(measured: Measured, pair: Pair, settings: Settings, scores: Scores, journal: Journal) -> None:
+    image = scores.images[measured.index]
+    image.size, image.note, image.errors = measured.size, measured.note, measured.errors
+    image.values = {
+        label: {**image.values, **measured.values}[label]
+        for label in settings.blocks
+        if label in image.values or label in measured.values
+    }
+    for label, reason in measured.missing.items():
+        scores.metrics[label].missing = reason
+    if measured.values and measured.size:
+        values = {key_of(settings.blocks[label]): value for label, value in measured.values.items()}
+        journal.add(pair, measured.size, values, measured.note)
+
+
+def _write(output: Path, scores: Scores) -> None:
+    for name, text in (
+        ("scores.json", scores.as_json()),
+        ("scores.csv", scores.as_csv()),
+        ("report.html", render(scores)),
+    ):
+        with atomic_write(output / name) as file:
+            file.write(text.encode("utf-8"))
+
+
+def _tracked(results: Iterable[Measured], total: int, progress: bool) -> Iterable[Measured]:
+    """The results, with a progress bar if one is wanted and somebody is watching."""
+    if not progress or not total or not sys.stderr.isatty():
+        return results
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(results, "scoring", total=total, console=Console(stderr=True), transient=True)

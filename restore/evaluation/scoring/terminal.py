@@ -1,0 +1,70 @@
+"""A scoring on the terminal: every image while they are few, the worst ones otherwise, and the means."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from restore.evaluation.format import figure, heading
+from restore.evaluation.scoring.results import Scores, errors_in_words
+
+__all__ = ["show", "summary"]
+
+MOST_ROWS = 24
+WORST_ROWS = 8
+MOST_PROBLEMS = 20
+
+
+def show(scores: Scores) -> None:
+    """Print the summary on standard output."""
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console.width = 110
+    console.print(summary(scores))
+
+
+def summary(scores: Scores) -> Group:
+    """The table; what is missing and what failed stands below, by name."""
+    problems = [(image.name, errors_in_words(image.errors)) for image in scores.failed]
+    problems += list(scores.unmatched.items())
+    lines = [Text(f"{name}: {reason}", style="red") for name, reason in problems[:MOST_PROBLEMS]]
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(Text(f"and {len(problems) - MOST_PROBLEMS} more, all of them in the report", style="red"))
+    missing = [
+        Text(f"{heading(label)} is missing: {metric.missing}", style="yellow")
+        for label, metric in scores.metrics.items()
+        if metric.missing
+    ]
+    return Group(*([_table(scores)] if scores.shown else []), *missing, *lines)
+
+
+def _table(scores: Scores) -> Table:
+    shown = scores.shown
+    few = len(scores.images) <= MOST_ROWS
+    images = scores.images if few else scores.ranked(next(iter(shown)))[:WORST_ROWS]
+    protocol = f", protocol {scores.protocol}" if scores.protocol else ""
+    table = Table(
+        title=f"{scores.name} ({len(scores.images)} images{protocol})",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("image" if few else f"worst {len(images)} by {heading(next(iter(shown)))}", overflow="fold")
+    for label, metric in shown.items():
+        unit = f" {metric.unit}" if metric.unit else ""
+        arrow = "↑" if metric.better == "higher" else "↓"
+        table.add_column(f"{heading(label)}{unit} {arrow}", justify="right", no_wrap=True)
+    for image in images:
+        cells = [figure(image.values[label], m) if label in image.values else "–" for label, m in shown.items()]
+        table.add_row(image.name, *cells)
+    table.add_section()
+    summaries = {label: scores.summary(label) for label in shown}
+    identical = max((summary.num_infinite for summary in summaries.values() if summary), default=0)
+    rows = {"mean": "mean", **({f"mean without {identical} identical": "finite_mean"} if identical else {})}
+    for title, statistic in {**rows, "median": "median", "deviation": "deviation"}.items():
+        cells = [figure(getattr(s, statistic), shown[label]) if s else "–" for label, s in summaries.items()]
+        table.add_row(title, *cells, style="bold" if title == "mean" else "dim")
+    return table

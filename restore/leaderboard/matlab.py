@@ -1,0 +1,256 @@
+"""The MATLAB files of two benchmarks: reading what is to be denoised, writing what their servers take.
+
+SIDD (sRGB): BenchmarkNoisyBlocksSrgb.mat holds (40, 32, 256, 256, 3) uint8; SubmitSrgb.mat holds `DenoisedBlocksSrgb`,
+a 40 x 32 cell of blocks, `TimeMPSrgb`, seconds per megapixel (1024 x 1024), and `OptionalData`.
+
+DND (sRGB): info.mat has the bounding boxes of twenty crops of each of the fifty images images_srgb/0001.mat ...
+(`InoisySRGB`, HDF5); the submission is 0001.mat ... 0050.mat, each with `Idenoised`, a cell of twenty crops in [0, 1],
+`israw` and `eval_version`.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restore.errors import DataError, MissingError
+from restore.files import atomic_write
+from restore.images import read_image, write_image
+from restore.inference import Restorer
+from restore.leaderboard.archive import Package
+from restore.leaderboard.checking import name_problems
+from restore.leaderboard.tasks import Records, Task
+
+__all__ = ["DND_CROPS", "SIDD_FILE", "DndTask", "SiddTask", "read_blocks", "read_crops", "read_mat"]
+
+SIDD_FILE = "SubmitSrgb.mat"
+DND_CROPS = "Idenoised"
+DND_VERSION = "1.0"
+MEGAPIXEL = 1024 * 1024
+LARGEST_MAT = 4 << 30
+_BLOCKS = ("BenchmarkNoisyBlocksSrgb", "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb", "DenoisedBlocksSrgb")
+_COMPRESSED = 15
+
+
+class SiddTask(Task):
+    """Denoises the blocks of the SIDD benchmark.
+
+    Args:
+        restorer: the model.
+        source: BenchmarkNoisyBlocksSrgb.mat, or a file of the same layout.
+        output: folder of the denoised blocks, as PNG.
+        method: what the server shows as the name of the method.
+    """
+
+    def __init__(self, restorer: Restorer, source: Path, output: Path, method: str = ""):
+        _require_same_size(restorer)
+        self._restorer, self._output, self._method = restorer, output, method
+        self._noisy = read_blocks(source.read_bytes() if source.is_file() else b"", str(source))
+        images, blocks = self._noisy.shape[:2]
+        self._places = {f"{i:02}_{b:02}": (i, b) for i in range(images) for b in range(blocks)}
+        self.names = list(self._places)
+
+    def do(self, name: str) -> dict[str, Any]:
+        """Denoise a block."""
+        block = self._restorer(np.ascontiguousarray(self._noisy[self._places[name]]))
+        write_image(self._path(name), block)
+        return {}
+
+    def is_kept(self, name: str) -> bool:
+        """Whether the block is there."""
+        return self._path(name).is_file()
+
+    def files(self, records: Records) -> dict[str, Path | bytes]:
+        """SubmitSrgb.mat."""
+        cells = np.empty(self._noisy.shape[:2], dtype=object)
+        for name, place in self._places.items():
+            cells[place] = read_image(self._path(name)).pixels
+        pixels = self._noisy.size / self._noisy.shape[-1]
+        seconds = sum(record["network_s"] for record in records.values())
+        content = {
+            "DenoisedBlocksSrgb": cells,
+            "TimeMPSrgb": seconds * MEGAPIXEL / pixels,
+            "OptionalData": {"MethodName": self._method, "Authors": "", "PaperTitle": "", "Venue": ""},
+        }
+        return {SIDD_FILE: _mat(content)}
+
+    def problems(self, package: Package) -> Iterator[str]:
+        """The one file, and the shape, depth and number of its blocks."""
+        yield from name_problems(package, [SIDD_FILE], readme=False)
+        if SIDD_FILE in package.names:
+            blocks = read_blocks(package.read(SIDD_FILE), SIDD_FILE)
+            if blocks.shape != self._noisy.shape or blocks.dtype != np.uint8:
+                yield f"{SIDD_FILE} holds {blocks.shape} of {blocks.dtype}; wanted is {self._noisy.shape} of uint8"
+
+    def _path(self, name: str) -> Path:
+        return self._output / f"{name}.png"
+
+
+class DndTask(Task):
+    """Denoises the crops of the Darmstadt noise dataset.
+
+    Args:
+        restorer: the model.
+        source: folder with info.mat and images_srgb/.
+        output: folder of the denoised crops.
+    """
+
+    def __init__(self, restorer: Restorer, source: Path, output: Path):
+        _require_same_size(restorer)
+        self._restorer, self._source, self._output = restorer, source, output
+        self._boxes = _dnd_boxes(source / "info.mat")
+        self.names = [f"{i:04}_{k:02}" for i, boxes in self._boxes.items() for k in range(1, len(boxes) + 1)]
+        self._image: tuple[int, np.ndarray] | None = None
+
+    def do(self, name: str) -> dict[str, Any]:
+        """Denoise a crop, in float."""
+        restored = self._restorer(self._noisy(name))
+        with atomic_write(self._path(name)) as file:
+            np.save(file, restored)
+        return {}
+
+    def is_kept(self, name: str) -> bool:
+        """Whether the crop is there."""
+        return self._path(name).is_file()
+
+    def files(self, records: Records) -> dict[str, Path | bytes]:
+        """A file for each image, with its crops."""
+        return {f"{i:04}.mat": self._bundle(i) for i in self._boxes}
+
+    def problems(self, package: Package) -> Iterator[str]:
+        """The files, and the number, sizes and values of their crops."""
+        wanted = {f"{i:04}.mat": boxes for i, boxes in self._boxes.items()}
+        yield from name_problems(package, wanted, readme=False)
+        for name in sorted(package.names & set(wanted)):
+            crops = read_crops(package.read(name), name)
+            shapes = [(bottom - top, right - left, 3) for top, left, bottom, right in wanted[name]]
+            if [crop.shape for crop in crops] != shapes:
+                yield f"{name}: the crops are not of the sizes of the boxes"
+            elif not all(np.isfinite(crop).all() and crop.min() >= 0 and crop.max() <= 1 for crop in crops):
+                yield f"{name}: there are values outside [0, 1]"
+
+    def _noisy(self, name: str) -> np.ndarray:
+        number, crop = (int(part) for part in name.split("_"))
+        if self._image is None or self._image[0] != number:
+            with _hdf5(self._source / "images_srgb" / f"{number:04}.mat") as file:
+                self._image = number, np.asarray(file["InoisySRGB"], dtype=np.float32).T
+        top, left, bottom, right = self._boxes[number][crop - 1]
+        return np.ascontiguousarray(self._image[1][top:bottom, left:right]).clip(0, 1)
+
+    def _bundle(self, number: int) -> bytes:
+        cells = np.empty(len(self._boxes[number]), dtype=object)
+        for k in range(len(cells)):
+            cells[k] = np.load(self._path(f"{number:04}_{k + 1:02}"))
+        return _mat({DND_CROPS: cells, "israw": False, "eval_version": DND_VERSION})
+
+    def _path(self, name: str) -> Path:
+        return self._output / f"{name}.npy"
+
+
+def read_blocks(data: bytes, what: str) -> np.ndarray:
+    """The blocks of a SIDD file, (images, blocks, H, W, 3), from an array or a cell of blocks.
+
+    Raises:
+        DataError: it is not such a file.
+    """
+    content = read_mat(data, what)
+    found = next((content[key] for key in _BLOCKS if key in content), None)
+    if found is None:
+        raise DataError(f"{what} holds none of {', '.join(_BLOCKS)}.")
+    if found.dtype == object:
+        blocks = [np.asarray(block) for block in found.reshape(-1)]
+        if len({block.shape for block in blocks}) != 1 or blocks[0].dtype == object:
+            raise DataError(f"{what}: its blocks are not of one size.")
+        found = np.stack(blocks).reshape(*found.shape, *blocks[0].shape)
+    if found.ndim != 5 or found.shape[-1] != 3:
+        raise DataError(f"{what} holds {found.shape}; wanted is (images, blocks, H, W, 3).")
+    return found
+
+
+def read_crops(data: bytes, what: str) -> list[np.ndarray]:
+    """The crops of one file of a DND submission.
+
+    Raises:
+        DataError: it is not such a file.
+    """
+    content = read_mat(data, what)
+    if DND_CROPS not in content or content[DND_CROPS].dtype != object:
+        raise DataError(f"{what} holds no cell '{DND_CROPS}'.")
+    return [np.asarray(crop, dtype=np.float64) for crop in content[DND_CROPS].reshape(-1)]
+
+
+def read_mat(data: bytes, what: str) -> dict[str, Any]:
+    """The variables of a MATLAB file of version 5 to 7.
+
+    Raises:
+        DataError: it is not one, or it unpacks to more than any submission has.
+    """
+    from scipy.io import loadmat
+
+    if not data.startswith(b"MATLAB 5.0"):
+        newer = " It is of version 7.3; save it with '-v7'." if data.startswith(b"MATLAB 7.3") else ""
+        raise DataError(f"{what} is no MATLAB file that can be read.{newer}")
+    try:
+        _require_bounded(data, what)
+        return loadmat(io.BytesIO(data))
+    except DataError:
+        raise
+    except Exception as error:  # whatever a damaged file makes of the reader
+        raise DataError(f"{what} is damaged: {error}.") from error
+
+
+def _require_bounded(data: bytes, what: str) -> None:
+    """Unpack every variable once without keeping it, since a few bytes may unpack to anything."""
+    order = "<" if data[126:128] == b"IM" else ">"
+    place, total = 128, 0
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        if kind == _COMPRESSED:
+            unpack, rest = zlib.decompressobj(), data[place + 8 : place + 8 + size]
+            while rest and not unpack.eof:
+                total += len(unpack.decompress(rest, 1 << 24))
+                rest = unpack.unconsumed_tail
+                if total > LARGEST_MAT:
+                    raise DataError(f"{what} unpacks to more than {LARGEST_MAT >> 30} GiB.")
+        place += 8 + size
+
+
+def _mat(content: dict[str, Any]) -> bytes:
+    from scipy.io import savemat
+
+    file = io.BytesIO()
+    savemat(file, content, do_compression=True)
+    return file.getvalue()
+
+
+def _hdf5(path: Path) -> Any:
+    try:
+        import h5py
+    except ImportError:
+        raise MissingError("DND's files are HDF5: install h5py (pip install 'restore-toolkit[matlab]').") from None
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"cannot read '{path}': {error}") from error
+
+
+def _dnd_boxes(path: Path) -> dict[int, list[tuple[int, int, int, int]]]:
+    """Of each image: top, left, bottom, right of its crops, from 0, the ends outside."""
+    with _hdf5(path) as file:
+        info = file["info"]
+        boxes = {}
+        for number, reference in enumerate(info["boundingboxes"][0], 1):
+            rows = np.asarray(file[reference]).T
+            boxes[number] = [(int(r[0]) - 1, int(r[1]) - 1, int(r[2]), int(r[3])) for r in rows]
+    return boxes
+
+
+def _require_same_size(restorer: Restorer) -> None:
+    if restorer.scale != 1:
+        raise DataError(f"this track denoises, the model enlarges {restorer.scale} times.")

@@ -1,0 +1,164 @@
+"""One self-contained file from a network's source: the definitions that it needs, and nothing of this package.
+
+The definitions are found by following names from the class, through the modules of this package, and written out in
+an order in which each module comes after those that it uses. Comments and layout stay as they are; what registers a
+class under a name falls away. Networks that pick their parts by name from a registry when they are built have no fixed
+set of definitions, and are refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import graphlib
+import importlib
+import inspect
+from collections.abc import Iterator
+from types import ModuleType
+
+from restore.errors import OptionsError
+
+__all__ = ["inline"]
+
+PACKAGE = "restore"
+REGISTRIES = "restore.registry"
+_ANNOTATIONS = "from __future__ import annotations"
+
+
+def inline(component: type) -> str:
+    """Source that defines `component`, importing nothing of this package.
+
+    Raises:
+        OptionsError: it needs something that cannot be written into one file.
+    """
+    collected = _Collector(component.__name__)
+    collected.visit(component.__module__, component.__name__)
+    return collected.text()
+
+
+class _Collector:
+    """The definitions found so far, by module, and the imports of other libraries."""
+
+    def __init__(self, owner: str):
+        self._owner = owner
+        self._needed: dict[str, set[str]] = {}
+        self._uses: dict[str, set[str]] = {}
+        self._imports: dict[str, str] = {}
+        self._renamed: dict[str, str] = {}
+        self._defined: dict[str, str] = {}
+
+    def visit(self, module: str, name: str) -> None:
+        """Take up a name of a module, and everything that its definition uses."""
+        if name in self._needed.get(module, ()):
+            return
+        source = _Source.of(module)
+        node = source.definitions.get(name)
+        if node is None:
+            raise OptionsError(f"{self._owner} uses {module}.{name}, whose definition cannot be found.")
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            self._import(module, node, name)
+            return
+        if self._defined.setdefault(name, module) != module:
+            raise OptionsError(f"{self._owner} uses two different '{name}', of {module} and {self._defined[name]}.")
+        self._needed.setdefault(module, set()).add(name)
+        self._uses.setdefault(module, set())
+        for used in _names_in(node):
+            if used in source.definitions:
+                self.visit(module, used)
+
+    def text(self) -> str:
+        """Imports, then the definitions in order."""
+        order = graphlib.TopologicalSorter(self._uses).static_order()
+        bodies = [_Source.of(module).segment(self._needed[module]) for module in order]
+        aliases = "".join(f"{name} = {original}\n" for name, original in sorted(self._renamed.items()))
+        imports = sorted(set(self._imports.values()), key=lambda line: (line.startswith("from"), line))
+        return "\n".join([*imports, "", "", *bodies]) + aliases
+
+    def _import(self, module: str, node: ast.Import | ast.ImportFrom, name: str) -> None:
+        alias = next(alias for alias in node.names if (alias.asname or alias.name.split(".")[0]) == name)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            if node.module == REGISTRIES:
+                raise OptionsError(
+                    f"{self._owner} picks its parts by name ({name}) when it is built, so it cannot be written as one "
+                    "file."
+                )
+            source = _module_of(node.module, alias.name)
+            self.visit(source, alias.name)
+            self._uses.setdefault(module, set()).add(source)
+            if alias.asname:
+                self._renamed[alias.asname] = alias.name
+            return
+        line = ast.unparse(type(node)(**{**dict(ast.iter_fields(node)), "names": [alias]}))
+        if self._imports.setdefault(name, line) != line:
+            raise OptionsError(f"{self._owner} uses '{name}' for two different imports: {line}, {self._imports[name]}.")
+
+
+class _Source:
+    """A module as text and as definitions by name."""
+
+    def __init__(self, module: ModuleType):
+        self._text = inspect.getsource(module)
+        self._lines = self._text.splitlines()
+        self.definitions: dict[str, ast.stmt] = {}
+        for node in ast.parse(self._text).body:
+            for name in _bound(node):
+                self.definitions[name] = node
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def of(cls, module: str) -> _Source:
+        """The source of a module by its dotted name."""
+        return cls(importlib.import_module(module))
+
+    def segment(self, names: set[str]) -> str:
+        """The text of these definitions in the order of the module, with the strings that document constants."""
+        nodes = sorted({self.definitions[name] for name in names}, key=lambda node: node.lineno)
+        return "".join(f"{self._text_of(node)}\n\n\n" for node in nodes)
+
+    def _text_of(self, node: ast.stmt) -> str:
+        kept = [decorator for decorator in getattr(node, "decorator_list", []) if not _registers(decorator)]
+        lines = [f"@{ast.unparse(decorator)}" for decorator in kept]
+        return "\n".join([*lines, *self._lines[node.lineno - 1 : node.end_lineno]])
+
+
+def _bound(node: ast.stmt) -> Iterator[str]:
+    """The names that a statement at the top of a module defines."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, ast.Assign):
+        yield from (target.id for target in ast.walk(node) if isinstance(target, ast.Name) and _is_stored(target))
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        yield node.target.id
+    elif isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", None) != "__future__":
+        yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _names_in(node: ast.stmt) -> Iterator[str]:
+    """The names that a definition uses, but for those of the decorators that register it."""
+    registering = {id(child) for decorator in _registering(node) for child in ast.walk(decorator)}
+    for child in ast.walk(node):
+        if isinstance(child, ast.Name) and id(child) not in registering:
+            yield child.id
+
+
+def _registering(node: ast.stmt) -> list[ast.expr]:
+    return [decorator for decorator in getattr(node, "decorator_list", []) if _registers(decorator)]
+
+
+def _registers(decorator: ast.expr) -> bool:
+    """`@NETWORKS.add(...)` and `@recognises(...)`."""
+    if not isinstance(decorator, ast.Call):
+        return False
+    called = decorator.func
+    return getattr(called, "attr", "") == "add" or getattr(called, "id", "") == "recognises"
+
+
+def _module_of(module: str, name: str) -> str:
+    """Where a name that a package passes on is defined."""
+    value = getattr(importlib.import_module(module), name)
+    defined = getattr(value, "__module__", module)
+    return defined if defined.split(".")[0] == PACKAGE and defined != module and inspect.isclass(value) else module

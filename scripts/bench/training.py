@@ -1,0 +1,190 @@
+"""Training steps against a plain loop, the fixed cost of the loop, and the loader against decoding whole images.
+
+    python scripts/bench/training.py [--device cpu] [--threads 2] [--only steps|loader] [--no-compile]
+
+Steps: SwinIR-light and EDSR (16 blocks of 64), batch 8, inputs of 48 x 48. The plain loop is what one writes by hand:
+float32, Adam as it comes, an average tensor by tensor, `.item()` in each iteration; `plain network` is SwinIR as it was
+published. `bare` is forward, backward and optimizer step alone, with the trainer's own optimizer: what the trainer
+takes beyond it is its fixed cost. Loader: crops of 192 from 2-megapixel PNG files with one worker. Candidates take
+turns. The figures are printed, and written as JSON to results/bench/training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from plain_swinir import PlainSwinIR
+from timing import interleaved, machine, report, summary
+
+from restore.data.databases import write_database
+from restore.data.loading import training_loader
+from restore.data.sampling import PatchStage, StreamSampler
+from restore.data.subimages import cut_image
+from restore.images import list_images, read_image, write_image
+from restore.inference.blocks import compile_blocks
+from restore.inference.precision import resolve_precision
+from restore.registry import DATASETS, NETWORKS, SCHEDULERS
+from restore.training.ema import Ema
+from restore.training.objectives import Restoration
+from restore.training.optimizers import build_optimizer
+from restore.training.schedules import RateControl
+from restore.training.trainer import Plan, Trainer
+
+LIGHT = {"type": "SwinIR", "upscale": 4, "embed_dim": 60, "depths": [6] * 4, "num_heads": [6] * 4, "window_size": 8}
+LIGHT |= {"mlp_ratio": 2, "upsampler": "pixelshuffledirect"}
+EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": 4}
+ADAM = {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.99]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--only", choices=("steps", "loader"))
+    parser.add_argument("--no-compile", dest="compile", action="store_false")
+    parser.add_argument("--json", default="results/bench/training.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    rows = []
+    if arguments.only != "loader":
+        for block in (LIGHT, EDSR):
+            if block["type"] in NETWORKS:
+                rows += steps(block, arguments)
+    if arguments.only != "steps":
+        rows += loaders(arguments)
+    report("Training", rows, machine(arguments.device), arguments.json)
+
+
+def steps(block: dict, arguments: argparse.Namespace) -> list[dict]:
+    """Seconds of one training step, by who takes it."""
+    device = torch.device(arguments.device)
+    gt = torch.rand(arguments.batch, 3, 192, 192, device=device)
+    batch = {"lq": nn.functional.avg_pool2d(gt, 4), "gt": gt}
+    network = NETWORKS.build(block).to(device)
+    fast = resolve_precision("auto", device, network.spec.precisions)
+    candidates = {
+        "plain loop": plain_loop(copy.deepcopy(network), batch),
+        "bare": bare_loop(copy.deepcopy(network), batch),
+        "trainer fp32": trained(copy.deepcopy(network), batch, torch.float32),
+    }
+    if block["type"] == "SwinIR":
+        candidates = {"plain loop, plain network": plain_loop(PlainSwinIR().to(device), batch), **candidates}
+    if arguments.compile:
+        name = f"trainer {'bf16' if fast is torch.bfloat16 else 'fp32'} compiled"
+        candidates[name] = trained(copy.deepcopy(network), batch, fast, compiled=True)
+    measured = summary(interleaved(candidates, arguments.runs, warmup=2), reference="plain loop")
+    bare = measured["bare"]["median_s"]
+    return [
+        {
+            "what": f"{block['type']}: {name}",
+            "s": facts["median_s"],
+            "times as fast as the plain loop": 1 / facts["ratio"],
+            "fixed cost": f"{facts['median_s'] / bare - 1:.1%}" if name == "trainer fp32" else "",
+        }
+        for name, facts in measured.items()
+    ]
+
+
+def plain_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
+    average = copy.deepcopy(network).eval()
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.9, 0.99))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = nn.functional.l1_loss(network(batch["lq"]), batch["gt"])
+        loss.backward()
+        optimizer.step()
+        ours, theirs = dict(average.named_parameters()), dict(network.named_parameters())
+        for name in ours:
+            ours[name].data.mul_(0.999).add_(theirs[name].data, alpha=0.001)
+        loss.item()
+
+    return step
+
+
+def bare_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
+    optimizer = build_optimizer(ADAM, network)
+
+    def step() -> None:
+        nn.functional.l1_loss(network(batch["lq"]), batch["gt"]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def trained(network: nn.Module, batch: dict, dtype: torch.dtype, compiled: bool = False) -> Callable[[], None]:
+    optimizer = build_optimizer(ADAM, network)
+    ema = Ema(network, 0.999)
+    if compiled:
+        compile_blocks(network)
+    constant = SCHEDULERS.build({"type": "Constant"})
+    objective = Restoration({"g": network}, {"pixel_opt": {"type": "L1Loss"}})
+    rates = {"g": RateControl(optimizer, constant)}
+    trainer = Trainer(objective, {"g": optimizer}, rates, Plan(10**9, dtype=dtype), ema=ema)
+    return lambda: trainer.step([batch])
+
+
+def loaders(arguments: argparse.Namespace, batches: int = 12) -> list[dict]:
+    """Seconds for some batches of crops, by where they come from."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        noise = np.random.default_rng(0)
+        for number in range(6):
+            small = torch.from_numpy(noise.random((1, 3, 150, 220), dtype=np.float32))
+            smooth = nn.functional.interpolate(small, size=(1200, 1760), mode="bicubic")[0].permute(1, 2, 0)
+            grain = noise.normal(0, 2, smooth.shape)
+            write_image(root / "whole" / f"{number}.png", (smooth.numpy() * 255 + grain).clip(0, 255).astype(np.uint8))
+            cut_image(root / "whole" / f"{number}.png", root / "pieces")
+        pieces = list_images(root / "pieces")
+        write_database(
+            [(path.stem, lambda path=path: read_image(path).pixels) for path in pieces], root / "pieces.lmdb"
+        )
+        sources = {
+            "whole PNG files": {"dataroot_gt": str(root / "whole")},
+            "sub-images": {"dataroot_gt": str(root / "pieces")},
+            "sub-images in lmdb": {"dataroot_gt": str(root / "pieces.lmdb"), "io_backend": {"type": "lmdb"}},
+            "packed": {"dataroot_gt": str(root / "whole"), "cache": "packed", "cache_root": str(root / "packs")},
+        }
+        streams = {name: stream(source, arguments.batch) for name, source in sources.items()}
+        candidates = {
+            name: lambda batches_of=batches_of: list(itertools.islice(batches_of, batches))
+            for name, batches_of in streams.items()
+        }
+        measured = summary(interleaved(candidates, arguments.runs), reference="whole PNG files")
+        samples = batches * arguments.batch
+        return [
+            {
+                "what": f"loader: {name}",
+                "s": facts["median_s"],
+                "samples/s": samples / facts["median_s"],
+                "times as fast as the plain loop": 1 / facts["ratio"],
+            }
+            for name, facts in measured.items()
+        ]
+
+
+def stream(source: dict, batch: int) -> object:
+    """An endless row of batches from one worker."""
+    dataset = DATASETS.build({"type": "DownsampledImageDataset", "gt_size": 192, "use_hflip": True, **source}, scale=4)
+    sampler = StreamSampler(len(dataset), [PatchStage(batch)], total_iter=10**6)
+    return iter(training_loader(dataset, sampler, num_workers=1, prefetch_factor=1))
+
+
+if __name__ == "__main__":
+    main()

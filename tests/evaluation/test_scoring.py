@@ -1,0 +1,292 @@
+"""Scoring folders: which files meet, what is written, what is kept for the next run, and what each bad file is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+from restore.cli import main
+from restore.errors import DataError, MissingError, OptionsError
+from restore.evaluation.results import MetricRecord
+from restore.evaluation.scoring import ImageScore, match, score, settings
+from restore.evaluation.scoring import run as run_module
+from restore.evaluation.scoring.distribution import distribution
+from restore.evaluation.scoring.pairs import scale_in_names
+from restore.images import write_image
+from restore.metrics import PROTOCOLS, metric, psnr, ssim
+from restore.registry import METRICS
+
+
+@pytest.fixture
+def folders(tmp_path, noise):
+    """A function: write `{name: pixels}` into the folders of restored images and of references."""
+
+    def make(restored, references=None):
+        for kind, images in (("restored", restored), ("reference", references or {})):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            for name, pixels in images.items():
+                write_image(tmp_path / kind / name, noise(16, 20, 3) if pixels is None else pixels)
+        return tmp_path / "restored", tmp_path / "reference"
+
+    return make
+
+
+def names(matching):
+    return {pair.lq.name: pair.gt.name for pair in matching.pairs}
+
+
+def unmatched(matching):
+    return {path.name: reason for path, reason in matching.unmatched.items()}
+
+
+@pytest.mark.parametrize("ending", ["", "_x4", "x4", "_SwinIR", "_x4_001_run", "x2_SwinIR"])
+def test_endings_that_belong_to_a_reference(folders, ending):
+    roots = folders(
+        {f"baby{ending}.png": None, f"babyface{ending}.png": None}, {"baby.bmp": None, "babyface.png": None}
+    )
+    assert names(match(*roots)) == {f"baby{ending}.png": "baby.bmp", f"babyface{ending}.png": "babyface.png"}
+
+
+def test_longest_reference_wins_and_numbers_are_no_endings(folders):
+    references = {"img.png": None, "img_1.png": None, "img_10.png": None}
+    found = match(*folders({"img_1_x4.png": None, "img_10x4.png": None, "img_2.png": None}, references))
+    assert names(found) == {"img_1_x4.png": "img_1.png", "img_10x4.png": "img_10.png"}
+    assert unmatched(found) == {"img_2.png": "no reference has this name", "img.png": "no restored image has this name"}
+
+
+def test_exact_name_goes_before_an_ending_and_two_endings_are_refused(folders):
+    found = match(
+        *folders({"a.png": None, "a_x4.png": None, "b_x2.png": None, "b_x4.png": None}, {"a.png": None, "b.png": None})
+    )
+    assert names(found) == {"a.png": "a.png"}
+    assert set(unmatched(found)) == {"a_x4.png", "b_x2.png", "b_x4.png"}
+    assert "b_x4.png has the same reference" in unmatched(found)["b_x2.png"]
+
+
+def test_sub_folders_and_single_files(folders):
+    restored, reference = folders({"u/a_x4.png": None, "v/a_x4.png": None}, {"u/a.png": None, "v/a.png": None})
+    found = match(restored, reference, recursive=True)
+    assert [(pair.name, pair.gt.parent.name) for pair in found.pairs] == [("u/a_x4.png", "u"), ("v/a_x4.png", "v")]
+    found = match(restored / "u/a_x4.png", reference / "v/a.png")
+    assert names(found) == {"a_x4.png": "a.png"}
+
+
+def test_nothing_in_common(folders):
+    with pytest.raises(DataError, match=r"not one image of .*restored has its reference.*a\.png.*no reference"):
+        match(*folders({"a.png": None}, {"b.png": None}))
+
+
+@pytest.mark.parametrize(("restored", "scale"), [("a_x4.png", 4), ("ax2.png", 2), ("a_x3_run.png", 3), ("a.png", None)])
+def test_scale_in_names(folders, restored, scale):
+    assert scale_in_names(match(*folders({restored: None}, {"a.png": None}))) == scale
+
+
+def test_protocol_reaches_the_metrics_it_speaks_of():
+    chosen = settings(["psnr", "ssim", "lpips"], "swinir_sr", scale=4)
+    assert chosen.blocks["psnr"] == {"type": "psnr", **PROTOCOLS["swinir_sr"].arguments(4)}
+    assert chosen.blocks["lpips"] == {"type": "lpips"}
+    assert chosen.prepared["ssim"] == "Y, border scale px, 8 bit (here: 4 px)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["psnr"], "swinir_sr"), "add --scale"),
+        ((["psnr"], "swinir"), "unknown protocol 'swinir'. Did you mean"),
+        ((["pnsr", "ssmi"], None), r"'pnsr'.*'psnr'(?s:.*)'ssmi'"),
+        ((["fid"], None), "whole sets of images"),
+        (([], None), "at least one"),
+    ],
+)
+def test_wrong_settings(arguments, message):
+    with pytest.raises(OptionsError, match=message):
+        settings(*arguments)
+    with pytest.raises(OptionsError, match=r"psnr compares with a reference.*niqe"):
+        settings(["psnr", "niqe"], has_reference=False)
+
+
+def test_values_and_files(tmp_path, folders, noise):
+    pixels = {name: noise(20, 24, 3) for name in "abc"}
+    restored, reference = folders(
+        {"a_x2.png": pixels["a"], "b_x2.png": pixels["b"]}, {"a.png": pixels["c"], "b.png": pixels["b"]}
+    )
+    output = tmp_path / "out"
+    command = ["score", "-r", str(restored), "-g", str(reference), "--protocol", "swinir_sr", "-o", str(output)]
+    assert main(command) == 0
+    expected = PROTOCOLS["swinir_sr"].arguments(2)
+    rows = list(csv.DictReader((output / "scores.csv").read_text().splitlines()))
+    assert [row["image"] for row in rows] == ["a_x2.png", "b_x2.png"]
+    assert float(rows[0]["psnr"]) == psnr(pixels["a"], pixels["c"], **expected)
+    assert float(rows[0]["ssim"]) == ssim(pixels["a"], pixels["c"], **expected)
+    assert float(rows[1]["psnr"]) == math.inf
+    written = json.loads((output / "scores.json").read_text())
+    assert (written["complete"], written["protocol"], written["scale"]) == (True, "swinir_sr", 2)
+    summary = written["summary"]["psnr"]
+    assert summary["finite_mean"] == float(rows[0]["psnr"])
+    assert (summary["count"], summary["num_infinite"], summary["mean"]) == (2, 1, "inf")
+    assert (summary["worst"], summary["best"]) == ("a_x2.png", "b_x2.png")
+    page = (output / "report.html").read_text()
+    assert page.count('class="layer"') == 4
+    assert "1 identical pair (∞) not drawn" in page
+    assert 'src="http' not in page
+
+
+def test_each_bad_file_is_told_what_is_wrong(tmp_path, folders, noise, capsys):
+    good, floats = noise(16, 20, 3), np.full((16, 20, 3), 0.5, np.float32)
+    broken = floats.copy()
+    broken[3, 4, 0] = np.nan
+    images = {"good.png": good, "size.png": good, "grey.png": good, "small.png": good[:8], "text.png": good}
+    bad = {"size.png": good[1:], "grey.png": good[..., 0], "lonely.png": good}
+    references = {**images, "good.png": good[::-1].copy(), "nan.tif": floats, "other.png": good}
+    restored, reference = folders({**images, **bad}, references)
+    import tifffile
+
+    tifffile.imwrite(restored / "nan.tif", broken, photometric="rgb")
+    (restored / "text.png").write_text("no image")
+    assert main(["score", "-r", str(restored), "-g", str(reference), "-o", str(tmp_path / "out")]) == 1
+    written = json.loads((tmp_path / "out/scores.json").read_text())
+    errors = {image["name"]: image["errors"] for image in written["images"]}
+    assert errors.pop("good.png") == {}
+    assert "differ in size: restored 15x20, reference 16x20" in errors["size.png"]["psnr"]
+    assert "Both must be grey or both RGB" in errors["grey.png"]["ssim"]
+    assert list(errors["small.png"]) == ["ssim"]
+    assert "at least 11x11" in errors["small.png"]["ssim"]
+    assert "text.png" in errors["text.png"][""]
+    assert "1 values are NaN or infinite" in errors["nan.tif"][""]
+    assert {key.rpartition("/")[2] for key in written["unmatched"]} == {"lonely.png", "other.png"}
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert "lonely.png: no reference has this name" in shown
+    assert "size.png: psnr, ssim: the images differ in size" in shown
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The names of the images that are really measured."""
+    measured = []
+    original = run_module.measure_all
+
+    def counting(tasks, blocks, **options):
+        measured.append([(task.pair.name, task.labels) for task in tasks])
+        return original(tasks, blocks, **options)
+
+    monkeypatch.setattr(run_module, "measure_all", counting)
+    return measured
+
+
+def test_unchanged_files_are_skipped(tmp_path, folders, noise, counted):
+    roots = folders({"a.png": None, "b.png": None}, {"a.png": None, "b.png": None})
+
+    def again(*metrics, **options):
+        return score(match(*roots), settings(metrics), tmp_path / "out", **options)
+
+    first = again("psnr")
+    journal = tmp_path / "out/scores.jsonl"
+    journal.write_text(journal.read_text() + '{"files": [["torn')
+    assert [image.values for image in again("psnr").images] == [image.values for image in first.images]
+    again("psnr", "ssim")
+    write_image(roots[0] / "a.png", noise(16, 20, 3))
+    again("ssim", "psnr")
+    again("ssim", fresh=True)
+    assert counted == [
+        [("a.png", ("psnr",)), ("b.png", ("psnr",))],
+        [],
+        [("a.png", ("ssim",)), ("b.png", ("ssim",))],
+        [("a.png", ("ssim", "psnr"))],
+        [("a.png", ("ssim",)), ("b.png", ("ssim",))],
+    ]
+    assert len(journal.read_text().splitlines()) == 2
+
+
+def test_interruption_keeps_what_is_done(tmp_path, folders, monkeypatch, counted):
+    roots = folders({f"{name}.png": None for name in "abc"}, {f"{name}.png": None for name in "abc"})
+    original = run_module.measure_all
+
+    def interrupted(*arguments, **options):
+        yield next(iter(original(*arguments, **options)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "measure_all", interrupted)
+    command = ["score", "-r", str(roots[0]), "-g", str(roots[1]), "--metrics", "psnr", "-o", str(tmp_path / "out")]
+    assert main(command) == 130
+    written = json.loads((tmp_path / "out/scores.json").read_text())
+    assert (written["complete"], [image["name"] for image in written["images"]]) == (False, ["a.png"])
+    assert "Incomplete" in (tmp_path / "out/report.html").read_text()
+    monkeypatch.setattr(run_module, "measure_all", original)
+    assert main(command) == 0
+    assert [image["reused"] for image in json.loads((tmp_path / "out/scores.json").read_text())["images"]] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_missing_weights_do_not_stop_the_others(tmp_path, folders, capsys):
+    @metric("without_weights", higher_is_better=False)
+    def without_weights(restored, reference):
+        raise MissingError("get the file x.pth")
+
+    try:
+        roots = folders({"a.png": None, "b.png": None}, {"a.png": None, "b.png": None})
+        command = ["score", "-r", str(roots[0]), "-g", str(roots[1]), "-o", str(tmp_path / "out")]
+        assert main([*command, "--metrics", "without_weights,psnr"]) == 1
+        assert "WITHOUT_WEIGHTS is missing: get the file x.pth" in capsys.readouterr().out.replace(
+            "without_weights", "WITHOUT_WEIGHTS"
+        )
+        rows = list(csv.DictReader((tmp_path / "out/scores.csv").read_text().splitlines()))
+        assert all(float(row["psnr"]) > 0 and "without_weights" not in row for row in rows)
+    finally:
+        del METRICS._components["without_weights"]
+
+
+def test_several_processes_give_the_same(tmp_path, folders):
+    images = {f"{name}.png": None for name in "abcde"}
+    roots = folders(images, images)
+    alone, together = (score(match(*roots), settings(["psnr"]), tmp_path / f"out{jobs}", jobs=jobs) for jobs in (1, 2))
+    assert [image.values for image in alone.images] == [image.values for image in together.images]
+    assert together.complete
+
+
+def test_no_reference_and_alpha(tmp_path, folders, noise, photo_like):
+    restored, _ = folders({"a.png": photo_like, "b.png": np.dstack([photo_like, photo_like[..., 0]])})
+    assert main(["score", "-r", str(restored), "-o", str(tmp_path / "out")]) == 0
+    a, b = json.loads((tmp_path / "out/scores.json").read_text())["images"]
+    assert a["values"] == b["values"]
+    assert b["note"] == "the alpha channel of b.png is left out"
+    assert b["note"] in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.fixture
+def photo_like(noise):
+    """Smooth texture of 96x192 px, just enough for NIQE."""
+    import cv2
+
+    return cv2.GaussianBlur(noise(96, 192, 3), (0, 0), 1.5)
+
+
+def test_protocols_are_listed(capsys):
+    assert main(["score", "--protocols"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in PROTOCOLS)
+
+
+@pytest.mark.parametrize("options", [[], ["-r", "x", "--jobs", "0"], ["-r", "x", "--scale", "-1"], ["-r", "nowhere"]])
+def test_wrong_command_lines(options, capsys):
+    assert main(["score", *options]) == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_distribution_has_a_place_for_every_finite_value():
+    images = [ImageScore(str(value), "", values={"psnr": value}) for value in [*np.linspace(27.3, 31.9, 30), math.inf]]
+    plot = distribution(images, "psnr", MetricRecord("psnr", unit="dB"))
+    assert len(plot.dots) == 30
+    assert sum(int(bar.text.split(": ")[1].split()[0]) for bar in plot.bars) == 30
+    assert [tick.text for tick in plot.ticks] == ["27", "28", "29", "30", "31", "32"]
+    assert plot.num_infinite == 1
+    assert all(0 <= place <= plot.width for place in [plot.mean.x, *(dot.x for dot in plot.dots)])
+    assert distribution(images[-1:], "psnr", MetricRecord("psnr")) is None
+    (dot,) = distribution(images[:1], "psnr", MetricRecord("psnr")).dots
+    assert 0 <= dot.x <= plot.width

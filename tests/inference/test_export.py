@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore.errors import OptionsError
+from restore.inference.export import CHECKED_PX, ExportError, export_network
+from restore.networks.swinir import SwinIR
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    options = {"embed_dim": 8, "depths": [2], "num_heads": [2], "window_size": 8, "mlp_ratio": 2}
+    return SwinIR(**options, upscale=2, upsampler="pixelshuffledirect").eval()
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+def test_any_height_and_width(network, suffix, tmp_path):
+    if suffix == ".onnx":
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(name)
+    path = tmp_path / f"network{suffix}"
+    differences = export_network(network, path)
+    assert set(differences) == set(CHECKED_PX)
+    assert max(differences.values()) < 1e-5
+    image = torch.rand(1, 3, 30, 43)
+    if suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        restored = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: image.numpy()})[0])
+    else:
+        restored = torch.export.load(path).module()(image)
+    with torch.no_grad():
+        assert torch.allclose(restored, network(image), atol=1e-5)
+
+
+class _Counting(SwinIR):
+    """Gives something else each time."""
+
+    def forward(self, x_BCHW):
+        return super().forward(x_BCHW) + torch.rand(())
+
+
+def test_a_file_that_is_wrong_is_not_kept(network, tmp_path):
+    network.__class__ = _Counting
+    with pytest.raises(ExportError, match="not written"):
+        export_network(network, tmp_path / "network.pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_format(network, tmp_path):
+    with pytest.raises(OptionsError, match=r"allowed are names that end in \.onnx or \.pt2"):
+        export_network(network, tmp_path / "network.engine")
