@@ -72,7 +72,7 @@ def test_bad_images(photograph):
         iqt(photograph, photograph[1:])
     with pytest.raises(ImageError, match="grey against RGB"):
         iqt(photograph[..., 0], photograph)
-    with pytest.raises(ImageError, match="smaller|only"):
+    with pytest.raises(ImageError, match="is only"):
         iqt(photograph[:50], photograph[:50])
     with pytest.raises(ImageError, match="NaN"):
         triq(np.full((40, 40, 3), np.nan, np.float32))
