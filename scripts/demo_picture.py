@@ -15,8 +15,8 @@ from restore.data.bicubic import bicubic_input
 from restore.images import read_image, resize_pixels
 from restore.registry import DATASETS
 
-DETAILS = {"astronaut": (30, 170), "motorcycle": (215, 330), "cat": (60, 130)}  # name: top and left of the detail
-SIDE, ZOOM, GAP, HEAD = 120, 3, 8, 44
+DETAILS = {"astronaut": (300, 300), "motorcycle": (130, 100)}  # name: top and left of the detail
+SIDE, ZOOM, GAP, HEAD = 160, 2, 8, 40
 COLUMNS = ("bicubic x4", "restored x4", "reference")
 
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from restore.layers.padding import is_exporting
 
 __all__ = [
+    "BiasCache",
     "WindowPlan",
     "gather_bias",
     "join_windows",
@@ -175,6 +176,32 @@ def relative_position_index(window: tuple[int, int]) -> torch.Tensor:
 def gather_bias(table: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
     """(h, N, N) bias of each head from its table (positions, h)."""
     return table[index_NN.flatten()].view(*index_NN.shape, -1).permute(2, 0, 1).contiguous()
+
+
+class BiasCache:
+    """The gathered bias of one attention layer, kept between forward passes for as long as its table is unchanged.
+
+    Only passes without gradients use it: in training the table changes with every step.
+    """
+
+    def __init__(self):
+        self._key: tuple | None = None
+        self._bias: torch.Tensor | None = None
+
+    def __call__(self, table: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
+        """(h, N, N); see `gather_bias`."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or table.is_inference():
+            return gather_bias(table, index_NN)
+        key = (table.data_ptr(), table._version, table.dtype, table.device)
+        if key != self._key:
+            self._key, self._bias = key, gather_bias(table, index_NN)
+        return self._bias
+
+    def __deepcopy__(self, memo) -> BiasCache:
+        return BiasCache()
+
+    def __reduce__(self):
+        return BiasCache, ()
 
 
 def window_attention(

@@ -28,8 +28,8 @@ from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
 from restore.layers.window import (
+    BiasCache,
     WindowPlan,
-    gather_bias,
     join_windows,
     relative_position_index,
     shift_mask,
@@ -273,7 +273,7 @@ class _Attention(nn.Module):
 
     def __init__(self, dim, heads, window, qkv_bias, qk_scale, drop):
         super().__init__()
-        self.num_heads, self.scale = heads, qk_scale
+        self.num_heads, self.scale, self.bias = heads, qk_scale, BiasCache()
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window[0] - 1) * (2 * window[1] - 1), heads))
         self.register_buffer("relative_position_index", relative_position_index(window), persistent=False)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -282,7 +282,7 @@ class _Attention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, windows_WNC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
-        bias = gather_bias(self.relative_position_bias_table, self.relative_position_index)
+        bias = self.bias(self.relative_position_bias_table, self.relative_position_index)
         out = window_attention(self.qkv(windows_WNC), self.num_heads, bias, plan, self.scale)
         return self.proj_drop(add_branch(self.proj, out))
 

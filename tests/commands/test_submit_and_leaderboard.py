@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import zipfile
@@ -15,6 +16,7 @@ from restore.cli import main
 from restore.commands import leaderboard as leaderboard_command
 from restore.commands import submit as submit_command
 from restore.images import write_image
+from restore.leaderboard.counting import count
 from restore.leaderboard.tracks import TRACKS
 
 BLOCK = {
@@ -34,7 +36,7 @@ def here(tmp_path, monkeypatch):
     """A folder with three pairs and a tiny trained model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("restore.leaderboard.counting.SIDE_PX", 32)
+    monkeypatch.setattr("restore.leaderboard.submission.count", functools.partial(count, side_px=32))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     random = np.random.default_rng(0)

@@ -43,6 +43,7 @@ def workspace(tmp_path_factory):
 
     write_image(folder / "photos/cat.png", photograph(96, 120))
     write_image(folder / "photos/trip/dog.jpg", photograph(64, 80))
+    write_image(folder / "restored/cat.png", photograph(192, 240))
     for name in ("photos", "bsds400"):
         write_image(folder / f"datasets/train/{name}/one.png", photograph(160, 200))
     reference = photograph(64, 80)

@@ -36,7 +36,6 @@ except ImportError:
     pass
 else:
     raise SystemExit("the package can be seen")
-sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads(1)
 """
@@ -44,7 +43,7 @@ torch.set_num_threads(1)
 
 def _alone(code, folder):
     """Run code in a new interpreter that cannot see this package."""
-    command = [sys.executable, "-I", "-c", ALONE.format(folder=str(folder)) + code]
+    command = [sys.executable, "-I", "-c", ALONE + code]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -58,47 +57,55 @@ def network():
     return network
 
 
-@pytest.mark.parametrize("kind", ["esr", "denoise"])
-def test_the_model_file_alone_gives_the_same_pixels(tmp_path, network, noise, kind):
-    block = {**SWINIR, "upscale": 1, "upsampler": ""} if kind == "denoise" else SWINIR
-    network = restore.build_model(block).eval() if kind == "denoise" else network
-    write_template(kind, tmp_path, Team(7, "Tiny"), network, block)
-    pixels = noise(13, 18, 3)
-    x_BCHW = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-    torch.save(x_BCHW, tmp_path / "x.pt")
-    snippet = (tmp_path / "select_model.txt").read_text()
-    assert "elif model_id == 7:" in snippet
-    code = f"""
+DENOISER = {**SWINIR, "upscale": 1, "upsampler": ""}
+DEMO = """
 import os
-os.chdir({str(tmp_path)!r})
-model_id = 7
-if False:
-    pass
-{snippet.replace("    elif", "elif", 1)}
+os.chdir({folder!r})
+if True:
+    model_id = 7
+    if False:
+        pass
+{snippet}
 with torch.no_grad():
     torch.save(model.eval()(torch.load("x.pt")), "y.pt")
 assert (name, data_range) == ("07_Tiny", 1.0)
+del sys.modules["models"]
+sys.path.remove(sys.path[0])
+"""
+FUNCTION = """
+os.chdir({folder!r})
+sys.path.insert(0, {folder!r})
+from models.team12_Tiny import main
+main("model_zoo/team12_tiny.pth", input_path="lr", output_path="sr", device=torch.device("cpu"))
 assert [name for name in sys.modules if name.split(".")[0] == "restore"] == ["restore"]
 """
-    _alone(code.replace("\n        ", "\n    "), tmp_path)
-    restored = Restorer(network, device="cpu", precision="fp32", tile=None)(pixels)
-    y_BCHW = torch.load(tmp_path / "y.pt")
-    assert np.array_equal((y_BCHW.clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy().astype(np.uint8), restored)
 
 
-def test_the_function_of_image_sr_restores_a_folder_with_the_same_pixels(tmp_path, network, noise):
-    write_template("sr_func", tmp_path, Team(12, "Tiny"), network, SWINIR)
+def test_the_written_model_files_alone_give_the_same_pixels(tmp_path, network, noise):
+    """All three templates in one interpreter that cannot import this package, through the lines for select_model."""
+    networks = {"esr": (network, SWINIR), "denoise": (restore.build_model(DENOISER).eval(), DENOISER)}
+    pixels, code = noise(13, 18, 3), ""
+    for kind, (model, block) in networks.items():
+        folder = tmp_path / kind
+        write_template(kind, folder, Team(7, "Tiny"), model, block)
+        torch.save(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255, folder / "x.pt")
+        snippet = (folder / "select_model.txt").read_text()
+        assert snippet.startswith("    elif model_id == 7:\n")
+        code += f"sys.path.insert(0, {str(folder)!r})\nsys.modules.pop('models.team07_Tiny', None)\n"
+        code += DEMO.format(folder=str(folder), snippet=snippet)
+    write_template("sr_func", tmp_path / "sr_func", Team(12, "Tiny"), network, SWINIR)
     for name in ("0901x4", "0902x4"):
-        write_image(tmp_path / "lr" / f"{name}.png", noise(9, 14, 3))
-    _alone(
-        "from models.team12_Tiny import main\n"
-        "main('model_zoo/team12_tiny.pth', input_path='lr', output_path='sr', device=torch.device('cpu'))",
-        tmp_path,
-    )
+        write_image(tmp_path / "sr_func/lr" / f"{name}.png", noise(9, 14, 3))
+    _alone(code + FUNCTION.format(folder=str(tmp_path / "sr_func")), tmp_path)
+
+    for kind, (model, _) in networks.items():
+        y_BCHW = torch.load(tmp_path / kind / "y.pt")
+        alone = (y_BCHW.clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
+        assert np.array_equal(alone, Restorer(model, device="cpu", precision="fp32", tile=None)(pixels))
     restorer = Restorer(network, device="cpu", precision="fp32", tile=None)
     for name in ("0901x4.png", "0902x4.png"):
-        expected = restorer(read_image(tmp_path / "lr" / name).pixels)
-        assert np.array_equal(read_image(tmp_path / "sr" / name).pixels, expected)
+        expected = restorer(read_image(tmp_path / "sr_func/lr" / name).pixels)
+        assert np.array_equal(read_image(tmp_path / "sr_func/sr" / name).pixels, expected)
 
 
 @pytest.mark.parametrize("name", ["SwinIR", "Uformer", "EDT", "IPT"])

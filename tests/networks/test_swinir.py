@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -136,6 +137,22 @@ def test_translation_by_windows_commutes_in_the_interior(fill):
         a, b = network(x), torch.roll(network(moved), (-8, -8), (2, 3))
     inside = (slice(None), slice(None), slice(24, 32), slice(24, 32))
     assert torch.allclose(a[inside], b[inside], atol=1e-4)
+
+
+def test_kept_biases_follow_the_weights():
+    network, other = tiny(upscale=1), tiny(upscale=1)
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        first = network(x)
+        for parameter in other.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        network.load_state_dict(other.state_dict())
+        assert torch.equal(network(x), other(x))
+        assert not torch.equal(network(x), first)
+        assert torch.equal(copy.deepcopy(network)(x), other(x))
+    with torch.inference_mode():
+        inside = network(x)
+    assert torch.allclose(network(x), inside, atol=1e-6)
 
 
 def test_bfloat16_is_close(fill):
