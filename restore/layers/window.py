@@ -8,8 +8,8 @@ right edge, bottom edge, corner. The permutation puts windows of one class next 
 class takes one bias of shape (h, N, N) and no (windows, h, N, N) mask is ever made. Everything that depends on sizes
 alone is made once and cached by size and device.
 
-Sources: Swin Transformer (Liu et al. 2021, arXiv 2103.14030), sections 3.2 and 3.3; V2 of neither order nor class is
-published: the results are those of the published mask to the last bits of float32 rounding.
+Source: Swin Transformer (Liu et al. 2021, arXiv 2103.14030), sections 3.2 and 3.3. The order of windows and their
+classes are ours; the results are those of the published mask up to float32 rounding.
 """
 
 from __future__ import annotations
