@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from restore.encoders.base import Encoder
@@ -22,21 +21,13 @@ class ConvPyramid(Encoder):
         in_chans: channels of the image.
         out_indices: which maps to return; None for all.
         widths: channels of the maps, at strides 2, 4, 8, ...
-        detail_gain: also show the encoder what a 3x3 mean leaves over of the image, times this; 0 does not. Noise, blur
-            and blocks are in that detail, which is some ten times weaker than the rest.
     """
 
     def __init__(
-        self,
-        in_chans: int = 3,
-        out_indices: Sequence[int] | None = None,
-        widths: Sequence[int] = (16, 32, 64),
-        detail_gain: float = 0.0,
+        self, in_chans: int = 3, out_indices: Sequence[int] | None = None, widths: Sequence[int] = (16, 32, 64)
     ):
         strides = [2 << level for level in range(len(widths))]
         super().__init__(in_chans, channels=widths, strides=strides, out_indices=out_indices, size_multiple=strides[-1])
-        self.detail_gain = detail_gain
-        first = 2 * in_chans if detail_gain else in_chans
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
@@ -44,7 +35,7 @@ class ConvPyramid(Encoder):
                 nn.Conv2d(after, after, 3, padding=1),
                 nn.GELU(),
             )
-            for before, after in zip((first, *widths[:-1]), widths, strict=True)
+            for before, after in zip((in_chans, *widths[:-1]), widths, strict=True)
         )
 
         for module in self.modules():
@@ -54,9 +45,6 @@ class ConvPyramid(Encoder):
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, finest first."""
-        if self.detail_gain:
-            smooth = F.avg_pool2d(F.pad(x_BCHW, [1] * 4, mode="replicate"), 3, stride=1)
-            x_BCHW = torch.cat([x_BCHW, self.detail_gain * (x_BCHW - smooth)], dim=1)
         maps = []
         for stage in self.stages:
             maps.append(stage(maps[-1] if maps else x_BCHW))

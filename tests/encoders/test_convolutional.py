@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
+import pytest
 import timm
 import torch
 from encoder_tester import EncoderTester
@@ -12,22 +14,26 @@ from restore.encoders import build_encoder
 class TestConvolutional(EncoderTester):
     blocks: ClassVar = [
         {"type": "conv_pyramid", "widths": [4, 8]},
-        {"type": "conv_pyramid", "widths": [4, 8, 8], "detail_gain": 8.0},
+        {"type": "band_energy", "num_filters": 4, "widths": [8, 8]},
         "resnet50_v1",
     ]
 
 
-def test_detail_is_what_a_mean_leaves_over():
+def test_energies_double_with_the_image_and_flat_areas_have_none():
     torch.manual_seed(0)
-    encoder = build_encoder({"type": "conv_pyramid", "widths": [4], "detail_gain": 2.0})
-    seen = []
-    encoder.stages[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    flat = torch.full((1, 3, 8, 8), 0.25)
-    spot = flat.clone()
-    spot[..., 4, 4] += 0.9
-    encoder(flat), encoder(spot)
-    assert seen[0][:, 3:].abs().max() < 1e-6
-    torch.testing.assert_close(seen[1][0, 3:, 4, 4], torch.full((3,), 2 * (0.9 - 0.1)))
+    encoder = build_encoder({"type": "band_energy", "num_filters": 4})
+    texture = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        flat = encoder._log_energies(torch.full((1, 3, 64, 64), 0.7))
+        once, twice = encoder._log_energies(texture), encoder._log_energies(2 * texture + 0.1)
+    assert once.shape == (1, 12, 8, 8)
+    torch.testing.assert_close(flat, torch.full_like(flat, (math.log(1e-5) + 6) / 3))
+    torch.testing.assert_close(twice - once, torch.full_like(once, math.log(4) / 3), atol=2e-3, rtol=0)
+
+
+def test_more_scales_than_a_block_has_are_refused():
+    with pytest.raises(ValueError, match="num_scales is 5"):
+        build_encoder({"type": "band_energy", "num_scales": 5})
 
 
 def test_strides_stand_in_the_first_convolutions():
