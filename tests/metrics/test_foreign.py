@@ -121,7 +121,6 @@ def test_the_real_pyiqa_agrees_where_it_needs_no_weights(photo, noisy):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_the_real_torch_fidelity_measures_two_folders(monkeypatch, tmp_path, noisy, photo):
     """With random weights: what is checked is that the library takes our call and that its figures come back."""
     inception = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
