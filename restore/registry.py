@@ -20,7 +20,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from restore.errors import OptionsError, Problem, nearest
+from restore.errors import OptionsError, Problem, RestoreError, nearest
 from restore.signature import signature_model, validate
 
 __all__ = [
@@ -137,12 +137,17 @@ class Registry:
         """Build the component that `block` describes; `args` come before, `supplied` beside the configured arguments.
 
         Raises:
-            OptionsError: with every mistake in the block.
+            OptionsError: with every mistake in the block, or the reason why its arguments do not go together.
         """
         component = self.get(block["type"], f"{path}.type") if isinstance(block.get("type"), str) else None
         first = list(inspect.signature(component).parameters)[: len(args)] if component and args else []
         component, arguments = self._validated(block, path, (*first, *supplied), False)
-        return component(*args, **supplied, **arguments)
+        try:
+            return component(*args, **supplied, **arguments)
+        except RestoreError:
+            raise
+        except ValueError as error:  # each argument is right, but not with the others
+            raise OptionsError([Problem(path, f"{block['type']}: {error}.")]) from error
 
     def bind(self, block: Mapping[str, Any], path: str = "") -> Callable[..., Any]:
         """A function with the keyword-only arguments of `block` set and checked."""

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     explaining = actions.add_parser("explain", help="print every resolved option, and what differs from the defaults")
-    explaining.add_argument("file", help="option file")
+    explaining.add_argument("file", metavar="FILE", help="option file")
     explaining.add_argument("--changed", action="store_true", help="print only what differs from the defaults")
     explaining.add_argument("--yaml", action="store_true", help="print YAML that can be used as an option file")
     checking = actions.add_parser("check", help="report every mistake in option files")
