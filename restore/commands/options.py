@@ -129,15 +129,13 @@ def _check(arguments: argparse.Namespace) -> int:
 def _schema(arguments: argparse.Namespace) -> int:
     import json
 
-    from restore.errors import OutputError
+    from restore.files import atomic_write
     from restore.options.json_schema import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if arguments.output is None:
         sys.stdout.write(text)
         return 0
-    try:
-        arguments.output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{arguments.output} cannot be written: {error.strerror}.") from error
+    with atomic_write(arguments.output) as file:
+        file.write(text.encode())
     return 0

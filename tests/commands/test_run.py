@@ -117,7 +117,6 @@ def wrong(case, tmp_path, weights):
         "over the input": ((weights, source, source), "never overwritten"),
         "format": ((weights, source, out, "--ext", "gif"), "ext is 'gif'"),
         "quality": ((weights, source, out, "--quality", "0"), "--quality is 0"),
-        "tile": ((weights, source, out, "--tile", "0"), "tile is 0"),
         "precision": ((weights, source, out, "--precision", "fp8"), "precision is 'fp8'"),
         "device": ((weights, source, out, "--device", "cuda:77"), "cuda:77"),
     }[case]
