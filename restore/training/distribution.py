@@ -143,10 +143,24 @@ def join_processes(launcher: str = "none", *, backend: str = "nccl", port: int |
         torch.cuda.set_device(local_rank)
     else:
         backend = "gloo"
-    distributed.init_process_group(backend)
+    rank = int(environment["RANK"])
+    distributed.init_process_group(backend, store=_store(), rank=rank, world_size=world_size)
     control = distributed.group.WORLD if backend == "gloo" else distributed.new_group(backend="gloo")
     log.info("process %s of %d", environment["RANK"], world_size)
     return Processes(int(environment["RANK"]), world_size, local_rank, control)
+
+
+def _store() -> Any:
+    """Where processes find each other's addresses; None for torch's own way.
+
+    Torchrun may keep one store through its restarts, so each attempt gets keys of its own: addresses that were left
+    there belong to processes that are dead.
+    """
+    environment = os.environ
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    server = distributed.TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=False)
+    return distributed.PrefixStore(f"attempt_{environment.get('TORCHELASTIC_RESTART_COUNT', 0)}", server)
 
 
 def restarted() -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,7 +16,7 @@ from restore.errors import TrainingError
 from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import unwrapped
-from restore.training.sharding import split_like, whole
+from restore.training.sharding import is_split, split_like, whole
 from restore.training.trainer import Callback, Trainer
 
 __all__ = ["Saver", "network_files", "resume"]
@@ -126,7 +127,7 @@ def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
-        number: {key: split_like(value, parameters[number]) for key, value in state.items()}
+        number: {key: _fitted(value, parameters[number]) for key, value in state.items()}
         for number, state in saved["state"].items()
         if number < len(parameters)
     }
@@ -137,6 +138,14 @@ def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     for group, chosen in zip(optimizer.param_groups, options, strict=True):
         _say_changes({key: group[key] for key in chosen if key in group and key not in _NOT_CHOSEN}, chosen)
         group.update(chosen)
+
+
+def _fitted(value: Any, parameter: Tensor) -> Any:
+    """A moment split among the processes as its parameter is, or in its memory layout, which fused kernels count on."""
+    value = split_like(value, parameter)
+    if is_split(value) or not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _compare_schedules(ours: Mapping[str, Any], saved: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, distributed, nn
 from restore.errors import TrainingError
 from restore.inference.blocks import repeated_blocks
 
-__all__ = ["is_sharded", "local", "shard", "split_like", "unsharded", "whole"]
+__all__ = ["is_sharded", "is_split", "local", "shard", "split_like", "unsharded", "whole"]
 
 
 def shard(network: nn.Module) -> None:
@@ -61,7 +61,7 @@ def unsharded(network: nn.Module) -> Iterator[None]:
 
 def local(tensor: Tensor) -> Tensor:
     """The slice of this process, sharing memory with `tensor`; an ordinary tensor as it is."""
-    return tensor.to_local() if _is_split(tensor) else tensor
+    return tensor.to_local() if is_split(tensor) else tensor
 
 
 def whole(state: Any, *, keep: bool = True) -> Any:
@@ -75,7 +75,7 @@ def whole(state: Any, *, keep: bool = True) -> Any:
         return {key: whole(value, keep=keep) for key, value in state.items()}
     if isinstance(state, (list, tuple)):
         return type(state)(whole(value, keep=keep) for value in state)
-    if not _is_split(state):
+    if not is_split(state):
         return state
     full = state.full_tensor()
     return full.cpu() if keep else None
@@ -83,12 +83,13 @@ def whole(state: Any, *, keep: bool = True) -> Any:
 
 def split_like(value: Any, example: Tensor) -> Any:
     """`value`, split as `example` is if it is a whole tensor of the same shape; else as it is."""
-    if not (_is_split(example) and isinstance(value, Tensor) and value.shape == example.shape):
+    if not (is_split(example) and isinstance(value, Tensor) and value.shape == example.shape):
         return value
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(value.to(example.device), example.device_mesh, example.placements)
 
 
-def _is_split(value: Any) -> bool:
+def is_split(value: Any) -> bool:
+    """Whether a value is a tensor of which this process holds a slice."""
     return hasattr(value, "full_tensor")

@@ -163,6 +163,14 @@ def test_a_state_of_basicsr_is_taken_up(option_file, tmp_path, caplog):
     assert state(tmp_path, 6)["iter"] == 6
 
 
+def test_a_state_is_taken_up_in_another_memory_layout(option_file, tmp_path):
+    for name, layout in (("tiny", "false"), ("turned", "true")):
+        resume = [] if name == "tiny" else [f"path.resume_state={tmp_path}/experiments/tiny/training_states/3.state"]
+        run(option_file, f"name={name}", f"train.channels_last={layout}", "train.optim_g.eps=1e-3", *resume)
+    for one, other in zip(*(weights(tmp_path, 6, name)["params"].values() for name in ("tiny", "turned")), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
 def test_resuming_with_another_network_names_what_differs(option_file):
     run(option_file, "train.total_iter=3")
     with pytest.raises(CheckpointError, match=r"net_g_3\.pth: made for another network"):
