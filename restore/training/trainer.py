@@ -215,7 +215,7 @@ class Trainer:
             "objective": self.processes.collect(self.objective.running_state()),
             "scaler": self.scaler.state_dict(),
             "ema_updates": self.ema.num_updates if self.ema else 0,
-            "losses": dict(self._sums),
+            "losses": self.processes.collect(dict(self._sums)),
             "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
         }
 
@@ -224,11 +224,13 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.num_updates = state["ema_updates"]
-        self._sums = {name: (total.to(self.device), count) for name, (total, count) in state["losses"].items()}
         for callback in self.callbacks:
             callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
         if len(state["generators"]) == self.processes.world_size:
             restore_generators(state["generators"][self.processes.rank])
+            sums = state["losses"]
+            sums = sums if isinstance(sums, dict) else sums[self.processes.rank]  # a dict in older states
+            self._sums = {name: (total.to(self.device), count) for name, (total, count) in sums.items()}
             remembered = state.get("objective") or [{}] * self.processes.world_size
             self.objective.load_running_state(remembered[self.processes.rank], self.device)
         else:
