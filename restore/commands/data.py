@@ -64,9 +64,10 @@ def _check(arguments: argparse.Namespace) -> int:
         except RestoreError as error:
             problems.append(str(error))
             continue
-        with ProgressBar(f"{key}: {block.name}", len(dataset)) as advance:
-            problems += check_dataset(dataset, num_workers=arguments.workers, on_progress=advance)
-        checked += len(dataset)
+        for part in getattr(dataset, "datasets", {key: dataset}).values():  # one for each task, where there are several
+            with ProgressBar(f"{key}: {part.name}", len(part)) as advance:
+                problems += check_dataset(part, num_workers=arguments.workers, on_progress=advance)
+            checked += len(part)
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     sys.stderr.write(f"{checked:,} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("-m", "--model", help="name of a model (see `restore models`), or a .pth or .safetensors file")
     model.add_argument("--task", help="take the model that suits a task: sr, denoise or jpeg")
+    parser.add_argument("--model-task", help="of weights for several tasks, the one to use: sr_x2, or its number")
     parser.add_argument("-i", "--input", required=True, help="an image, or a folder of images")
     parser.add_argument("-o", "--output", required=True, help="folder of the results; a file name for a single image")
     task = parser.add_argument_group("what the task is")
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     restorer = load_model(
         model,
+        task=arguments.model_task,
         device=arguments.device,
         precision=arguments.precision,
         tile=arguments.tile,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
+from restore.training.distribution import unwrapped
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -22,9 +23,12 @@ class Objective(nn.Module):
         networks: the networks that learn, by the letter that BasicSR's options and files use (`g`, `d`). The first is
             the one that is averaged, validated and shipped.
         judges: whether the networks judge images (they are quality models) instead of restoring them.
+        leaves_parameters_out: whether a batch may leave parameters without a gradient, which processes that average
+            their gradients must know.
     """
 
     judges: ClassVar[bool] = False
+    leaves_parameters_out: ClassVar[bool] = False
 
     def __init__(self, networks: Mapping[str, nn.Module]):
         super().__init__()
@@ -46,12 +50,20 @@ class Objective(nn.Module):
         """Change a batch on the device before the turns: degrade it, mix it. By default as it is."""
         return batch
 
-    def restored(self, lq_BCHW: Tensor) -> Tensor:
-        """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has."""
-        network = self.networks["g"]
-        spec = getattr(network, "spec", None)
-        white = spec.value_range if spec else 1.0
-        return network(lq_BCHW * white).float() / white
+    @property
+    def white(self) -> float:
+        """The largest value of the images that the first network takes and gives."""
+        spec = getattr(unwrapped(self.networks["g"]), "spec", None)
+        return spec.value_range if spec else 1.0
+
+    def restored(self, lq_BCHW: Tensor, **how: Any) -> Tensor:
+        """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has.
+
+        Args:
+            lq_BCHW: the images.
+            how: further arguments of the network.
+        """
+        return self.networks["g"](lq_BCHW * self.white, **how).float() / self.white
 
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
