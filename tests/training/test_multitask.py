@@ -25,7 +25,6 @@ from restore.training.objectives import ContrastivePretraining, MultiTask
 from restore.training.run import train
 
 ROOT = Path(__file__).parents[2]
-IN_TURN = ["datasets.train.sampling=in_turn", "train.accumulate=3"]
 L1 = {"pixel_opt": {"type": "L1Loss"}}
 
 EDT_BLOCK = """{type: EDT, window_size: [2, 4], img_size: 8, num_feat: 4, embed_dim: 12, depths: [1], num_heads: [6],
@@ -35,7 +34,7 @@ OPTIONS = """
 name: many
 model_type: {model}
 num_gpu: 0
-manual_seed: 4
+manual_seed: 3
 datasets:
   train:
     name: many
@@ -123,10 +122,9 @@ def test_a_training_of_several_tasks(write_options, tmp_path, network, model):
     assert (
         run(
             path,
-            "train.total_iter=30",
-            "val.val_freq=30",
-            "logger.save_checkpoint_freq=30",
-            "train.optim_g.lr=1e-2",
+            "train.total_iter=3",
+            "val.val_freq=3",
+            "logger.save_checkpoint_freq=3",
             *contrast,
         )
         == 0
@@ -134,9 +132,6 @@ def test_a_training_of_several_tasks(write_options, tmp_path, network, model):
     rows = [row for row in history(tmp_path) if any(key.startswith("l_pix") for key in row)]
     named = [next(key for key in row if key.startswith("l_pix")) for row in rows]
     assert set(named) == {"l_pix_sr_x2", "l_pix_sr_x3", "l_pix_dn_g25"}
-    for name in set(named):
-        losses = [row[name] for row in rows if name in row]
-        assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:2])
     assert all(("l_contrastive" in row) == bool(contrast) for row in rows)
     validated = {key for row in history(tmp_path) for key in row if key.startswith("metrics/")}
     assert validated == {"metrics/large/psnr", "metrics/clean/psnr"}
@@ -158,7 +153,12 @@ def test_stopped_and_resumed_is_bit_identical(write_options, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [["train.total_iter=8"], ["datasets.train.sampling=in_turn", "train.accumulate=3"]]
+    "overrides",
+    [
+        ["train.accumulate=2"],
+        pytest.param(["datasets.train.sampling=in_turn", "train.accumulate=3"], marks=pytest.mark.slow),
+    ],
+    ids=["drawn", "in_turn"],
 )
 def test_two_processes_train_as_one(write_options, tmp_path, overrides):
     path = write_options()
@@ -171,6 +171,26 @@ def test_two_processes_train_as_one(write_options, tmp_path, overrides):
     for ours, theirs in zip(history(tmp_path, "one"), history(tmp_path, "two"), strict=True):
         values = {key for key in ours if key.startswith(("iter", "l_", "metrics"))}
         assert {key: ours[key] for key in values} == pytest.approx({key: theirs[key] for key in values}, rel=1e-5)
+
+
+@pytest.mark.parametrize(("build", "lr"), [(edt, 2e-2), (ipt, 1e-2)], ids=["EDT", "IPT"])
+def test_every_task_is_learned(build, lr, make_trainer):
+    network = build()
+    objective = MultiTask({"g": network}, L1, tasks={"sr_x2": 0, "sr_x3": 1, "dn_g25": 2})
+    batches = [batch_of("sr_x2", 2), batch_of("sr_x3", 3), batch_of("dn_g25", 1)]
+    for scale, batch in zip((2, 3, 1), batches, strict=True):
+        batch["gt"] = 0.2 * torch.nn.functional.interpolate(batch["lq"], scale_factor=scale)
+
+    def losses():
+        with torch.no_grad():
+            return np.array([next(iter(objective.losses(batch).values())).item() for batch in batches])
+
+    before = losses()
+    trainer = make_trainer(
+        network, total_iter=30, objective=objective, ema_decay=0, optimizer={"type": "Adam", "lr": lr}
+    )
+    trainer.fit(iter(batches * 10))
+    assert (losses() < 0.9 * before).all()
 
 
 @pytest.mark.parametrize("network", [edt(), ipt()], ids=["EDT", "IPT"])
