@@ -26,7 +26,7 @@ from restore.networks.branches import Branch, branch_weights
 from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
-from restore.training.distribution import Processes, join_processes
+from restore.training.distribution import Processes, join_processes, restarted
 from restore.training.ema import Ema
 from restore.training.history import sinks as open_sinks
 from restore.training.objectives import Objective
@@ -39,7 +39,7 @@ from restore.training.randomness import seed_generators
 from restore.training.saving import Saver, network_files, resume
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
-from restore.training.validation import Validation
+from restore.training.validation import Validation, check_samples
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -145,19 +145,18 @@ def _trainer(
     network = networks["g"]
     device = next(network.parameters()).device
     blocks = train.optimizers()
-    optimizers = {
-        letter: build_optimizer(blocks[f"optim_{letter}"], each, f"train.optim_{letter}")
-        for letter, each in networks.items()
-    }
-    schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
-    rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
     ema = Ema(network, train.ema_decay, warmup=train.ema_warmup) if train.ema_decay else None
     if train.activation_checkpointing:
         checkpoint_blocks(network)
     if train.compile:
         compile_blocks(network)
-    unused = options.find_unused_parameters or _objective(options).leaves_parameters_out
-    shared = {letter: processes.share(each, find_unused_parameters=unused) for letter, each in networks.items()}
+    shared = _shared(options, networks, ema, processes)
+    optimizers = {
+        letter: build_optimizer(blocks[f"optim_{letter}"], each, f"train.optim_{letter}")
+        for letter, each in shared.items()
+    }
+    schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
+    rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
     objective = _objective(options).from_options(shared, options).to(device)
     plan = Plan(
         total_iter=train.total_iter,
@@ -174,6 +173,22 @@ def _trainer(
         *([bar] if bar else []),
     ]
     return Trainer(objective, optimizers, rates, plan, ema=ema, processes=processes, callbacks=callbacks)
+
+
+def _shared(
+    options: Options, networks: Mapping[str, nn.Module], ema: Ema | None, processes: Processes
+) -> dict[str, nn.Module]:
+    """The networks as the processes train them together; an average is split like the network that it follows."""
+    strategy = options.dist_params.strategy
+    if strategy == "fsdp" and processes.world_size == 1:
+        log.warning("dist_params.strategy is fsdp, but this is one process: there is nobody to share a network with.")
+    if strategy == "fsdp" and ema:
+        processes.share(ema.network, strategy=strategy)
+    unused = options.find_unused_parameters or _objective(options).leaves_parameters_out
+    return {
+        letter: processes.share(each, strategy=strategy, find_unused_parameters=unused)
+        for letter, each in networks.items()
+    }
 
 
 def checkpoint_blocks(network: nn.Module) -> None:
@@ -193,17 +208,19 @@ def _validations(
     sets = {dataset.name: _dataset(options, dataset.key, seen[dataset.key]) for dataset in datasets}
     shared = {
         "best_metric": options.logger.save_best,
-        "on_best": lambda trainer: folder.save_models("best", network_files(trainer)),
+        "on_best": functools.partial(_save_best, folder),
         "sinks": sinks,
     }
     if _objective(options).judges:
         return [QualityValidation(network, sets, val.val_freq, **shared)]
     runtime = {**options.runtime.arguments(), "device": next(network.parameters()).device, "compile": False}
+    metrics = {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()}
+    check_samples(sets, metrics)
     return [
         Validation(
             {dataset.name: Restorer(seen[dataset.key], **runtime) for dataset in datasets},
             sets,
-            {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()},
+            metrics,
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
             images=options.paths.visualization if val.save_img else None,
@@ -216,6 +233,12 @@ def _seen_by(options: Options, key: str, network: nn.Module) -> nn.Module:
     """The network as a validation dataset sees it: of several tasks, the one that the dataset is for."""
     task = validated_task(network, options, key)
     return network if task is None else Branch(network, task)
+
+
+def _save_best(folder: CheckpointFolder, trainer: Trainer) -> None:
+    files = network_files(trainer)
+    if trainer.processes.is_main:
+        folder.save_models("best", files)
 
 
 def _objective(options: Options) -> type[Objective]:
@@ -252,7 +275,8 @@ def _stages(options: Options) -> list[PatchStage]:
 
 def _state_to_resume(options: Options, folder: CheckpointFolder, processes: Processes) -> SavedState | None:
     """The state to go on from: the newest one that the main process can read, or the one that the options name."""
-    found = processes.first(folder.newest() if options.auto_resume and processes.is_main else None)
+    wanted = options.auto_resume or restarted()
+    found = processes.first(folder.newest() if wanted and processes.is_main else None)
     if found is None and options.path.resume_state:
         found = options.path.resume_state, read_checkpoint(options.path.resume_state)
     if found:

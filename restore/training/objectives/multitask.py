@@ -11,7 +11,7 @@ needs no other model type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -21,9 +21,9 @@ from restore.errors import OptionsError, Problem
 from restore.networks.branches import task_number, tasks_of
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
-from restore.training.mixing import Mixing
 from restore.training.objectives.base import named
 from restore.training.objectives.restoration import Restoration
+from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -39,7 +39,7 @@ class MultiTask(Restoration):
         networks: `{"g": network of several tasks}`.
         losses: blocks of losses by option key.
         tasks: the number that each task of the batches has in the network.
-        mixing: blends the images of a batch; None leaves them.
+        preparations: what happens to every batch before the network sees it.
     """
 
     leaves_parameters_out = True
@@ -50,9 +50,9 @@ class MultiTask(Restoration):
         losses: Mapping[str, Mapping[str, Any]],
         *,
         tasks: Mapping[str, int] | None = None,
-        mixing: Mixing | None = None,
+        preparations: Sequence[Preparation] = (),
     ):
-        super().__init__(networks, losses, mixing=mixing)
+        super().__init__(networks, losses, preparations=preparations)
         self.tasks = dict(tasks or {})
 
     @classmethod
@@ -88,7 +88,7 @@ class ContrastivePretraining(MultiTask):
         networks: `{"g": IPT}`: a network whose `forward` has `return_features`.
         losses: blocks of losses by option key; `contrastive_opt: {type: PatchContrastiveLoss}` may be among them.
         tasks: the number that each task of the batches has in the network.
-        mixing: blends the images of a batch; None leaves them.
+        preparations: what happens to every batch before the network sees it.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class ContrastivePretraining(MultiTask):
         losses: Mapping[str, Mapping[str, Any]],
         *,
         tasks: Mapping[str, int] | None = None,
-        mixing: Mixing | None = None,
+        preparations: Sequence[Preparation] = (),
     ):
         contrastive = losses.get("contrastive_opt")
         pixel = {key: block for key, block in losses.items() if key != "contrastive_opt"}
-        super().__init__(networks, pixel, tasks=tasks, mixing=mixing)
+        super().__init__(networks, pixel, tasks=tasks, preparations=preparations)
         self.contrastive = LOSSES.build(contrastive, path="train.contrastive_opt") if contrastive else None
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
