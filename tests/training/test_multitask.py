@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from restore import load_model
+from restore.cli import main
 from restore.data.multitask import MultiTaskDataset
 from restore.errors import DataError, OptionsError
 from restore.images import write_image
@@ -119,16 +120,7 @@ def test_model_types():
 def test_a_training_of_several_tasks(write_options, tmp_path, network, model):
     contrast = ["train.contrastive_opt={type: PatchContrastiveLoss, loss_weight: 1e-4}"] if model == "IPTModel" else []
     path = write_options(network, model)
-    assert (
-        run(
-            path,
-            "train.total_iter=3",
-            "val.val_freq=3",
-            "logger.save_checkpoint_freq=3",
-            *contrast,
-        )
-        == 0
-    )
+    assert run(path, "train.total_iter=3", *contrast) == 0
     rows = [row for row in history(tmp_path) if any(key.startswith("l_pix") for key in row)]
     named = [next(key for key in row if key.startswith("l_pix")) for row in rows]
     assert set(named) == {"l_pix_sr_x2", "l_pix_sr_x3", "l_pix_dn_g25"}
@@ -136,6 +128,19 @@ def test_a_training_of_several_tasks(write_options, tmp_path, network, model):
     validated = {key for row in history(tmp_path) for key in row if key.startswith("metrics/")}
     assert validated == {"metrics/large/psnr", "metrics/clean/psnr"}
     assert load_model(tmp_path / "experiments/many/models/net_g_latest.pth", task="sr_x3").scale == 3
+
+
+def test_datasets_are_checked_with_the_scales_of_their_tasks(write_options, tmp_path, capsys):
+    path = write_options()
+    for number in range(2):
+        write_image(tmp_path / f"third/{number}.png", np.zeros((13, 13, 3), np.uint8))
+    text = path.read_text()
+    made = f"task: sr_x3, type: DownsampledImageDataset, dataroot_gt: {tmp_path}/few"
+    paired = f"task: sr_x3, type: PairedImageDataset, dataroot_lq: {tmp_path}/third, dataroot_gt: {tmp_path}/few"
+    assert made in text
+    path.write_text(text.replace(made, paired))
+    assert main(["data", "check", "-opt", str(path)]) == 0
+    assert "16 samples read, 0 problems" in capsys.readouterr().err
 
 
 def test_stopped_and_resumed_is_bit_identical(write_options, tmp_path):

@@ -28,7 +28,7 @@ from restore.training.preparation import Preparation
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["ContrastivePretraining", "MultiTask", "network_tasks"]
+__all__ = ["ContrastivePretraining", "MultiTask", "network_tasks", "validated_task"]
 
 
 @OBJECTIVES.add("EDTModel", "MultiTaskModel")
