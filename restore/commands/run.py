@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("-m", "--model", help="name of a model (see `restore models`), or a .pth or .safetensors file")
-    model.add_argument("--task", help="take the model that suits a task: sr, denoise or jpeg")
+    model.add_argument("--task", help="take the model that suits a task: sr, denoise, jpeg, derain, deblur")
     parser.add_argument("--model-task", help="of weights for several tasks, the one to use: sr_x2, or its number")
     parser.add_argument(
         "-i",

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from restore.layers.biased_attention import biased_attention, suits_biased_attention
 from restore.layers.padding import is_exporting
 
 __all__ = [
@@ -221,6 +222,8 @@ def window_attention(
     dim = qkv_WNC.shape[-1] // (3 * num_heads)
     scale = scale or 1 / math.sqrt(dim)
     biases = _class_biases(bias_hNN, plan, qkv_WNC.dtype)
+    if suits_biased_attention(qkv_WNC, bias_hNN):
+        return biased_attention(qkv_WNC, num_heads, biases.flatten(0, 1), plan.counts, scale)
     outputs = []
     groups = qkv_WNC.split(plan.counts) if len(plan.counts) > 1 else (qkv_WNC,)
     for qkv, bias in zip(groups, biases, strict=True):
@@ -229,9 +232,9 @@ def window_attention(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-def _class_biases(bias_hNN, plan: WindowPlan, dtype: torch.dtype) -> Sequence[torch.Tensor | None]:
+def _class_biases(bias_hNN, plan: WindowPlan, dtype: torch.dtype) -> torch.Tensor | Sequence[None]:
     if plan.masks is None:
-        return (None if bias_hNN is None else bias_hNN.to(dtype)[None],)
+        return (None,) if bias_hNN is None else bias_hNN.to(dtype)[None, None]
     masks = plan.masks[:, :, None]  # (K, 1, 1, N, N)
     return (masks if bias_hNN is None else masks + bias_hNN).to(dtype)
 

@@ -66,6 +66,9 @@ class Degrading(Preparation):
         if gt_px is None or gt_px % dataset.scale:
             message = f"must be a multiple of the scale {dataset.scale}; given: {gt_px}."
             problems.append(Problem("gt_size", "missing: the side of a training patch." if gt_px is None else message))
+        if dataset.gt_sizes:
+            message = "patches that are degraded on the device keep one size, gt_size: remove the progressive sizes."
+            problems.append(Problem("datasets.train.gt_sizes", message))
         batch = dataset.batch_size_per_gpu
         capacity = options.queue_size or max(_QUEUE_SIZE // batch, 1) * batch
         if capacity % batch:

@@ -29,6 +29,7 @@ from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes, restarted
 from restore.training.ema import Ema
 from restore.training.history import sinks as open_sinks
+from restore.training.layout import channels_last
 from restore.training.objectives import Objective
 from restore.training.objectives.multitask import validated_task
 from restore.training.optimizers import build_optimizer
@@ -111,7 +112,8 @@ def _train(options: Options, processes: Processes) -> int:
         pin_memory=device.type == "cuda",
         skip_bad_images=block.on_bad_image == "skip",
     )
-    trainer.fit(DeviceLoader(loader, device, channels_last=options.train.channels_last))
+    layout = channels_last(networks["g"], device, _channels_last(options))
+    trainer.fit(DeviceLoader(loader, device, channels_last=layout))
     if processes.is_main:
         log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
@@ -129,9 +131,18 @@ def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
                 state = branch_weights(state, task, source=str(path))
             skipped = load_weights(network, state, source=str(path), strict=strict)
             log.info("%s starts from %s%s", key, path, f"; skipped {', '.join(skipped)}" if skipped else "")
-        memory_format = torch.channels_last if options.train.channels_last else torch.preserve_format
-        networks[key.removeprefix("network_")] = network.to(device, memory_format=memory_format)
+        layout = channels_last(network, device, _channels_last(options))
+        memory_format = torch.channels_last if layout else torch.preserve_format
+        network = network.to(device, memory_format=memory_format)
+        for buffer in network.buffers():  # DistributedDataParallel cannot send those of one pixel in that layout
+            buffer.data = buffer.data.clone(memory_format=torch.contiguous_format)
+        networks[key.removeprefix("network_")] = network
     return networks
+
+
+def _channels_last(options: Options) -> bool | None:
+    """What the options say about it; a network that is split among processes cannot have it."""
+    return False if options.dist_params.strategy == "fsdp" else options.train.channels_last
 
 
 def _trainer(

@@ -182,6 +182,13 @@ class TestStatistics:
             before = [i for i, s in enumerate(steps) if s["type"] == "decimate" or (s.get("factor") or 0.5) != 0.5]
             assert all(i < to_size[0] for i in before)
 
+    def test_only_the_papers_recipe_has_camera_noise(self):
+        samples, _ = draws("bsrgan", 2000)
+        assert close(sum(any(step["type"] == "camera_noise" for step in steps) for steps in samples), 2000, 0.25)
+        _, by_type = draws("swinir_real", 300)
+        assert "camera_noise" not in by_type
+        assert set(by_type) == set(draws("bsrgan", 300)[1]) - {"camera_noise"}
+
     def test_noise_power_of_the_blind_pipeline(self):
         pipeline = load_pipeline("gaussian_noise", sigma=[0, 55])
         grey = torch.full((24, 1, 64, 64), 0.5)

@@ -250,6 +250,8 @@ def test_pairs_train_without_degrading(option_file, tmp_path):
         (["datasets.train.type=DegradedImageDataset"], "datasets.train.type", "RealESRGANDataset"),
         (["datasets.train.recipe=bsrgan", "datasets.train.sinc_prob=0"], "datasets.train.recipe",
          "in place of resize_prob, jpeg_range, datasets.train.sinc_prob"),
+        (["datasets.train.gt_sizes=[16]", "datasets.train.mini_batch_sizes=[2]", "datasets.train.iters=[6]"],
+         "datasets.train.gt_sizes", "keep one size"),
         (["resize_prob=[0.5, 0.5, 0.5]"], "resize_prob", "sum to 1"),
         (["datasets.train.kernel_list=[isoo]", "datasets.train.kernel_prob=[1]"], "datasets.train.kernel_list.0",
          "Did you mean 'iso'"),

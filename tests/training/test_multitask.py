@@ -62,7 +62,7 @@ logger: {{print_freq: 1, save_checkpoint_freq: 3}}
 
 
 @pytest.fixture
-def write_options(tmp_path):
+def write_file(tmp_path):
     """A function: an option file for a network of three tasks, images beside it."""
     noise = np.random.default_rng(0)
     for folder, count in (("gt", 5), ("few", 2)):
@@ -117,9 +117,9 @@ def test_model_types():
 
 
 @pytest.mark.parametrize(("network", "model"), [(EDT_BLOCK, "EDTModel"), (IPT_BLOCK, "IPTModel")])
-def test_a_training_of_several_tasks(write_options, tmp_path, network, model):
+def test_a_training_of_several_tasks(write_file, tmp_path, network, model):
     contrast = ["train.contrastive_opt={type: PatchContrastiveLoss, loss_weight: 1e-4}"] if model == "IPTModel" else []
-    path = write_options(network, model)
+    path = write_file(network, model)
     assert run(path, "train.total_iter=3", *contrast) == 0
     rows = [row for row in history(tmp_path) if any(key.startswith("l_pix") for key in row)]
     named = [next(key for key in row if key.startswith("l_pix")) for row in rows]
@@ -130,8 +130,8 @@ def test_a_training_of_several_tasks(write_options, tmp_path, network, model):
     assert load_model(tmp_path / "experiments/many/models/net_g_latest.pth", task="sr_x3").scale == 3
 
 
-def test_datasets_are_checked_with_the_scales_of_their_tasks(write_options, tmp_path, capsys):
-    path = write_options()
+def test_datasets_are_checked_with_the_scales_of_their_tasks(write_file, tmp_path, capsys):
+    path = write_file()
     for number in range(2):
         write_image(tmp_path / f"third/{number}.png", np.zeros((13, 13, 3), np.uint8))
     text = path.read_text()
@@ -143,9 +143,9 @@ def test_datasets_are_checked_with_the_scales_of_their_tasks(write_options, tmp_
     assert "16 samples read, 0 problems" in capsys.readouterr().err
 
 
-def test_stopped_and_resumed_is_bit_identical(write_options, tmp_path):
+def test_stopped_and_resumed_is_bit_identical(write_file, tmp_path):
     overrides = ["train.accumulate=2"]
-    path = write_options()
+    path = write_file()
     run(path, *overrides)
     run(path, *overrides, "name=parts")
     for file in (tmp_path / "experiments/parts").rglob("*"):
@@ -157,25 +157,21 @@ def test_stopped_and_resumed_is_bit_identical(write_options, tmp_path):
         assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["train.accumulate=2"],
-        pytest.param(["datasets.train.sampling=in_turn", "train.accumulate=3"], marks=pytest.mark.slow),
-    ],
-    ids=["drawn", "in_turn"],
-)
-def test_two_processes_train_as_one(write_options, tmp_path, overrides):
-    path = write_options()
-    overrides = [*overrides, "train.clip_norm=0.5"]
-    run(path, "name=one", "datasets.train.batch_size_per_gpu=4", *overrides)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["restore/train.py", "-opt", str(path), "--num_threads", "1", "--set", "name=two", *overrides]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_two_processes_train_as_one(write_file, tmp_path):
+    path = write_file()
+    ways = {
+        "drawn": ["train.total_iter=5", "train.accumulate=2", "train.clip_norm=0.5"],
+        "in_turn": ["train.total_iter=3", "train.accumulate=3", "datasets.train.sampling=in_turn"],
+    }
+    runs = [f"--set name={name} {' '.join(ways[name])}" for name in ways]
+    command = [sys.executable, str(Path(__file__).with_name("forked_training.py")), "2", str(path)]
+    done = subprocess.run([*command, *" -- ".join(runs).split()], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for ours, theirs in zip(history(tmp_path, "one"), history(tmp_path, "two"), strict=True):
-        values = {key for key in ours if key.startswith(("iter", "l_", "metrics"))}
-        assert {key: ours[key] for key in values} == pytest.approx({key: theirs[key] for key in values}, rel=1e-5)
+    for name, overrides in ways.items():
+        run(path, f"name=one_{name}", "datasets.train.batch_size_per_gpu=4", *overrides)
+        for ours, theirs in zip(history(tmp_path, f"one_{name}"), history(tmp_path, name), strict=True):
+            values = {key for key in ours if key.startswith(("iter", "l_", "metrics"))}
+            assert {key: ours[key] for key in values} == pytest.approx({key: theirs[key] for key in values}, rel=1e-4)
 
 
 @pytest.mark.parametrize(("build", "lr"), [(edt, 2e-2), (ipt, 1e-2)], ids=["EDT", "IPT"])
@@ -250,10 +246,10 @@ def dataset(tmp_path, **changes):
     return MultiTaskDataset(**({"tasks": tasks} | changes))
 
 
-def test_tasks_of_batches(write_options, tmp_path):
+def test_tasks_of_batches(write_file, tmp_path):
     from restore.data.sampling import PatchStage, StreamSampler
 
-    write_options()
+    write_file()
     data = dataset(tmp_path, weights=[3, 1])
     assert len(data) == 5
     batches = list(StreamSampler(len(data), [PatchStage(4)], total_iter=400, seed=7))
@@ -281,8 +277,8 @@ def test_tasks_of_batches(write_options, tmp_path):
         ({"tasks": {"a": {"dataroot_gt": "x"}}}, r"tasks\.a\.type"),
     ],
 )
-def test_datasets_that_cannot_be(write_options, tmp_path, changes, message):
-    write_options()
+def test_datasets_that_cannot_be(write_file, tmp_path, changes, message):
+    write_file()
     with pytest.raises((DataError, OptionsError), match=message):
         dataset(tmp_path, **changes)
 
@@ -297,14 +293,14 @@ def test_datasets_that_cannot_be(write_options, tmp_path, changes, message):
         (["datasets.train.tasks.sr_x3.gtsize=2"], r"datasets\.train\.tasks\.sr_x3\.gtsize.*gt_size"),
     ],
 )
-def test_mistakes_are_named(write_options, overrides, message):
+def test_mistakes_are_named(write_file, overrides, message):
     with pytest.raises(OptionsError, match=message):
-        run(write_options(), *overrides)
+        run(write_file(), *overrides)
 
 
 @pytest.mark.parametrize(("network", "model"), [(EDT_BLOCK, "EDTModel"), (IPT_BLOCK, "IPTModel")])
-def test_fine_tuning_starts_from_one_branch(write_options, tmp_path, network, model):
-    path = write_options(network, model)
+def test_fine_tuning_starts_from_one_branch(write_file, tmp_path, network, model):
+    path = write_file(network, model)
     run(path, "train.total_iter=1")
     many = tmp_path / "experiments/many/models/net_g_1.pth"
     single = ["network_g.scales=[3]", "network_g.noise_levels=[]"] if "EDT" in network else ["network_g.scale=3"]
