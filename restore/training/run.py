@@ -29,10 +29,11 @@ from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes, restarted
 from restore.training.ema import Ema
 from restore.training.history import sinks as open_sinks
-from restore.training.layout import channels_last
+from restore.training.layout import lay_out
 from restore.training.objectives import Objective
 from restore.training.objectives.multitask import validated_task
 from restore.training.optimizers import build_optimizer
+from restore.training.patches import Patches
 from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
 from restore.training.quality_validation import QualityValidation
@@ -112,8 +113,7 @@ def _train(options: Options, processes: Processes) -> int:
         pin_memory=device.type == "cuda",
         skip_bad_images=block.on_bad_image == "skip",
     )
-    layout = channels_last(networks["g"], device, _channels_last(options))
-    trainer.fit(DeviceLoader(loader, device, channels_last=layout))
+    trainer.fit(DeviceLoader(loader, device, channels_last=bool(options.train.channels_last)))
     if processes.is_main:
         log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
@@ -131,18 +131,9 @@ def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
                 state = branch_weights(state, task, source=str(path))
             skipped = load_weights(network, state, source=str(path), strict=strict)
             log.info("%s starts from %s%s", key, path, f"; skipped {', '.join(skipped)}" if skipped else "")
-        layout = channels_last(network, device, _channels_last(options))
-        memory_format = torch.channels_last if layout else torch.preserve_format
-        network = network.to(device, memory_format=memory_format)
-        for buffer in network.buffers():  # DistributedDataParallel cannot send those of one pixel in that layout
-            buffer.data = buffer.data.clone(memory_format=torch.contiguous_format)
-        networks[key.removeprefix("network_")] = network
+        networks[key.removeprefix("network_")] = network.to(device)
+        lay_out(network, device, False if options.dist_params.strategy == "fsdp" else options.train.channels_last)
     return networks
-
-
-def _channels_last(options: Options) -> bool | None:
-    """What the options say about it; a network that is split among processes cannot have it."""
-    return False if options.dist_params.strategy == "fsdp" else options.train.channels_last
 
 
 def _trainer(
@@ -235,6 +226,7 @@ def _validations(
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
             images=options.paths.visualization if val.save_img else None,
+            patches=Patches(sinks, options.logger.num_patches),
             **shared,
         )
     ]

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from restore.errors import DataError
 from restore.images import convert_depth, write_image
 from restore.inference import Restorer
+from restore.training.patches import Patches
 from restore.training.progress import Scalars
 from restore.training.sharding import unsharded
 from restore.training.trainer import Callback, Trainer
@@ -38,6 +39,7 @@ class Validation(Callback):
         on_best: called in every process when the network is better than ever.
         sinks: called with all scalars and the iteration.
         images: folder in which restored images are written, or None.
+        patches: shows parts of the images, or None.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Validation(Callback):
         on_best: BestSaved | None = None,
         sinks: Sequence[Scalars] = (),
         images: Path | None = None,
+        patches: Patches | None = None,
     ):
         self.datasets = dict(datasets)
         self.restorers = restorer if isinstance(restorer, Mapping) else dict.fromkeys(self.datasets, restorer)
@@ -62,6 +65,7 @@ class Validation(Callback):
         self.on_best = on_best
         self.sinks = list(sinks)
         self.images = images
+        self.patches = patches
         self.best: dict[str, list[float]] = {}  # "dataset/metric": [value, iteration]
 
     def after_iteration(self, trainer: Trainer) -> None:
@@ -109,8 +113,11 @@ class Validation(Callback):
             if restored.dtype == np.float32:  # noisy inputs are floats
                 restored = convert_depth(restored, np.uint8 if gt is None else gt.dtype).reshape(restored.shape)
             values[index] = [float(function(restored, gt)) for function in self.metrics.values()]
+            stem = Path(sample["lq_path"]).stem
+            if self.patches:
+                name = f"images/{dataset.name}/{stem}"
+                self.patches(name, index // processes.world_size, sample["lq"], restored, gt, trainer.iteration)
             if self.images:
-                stem = Path(sample["lq_path"]).stem
                 write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
         everywhere = {index: row for part in processes.gather(values) for index, row in part.items()}
         columns = zip(*(everywhere[index] for index in sorted(everywhere)), strict=True)

@@ -38,7 +38,7 @@ from restore.inference.blocks import compile_blocks
 from restore.inference.precision import has_fast_bf16, resolve_precision
 from restore.registry import DATASETS, NETWORKS, SCHEDULERS
 from restore.training.ema import Ema
-from restore.training.layout import channels_last
+from restore.training.layout import lay_out
 from restore.training.objectives import Restoration
 from restore.training.optimizers import build_optimizer
 from restore.training.schedules import RateControl
@@ -123,16 +123,8 @@ def plain_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
     return step
 
 
-def laid_out(network: nn.Module, batch: dict) -> tuple[nn.Module, dict]:
-    """Network and batch in the memory layout that a training chooses by itself."""
-    if not channels_last(network, batch["lq"].device):
-        return network, batch
-    batch = {key: value.contiguous(memory_format=torch.channels_last) for key, value in batch.items()}
-    return network.to(memory_format=torch.channels_last), batch
-
-
 def bare_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
-    network, batch = laid_out(network, batch)
+    lay_out(network, batch["lq"].device)
     optimizer = build_optimizer(ADAM, network)
 
     def step() -> None:
@@ -144,7 +136,7 @@ def bare_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
 
 
 def trained(network: nn.Module, batch: dict, dtype: torch.dtype, compiled: bool = False) -> Callable[[], None]:
-    network, batch = laid_out(network, batch)
+    lay_out(network, batch["lq"].device)
     optimizer = build_optimizer(ADAM, network)
     ema = Ema(network, 0.999)
     if compiled:
