@@ -19,8 +19,9 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from restore.errors import OptionsError, Problem, nearest
+from restore.errors import OptionsError, Problem, RestoreError, nearest
 from restore.signature import validated_arguments
+
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -104,11 +105,17 @@ class Registry:
         """Build what `block` describes; `args` come before, `supplied` beside the configured arguments.
 
         Raises:
-            OptionsError: with every mistake in the block.
+            OptionsError: with every mistake in the block, or the reason why its arguments do not go together.
         """
         component = self._component(block, path)
         first = list(inspect.signature(component).parameters)[: len(args)] if args else []
-        return component(*args, **supplied, **validated_arguments(component, block, path, (*first, *supplied)))
+        arguments = validated_arguments(component, block, path, (*first, *supplied))
+        try:
+            return component(*args, **supplied, **arguments)
+        except RestoreError:
+            raise
+        except ValueError as error:  # each argument is right, but not with the others
+            raise OptionsError([Problem(path, f"{block['type']}: {error}.")]) from error
 
     def bind(self, block: Mapping[str, Any], path: str = "") -> Callable[..., Any]:
         """A function with the keyword-only arguments of `block` set and checked."""
