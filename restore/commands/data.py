@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from restore.commands import prepare_dataset
+from restore.commands.arguments import given_path, positive
 from restore.commands.progress import ProgressBar
+from restore.errors import OutputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,22 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("-opt", required=True, metavar="FILE", help="option file")
     lmdb = jobs.add_parser("lmdb", help="put the images of a folder into an lmdb, in BasicSR's layout")
     _add_folders(lmdb, "the database: a new folder that ends in .lmdb")
-    lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression (1)")
+    lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression")
     cut = jobs.add_parser("subimages", help="cut large images into overlapping pieces")
     _add_folders(cut, "folder of the pieces")
-    cut.add_argument(
-        "--size", type=int, default=480, help="side of a piece in pixels (480); for inputs, over the scale"
-    )
-    cut.add_argument(
-        "--step", type=int, default=240, help="distance of two neighbours (240); for inputs, over the scale"
-    )
-    cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece (0)")
+    cut.add_argument("--size", type=positive, default=480, help="side of a piece in px; for inputs, over the scale")
+    cut.add_argument("--step", type=positive, default=240, help="distance of two neighbours in px; as above")
+    cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece")
     cut.add_argument("--remove", default="", metavar="x4", help="ending of file names to leave out")
     jobs.add_parser("list", help="every dataset that there is a card of")
     prepare = jobs.add_parser("prepare", help="verify a published dataset; make inputs, sub-images, lmdb")
     prepare_dataset.add_arguments(prepare)
     for job in (check, lmdb, cut, prepare):
-        job.add_argument("--workers", type=int, default=4, help="threads (4)")
+        job.add_argument("--workers", type=positive, default=4, help="threads")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add_folders(parser: argparse.ArgumentParser, output: str) -> None:
-    parser.add_argument("-i", "--input", required=True, type=Path, help="folder of images")
-    parser.add_argument("-o", "--output", required=True, type=Path, help=output)
+    parser.add_argument("-i", "--input", required=True, type=given_path, help="folder of images")
+    parser.add_argument("-o", "--output", required=True, type=given_path, help=output)
     parser.add_argument("--recursive", action="store_true", help="look into sub-folders as well")
 
 
@@ -92,6 +90,8 @@ def _subimages(arguments: argparse.Namespace) -> int:
 
     shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
     paths = _images(arguments)
+    if arguments.output.resolve() == arguments.input.resolve():
+        raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
     count = 0
     with ProgressBar("cutting", len(paths)) as advance, ThreadPoolExecutor(arguments.workers) as pool:
         for pieces in pool.map(lambda path: cut_image(path, arguments.output, **shape), paths):
@@ -118,4 +118,4 @@ def _list(arguments: argparse.Namespace) -> int:
 def _images(arguments: argparse.Namespace) -> list[Path]:
     from restore.data.pairs import list_folder
 
-    return list_folder("input", arguments.input.expanduser(), "--input", recursive=arguments.recursive)
+    return list_folder("input", arguments.input, "--input", recursive=arguments.recursive)
