@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 from restore.errors import OptionsError, Problem, RestoreError, nearest
 from restore.signature import validated_arguments
 
-
 Component = TypeVar("Component", bound=Callable[..., Any])
 
 
