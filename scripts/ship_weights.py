@@ -1,7 +1,9 @@
 """Turn a training checkpoint into weights that the package ships, and print the lines its model card needs.
 
     python scripts/ship_weights.py experiments/NAME/models/net_g_best_psnr.pth swinir_light_x4 [--dtype float16]
+    python scripts/ship_weights.py experiments/NAME/models/net_g_latest.pth iqt_small --quality options/NAME.yml
 
+A quality model's block, from the option file that trained it, goes into the header of the file.
 Derived buffers are left out, averaged weights are preferred, and the file goes to restore/zoo/weights/NAME.safetensors.
 """
 
@@ -9,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from pathlib import Path
 
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from restore.networks.checkpoint import read_state_dict
@@ -26,13 +30,18 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--key", help="params or params_ema; by default the averaged weights if there are any")
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
+    parser.add_argument("--quality", metavar="OPTIONS", help="the option file of a quality model")
     arguments = parser.parse_args()
     state = read_state_dict(arguments.checkpoint, arguments.key)
     dtype = getattr(torch, arguments.dtype)
     kept = {k: v.to(dtype).contiguous() for k, v in state.items() if not k.endswith(DERIVED)}
     path = WEIGHTS / f"{arguments.name}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    save_file(kept, path)
+    metadata = None
+    if arguments.quality:
+        block = yaml.safe_load(Path(arguments.quality).read_text(encoding="utf-8"))["network_g"]
+        metadata = {"quality": json.dumps(block)}
+    save_file(kept, path, metadata=metadata)
     content = path.read_bytes()
     print(f"weights: {path.name}\nsize_bytes: {len(content)}\nsha256: {hashlib.sha256(content).hexdigest()}")
 

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "-m", "--model", type=given, help="name of a model (see `restore models`), or a .pth or .safetensors file"
     )
-    model.add_argument("--task", help="take the model that suits a task: sr, denoise or jpeg")
+    model.add_argument("--task", help="take the model that suits a task: sr, denoise, jpeg, derain, deblur")
     parser.add_argument(
         "-i",
         "--input",

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", help="folder of the results; default: results/scores/NAME")
     parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
     parser.add_argument("--fresh", action="store_true", help="measure unchanged files again")
+    parser.add_argument("--device", default="cpu", help="where metrics are computed: cpu, cuda, cuda:N, mps or auto")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes; default: by cores and number of images")
 
 
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ("jobs", "scale"):
         if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
             raise OptionsError(f"--{option} is {getattr(arguments, option)}: it must be 1 or more.")
+    if arguments.device == "cpu":
+        _prepare_processes(arguments)
     from restore.evaluation.scoring import match, score, settings
     from restore.evaluation.scoring.pairs import scale_in_names
     from restore.evaluation.scoring.terminal import show
@@ -59,10 +62,37 @@ def run(arguments: argparse.Namespace) -> int:
     )
     name = Path(arguments.restored).expanduser().resolve().name
     output = Path(arguments.output or Path("results") / "scores" / name)
-    scores = score(matching, chosen, output, name=name, jobs=arguments.jobs, fresh=arguments.fresh, progress=True)
+    scores = score(
+        matching,
+        chosen,
+        output,
+        name=name,
+        device=_device(arguments.device),
+        jobs=arguments.jobs,
+        fresh=arguments.fresh,
+        progress=True,
+    )
     show(scores)
     logger.info("look at %s", output / "report.html")
     return 0 if scores.clean else 1
+
+
+def _prepare_processes(arguments: argparse.Namespace) -> None:
+    """Where there will be several, their imports begin now and run beside our own, which take seconds."""
+    from restore.evaluation.processes import num_processes, start_server
+
+    folder = Path(arguments.restored).expanduser()
+    num_files = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 1
+    if num_processes(arguments.jobs, num_files) > 1:
+        start_server("restore.evaluation.scoring.measuring")
+
+
+def _device(name: str) -> str:
+    if name == "cpu":
+        return name
+    from restore.inference.precision import resolve_device
+
+    return str(resolve_device(name))
 
 
 def _show_protocols() -> None:

@@ -1,6 +1,26 @@
-"""Evaluation: run a model over datasets, measure it beside a baseline, and write the figures and a page of pictures."""
+"""Evaluation: run a model over datasets, measure it beside a baseline, and write the figures and a page of pictures.
 
-from restore.evaluation.evaluate import TestSet, evaluate
-from restore.evaluation.results import DatasetResult, ImageResult, MetricRecord, Results
+The names below are imported when they are first used: scoring images that are there already needs no models.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_LAZY = {
+    "DatasetResult": "restore.evaluation.results",
+    "ImageResult": "restore.evaluation.results",
+    "MetricRecord": "restore.evaluation.results",
+    "Results": "restore.evaluation.results",
+    "TestSet": "restore.evaluation.run",
+    "evaluate": "restore.evaluation.run",
+}
 
 __all__ = ["DatasetResult", "ImageResult", "MetricRecord", "Results", "TestSet", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'restore.evaluation' has no attribute '{name}'")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from restore import __version__
-from restore.inference import Restorer
+
+if TYPE_CHECKING:
+    from restore.inference import Restorer
 
 __all__ = ["environment", "machine"]
 

@@ -10,11 +10,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from restore.errors import MissingError, OptionsError, Problem
 from restore.evaluation.results import MetricRecord
 from restore.metrics import traits
+from restore.metrics.inputs import Images
 from restore.registry import METRICS
 
 __all__ = ["Measures"]
@@ -56,7 +55,7 @@ class Measures:
         if problems:
             raise OptionsError(problems)
 
-    def __call__(self, restored: np.ndarray, reference: np.ndarray | None) -> dict[str, float]:
+    def __call__(self, restored: Images, reference: Images | None) -> dict[str, float]:
         """The value of every metric that can be computed; without a reference, of those that need none."""
         values = {}
         for label, function in list(self._functions.items()):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = ["restore_with_ray"]
 
 BLOCK_JOBS = 8  # that a worker gets at a time, at most: enough to read ahead and write behind
 BLOCKS_PER_WORKER = 4  # at least, so that none waits long for the last
+PATIENCE_S = 10
 logger = logging.getLogger(__name__)
 
 
@@ -201,8 +203,11 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     where = {"address": address} if address else {"include_dashboard": False}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its notes to its own developers
     try:
+        if address and ":" in address:
+            host, port = address.removeprefix("ray://").rsplit(":", 1)
+            socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()  # Ray itself tries for minutes
         ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"no Ray cluster answers at '{address or 'this machine'}': {error}") from error
     try:
         yield

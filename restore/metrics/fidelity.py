@@ -143,11 +143,12 @@ def ssim_terms(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> tuple[torch.Tensor
     """Luminance and contrast-structure; the two variances are needed as their sum only, so four maps are filtered."""
     require_size(x_BCHW, SSIM_WINDOW_PX, "SSIM")
     c1, c2 = 0.01**2, 0.03**2
-    moments = torch.stack([x_BCHW, y_BCHW, x_BCHW.square() + y_BCHW.square(), x_BCHW * y_BCHW])
-    mean_x, mean_y, squares, product = filter_valid(moments, gaussian_taps(SSIM_WINDOW_PX, 1.5))
-    mean_squares, mean_product = mean_x.square() + mean_y.square(), mean_x * mean_y
-    luminance = (2 * mean_product + c1) / (mean_squares + c1)
-    contrast = (2 * (product - mean_product) + c2) / (squares - mean_squares + c2)
+    taps = gaussian_taps(SSIM_WINDOW_PX, 1.5)
+    moments = (x_BCHW, y_BCHW, torch.addcmul(x_BCHW.square(), y_BCHW, y_BCHW), x_BCHW * y_BCHW)
+    mean_x, mean_y, squares, product = (filter_valid(moment, taps) for moment in moments)
+    mean_squares, mean_product = torch.addcmul(mean_x.square(), mean_y, mean_y), mean_x * mean_y
+    luminance = (2 * mean_product).add_(c1) / (mean_squares + c1)
+    contrast = (product - mean_product).mul_(2).add_(c2) / (squares - mean_squares).add_(c2)
     return luminance, contrast
 
 

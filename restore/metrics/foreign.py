@@ -113,12 +113,14 @@ def kid(restored: str | Path, reference: str | Path, *, batch: int = 32, subset:
 
 def _between_folders(restored: str | Path, reference: str | Path, batch: int, **wanted: Any) -> dict[str, float]:
     library = _library("torch_fidelity", "torch-fidelity")
+    on_gpu = torch.cuda.is_available()
     try:
         return library.calculate_metrics(
             input1=str(restored),
             input2=str(reference),
             batch_size=batch,
-            cuda=torch.cuda.is_available(),
+            cuda=on_gpu,
+            save_cpu_ram=not on_gpu,  # read images in this process: four others would only share its cores
             verbose=False,
             **wanted,
         )

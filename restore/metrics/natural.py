@@ -166,8 +166,8 @@ def _locally_normalised(levels_BCHW: torch.Tensor, padding: Literal["replicate",
     In flat areas the difference is rounding error, whose sign would count as a sample on one side: it is set to 0.
     """
     taps = gaussian_taps(7, 7 / 6)
-    moments = torch.cat([levels_BCHW, levels_BCHW.square()], dim=1)
-    mean, square = filter_valid(F.pad(moments, (3, 3, 3, 3), mode=padding), taps).chunk(2, dim=1)
+    padded_BCHW = F.pad(levels_BCHW, (3, 3, 3, 3), mode=padding)
+    mean, square = filter_valid(padded_BCHW, taps), filter_valid(padded_BCHW.square(), taps)
     difference = F.hardshrink(levels_BCHW - mean, ROUNDING_LEVELS)
     return difference / ((square - mean.square()).abs().sqrt() + 1)
 
@@ -185,18 +185,13 @@ def _fit_asymmetric(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
     """
     flat = samples.flatten(-2)
     left, right = flat.clamp(max=0), flat.clamp(min=0)
-    left_sum, right_sum = _sum_of_squares(left), _sum_of_squares(right)
+    left_sum, right_sum = left.square().sum(dim=-1), right.square().sum(dim=-1)
     ratio = (right.sum(dim=-1) - left.sum(dim=-1)).square() / ((left_sum + right_sum) * flat.shape[-1])
-    left_root = (left_sum / (flat < 0).sum(dim=-1)).sqrt()
-    right_root = (right_sum / (flat > 0).sum(dim=-1)).sqrt()
+    left_root = (left_sum / -left.sign_().sum(dim=-1)).sqrt()  # signs are counted faster than a mask is
+    right_root = (right_sum / right.sign_().sum(dim=-1)).sqrt()
     skew = left_root / right_root
     corrected = ratio * (skew**3 + 1) * (skew + 1) / (skew.square() + 1).square()
     return _shape_of(corrected), left_root, right_root
-
-
-def _sum_of_squares(samples: torch.Tensor) -> torch.Tensor:
-    """Over the last dimension; as a product of matrices it is one pass without a temporary."""
-    return (samples[..., None, :] @ samples[..., None])[..., 0, 0]
 
 
 def _shape_of(ratio: torch.Tensor) -> torch.Tensor:

@@ -28,6 +28,7 @@ from torch import nn
 
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import DepthwiseFeedForward
+from restore.layers.initialisation import initialise_linear
 from restore.layers.mixers.stripe import StripeAttention
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half
@@ -302,7 +303,7 @@ class Body(nn.Module):
             self.layers.append(stage)
         self.norm = nn.LayerNorm(dim)
         self.conv_after_body = residual_conv(dim, resi_connection)
-        self.apply(_initialise)
+        self.apply(initialise_linear)
 
     def forward(self, shallow_BCHW: torch.Tensor) -> torch.Tensor:
         x_BHWC = self.patch_embed.norm(shallow_BCHW.permute(0, 2, 3, 1))
@@ -354,12 +355,6 @@ def _end(width: int, channels: int, scale: int | None, upsampler: str) -> list[n
         return [PixelShuffleUpsampler(scale, width), nn.Conv2d(width, channels, 3, padding=1)]
     direct = nn.Sequential(nn.Conv2d(width, scale**2 * channels, 3, padding=1), nn.PixelShuffle(scale))
     return [direct, nn.Identity()]
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
 
 
 @recognises("EDT")

@@ -27,6 +27,7 @@ from restore.registry import QUALITY
 __all__ = ["IQT", "IQTRegressor"]
 
 _LARGEST_BATCH = 32  # crops that go through the model at once
+_INITIAL = 0.3  # of positions: norms forget how large a difference is, unless it is added to something of its size
 
 
 class IQTRegressor(nn.Module):
@@ -95,8 +96,8 @@ class _Tokens(nn.Module):
         super().__init__()
         width = sizes[0]
         self.grid = grid
-        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.pos_embedding = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width) * 0.02)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * _INITIAL)
+        self.pos_embedding = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width) * _INITIAL)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             layer(*sizes, activation=nn.GELU(), eps=1e-12, dropout=dropout) for _ in range(num_layers)

@@ -20,6 +20,7 @@ __all__ = [
     "Constant",
     "CosineAnnealingRestartCyclicLR",
     "CosineAnnealingRestartLR",
+    "HoldCosineLR",
     "MultiStepLR",
     "OneCycleLR",
     "RateControl",
@@ -177,6 +178,29 @@ class TrueCosineAnnealingLR:
     def __call__(self, done: int, base: float) -> float:
         """The rate after `done` finished iterations."""
         return self.eta_min + (base - self.eta_min) * _half_cosine(done / self.T_max)
+
+
+@SCHEDULERS.add()
+class HoldCosineLR:
+    """The base rate for a while, then half a cosine down to `eta_min`, as TRIQ is trained.
+
+    Args:
+        hold: iterations at the base rate, those of the warm-up among them.
+        total: iterations after which `eta_min` is reached.
+        eta_min: the lowest rate.
+    """
+
+    def __init__(self, hold: int, total: int, eta_min: float = 0):
+        if not 0 <= hold < total:
+            raise ValueError(f"hold {hold} must be less than total {total}")
+        self.hold = hold
+        self.total = total
+        self.eta_min = eta_min
+
+    def __call__(self, done: int, base: float) -> float:
+        """The rate after `done` finished iterations."""
+        share = min(max(done - self.hold, 0) / (self.total - self.hold), 1.0)
+        return self.eta_min + (base - self.eta_min) * _half_cosine(share)
 
 
 @SCHEDULERS.add()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import lmdb
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 from restore.cli import main
 from restore.data.databases import DatabaseSource, write_database
-from restore.data.sampling import Draw
+from restore.data.loading import training_loader
+from restore.data.sampling import Draw, PatchStage, StreamSampler
 from restore.errors import DataError, OutputError
 from restore.images import list_images, read_image, write_image
 from restore.registry import DATASETS
@@ -54,6 +57,12 @@ def test_datasets_read_databases(images, tmp_path):
     paired = DATASETS.build({"type": "PairedImageDataset", "dataroot_lq": str(lq), **block}, scale=2)
     assert paired[Draw(2, 0, 0)]["lq"].shape == (8, 8, 3)
     assert len(DATASETS.build({"type": "DownsampledImageDataset", **block}, scale=2)) == 3
+    loader = training_loader(paired, StreamSampler(3, [PatchStage(2)], total_iter=1), num_workers=1)
+    (batch,) = loader  # in a process that was forked from one with the databases open
+    assert batch["lq"].shape == (2, 3, 8, 8)
+    assert [Path(path).name for path in paired[1].values() if isinstance(path, str)] == ["01", "01"]
+    with pytest.raises(DataError, match="one lmdb is read, and 2 are named"):
+        DATASETS.build({"type": "DownsampledImageDataset", **block, "dataroot_gt": [str(gt), str(gt)]}, scale=2)
 
 
 def test_keys_that_differ_are_named(images, tmp_path):

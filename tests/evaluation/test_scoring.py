@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -290,3 +292,24 @@ def test_distribution_has_a_place_for_every_finite_value():
     assert distribution(images[-1:], "psnr", MetricRecord("psnr")) is None
     (dot,) = distribution(images[:1], "psnr", MetricRecord("psnr")).dots
     assert 0 <= dot.x <= plot.width
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_on_a_device_the_values_are_the_same(tmp_path, folders, noise, depth):
+    pixels = [(noise(20, 24, 3).astype(float) / 255 * np.iinfo(depth).max).astype(depth) for _ in "ab"]
+    found = match(*folders({"a.png": pixels[0]}, {"a.png": pixels[1]}))
+    chosen = settings(["psnr", "ssim"])
+    plain = score(found, chosen, tmp_path / "plain")
+    on_device = score(found, chosen, tmp_path / "device", device="cpu:0")
+    assert on_device.images[0].values == pytest.approx(plain.images[0].values, rel=1e-12)
+
+
+def test_a_device_that_is_not_there(folders, capsys):
+    restored, reference = folders({"a.png": None}, {"a.png": None})
+    assert main(["score", "-r", str(restored), "-g", str(reference), "--device", "cdua"]) == 2
+    assert "device is 'cdua'" in capsys.readouterr().err
+
+
+def test_processes_are_prepared_before_anything_heavy_is_imported():
+    code = "import sys, restore.evaluation.processes, restore.commands.score; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

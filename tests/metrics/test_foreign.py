@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from restore.errors import ImageError, MissingError, OptionsError
+from restore.images import write_image
 from restore.metrics import METRICS, traits
 from restore.metrics.foreign import _pyiqa_network, pyiqa_metric
 
@@ -105,3 +106,31 @@ def test_sets_are_handed_to_torch_fidelity(monkeypatch, tmp_path):
     library.calculate_metrics = refuse
     with pytest.raises(MissingError, match=r"weights-inception-2015-12-05-6726825d\.pth"):
         METRICS.get("fid")(tmp_path, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_real_pyiqa_agrees_where_it_needs_no_weights(photo, noisy):
+    pytest.importorskip("pyiqa")
+    for name in ("psnr", "ssim", "gmsd"):
+        theirs = METRICS.get(f"pyiqa:{name}")
+        assert traits(theirs).higher_is_better == traits(name).higher_is_better
+        block = {"type": name, "luma": "grey", "y_rounding": "matlab"} if name == "ssim" else {"type": name}
+        assert theirs(noisy, photo) == pytest.approx(METRICS.bind(block)(noisy, photo), rel=2e-3)
+    batch = torch.from_numpy(np.stack([photo, noisy])).permute(0, 3, 1, 2)
+    assert METRICS.get("pyiqa:psnr")(batch, batch.flip(0)).shape == (2,)
+
+
+@pytest.mark.slow
+def test_the_real_torch_fidelity_measures_two_folders(monkeypatch, tmp_path, noisy, photo):
+    """With random weights: what is checked is that the library takes our call and that its figures come back."""
+    inception = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    torch.manual_seed(0)
+    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
+    monkeypatch.setattr(inception.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+    for name, image in (("a", photo), ("b", noisy)):
+        for number in range(4):
+            write_image(tmp_path / name / f"{number}.png", np.roll(image, 16 * number, axis=1))
+    assert METRICS.get("fid")(tmp_path / "a", tmp_path / "a") == pytest.approx(0, abs=1e-3)
+    assert METRICS.get("fid")(tmp_path / "a", tmp_path / "b") > 0
+    kid = METRICS.bind({"type": "kid", "subset": 3})
+    assert kid(tmp_path / "a", tmp_path / "b") > kid(tmp_path / "a", tmp_path / "a")

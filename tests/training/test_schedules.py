@@ -110,3 +110,12 @@ def test_mistakes_are_named(block, message):
 def test_periods_and_weights_must_match():
     with pytest.raises(ValueError, match="2 periods need as many restart_weights"):
         SCHEDULERS.build({"type": "CosineAnnealingRestartLR", "periods": [1, 2]})
+
+
+def test_a_rate_that_holds_and_then_falls():
+    ours = rates({"type": "HoldCosineLR", "hold": 4, "total": 8, "eta_min": 1e-5}, 10)
+    assert ours[:5] == pytest.approx([ours[0]] * 5)
+    assert ours[6] == pytest.approx((ours[0] + 1e-5) / 2)
+    assert ours[8:] == pytest.approx([1e-5] * 2)
+    with pytest.raises(ValueError, match="less than total"):
+        SCHEDULERS.build({"type": "HoldCosineLR", "hold": 8, "total": 8})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,11 +19,12 @@ import torch
 from restore.data.pairs import Pair
 from restore.errors import ImageError, RestoreError
 from restore.evaluation.measures import Measures
+from restore.evaluation.processes import context, num_cores
 from restore.images import read_image
+from restore.metrics.inputs import Images
 
-__all__ = ["Measured", "Task", "measure_all", "num_processes", "read_pixels"]
+__all__ = ["Measured", "Task", "measure_all", "read_pixels"]
 
-IMAGES_PER_PROCESS = 8  # fewer do not pay for its start
 AHEAD = 4  # tasks that wait for each process
 
 
@@ -60,9 +59,15 @@ class Measured:
 
 
 class Measurer:
-    """Computes metrics one by one, so that what stops one of them leaves the others alone."""
+    """Computes metrics one by one, so that what stops one of them leaves the others alone.
 
-    def __init__(self, blocks: Mapping[str, Mapping[str, Any]]):
+    Args:
+        blocks: the option block of each metric, by label.
+        device: where they are computed.
+    """
+
+    def __init__(self, blocks: Mapping[str, Mapping[str, Any]], device: str = "cpu"):
+        self._device = device
         self._measures = {label: Measures({label: block}, "--metrics") for label, block in blocks.items()}
 
     def __call__(self, task: Task) -> Measured:
@@ -76,11 +81,13 @@ class Measurer:
             result.errors[""] = str(error)
             return result
         result.note = "; ".join(filter(None, [restored_note, reference_note]))
+        if self._device != "cpu":
+            restored, reference = (_on_device(pixels, self._device) for pixels in (restored, reference))
         for label in task.labels:
             self._measure(label, restored, reference, result)
         return result
 
-    def _measure(self, label: str, restored: np.ndarray, reference: np.ndarray | None, result: Measured) -> None:
+    def _measure(self, label: str, restored: Images, reference: Images | None, result: Measured) -> None:
         measures = self._measures[label]
         try:
             with torch.no_grad():
@@ -94,6 +101,14 @@ class Measurer:
             result.errors[label] = "the result is not a number (NaN)"
         else:
             result.values[label] = values[label]
+
+
+def _on_device(pixels: np.ndarray | None, device: str) -> torch.Tensor | None:
+    """Pixels (H, W[, C]) as a tensor (1, C, H, W) of the same depth."""
+    if pixels is None:
+        return None
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(device)
 
 
 def read_pixels(path: Path) -> tuple[np.ndarray, str]:
@@ -112,28 +127,19 @@ def read_pixels(path: Path) -> tuple[np.ndarray, str]:
     return np.ascontiguousarray(pixels), note
 
 
-def num_processes(jobs: int | None, num_tasks: int) -> int:
-    """As many as were asked for, or one for each core, if there is enough to do."""
-    if jobs is not None:
-        return max(1, min(jobs, num_tasks))
-    return max(1, min(_num_cores(), num_tasks // IMAGES_PER_PROCESS))
-
-
-def measure_all(tasks: Sequence[Task], blocks: Mapping[str, Mapping[str, Any]], *, jobs: int = 1) -> Iterator[Measured]:
+def measure_all(
+    tasks: Sequence[Task], blocks: Mapping[str, Mapping[str, Any]], *, device: str = "cpu", jobs: int = 1
+) -> Iterator[Measured]:
     """The results, each as soon as it is there.
 
     Raises:
         RestoreError: a process died.
     """
     if jobs == 1:
-        yield from map(Measurer(blocks), tasks)
+        yield from map(Measurer(blocks, device), tasks)
         return
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])  # what is heavy is imported once, for all of them
-    threads = max(1, _num_cores() // jobs)
-    pool = ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(dict(blocks), threads))
+    threads = max(1, num_cores() // jobs)
+    pool = ProcessPoolExecutor(jobs, context(__name__), initializer=_start, initargs=(dict(blocks), device, threads))
     try:
         yield from _in_order_of_completion(pool, tasks, jobs)
     except BrokenProcessPool as error:
@@ -161,19 +167,15 @@ def _in_order_of_completion(pool: ProcessPoolExecutor, tasks: Sequence[Task], jo
 _measurer: Measurer | None = None
 
 
-def _start(blocks: Mapping[str, Mapping[str, Any]], threads: int) -> None:
+def _start(blocks: Mapping[str, Mapping[str, Any]], device: str, threads: int) -> None:
     global _measurer
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    _measurer = Measurer(blocks)
+    _measurer = Measurer(blocks, device)
 
 
 def _work(task: Task) -> Measured:
     assert _measurer is not None, "the process was started by _start"
     return _measurer(task)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

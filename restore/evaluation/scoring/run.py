@@ -9,8 +9,9 @@ from pathlib import Path
 
 from restore.data.pairs import Pair
 from restore.evaluation.environment import machine
+from restore.evaluation.processes import num_processes
 from restore.evaluation.scoring.journal import Journal, key_of
-from restore.evaluation.scoring.measuring import Measured, Task, measure_all, num_processes
+from restore.evaluation.scoring.measuring import Measured, Task, measure_all
 from restore.evaluation.scoring.page import render
 from restore.evaluation.scoring.pairs import Matching
 from restore.evaluation.scoring.results import ImageScore, Scores
@@ -28,6 +29,7 @@ def score(
     output: str | Path,
     *,
     name: str = "scores",
+    device: str = "cpu",
     jobs: int | None = None,
     fresh: bool = False,
     progress: bool = False,
@@ -42,7 +44,8 @@ def score(
         settings: the metrics.
         output: folder of the results.
         name: what the page is called.
-        jobs: number of processes; None: by the number of cores and of images.
+        device: where the metrics are computed.
+        jobs: number of processes; None: by the number of cores and of images on a processor, one on other devices.
         fresh: measure everything, whatever is known.
         progress: show a progress bar on a terminal.
 
@@ -62,13 +65,15 @@ def score(
     )
     with Journal(output / "scores.jsonl", matching.pairs, fresh=fresh) as journal:
         tasks = list(_tasks(matching.pairs, settings, journal, scores))
-        num_jobs = num_processes(jobs, len(tasks))
+        num_jobs = num_processes(jobs if jobs or device == "cpu" else 1, len(tasks))
         reused = len(matching.pairs) - len(tasks)
         if reused:
             logger.info("%d of %d images are unchanged since the last run.", reused, len(matching.pairs))
         finished: set[int] = set(range(len(matching.pairs))) - {task.index for task in tasks}
         try:
-            for measured in _tracked(measure_all(tasks, settings.blocks, jobs=num_jobs), len(tasks), progress):
+            for measured in _tracked(
+                measure_all(tasks, settings.blocks, device=device, jobs=num_jobs), len(tasks), progress
+            ):
                 _record(measured, matching.pairs[measured.index], settings, scores, journal)
                 finished.add(measured.index)
             scores.complete = True
