@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from restore.options import add_option_arguments
 
     add_option_arguments(parser)
-    parser.add_argument("--input", metavar="PATH", help="restore this image or folder instead of the datasets")
-    parser.add_argument("--output", metavar="DIR", help="where the images restored from --input go")
+    parser.add_argument("-i", "--input", metavar="PATH", help="restore this image or folder instead of the datasets")
+    parser.add_argument("-o", "--output", metavar="DIR", help="where the images restored from --input go")
 
 
 def run(arguments: argparse.Namespace) -> int:
