@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
     """Run `job` and return its exit code, with every expected failure as one message on standard error."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("restore").setLevel(logging.DEBUG if debug else logging.INFO)  # not those of libraries
     try:
         return job() or 0
     except KeyboardInterrupt:

@@ -1,8 +1,7 @@
 """Components by name. A component is configured by its own signature: there is no second schema to keep in step.
 
     @NETWORKS.add()                      # or add("SwinIR", "swinir_alias")
-    class SwinIR(nn.Module):
-        def __init__(self, upscale: int = 2, depths: Sequence[int] = (6, 6, 6, 6)): ...
+    class SwinIR(nn.Module): ...         # def __init__(self, upscale: int = 2, depths: Sequence[int] = (6, 6, 6, 6))
 
     NETWORKS.build({"type": "SwinIR", "upscale": 4})
     OPTIMIZERS.build({"type": "AdamW", "lr": "2e-4"}, parameters)  # what the caller passes is not configurable
@@ -21,22 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from restore.errors import OptionsError, Problem, nearest
-from restore.signature import signature_model, validate
-
-__all__ = [
-    "DATASETS",
-    "DEGRADATIONS",
-    "ENCODERS",
-    "LOSSES",
-    "METRICS",
-    "MIXERS",
-    "NETWORKS",
-    "OBJECTIVES",
-    "OPTIMIZERS",
-    "QUALITY",
-    "SCHEDULERS",
-    "Registry",
-]
+from restore.signature import validated_arguments
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -51,18 +35,15 @@ class Registry:
 
     def __init__(self, kind: str, package: str | None = None):
         self.kind = kind
-        self._package = package
         self._components: dict[str, Callable[..., Any]] = {}
         self._aliases: dict[str, str] = {}
         self._families: dict[str, Callable[[str], Callable[..., Any]]] = {}
+        self._sources: list[Callable[[], object]] = [functools.partial(_import_all, package)] if package else []
 
     def add(self, *names: str, **fixed: Any) -> Callable[[Component], Component]:
         """Decorator: register under `names[0]` (default: the object's own name); further names are aliases.
 
-        `fixed` presets arguments, so that one class can stand under several configurations.
-
-        Raises:
-            ValueError: the name is taken by something else.
+        `fixed` presets arguments. A name that is taken is a ValueError.
         """
 
         def register(component: Component) -> Component:
@@ -77,16 +58,13 @@ class Registry:
         return register
 
     def add_family(self, prefix: str) -> Callable[[Component], Component]:
-        """Decorator: a function that makes the component `prefix:NAME` from NAME (another library's list).
+        """Decorator: a function that gives the component `prefix:NAME` for NAME, the same object every time."""
+        return lambda resolve: self._families.setdefault(prefix, resolve)
 
-        It is asked for every name, and must give the same object for the same one.
-        """
-
-        def register(resolve: Component) -> Component:
-            self._families[prefix] = resolve
-            return resolve
-
-        return register
+    def add_source(self, load: Callable[[], object]) -> Callable[[], object]:
+        """Decorator: a function that registers more, called once a name is not found, or all names are wanted."""
+        self._sources.append(load)
+        return load
 
     def names(self) -> list[str]:
         """Every registered name (without aliases), sorted."""
@@ -95,91 +73,67 @@ class Registry:
 
     def aliases(self, name: str) -> list[str]:
         """Further names of the component registered under `name`."""
-        self._load()
+        self._load(name)
         return [alias for alias, target in self._aliases.items() if target == name]
 
     def __contains__(self, name: object) -> bool:
-        self._load()
-        return name in self._components or name in self._aliases or self._family(name) is not None
+        self._load(name)
+        return self._knows(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
-    def get(self, name: str, path: str = "type") -> Callable[..., Any]:
-        """The component itself.
+    def get(self, name: Any, path: str = "type") -> Callable[..., Any]:
+        """The component itself; a name that is not there is an OptionsError with the nearest one and the list."""
+        if name not in self:
+            hint = nearest(str(name), [*self._components, *self._aliases])
+            wrong = f"unknown {self.kind} '{name}'.{hint}" if name else f"missing: the name of a {self.kind}."
+            raise OptionsError([Problem(path, f"{wrong} Known: {', '.join(self)}.")])
+        prefix, _, inner = name.partition(":")
+        return self._components.get(self._aliases.get(name, name)) or self._families[prefix](inner)
 
-        Raises:
-            OptionsError: no such name; the message gives the nearest one and the list.
-        """
-        self._load()
-        key = self._aliases.get(name, name)
-        if key in self._components:
-            return self._components[key]
-        resolve = self._family(name)
-        if resolve is None:
-            raise OptionsError([Problem(path, self._unknown(name))])
-        return resolve(name.partition(":")[2])
-
-    def check(
-        self, block: Mapping[str, Any], path: str = "", *supplied: str, keyword_only: bool = False
-    ) -> list[Problem]:
-        """Every mistake in a `{type: NAME, argument: value}` block; an empty list when it is right.
-
-        `supplied` names the arguments that the caller will pass itself; `keyword_only` is for functions (see `bind`).
-        """
+    def check(self, block: Mapping, path: str = "", *supplied: str, keyword_only: bool = False) -> list[Problem]:
+        """Every mistake in a block; the caller will pass `supplied` itself, and `bind` it where `keyword_only`."""
         try:
-            self._validated(block, path, supplied, keyword_only)
+            validated_arguments(self._component(block, path), block, path, supplied, keyword_only)
         except OptionsError as error:
             return error.problems
         return []
 
     def build(self, block: Mapping[str, Any], *args: Any, path: str = "", **supplied: Any) -> Any:
-        """Build the component that `block` describes; `args` come before, `supplied` beside the configured arguments.
+        """Build what `block` describes; `args` come before, `supplied` beside the configured arguments.
 
         Raises:
             OptionsError: with every mistake in the block.
         """
-        component = self.get(block["type"], f"{path}.type") if isinstance(block.get("type"), str) else None
-        first = list(inspect.signature(component).parameters)[: len(args)] if component and args else []
-        component, arguments = self._validated(block, path, (*first, *supplied), False)
-        return component(*args, **supplied, **arguments)
+        component = self._component(block, path)
+        first = list(inspect.signature(component).parameters)[: len(args)] if args else []
+        return component(*args, **supplied, **validated_arguments(component, block, path, (*first, *supplied)))
 
     def bind(self, block: Mapping[str, Any], path: str = "") -> Callable[..., Any]:
         """A function with the keyword-only arguments of `block` set and checked."""
-        component, arguments = self._validated(block, path, (), True)
-        return functools.partial(component, **arguments)
+        component = self._component(block, path)
+        return functools.partial(component, **validated_arguments(component, block, path, keyword_only=True))
 
-    def _load(self) -> None:
-        package, self._package = self._package, None
-        if package:
-            module = importlib.import_module(package)
-            for info in pkgutil.walk_packages(module.__path__, f"{package}."):
-                importlib.import_module(info.name)
+    def _component(self, block: Mapping[str, Any], path: str) -> Callable[..., Any]:
+        return self.get(block.get("type") if isinstance(block, Mapping) else None, f"{path}.type" if path else "type")
 
-    def _family(self, name: object) -> Callable[[str], Callable[..., Any]] | None:
-        prefix, colon, _ = name.partition(":") if isinstance(name, str) else ("", "", "")
-        return self._families.get(prefix) if colon else None
+    def _load(self, until: object = None) -> None:
+        """Call the sources, one after the other, until the name `until` is known."""
+        while self._sources and not self._knows(until):
+            source = self._sources[0]
+            source()
+            self._sources = [other for other in self._sources if other is not source]
 
-    def _unknown(self, name: object) -> str:
-        suggestion = nearest(str(name), [*self._components, *self._aliases])
-        return f"unknown {self.kind} '{name}'.{suggestion} Known: {', '.join(self.names())}."
+    def _knows(self, name: object) -> bool:
+        prefix, colon, _ = str(name).partition(":")
+        return str(name) in self._components or str(name) in self._aliases or bool(colon and prefix in self._families)
 
-    def _validated(
-        self, block: Mapping[str, Any], path: str, supplied: tuple[str, ...], keyword_only: bool
-    ) -> tuple[Callable[..., Any], dict[str, Any]]:
-        dot = f"{path}." if path else ""
-        if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
-            self._load()
-            raise OptionsError(
-                [Problem(f"{dot}type", f"missing: the name of a {self.kind}. Known: {', '.join(self)}.")]
-            )
-        component = self.get(block["type"], f"{dot}type")
-        arguments = {key: value for key, value in block.items() if key != "type"}
-        model = signature_model(component, supplied, keyword_only)
-        problems, validated = validate(model, arguments, path, owner=block["type"])
-        if problems:
-            raise OptionsError(problems)
-        return component, {key: getattr(validated, key) for key in arguments}
+
+def _import_all(package: str) -> None:
+    module = importlib.import_module(package)
+    for info in pkgutil.walk_packages(module.__path__, f"{package}."):
+        importlib.import_module(info.name)
 
 
 NETWORKS = Registry("network", "restore.networks")

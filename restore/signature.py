@@ -11,9 +11,9 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from restore.errors import Problem, nearest
+from restore.errors import OptionsError, Problem, nearest
 
-__all__ = ["model_in", "signature_model", "validate"]
+__all__ = ["model_in", "signature_model", "validate", "validated_arguments"]
 
 
 @functools.cache
@@ -34,6 +34,25 @@ def signature_model(component: Callable[..., Any], supplied: tuple[str, ...], ke
         fields[name] = (hints.get(name, Any), default)
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
     return pydantic.create_model(target.__name__, __config__=config, **fields)
+
+
+def validated_arguments(
+    component: Callable[..., Any],
+    block: Mapping[str, Any],
+    path: str = "",
+    supplied: tuple[str, ...] = (),
+    keyword_only: bool = False,
+) -> dict[str, Any]:
+    """The arguments in a `{type: NAME, argument: value}` block, as the signature of `component` wants them.
+
+    Raises:
+        OptionsError: with every mistake in the block.
+    """
+    given = {key: value for key, value in block.items() if key != "type"}
+    problems, validated = validate(signature_model(component, supplied, keyword_only), given, path, owner=block["type"])
+    if problems:
+        raise OptionsError(problems)
+    return {key: getattr(validated, key) for key in given}
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from restore.data.bicubic import bicubic_input
+from restore.data.datasets import reduced
 from restore.images import read_image, resize_pixels
 from restore.registry import DATASETS
 
@@ -36,7 +36,7 @@ def main() -> None:
     for row, (name, (top, left)) in enumerate(DETAILS.items()):
         (restored,) = arguments.results.glob(f"visualization/Demo/{name}_*.png")
         reference = read_image(pairs[name].gt).pixels
-        bicubic = resize_pixels(read_image(bicubic_input(pairs[name].gt, 4)).pixels, size=reference.shape[:2])
+        bicubic = resize_pixels(reduced(reference, 4, name), size=reference.shape[:2])
         for column, pixels in enumerate((bicubic, read_image(restored).pixels, reference)):
             detail = np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE])
             picture = Image.fromarray(detail).resize((cell, cell), Image.Resampling.NEAREST)

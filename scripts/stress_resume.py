@@ -2,6 +2,7 @@
 
     python scripts/stress_resume.py --kills 10                        one process
     python scripts/stress_resume.py --kills 10 --processes 2          two, with gloo
+    python scripts/stress_resume.py --kills 10 --blind                degraded on the device, with a pool of pairs
 
 A run is killed with SIGKILL at a random moment of a random iteration, loader processes and all, and goes on with
 --auto_resume, until all kills are spent; then it finishes. Compared are every tensor of the weights, their average and
@@ -66,6 +67,17 @@ val:
 logger: {{print_freq: 4, save_checkpoint_freq: 3, keep_checkpoints: 3, save_best: psnr}}
 """
 
+PAIRS = """    type: PairedImageDataset
+    dataroot_gt: {root}/gt
+    dataroot_lq: {root}/lq
+    gt_size: 16
+"""
+SHARP = """    type: RealESRGANDataset
+    dataroot_gt: {root}/gt
+    gt_size: 16
+    crop_pad_size: 24
+"""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,6 +86,7 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--blind", action="store_true")
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,8 +112,11 @@ class Run:
     def __init__(self, root: Path, name: str, arguments: argparse.Namespace):
         self.root, self.name, self.arguments = root, name, arguments
         self.options = root / f"{name}.yml"
+        template = OPTIONS
+        if arguments.blind:
+            template = template.replace("SRModel", "RealESRNetModel\nqueue_size: 12").replace(PAIRS, SHARP)
         self.options.write_text(
-            OPTIONS.format(
+            template.format(
                 name=name,
                 root=root,
                 batch=4 // arguments.processes,
@@ -190,7 +206,7 @@ class Run:
         def noted(trainer, stream):
             for number, batch in enumerate(prepare(trainer, stream)):
                 with path.open("a") as file:
-                    names = [Path(name).name for name in batch["lq_path"]]
+                    names = [Path(name).name for name in batch["gt_path"]]
                     file.write(f"{trainer.iteration}.{number} {json.dumps(names)}\n")
                 yield batch
 

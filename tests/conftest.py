@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +36,41 @@ def fill(shared):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def make_clip():
+    """A function that writes a short video with a tone; skips where PyAV is not installed."""
+    av = pytest.importorskip("av", reason="video needs PyAV")
+    return partial(_make_clip, av)
+
+
+def _make_clip(av, path, frames=20, size=(48, 64), *, times=None, sound="aac", codec="libx264", **settings):
+    """Write `frames` frames that differ from each other; `times` are their pts in units of 1/12800 s, or 25 per second.
+
+    The remaining settings are those of the encoder: pix_fmt, sample_aspect_ratio, color_range, ...
+    """
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as file:
+        video = file.add_stream(codec, rate=25)
+        video.height, video.width = size
+        video.codec_context.time_base = Fraction(1, 12800)
+        for name, value in {"pix_fmt": "yuv420p", **settings}.items():
+            setattr(video.codec_context, name, value)
+        audio = file.add_stream(sound, rate=48000) if sound else None
+        y, x = np.mgrid[: size[0], : size[1]]
+        for number in range(frames):
+            pixels = np.stack([x * 3 + number * 5, y * 4, x + y + number * 3], -1) % 256
+            frame = av.VideoFrame.from_ndarray(pixels.astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = times[number] if times else 512 * number, Fraction(1, 12800)
+            file.mux(video.encode(frame))
+            if audio:
+                wave = np.sin(np.arange(1920 * number, 1920 * (number + 1)) / 20).astype(np.float32)
+                tone = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="fltp", layout="stereo")
+                tone.sample_rate, tone.pts, tone.time_base = 48000, 1920 * number, Fraction(1, 48000)
+                file.mux(audio.encode(tone))
+        for stream in file.streams:
+            file.mux(stream.encode(None))
+    return path
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,75 +1,159 @@
-"""`restore models`: what can be loaded by name, and what can be built."""
+"""`restore models`: what can be loaded by name, and what can be built.
+
+restore models                       every model: what it is for, how good it is, where its weights are
+restore models swinir_classical_x2   one of them: address, size, checksum, licence, figures with their sources
+restore models encoder               what can be built: network, encoder, mixer, quality, metric, loss
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+from typing import TYPE_CHECKING
 
-KINDS = ("model", "network", "encoder", "mixer", "quality", "metric", "loss")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from restore.zoo.card import Card, Figure
+
+KINDS = ("network", "encoder", "mixer", "quality", "metric", "loss")
+PIPED_COLUMNS = 200
+"""Width of the table where nobody's terminal bounds it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("kind", nargs="?", default="model", choices=KINDS, help="what to list")
+    parser.add_argument(
+        "what", nargs="?", default="model", help=f"the name of a model, or a kind: model, {', '.join(KINDS)}"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
-    from restore.zoo import list_cards, list_models
+    from restore.zoo import find_card, list_cards, list_models
 
-    if arguments.kind != "model":
-        names = list_models(arguments.kind)
+    what = arguments.what
+    if what in KINDS:
+        names = list_models(what)
         sys.stdout.write(json.dumps(names, indent=2) + "\n" if arguments.json else "".join(f"{n}\n" for n in names))
     elif arguments.json:
-        sys.stdout.write(json.dumps([_described(card) for card in list_cards()], indent=2) + "\n")
-    else:
+        cards = list_cards() if what == "model" else [find_card(what)]
+        sys.stdout.write(json.dumps([_described(card) for card in cards], indent=2) + "\n")
+    elif what == "model":
         _show_cards(list_cards())
+    else:
+        _show_card(find_card(what))
     return 0
 
 
-def _described(card) -> dict:
-    from restore.zoo.download import address, local_weights
+def _described(card: Card) -> dict:
+    from restore.zoo.download import address, local_weights, place_of
 
     path = local_weights(card)
-    return {**card.model_dump(), "url": address(card), "path": str(path) if path else None}
+    place = place_of(card).name.lower()
+    return {**card.model_dump(), "url": address(card), "path": str(path) if path else None, "place": place}
 
 
-def _show_cards(cards) -> None:
+def _show_cards(cards: Sequence[Card]) -> None:
+    """A table of as many columns as there is room for."""
     from rich.console import Console
     from rich.table import Column, Table
 
+    width = shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns
+    columns = {"model": lambda card: card.name, "task": _task, "weights": _where}
+    if width >= 100:
+        columns |= {"PSNR (dB) or SRCC": _figures, "licence": lambda card: card.licence}
+    if width >= 170:
+        columns |= {"size": _size, "SHA-256": lambda card: (card.sha256 or "-")[:12], "from": _source}
     table = Table(
-        Column("model", no_wrap=True),
-        "task",
-        "PSNR [dB] or SRCC",
-        "weights",
-        "licence",
+        *(Column(name, no_wrap=name in ("model", "size"), overflow="fold") for name in columns),
         title="models that load by name",
     )
-    for card in cards:
-        figures = ", ".join(filter(None, map(_figure, card.figures)))
-        table.add_row(card.name, card.task, figures, _where(card), card.licence)
-    console = Console()
+    for card in sorted(cards, key=lambda card: (card.task, card.scale, card.name)):
+        table.add_row(*(cell(card) for cell in columns.values()))
+    console = Console(width=width)
     console.print(table)
     console.print(
-        "Figures are measured here for shipped models, published for others: --json gives sources and addresses."
+        "Figures are measured here for shipped models, published for others. `restore models NAME` shows one with its "
+        "address, size, checksum, licence and the sources of its figures; --json shows all.",
+        highlight=False,
     )
 
 
-def _figure(figure) -> str:
+def _show_card(card: Card) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from restore.zoo.download import weights_folder
+
+    console = Console(width=shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns, highlight=False)
+    rows = {
+        "summary": card.summary,
+        "task": _task(card),
+        "weights": f"{card.weights}: {_where(card)}",
+        "from": _source(card),
+        "kept in": "" if card.path else f"{weights_folder()}, or a folder that RESTORE_WEIGHTS names",
+        "size": _size(card),
+        "SHA-256": card.sha256 or "unknown: the first download is recorded, and compared from then on",
+        "licence": card.licence,
+        "trained on": card.trained_on,
+        "training": card.training,
+    }
+    grid = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, text in rows.items():
+        if text:
+            grid.add_row(name, text)
+    console.print(card.name, style="bold")
+    console.print(grid)
+    if card.figures:
+        measures = ("psnr", "ssim", "psnr_b", "bicubic_psnr", "srcc", "plcc")
+        given = [name for name in measures if any(getattr(figure, name) is not None for figure in card.figures)]
+        table = Table("dataset", "protocol", *given, Column("source", overflow="fold"))
+        for figure in card.figures:
+            values = (getattr(figure, name) for name in given)
+            table.add_row(
+                figure.dataset, figure.protocol, *("" if v is None else f"{v:g}" for v in values), figure.source
+            )
+        console.print(table)
+
+
+def _task(card: Card) -> str:
+    """The task and its level: sr x4, denoise 25, jpeg 10 grey."""
+    level = f"x{card.scale}" if card.scale > 1 else card.sigma or card.quality
+    parts = [card.task, f"{level:g}" if isinstance(level, float) else level]
+    parts += ["grey"] if card.grey else []
+    parts += ["real"] if card.real else []
+    return " ".join(str(part) for part in parts if part)
+
+
+def _figures(card: Card) -> str:
+    return ", ".join(filter(None, map(_figure, card.figures)))
+
+
+def _figure(figure: Figure) -> str:
     """The headline of a figure: the dataset, and its PSNR or its rank correlation."""
     if figure.psnr is not None:
         return f"{figure.dataset} {figure.psnr:.2f}"
     return f"{figure.dataset} {figure.srcc:.3f}" if figure.srcc is not None else ""
 
 
-def _where(card) -> str:
-    from restore.zoo.download import address, local_weights
+def _size(card: Card) -> str:
+    return f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else ""
 
-    path = local_weights(card)
-    if path is None:
-        size = f", {card.size_bytes / 1e6:.1f} MB" if card.size_bytes else ""
-        return f"downloadable{size}" if address(card) else f"by hand from {card.page}"
-    return "shipped" if path == card.path else f"on disk: {path}"
+
+def _source(card: Card) -> str:
+    from restore.zoo.download import address
+
+    return address(card) or card.page or ""
+
+
+def _where(card: Card) -> str:
+    from restore.zoo.download import Place, local_weights, place_of
+
+    place = place_of(card)
+    if place is Place.ON_DISK:
+        return f"on disk: {local_weights(card)}"
+    return {Place.SHIPPED: "shipped", Place.DOWNLOADABLE: "downloadable", Place.BY_HAND: "by hand"}[place]

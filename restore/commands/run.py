@@ -1,38 +1,64 @@
-"""`restore run`: restore a photograph or a folder of them.
+"""`restore run`: restore photographs, or a video.
 
     restore run -m swinir_light_x4 -i photos -o restored --recursive --resume
+    restore run -m swinir_light_x4 -i clip.mp4 -o restored.mp4
 
 Results keep depth (8, 16 bit, float), channels (grey, alpha), colour profile, EXIF block and sub-folders. PNG, TIFF and
 BMP stay what they are; other formats become PNG, so that nothing is compressed away again (`--ext jpg` asks for JPEG).
 Inputs are never overwritten. A result appears whole or not at all, so after any interruption `--resume` does just what
-is missing.
+is missing; a video goes on after its last finished segment by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import time
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from restore.errors import ImageError, OptionsError
+from restore.errors import OptionsError
 
 if TYPE_CHECKING:
-    from restore.inference import Restorer
-    from restore.inference.folder import Job, Outcome
+    from restore.commands.restoring import Engine
 
-__all__ = ["add_arguments", "run", "run_jobs"]
+__all__ = ["add_arguments", "run"]
+
+ENGINES = ("plain", "ray")
+NAMED = 10  # of the files that are left out
+RUNTIME = (
+    "device",
+    "precision",
+    "tile",
+    "tile_overlap",
+    "tile_batch",
+    "tiling",
+    "padding",
+    "self_ensemble",
+    "compile",
+    "channels_last",
+)
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
+    from restore.commands import run_video
+
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("-m", "--model", help="name of a model (see `restore models`), or a .pth or .safetensors file")
-    model.add_argument("--task", help="take the model that suits a task: sr, denoise or jpeg")
-    parser.add_argument("-i", "--input", required=True, help="an image, or a folder of images")
-    parser.add_argument("-o", "--output", required=True, help="folder of the results; a file name for a single image")
+    model.add_argument("--task", help="take the model that suits a task: sr, denoise, jpeg, derain, deblur")
+    parser.add_argument(
+        "-i",
+        "--input",
+        required=True,
+        nargs="+",
+        help="images, a folder of them, frames/%%05d.png, a text file of their paths; or a video",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, help="folder or pattern of the results; a file name for one image or video"
+    )
     task = parser.add_argument_group("what the task is")
     task.add_argument("--scale", type=int, help="of super-resolution, by default 4")
     task.add_argument("--sigma", type=float, help="level of the noise, on the scale of 0 to 255")
@@ -43,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--suffix", default="", help="added to the names of the results, such as _x4")
     files.add_argument("--ext", default="auto", help="format of the results; auto: the input's, PNG if that is lossy")
     files.add_argument("--quality", type=int, default=95, help="of lossy formats, 1 to 100")
+    run_video.add_arguments(parser)
+    cluster = parser.add_argument_group("several machines")
+    cluster.add_argument("--engine", choices=ENGINES, default="plain", help="ray: one worker for each device")
+    cluster.add_argument("--workers", type=int, help="how many workers, by default one for each device")
+    cluster.add_argument("--ray-address", metavar="ADDRESS", help="of a cluster that runs: HOST:PORT, or auto")
     running = parser.add_argument_group("running the network")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
@@ -57,36 +88,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Restore what was asked for; 0 when everything is done, 1 when some images failed."""
-    from restore.inference.folder import finished_jobs, plan_jobs
-    from restore.zoo import load_model
+    """Restore what was asked for; 0 when everything is done, 1 when some of it failed."""
+    from restore.commands import run_video
 
     if not 1 <= arguments.quality <= 100:
         raise OptionsError(f"--quality is {arguments.quality}: allowed is 1 to 100.")
     model = arguments.model or _model_for(arguments)
+    if run_video.concerns_video(arguments):
+        return _run_video(arguments, model)
+    return _run_images(arguments, model)
+
+
+def _run_images(arguments: argparse.Namespace, model: str) -> int:
+    from restore.commands.restoring import run_jobs
+    from restore.inference.jobs import finished_jobs, left_out, plan_jobs
+
+    source = arguments.input if len(arguments.input) > 1 else arguments.input[0]
     jobs = plan_jobs(
-        arguments.input, arguments.output, recursive=arguments.recursive, suffix=arguments.suffix, ext=arguments.ext
+        source, arguments.output, recursive=arguments.recursive, suffix=arguments.suffix, ext=arguments.ext
     )
+    _name_others(left_out(source, recursive=arguments.recursive))
     done = set(finished_jobs(jobs)) if arguments.resume else set()
     missing = [job for job in jobs if job not in done]
     if not missing:
         logger.info("all %d images are done already.", len(jobs))
         return 0
-    restorer = load_model(
-        model,
-        device=arguments.device,
-        precision=arguments.precision,
-        tile=arguments.tile,
-        tile_overlap=arguments.tile_overlap,
-        tile_batch=arguments.tile_batch,
-        tiling=arguments.tiling,
-        padding=arguments.padding,
-        self_ensemble=arguments.self_ensemble,
-        compile=arguments.compile,
-        channels_last=arguments.channels_last,
-    )
+    engine = _engine(arguments, model)
+    return run_jobs(missing, engine, num_skipped=len(done))
+
+
+def _run_video(arguments: argparse.Namespace, model: str) -> int:
+    from restore.commands import run_video
+    from restore.zoo import load_model
+
+    if arguments.engine != "plain":
+        raise OptionsError(f"--engine {arguments.engine} restores images: a video is restored on one machine.")
+    return run_video.run(arguments, lambda: load_model(model, **_runtime(arguments)))
+
+
+def _engine(arguments: argparse.Namespace, model: str) -> Engine:
+    """What takes jobs and yields outcomes."""
+    if arguments.engine == "ray":
+        from restore.inference.cluster import restore_with_ray
+        from restore.zoo import load_network
+
+        return partial(
+            restore_with_ray,
+            network=load_network(model),
+            runtime=_runtime(arguments),
+            quality=arguments.quality,
+            num_workers=arguments.workers,
+            address=arguments.ray_address,
+        )
+    from restore.inference.folder import restore_files
+    from restore.zoo import load_model
+
+    for option in ("workers", "ray_address"):
+        if getattr(arguments, option) is not None:
+            raise OptionsError(f"--{option.replace('_', '-')} belongs to --engine ray.")
+    restorer = load_model(model, **_runtime(arguments))
     logger.info(restorer.describe())
-    return run_jobs(missing, restorer, quality=arguments.quality, num_skipped=len(done))
+    return partial(restore_files, restorer=restorer, quality=arguments.quality)
+
+
+def _runtime(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of the `Restorer`."""
+    return {name: getattr(arguments, name) for name in RUNTIME}
+
+
+def _name_others(others: list[Path]) -> None:
+    if others:
+        named = ", ".join(path.name for path in others[:NAMED])
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        logger.info("no images, left out: %s%s", named, more)
 
 
 def _model_for(arguments: argparse.Namespace) -> str:
@@ -97,59 +171,6 @@ def _model_for(arguments: argparse.Namespace) -> str:
     card = choose_model(arguments.task, scale=scale, sigma=arguments.sigma, quality=arguments.jpeg_quality)
     logger.info("model: %s. %s", card.name, card.summary)
     return card.name
-
-
-def run_jobs(jobs: list[Job], restorer: Restorer, *, quality: int = 95, num_skipped: int = 0) -> int:
-    """Restore files with a progress bar and a summary; the exit code.
-
-    Raises:
-        ImageError: there was one job, and it failed.
-        OutputError: nothing more can be written.
-        KeyboardInterrupt: after the summary of what was done.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from restore.inference.folder import restore_files
-
-    console = Console(stderr=True)
-    outcomes: list[Outcome] = []
-    started = time.perf_counter()
-    name, share = TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f}%")
-    try:
-        with Progress(BarColumn(), share, TimeRemainingColumn(), name, console=console, transient=True) as progress:
-            task = progress.add_task("", total=len(jobs))
-
-            def show(job: Job, share: float) -> None:
-                progress.update(task, completed=len(outcomes) + share, description=escape(job.source.name))
-
-            for outcome in restore_files(jobs, restorer, quality=quality, on_progress=show):
-                outcomes.append(outcome)
-                progress.update(task, completed=len(outcomes))
-    finally:
-        _summarise(console, outcomes, len(jobs), num_skipped, time.perf_counter() - started)
-    failed = [outcome for outcome in outcomes if outcome.error]
-    if failed and len(jobs) == 1 and not num_skipped:
-        raise ImageError(failed[0].error)
-    return 1 if failed else 0
-
-
-def _summarise(console: object, outcomes: list[Outcome], num_jobs: int, num_skipped: int, seconds: float) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    failed = [outcome for outcome in outcomes if outcome.error]
-    if failed and num_jobs > 1:
-        table = Table("failed", "why")
-        for outcome in failed:
-            table.add_row(escape(outcome.job.source.name), escape(outcome.error))
-        console.print(table)
-    parts = [f"{len(outcomes) - len(failed)} restored in {seconds:.1f} s"]
-    parts += [f"{num_skipped} done before"] if num_skipped else []
-    parts += [f"{len(failed)} failed"] if failed else []
-    parts += [f"{num_jobs - len(outcomes)} left"] if len(outcomes) < num_jobs else []
-    console.print(", ".join(parts), highlight=False)
 
 
 def _tile(text: str) -> int | str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from restore.errors import OptionsError, Problem
@@ -49,11 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
-    from restore.commands.run import run_jobs
-    from restore.inference.folder import plan_jobs
+    from restore.commands.restoring import run_jobs
+    from restore.inference.folder import restore_files
+    from restore.inference.jobs import plan_jobs
 
     jobs = plan_jobs(arguments.input, arguments.output)
-    return run_jobs(jobs, restorer_of(options))
+    return run_jobs(jobs, partial(restore_files, restorer=restorer_of(options)))
 
 
 def _judges(options: Options) -> bool:

@@ -17,15 +17,16 @@ from torch.utils.data import Dataset
 
 from restore.data.augment import Crop, Symmetry, random_crop
 from restore.data.databases import DatabaseSource, paired_databases
-from restore.data.pairs import Pair, list_folder, list_pairs
+from restore.data.pairs import Pair, list_folder, list_pairs, listed_files
 from restore.data.sampling import Draw, generator
 from restore.data.sources import FileSource, PackedSource, Source, channels_of
 from restore.errors import DataError
+from restore.images.resize import resize_pixels
 from restore.registry import DATASETS
 
-__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root"]
+__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root", "reduced", "references"]
 
-Color = Literal["rgb", "y", "grey"]
+Color = Literal["rgb", "y", "grey", "gray"]
 Cache = Literal["none", "packed"]
 Roots = str | list[str]
 Storage = dict[str, Any]
@@ -43,7 +44,7 @@ class PatchDataset(Dataset):
         use_flip: NAFNet's name for `use_hflip`.
         use_rot: flip and transpose at random in training.
         geometric_augs: Restormer's name for both.
-        color: channels to train on: `rgb`, `y` (BT.601 luma) or `grey`; by default RGB.
+        color: channels: `rgb`, `y` (BT.601 luma) or `grey`; by default RGB, in an evaluation the network's.
         recursive: look into sub-folders as well.
         cache: `packed` decodes every image once into a memory-mapped file.
         cache_root: where packs are kept; by default with the other caches.
@@ -130,14 +131,7 @@ class PairedImageDataset(PatchDataset):
         if len(roots[0]) != len(roots[1]):
             raise DataError(f"dataset '{self.name}': {len(roots[0])} dataroot_gt and {len(roots[1])} dataroot_lq.")
         for gt, lq in zip(*roots, strict=True):
-            self.pairs += list_pairs(
-                self.name,
-                gt,
-                lq,
-                filename_tmpl=self.filename_tmpl,
-                meta_info_file=self.meta_info_file,
-                recursive=self.recursive,
-            )
+            self.pairs += self.listed(gt, lq)
         self.gt = self.files([pair.gt for pair in self.pairs])
         self.lq = self.files([pair.lq for pair in self.pairs])
 
@@ -157,6 +151,17 @@ class PairedImageDataset(PatchDataset):
         lq = symmetry.of(self._normalised(self.channels(crop.of(lq))))
         gt = symmetry.of(self._normalised(self.channels(crop.scaled(self.scale).of(gt))))
         return {"lq": lq, "gt": gt, **paths}
+
+    def listed(self, gt: Path, lq: Path) -> list[Pair]:
+        """The pairs of two folders."""
+        return list_pairs(
+            self.name,
+            gt,
+            lq,
+            filename_tmpl=self.filename_tmpl,
+            meta_info_file=self.meta_info_file,
+            recursive=self.recursive,
+        )
 
     def _check_sizes(self, gt: np.ndarray, lq: np.ndarray, lq_path: str, gt_path: str, exactly: bool) -> None:
         """In validation a reference may be larger by what a multiple of the scale leaves over."""
@@ -213,22 +218,59 @@ class DownsampledImageDataset(PatchDataset):
         gt = symmetry.of(self.channels(crop.scaled(self.scale).of(gt)))
         return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
 
+    def degraded(self, reference: np.ndarray, index: int) -> np.ndarray:
+        """The input of a whole reference.
+
+        Raises:
+            DataError: there is nothing to reduce at scale 1, or the reference is smaller than the scale.
+        """
+        if self.scale == 1:
+            raise DataError(f"dataset '{self.name}': it has no inputs, and at scale 1 none are made. Give dataroot_lq.")
+        return reduced(reference, self.scale, self.gt.name(index))
+
 
 def each_root(roots: Roots) -> list[Path]:
     """One folder or several as a list."""
     return [Path(root).expanduser() for root in ([roots] if isinstance(roots, (str, Path)) else roots)]
 
 
-def references(dataset: PatchDataset, roots: Roots, storage: Storage | None) -> tuple[Source, list[Pair]]:
-    """The references of a dataset that has nothing else: their source, and their files if they are files."""
+def references(
+    dataset: PatchDataset, roots: Roots, storage: Storage | None, listing: str | None = None
+) -> tuple[Source, list[Pair]]:
+    """The references of a dataset that has nothing else: their source, and their files if they are files.
+
+    Args:
+        dataset: whose references they are.
+        roots: folders or a database.
+        storage: `{type: lmdb}` for a database.
+        listing: a list of the files to take, relative to the only folder; by default all.
+    """
     if (storage or {}).get("type") == "lmdb":
         return DatabaseSource(each_root(roots)[0]), []
-    paths = [
-        path
-        for root in each_root(roots)
-        for path in list_folder(dataset.name, root, "dataroot_gt", recursive=dataset.recursive)
-    ]
+    folders = each_root(roots)
+    if listing is None:
+        paths = [
+            path
+            for root in folders
+            for path in list_folder(dataset.name, root, "dataroot_gt", recursive=dataset.recursive)
+        ]
+    elif len(folders) == 1:
+        paths = listed_files(dataset.name, folders[0], listing)
+    else:
+        raise DataError(f"dataset '{dataset.name}': a list of files belongs to one dataroot_gt, not {len(folders)}.")
     return dataset.files(paths), [Pair(path.stem, gt=path) for path in paths]
+
+
+def reduced(pixels: np.ndarray, scale: int, name: str) -> np.ndarray:
+    """A whole image, cropped to a multiple of `scale`, reduced as MATLAB does it, in its own depth.
+
+    Raises:
+        DataError: the image, which is called `name`, is smaller than the scale.
+    """
+    height, width = (side // scale for side in pixels.shape[:2])
+    if not height or not width:
+        raise DataError(f"'{name}' is {pixels.shape[1]}x{pixels.shape[0]}: too small to be reduced {scale} times.")
+    return resize_pixels(pixels[: height * scale, : width * scale], size=(height, width))
 
 
 _REACH = 3  # half of the cubic kernel's support is 2 pixels of the small image; one more for rounding
@@ -236,8 +278,6 @@ _REACH = 3  # half of the cubic kernel's support is 2 pixels of the small image;
 
 def _downsampled(gt: np.ndarray, crop: Crop, scale: int) -> np.ndarray:
     """The patch `crop` of `gt` resized by 1 / `scale` and rounded to the depth of `gt`."""
-    from restore.images.resize import resize_pixels
-
     top, left = max(crop.top - _REACH, 0), max(crop.left - _REACH, 0)
     bottom, right = crop.top + crop.height + _REACH, crop.left + crop.width + _REACH
     around = Crop(top, left, min(bottom, gt.shape[0] // scale) - top, min(right, gt.shape[1] // scale) - left)

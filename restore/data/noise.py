@@ -7,15 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from restore.data.augment import Crop, Symmetry
 from restore.data.datasets import Cache, Color, PatchDataset, Roots, Storage, references  # noqa: F401 - of inherited fields
 from restore.data.sampling import Draw, generator
+from restore.degradations.noise import EvaluationNoise
 from restore.errors import DataError
+from restore.images import convert_depth, to_tensor
 from restore.registry import DATASETS
 
 __all__ = ["GaussianNoiseDataset"]
-
-_VALIDATION_SEED = 0
 
 
 @DATASETS.add("GaussianNoiseDataset", "Dataset_GaussianDenoising")
@@ -30,7 +29,8 @@ class GaussianNoiseDataset(PatchDataset):
         sigma_type: how the noise level of a training patch is drawn: `constant` (`sigma_range` is one value), `random`
             (uniform between two values), or `choice` (one of several).
         sigma_range: noise levels, on the scale of 0 to 255.
-        sigma_test: noise level in validation; the noise of an image is then always the same.
+        sigma_test: noise level in validation and evaluation, where the noise is that of published figures: NumPy's
+            legacy generator with seed 0 for every image.
         in_ch: channels: 3, or 1 for grey.
     """
 
@@ -66,14 +66,19 @@ class GaussianNoiseDataset(PatchDataset):
         if isinstance(item, Draw):
             random = generator(item.seed, item.position)
             crop, symmetry = self.crop(item, random, gt.shape, path), self.symmetry(random)
+            clean = symmetry.of(self.channels(crop.of(gt)))
             sigma = self._draw_sigma(random)
+            noise = random.standard_normal(clean.shape, np.float32) * np.float32(sigma / 255)
+            noisy = convert_depth(clean, np.float32).reshape(clean.shape) + noise
         else:
-            random = generator(_VALIDATION_SEED, index)
-            crop, symmetry, sigma = Crop(0, 0, *gt.shape[:2]), Symmetry(), self.sigma_test
-        clean = symmetry.of(self.channels(crop.of(gt)))
-        clean = clean if clean.dtype == np.float32 else np.float32(clean) / np.float32(np.iinfo(clean.dtype).max)
-        noisy = clean + random.standard_normal(clean.shape, np.float32) * np.float32(sigma / 255)
+            clean = self.channels(gt)
+            noisy = self.degraded(clean, index)
         return {"lq": noisy, "gt": clean, "lq_path": path, "gt_path": path}
+
+    def degraded(self, reference: np.ndarray, index: int) -> np.ndarray:
+        """A whole image with the noise of published figures, float32, neither clipped nor rounded."""
+        noisy_BCHW = EvaluationNoise(sigma=self.sigma_test)(to_tensor(reference))
+        return noisy_BCHW[0].permute(1, 2, 0).numpy().reshape(reference.shape)
 
     def _draw_sigma(self, random: np.random.Generator) -> float:
         if self.sigma_type == "random":

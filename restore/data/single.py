@@ -15,12 +15,17 @@ __all__ = ["SingleImageDataset"]
 class SingleImageDataset:
     """Degraded images alone; samples are `{"lq", "lq_path"}`.
 
+    Attributes:
+        color: None: in the channels that the network takes.
+
     Args:
         dataroot_lq: folder of the degraded images.
         name: name of the dataset, for messages.
         scale: enlargement of the network that will see them.
         meta_info_file: list of the images to take.
     """
+
+    color = None
 
     def __init__(self, dataroot_lq: str, *, name: str = "test", scale: int = 1, meta_info_file: str | None = None):
         self.name = name

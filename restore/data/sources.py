@@ -66,14 +66,14 @@ def channels_of(pixels: np.ndarray, color: str) -> np.ndarray:
 
     Args:
         pixels: (H, W), (H, W, 2), (H, W, 3) or (H, W, 4).
-        color: `rgb`, `y` (BT.601 studio luma, float32), or `grey` (full-range luma; grey images as they are).
+        color: `rgb`, `y` (BT.601 studio luma, float32), or `grey`, `gray` (full-range luma; grey images as they are).
     """
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
     is_grey = pixels.shape[2] == 1
-    if color == "grey":
+    if color in ("grey", "gray"):
         return pixels if is_grey else _weighted(pixels, _GREY)
     if is_grey:
         pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))

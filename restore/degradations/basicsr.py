@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from restore.degradations.pipeline import Pipeline, parse_pipeline
 from restore.errors import OptionsError, Problem, nearest
@@ -53,11 +53,16 @@ TOP_DEFAULTS = {
 }
 """Keys at the top of the option file and their shipped values."""
 
+_USM = [{"type": "usm"}]
 _INTERPOLATION = {"choice": ["area", "bilinear", "bicubic"]}
 
 
 def pipeline_from_options(
-    top: Mapping[str, Any], dataset: Mapping[str, Any], *, scale: int, sharpen_target: bool = False
+    top: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    *,
+    scale: int,
+    sharpen: Literal["input", "both", "neither"] = "input",
 ) -> Pipeline:
     """The pipeline that a Real-ESRGAN option file describes.
 
@@ -65,7 +70,8 @@ def pipeline_from_options(
         top: the keys of `TOP_DEFAULTS` that the file has.
         dataset: the keys of `DATASET_DEFAULTS` that its `datasets.train` has.
         scale: of super-resolution.
-        sharpen_target: whether the target is sharpened too (`gt_usm` of RealESRNet).
+        sharpen: what is made from the sharpened photograph: the low-quality image (RealESRGAN), the target as well
+            (RealESRNet with `gt_usm`), or neither (without it).
 
     Raises:
         OptionsError: with every mistake, under the path where the option file has it.
@@ -81,8 +87,13 @@ def pipeline_from_options(
         "description": "Real-ESRGAN's two rounds, with the values of an option file.",
         "source": "Wang et al. 2021, Real-ESRGAN (arXiv 2107.10833)",
         "variables": {"scale": scale},
-        "target": [{"type": "usm"}] if sharpen_target else [],
-        "steps": [{"type": "usm"}, *_first_round(values), *_second_round(values, scale), _ending(values, scale)],
+        "target": _USM if sharpen == "both" else [],  # from which the steps start
+        "steps": [
+            *(_USM if sharpen == "input" else []),
+            *_first_round(values),
+            *_second_round(values, scale),
+            _ending(values, scale),
+        ],
     }
     return parse_pipeline(spec, "options")
 

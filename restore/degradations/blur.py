@@ -1,11 +1,13 @@
 """Blur: an own kernel for every sample, applied to each channel by itself, with mirrored borders.
 
-On the CPU a separable kernel is applied as such, a small one directly and the others through the Fourier transform; the
-result is the same to 1e-5. Elsewhere one grouped convolution does the batch.
+On the CPU a kernel is cut down to where it is not zero; then a separable one is applied as such, a small one directly
+and the others through the Fourier transform; the result is the same to 1e-5. Elsewhere one grouped convolution does the
+batch. Unsharp masking, with its wide Gaussian, is a product with banded matrices everywhere.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Annotated
@@ -44,6 +46,8 @@ KernelSize = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Sigma = Annotated[float, Field(gt=0)]
 _SMALL_PX = 11  # up to here OpenCV filters directly
 _SEPARABLE_TOLERANCE = 1e-9  # of the largest value of a kernel
+_CROP_TOLERANCE = 1e-6  # of the sum of a kernel's absolute values
+_STRIP_PX = 64  # rows of a banded matrix that are multiplied at once
 
 
 class KernelBlur(Operator):
@@ -198,13 +202,12 @@ class Usm(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Usm]) -> torch.Tensor:
         """Sharpen; the result is in [0, 1]."""
-        if uses_opencv(x_BCHW):
-            return on_images(_sharpen_image, x_BCHW, samples)
-        gaussian_1d = _usm_gaussian(samples[0].radius_px)
-        residual = x_BCHW - _filter_separable(x_BCHW, gaussian_1d)
-        mask = residual.abs() > column(x_BCHW, [sample.threshold / 255 for sample in samples])
-        soft_mask = _filter_separable(mask.to(x_BCHW), gaussian_1d)
-        sharp = (x_BCHW + column(x_BCHW, [sample.weight for sample in samples]) * residual).clamp(0, 1)
+        blurred = functools.partial(_filter_separable, radius_px=samples[0].radius_px)
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            residual = x_BCHW - blurred(x_BCHW)
+            threshold = column(x_BCHW, [sample.threshold / 255 for sample in samples])
+            soft_mask = blurred(residual.detach().abs().gt_(threshold))
+        sharp = torch.addcmul(x_BCHW, column(x_BCHW, [sample.weight for sample in samples]), residual).clamp_(0, 1)
         return torch.lerp(x_BCHW, sharp, soft_mask)
 
 
@@ -235,56 +238,74 @@ def _mirrored(length: int, margin_px: int) -> torch.Tensor:
     return torch.minimum(position, period - position) if length > 1 else torch.zeros_like(position)
 
 
-def _filter_separable(x_BCHW: torch.Tensor, kernel_1d: np.ndarray) -> torch.Tensor:
-    """The same 1-D kernel down and across, for the whole batch."""
-    batch, channels, height, width = x_BCHW.shape
-    margin, kernel = len(kernel_1d) // 2, torch.from_numpy(kernel_1d).to(x_BCHW)
-    maps = reflect_pad(x_BCHW, margin).reshape(batch * channels, 1, height + 2 * margin, width + 2 * margin)
-    return F.conv2d(F.conv2d(maps, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1)).view(x_BCHW.shape)
+def _filter_separable(x_BCHW: torch.Tensor, radius_px: int) -> torch.Tensor:
+    """The Gaussian of `Usm`, across and then down, with mirrored borders."""
+    settings = radius_px, x_BCHW.device, x_BCHW.dtype
+    strips = [x_BCHW[..., span] @ matrix.T for span, matrix in _gaussian_strips(x_BCHW.shape[-1], *settings)]
+    rows_BCHW = torch.cat(strips, dim=-1)
+    strips = [matrix @ rows_BCHW[..., span, :] for span, matrix in _gaussian_strips(x_BCHW.shape[-2], *settings)]
+    return torch.cat(strips, dim=-2)
 
 
-def _filter_image(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+@functools.lru_cache(maxsize=32)
+def _gaussian_strips(
+    length: int, radius_px: int, device: torch.device, dtype: torch.dtype
+) -> list[tuple[slice, torch.Tensor]]:
+    """The (length, length) matrix that filters a line of pixels, in strips of rows: the columns that are not zero in a
+    strip, and the matrix of these."""
+    taps = cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_64F)[:, 0]
+    margin = len(taps) // 2
+    source = _mirrored(length, margin).numpy()
+    strips = []
+    for start in range(0, length, _STRIP_PX):
+        rows = np.arange(start, min(start + _STRIP_PX, length))
+        span = slice(max(start - margin, 0), min(start + _STRIP_PX + margin, length))
+        matrix = np.zeros((len(rows), span.stop - span.start))
+        offsets = np.arange(len(taps))
+        np.add.at(matrix, ((rows - start)[:, None], source[rows[:, None] + offsets] - span.start), taps)
+        strips.append((span, torch.from_numpy(matrix).to(device, dtype)))
+    return strips
+
+
+def _filter_image(image_CHW: np.ndarray, kernel: np.ndarray, target_CHW: np.ndarray) -> None:
+    kernel = _cropped(kernel)
     y, x = np.unravel_index(np.argmax(kernel), kernel.shape)
     across, down = kernel[y], kernel[:, x] / kernel[y, x]
     if np.abs(np.outer(down, across) - kernel).max() <= _SEPARABLE_TOLERANCE * across[x]:
-        return _separable(image, across, down)
-    if len(kernel) <= _SMALL_PX:
-        return cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
-    return _filter_fourier(image, kernel)
+        filter_plane = functools.partial(cv2.sepFilter2D, kernelX=np.float32(across), kernelY=np.float32(down))
+    elif len(kernel) <= _SMALL_PX:
+        filter_plane = functools.partial(cv2.filter2D, kernel=np.float32(kernel))
+    else:
+        _filter_fourier(image_CHW, kernel, target_CHW)
+        return
+    for plane, target in zip(image_CHW, target_CHW, strict=True):
+        filter_plane(plane, cv2.CV_32F, dst=target, borderType=cv2.BORDER_REFLECT_101)
 
 
-def _separable(image: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
-    return cv2.sepFilter2D(
-        image, -1, across.astype(np.float32), down.astype(np.float32), borderType=cv2.BORDER_REFLECT_101
-    )
+def _cropped(kernel: np.ndarray) -> np.ndarray:
+    """The middle of a kernel, without the rings around it that hold next to nothing."""
+    rings = np.bincount(_ring_numbers(len(kernel)), weights=np.abs(kernel).ravel())
+    outside = np.cumsum(rings[::-1])
+    num_rings = np.searchsorted(outside, _CROP_TOLERANCE * outside[-1])
+    return kernel[num_rings : len(kernel) - num_rings, num_rings : len(kernel) - num_rings]
 
 
-def _filter_fourier(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+@functools.lru_cache(maxsize=64)
+def _ring_numbers(size: int) -> np.ndarray:
+    """For each pixel of a square its distance from the centre, along rows or columns."""
+    distance = np.abs(np.arange(size) - size // 2)
+    return np.maximum(distance[:, None], distance).ravel()
+
+
+def _filter_fourier(image_CHW: np.ndarray, kernel: np.ndarray, target_CHW: np.ndarray) -> None:
     """Correlation as a product of spectra, on planes whose sides have small prime factors only."""
     margin = len(kernel) // 2
-    height, width = image.shape[:2]
+    channels, height, width = image_CHW.shape
     size = [cv2.getOptimalDFTSize(length + 2 * margin) for length in (height, width)]
     after = [side - length - margin for side, length in zip(size, (height, width), strict=True)]
-    padded = cv2.copyMakeBorder(image, margin, after[0], margin, after[1], cv2.BORDER_REFLECT_101)
-    planes = torch.from_numpy(padded if padded.ndim == 3 else padded[..., None]).permute(2, 0, 1).contiguous()
-    spectrum = torch.fft.rfft2(torch.from_numpy(kernel[::-1, ::-1].astype(np.float32)), s=size)
+    planes = torch.empty(channels, *size)
+    for plane, padded in zip(image_CHW, planes.numpy(), strict=True):
+        cv2.copyMakeBorder(plane, margin, after[0], margin, after[1], cv2.BORDER_REFLECT_101, dst=padded)
+    spectrum = torch.fft.rfft2(torch.from_numpy(np.float32(kernel[::-1, ::-1])), s=size)
     filtered = torch.fft.irfft2(torch.fft.rfft2(planes).mul_(spectrum), s=size)
-    inner = filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width]
-    return inner.permute(1, 2, 0).contiguous().numpy()
-
-
-def _sharpen_image(image: np.ndarray, sample: Usm) -> np.ndarray:
-    """What `Usm.apply` does, with every step in place."""
-    gaussian_1d = _usm_gaussian(sample.radius_px)
-    blurred = _separable(image, gaussian_1d, gaussian_1d).reshape(image.shape)
-    residual = np.subtract(image, blurred, out=blurred)
-    _, mask = cv2.threshold(np.abs(residual), sample.threshold / 255, 1, cv2.THRESH_BINARY)
-    soft_mask = _separable(mask, gaussian_1d, gaussian_1d).reshape(image.shape)
-    sharp = np.multiply(residual, np.float32(sample.weight), out=residual)
-    sharp = np.clip(np.add(sharp, image, out=sharp), 0, 1, out=sharp)
-    sharp = np.subtract(sharp, image, out=sharp)
-    return np.add(np.multiply(sharp, soft_mask, out=sharp), image, out=sharp)
-
-
-def _usm_gaussian(radius_px: int) -> np.ndarray:
-    return cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_64F)[:, 0]
+    np.copyto(target_CHW, filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width].numpy())

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from restore.degradations.blur import reflect_pad
-from restore.degradations.operator import Operator, column, field, operator
+from restore.degradations.fields import field
+from restore.degradations.operator import Operator, column, operator
 from restore.errors import ImageError
 
 __all__ = ["BayerMosaic", "CameraNoise", "demosaic", "mosaic"]

@@ -142,43 +142,43 @@ class Quantise(Operator):
 
 
 def _through_files(function: Any, x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
-    """Apply a function of an 8-bit RGB or grey image to each image of a batch on any device."""
+    """Apply a function of an 8-bit image, BGR or grey as OpenCV has it, to each image of a batch on any device."""
 
-    def convert(image: np.ndarray, sample: Operator) -> np.ndarray:
-        scaled = image * np.float32(255)
-        pixels = cv2.add(scaled, (0, 0, 0, 0), dtype=cv2.CV_8U).reshape(image.shape)  # rounds half to even, and clips
-        return cv2.LUT(function(pixels, sample), _LEVELS)
+    def convert(image_CHW: np.ndarray, sample: Operator, target_CHW: np.ndarray) -> None:
+        # clipped below, scaled, rounded half to even, and clipped above
+        planes = [cv2.convertScaleAbs(cv2.max(plane, 0), alpha=255) for plane in image_CHW[::-1]]
+        decoded = function(cv2.merge(planes), sample)
+        for plane, target in zip(cv2.split(decoded), target_CHW[::-1], strict=True):
+            cv2.LUT(plane, _LEVELS, dst=target)
 
     return on_images(convert, x_BCHW.float().cpu(), samples).to(x_BCHW)
 
 
 def _opencv_round_trip(pixels: np.ndarray, suffix: str, settings: tuple[int, ...]) -> np.ndarray:
-    colour = pixels.ndim == 3 and pixels.shape[2] == 3
-    _, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if colour else pixels, settings)
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB) if colour else decoded[..., None]
+    _, data = cv2.imencode(suffix, pixels, settings)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR if pixels.ndim == 3 else cv2.IMREAD_GRAYSCALE)
 
 
 def _video_round_trip(pixels: np.ndarray, sample: VideoFrame) -> np.ndarray:
     av = _pyav(sample.codec)
     height, width = pixels.shape[:2]
     even = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    rgb = cv2.cvtColor(even, cv2.COLOR_GRAY2RGB) if pixels.shape[2] == 1 else even
+    bgr = even if even.ndim == 3 else cv2.cvtColor(even, cv2.COLOR_GRAY2BGR)
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream(sample.codec, rate=Fraction(25), options=_rate_options(sample))
-        stream.width, stream.height, stream.pix_fmt = rgb.shape[1], rgb.shape[0], "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = bgr.shape[1], bgr.shape[0], "yuv420p"
         stream.thread_count = 1  # the bits must not depend on the machine
         for index in reversed(range(sample.num_frames)):
-            moved = np.ascontiguousarray(np.roll(rgb, index, axis=1))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
+            moved = np.ascontiguousarray(np.roll(bgr, index, axis=1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="bgr24")))
         container.mux(stream.encode())
     file.seek(0)
     with av.open(file) as container:
         *_, last = container.decode(video=0)
-        decoded = last.to_ndarray(format="rgb24")
+        decoded = last.to_ndarray(format="bgr24")
     decoded = decoded[:height, :width]
-    return decoded if pixels.shape[2] == 3 else decoded.mean(axis=2, keepdims=True).round().astype(np.uint8)
+    return decoded if pixels.ndim == 3 else decoded.mean(axis=2).round().astype(np.uint8)
 
 
 def _rate_options(sample: VideoFrame) -> dict[str, str]:

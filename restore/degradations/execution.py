@@ -1,8 +1,8 @@
 """Applying drawn operators to a batch, whose samples may have different operators, parameters and sizes on the way.
 
-On the CPU each image goes its own way through OpenCV and small tensor operations, several at once in threads; this is
-what makes a batch equal to its images one by one. Elsewhere samples that are about to do the same thing to images of
-one size do it in one call.
+On the CPU each image goes its own way through OpenCV and small tensor operations, in one thread; several images go at
+once. This is what makes a batch equal to its images one by one. Elsewhere samples that are about to do the same thing
+to images of one size do it in one call.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def run(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch
 
 
 def _run_each(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
-    num_threads = min(torch.get_num_threads(), len(plans))
-    with _opencv_threads(1 if num_threads > 1 else torch.get_num_threads()):
-        if num_threads <= 1:
+    num_threads = torch.get_num_threads()
+    with _opencv_threads(1):
+        if num_threads == 1:
             return [_run_one(x_CHW, plan) for x_CHW, plan in zip(x_BCHW, plans, strict=True)]
         return list(_threads(os.getpid(), num_threads).map(_run_one, x_BCHW, plans))
 
 
 def _run_one(x_CHW: torch.Tensor, plan: Sequence[Operator]) -> torch.Tensor:
-    x_BCHW = x_CHW.permute(1, 2, 0).contiguous().permute(2, 0, 1)[None]
+    x_BCHW = x_CHW[None]
     for operator in plan:
         x_BCHW = operator.apply(x_BCHW, [operator])
     return x_BCHW[0]

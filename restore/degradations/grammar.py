@@ -176,6 +176,8 @@ def _parse_step(block: Any, variables: Mapping[str, Any], path: str, problems: l
         return Sequence(())
     if not _is_probability(probability):
         problems.append(Problem(f"{path}.probability", f"must be a number in [0, 1]; given: {probability!r}."))
+    if probability == 0:
+        return Sequence(())
     return node if probability == 1 else Maybe((node,), probability)
 
 

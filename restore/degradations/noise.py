@@ -16,7 +16,8 @@ import torch
 from pydantic import Field
 from scipy import stats
 
-from restore.degradations.operator import Operator, column, field, operator
+from restore.degradations.fields import field, random_words
+from restore.degradations.operator import Operator, column, operator
 
 __all__ = [
     "CorrelatedNoise",
@@ -211,42 +212,48 @@ def _poisson_from_peaks(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNois
 
 
 def _poisson_from_levels(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
-    """Poisson counts at 256 possible rates, by Walker's alias method: one uniform number and two look-ups a pixel."""
-    uniform = field(levels_BCHW, [sample.seed for sample in samples], kind="uniform")
-    counted = []
-    for level_CHW, uniform_CHW in zip(levels_BCHW, uniform, strict=True):
-        level = level_CHW.long()
-        num_levels = int(torch.bincount(level.flatten(), minlength=256).count_nonzero())
-        peak = 2 ** math.ceil(math.log2(num_levels))
-        table = _alias_table(peak, level.device)
-        position = uniform_CHW.mul_(table.shape[1])
-        cell = position.floor()
-        entry = table.take(level.mul_(table.shape[1]).add_(cell.long()))
-        other = entry.floor()
-        count = torch.where(position.sub_(cell) < entry.sub_(other), cell, other)
-        counted.append(count.div_(peak))
+    """Poisson counts at 256 possible rates, by Walker's alias method: one random word and one look-up a pixel."""
+    counted = [_count(level_CHW, sample.seed) for level_CHW, sample in zip(levels_BCHW, samples, strict=True)]
     return counted[0][None] if len(counted) == 1 else torch.stack(counted)
+
+
+def _count(levels_CHW: torch.Tensor, seed: int) -> torch.Tensor:
+    """Counts over the peak: the low bits of a word choose a cell of the table, the high ones what is taken from it."""
+    num_levels = int(torch.bincount(levels_CHW.byte().flatten(), minlength=256).count_nonzero())
+    peak = 2 ** math.ceil(math.log2(num_levels))
+    table = _alias_table(peak, levels_CHW.device)
+    words = random_words(levels_CHW.shape, torch.Generator(levels_CHW.device).manual_seed(seed))
+    cell = words & (table.shape[1] - 1)
+    entry = table.view(-1).index_select(0, torch.add(cell, levels_CHW.int(), alpha=table.shape[1]).view(-1))
+    entry = entry.view(levels_CHW.shape)
+    stays = words.bitwise_right_shift_(16) < entry.bitwise_right_shift(16)
+    return torch.where(stays, cell, entry.bitwise_and_(0xFFFF)).to(levels_CHW.dtype).div_(peak)
 
 
 @functools.lru_cache(maxsize=32)
 def _alias_table(peak: int, device: torch.device) -> torch.Tensor:
-    """(256, K): for each level and cell the count that takes the rest of the cell, plus the part the cell keeps."""
+    """(256, K) int32, for each level and cell.
+
+    The high half is the part that the cell keeps, from -2^15 (nothing) to 2^15; the low half is the count that takes
+    the rest of it.
+    """
     rates = np.arange(256) * (peak / 255)
     width = 1 << math.ceil(math.log2(peak + 9 * math.sqrt(peak) + 9))
     mass = stats.poisson.pmf(np.arange(width), rates[:, None])
     mass *= width / mass.sum(axis=1, keepdims=True)
-    return torch.from_numpy(np.stack([_alias_row(row.tolist()) for row in mass])).float().to(device)
+    return torch.from_numpy(np.stack([_alias_row(row.tolist()) for row in mass])).to(device)
 
 
 def _alias_row(mass: list[float]) -> np.ndarray:
     """Vose's construction: every cell too small is topped up from one too large."""
-    entries = np.arange(len(mass), dtype=float)  # a cell that is just full: the rest of it, all of it, is its own
+    others, kept = np.arange(len(mass)), np.zeros(len(mass))  # a cell that is just full: the rest of it is its own
     small = [index for index, amount in enumerate(mass) if amount < 1]
     large = [index for index, amount in enumerate(mass) if amount >= 1]
     while small and large:
         low, high = small.pop(), large[-1]
-        entries[low] = high + min(mass[low], 1 - 2**-14)  # float32 must not round it up to the next count
+        others[low], kept[low] = high, mass[low]
         mass[high] -= 1 - mass[low]
         if mass[high] < 1:
             small.append(large.pop())
-    return entries
+    steps = np.round((kept - 0.5) * 2**16).clip(-(2**15), 2**15 - 1)
+    return (steps.astype(np.int32) << 16) | others.astype(np.int32)

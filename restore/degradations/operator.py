@@ -34,7 +34,7 @@ import torch
 
 from restore.registry import DEGRADATIONS
 
-__all__ = ["Operator", "column", "field", "on_images", "operator", "tensor_code", "uses_opencv"]
+__all__ = ["Operator", "column", "on_images", "operator", "tensor_code", "uses_opencv"]
 
 Sample = TypeVar("Sample", bound="Operator")
 
@@ -76,28 +76,6 @@ def operator(name: str) -> Callable[[type[Sample]], type[Sample]]:
     return register
 
 
-def field(x_BCHW: torch.Tensor, seeds: Sequence[int], *, channels: int | None = None, kind: str = "normal"):
-    """Random numbers for a batch, one generator for each sample, so that a sample does not depend on its neighbours.
-
-    Args:
-        x_BCHW: gives size, type and device.
-        seeds: one for each sample.
-        channels: of the result; those of the image if not given.
-        kind: "normal" for N(0, 1), "uniform" for [0, 1).
-
-    Returns:
-        (B, channels, H, W); the same on every run on one kind of device.
-    """
-    shape = (*x_BCHW.shape[-2:], channels or x_BCHW.shape[1])
-    sample = torch.randn if kind == "normal" else torch.rand
-    fields = [
-        sample(shape, generator=torch.Generator(x_BCHW.device).manual_seed(seed), device=x_BCHW.device)
-        for seed in seeds
-    ]
-    stacked = fields[0][None] if len(fields) == 1 else torch.stack(fields)
-    return stacked.permute(0, 3, 1, 2).to(x_BCHW.dtype)
-
-
 def column(x_BCHW: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
     """One number for each sample, shaped (B, 1, 1, 1) to be combined with the batch."""
     return torch.tensor(values, dtype=x_BCHW.dtype).to(x_BCHW.device).view(-1, 1, 1, 1)
@@ -120,14 +98,21 @@ def tensor_code() -> Iterator[None]:
 
 
 def on_images(
-    function: Callable[[np.ndarray, Sample], np.ndarray], x_BCHW: torch.Tensor, samples: Sequence[Sample]
+    function: Callable[[np.ndarray, Sample, np.ndarray], None],
+    x_BCHW: torch.Tensor,
+    samples: Sequence[Sample],
+    size: tuple[int, int] | None = None,
 ) -> torch.Tensor:
-    """Apply a function of an (H, W, C) float32 array to each image of a CPU batch; no copy for channels-last input."""
-    images = [function(_to_array(x_CHW), sample) for x_CHW, sample in zip(x_BCHW, samples, strict=True)]
-    tensors = [torch.from_numpy(image if image.ndim == 3 else image[..., None]) for image in images]
-    stacked = tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
-    return stacked.permute(0, 3, 1, 2)
+    """Apply a function to each image of a CPU batch, plane by plane where OpenCV wants that: planes fit into the cache.
 
-
-def _to_array(x_CHW: torch.Tensor) -> np.ndarray:
-    return x_CHW.detach().permute(1, 2, 0).contiguous().numpy()
+    Args:
+        function: of an image (C, H, W), its sample, and the array (C, *size) that it has to fill.
+        x_BCHW: float32.
+        samples: one for each image.
+        size: height and width of the result; those of the images if not given.
+    """
+    result = x_BCHW.new_empty(*x_BCHW.shape[:2], *(size or x_BCHW.shape[-2:]))
+    images = x_BCHW.detach().contiguous().numpy()
+    for image, sample, target in zip(images, samples, result.numpy(), strict=True):
+        function(image, sample, target)
+    return result

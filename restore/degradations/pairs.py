@@ -82,12 +82,12 @@ class PairPool:
             elif self._stored[name].shape[1:] != tensor.shape[1:]:
                 kept, given = tuple(self._stored[name].shape[1:]), tuple(tensor.shape[1:])
                 raise DataError(f"the pool holds {name} of {kept}; given: {given}. Patches must keep their size.")
-        if self._num_stored < self.capacity:
+        if self._num_stored + batch <= self.capacity:
             places = torch.arange(self._num_stored, self._num_stored + batch)
             self._num_stored += batch
             chosen = {name: tensor.clone() for name, tensor in pairs.items()}
         else:
-            places = torch.randperm(self.capacity, generator=generator)[:batch]
+            places = torch.randperm(self._num_stored, generator=generator)[:batch]
             chosen = {name: self._stored[name][places] for name in pairs}
         for name, tensor in pairs.items():
             self._stored[name][places] = tensor.detach()

@@ -65,22 +65,23 @@ class Resize(Operator):
         if size == tuple(x_BCHW.shape[-2:]):
             return x_BCHW
         if uses_opencv(x_BCHW) and first.interpolation in ("area", *_OPENCV):
-            resize = _area if first.interpolation == "area" else _with_opencv
-            return on_images(lambda image, sample: resize(image, size, sample.interpolation), x_BCHW, samples)
+            return on_images(_area if first.interpolation == "area" else _with_opencv, x_BCHW, samples, size)
         return F.interpolate(x_BCHW, size=size, mode=first.interpolation)
 
 
-def _with_opencv(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    return cv2.resize(image, size[::-1], interpolation=_OPENCV[interpolation])
+def _with_opencv(image_CHW: np.ndarray, sample: Resize, target_CHW: np.ndarray) -> None:
+    for plane, target in zip(image_CHW, target_CHW, strict=True):
+        cv2.resize(plane, target.shape[::-1], dst=target, interpolation=_OPENCV[sample.interpolation])
 
 
-def _area(image: np.ndarray, size: tuple[int, int], _: str) -> np.ndarray:
-    """Mean over bins as two sparse matrix products; torch's own loop is many times slower."""
-    height, width, channels = image.shape
-    rows = _bins(height, size[0]) @ image.reshape(height, width * channels)
-    columns = rows.reshape(size[0], width, channels).transpose(1, 0, 2).reshape(width, -1)
-    result = (_bins(width, size[1]) @ columns).reshape(size[1], size[0], channels)
-    return np.ascontiguousarray(result.transpose(1, 0, 2))
+def _area(image_CHW: np.ndarray, _: Resize, target_CHW: np.ndarray) -> None:
+    """Mean over bins as sparse matrix products, across and then down; torch's own loop is many times slower."""
+    channels, height, width = image_CHW.shape
+    across = _bins(width, target_CHW.shape[2]) @ cv2.transpose(image_CHW.reshape(-1, width))
+    rows = cv2.transpose(across).reshape(channels, height, -1)
+    down = _bins(height, target_CHW.shape[1])
+    for plane, target in zip(rows, target_CHW, strict=True):
+        np.copyto(target, down @ plane)
 
 
 @functools.lru_cache(maxsize=256)

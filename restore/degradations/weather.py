@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from restore.degradations.blur import filter_2d
-from restore.degradations.operator import Operator, column, field, operator
+from restore.degradations.fields import field
+from restore.degradations.operator import Operator, column, operator
 
 __all__ = ["Haze", "InpaintingMask", "LowLight", "RainStreaks"]
 

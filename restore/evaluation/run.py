@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from restore.data.bicubic import bicubic_input
 from restore.data.pairs import Pair
 from restore.data.sources import channels_of
 from restore.errors import DataError, RestoreError
@@ -25,7 +24,7 @@ from restore.evaluation.measures import Measures
 from restore.evaluation.pictures import Gallery
 from restore.evaluation.report import render
 from restore.evaluation.results import DatasetResult, ImageResult, Results
-from restore.images import read_image, read_size, resize, to_pixels, to_tensor, write_image
+from restore.images import convert_depth, read_image, read_size, resize, to_pixels, to_tensor, write_image
 from restore.inference import Restorer
 
 __all__ = ["TestSet", "evaluate"]
@@ -35,12 +34,20 @@ logger = logging.getLogger(__name__)
 
 
 class TestSet(Protocol):
-    """What an evaluation needs of a dataset."""
+    """What an evaluation needs of a dataset.
+
+    Attributes:
+        name: what it is called in the results.
+        pairs: its files. Where one has no input, the dataset's `degraded(reference, index)` makes it from the pixels
+            of the reference.
+        color: channels to evaluate in, such as `y`; None for those that the network takes.
+    """
 
     __test__ = False  # not a test case, whatever its name
 
     name: str
     pairs: Sequence[Pair]
+    color: str | None
 
 
 def evaluate(
@@ -57,9 +64,12 @@ def evaluate(
 ) -> Results:
     """Restore every image of every dataset, measure it and write `results_root/name`.
 
+    Inputs may be floats beyond [0, 1], as the noisy ones of published figures are. What is measured and written has the
+    depth of the reference: results and the baseline are clamped and rounded to it.
+
     Args:
         restorer: the model.
-        datasets: what to restore; pairs without input get one by bicubic reduction of the reference.
+        datasets: what to restore.
         metrics: `{label: {type: NAME, option: value}}`, as in `val.metrics` of an option file.
         name: name of the run; an existing folder of that name is archived.
         results_root: folder of all results.
@@ -128,8 +138,8 @@ class _Run:
     def dataset(self, dataset: TestSet, result: DatasetResult) -> None:
         """Restore a dataset, adding each image to `result` as soon as it is done."""
         gauge = None
-        for pair in _tracked(dataset.pairs, dataset.name, self.progress):
-            lq, gt = self._read(dataset.name, pair)
+        for index, pair in enumerate(_tracked(dataset.pairs, dataset.name, self.progress)):
+            lq, gt = self._read(dataset, index, pair)
             if gauge is None:
                 self.restorer(lq[:WARM_UP_PX, :WARM_UP_PX])
                 gauge = Gauge(self.restorer.device)
@@ -138,21 +148,20 @@ class _Run:
             result.images.append(self._image(dataset.name, pair.name, lq, restored, gt, gauge.milliseconds))
         logger.info("%s: %d images, %.0f ms each", dataset.name, len(result.images), result.milliseconds or 0)
 
-    def _read(self, dataset: str, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
-        """Input and reference in the network's channels, the reference cropped to what the network will return."""
-        scale = self.restorer.scale
-        lq_path = pair.lq or bicubic_input(_required(pair.gt), scale)
-        lq = _pixels(lq_path, self.color)
-        if pair.gt is None:
+    def _read(self, dataset: TestSet, index: int, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
+        """Input and reference in the same channels, the reference cropped to what the network will return."""
+        scale, color = self.restorer.scale, dataset.color or self.color
+        gt = None if pair.gt is None else _integers(_pixels(pair.gt, color))
+        lq = dataset.degraded(gt, index) if pair.lq is None else _pixels(pair.lq, color)
+        if gt is None:
             return lq, None
-        gt = _pixels(pair.gt, self.color)
-        _require_match(dataset, pair.gt, gt.shape, lq_path, lq.shape, scale)
+        _require_match(dataset.name, pair.gt, gt.shape, pair.lq or "its input", lq.shape, scale)
         return lq, gt[: lq.shape[0] * scale, : lq.shape[1] * scale]
 
     def _image(
         self, dataset: str, name: str, lq: np.ndarray, restored: np.ndarray, gt: np.ndarray | None, milliseconds: float
     ) -> ImageResult:
-        baseline = _baseline(lq, self.restorer.scale)
+        restored, baseline = (_integers(pixels, gt) for pixels in (restored, _baseline(lq, self.restorer.scale)))
         file = None
         if self.save_images:
             path = self.folder.image(dataset, name, self.suffix)
@@ -172,14 +181,21 @@ class _Run:
 
 
 def _pixels(path: Path, color: str) -> np.ndarray:
-    """The pixels of a file as grey (H, W) or RGB, 8 or 16 bits deep; alpha is dropped, as the metrics know none."""
+    """The pixels of a file as grey (H, W) or RGB, in its depth; alpha is dropped, as the metrics know none."""
     image = read_image(path)
     if image.has_alpha:
         logger.warning("%s: its alpha channel is left out of the evaluation", path)
     pixels = channels_of(image.pixels, color)
-    if pixels.dtype == np.float32:
-        pixels = to_pixels(to_tensor(pixels), np.uint16)
+    if pixels.dtype != image.pixels.dtype:  # luma, which published evaluations round
+        pixels = convert_depth(pixels, image.pixels.dtype)
     return np.ascontiguousarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def _integers(pixels: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """Float pixels in the depth of `like`, by default 16 bits; others as they are."""
+    if pixels.dtype != np.float32:
+        return pixels
+    return convert_depth(pixels, np.uint16 if like is None else like.dtype)
 
 
 def _baseline(lq: np.ndarray, scale: int) -> np.ndarray:
@@ -195,17 +211,14 @@ def _check_sizes(dataset: TestSet, scale: int) -> None:
             "give the folders that the database was made of."
         )
     for pair in dataset.pairs:
-        if pair.lq is None and scale == 1:
-            raise DataError(
-                f"dataset '{dataset.name}': it has no inputs, and they cannot be made from the references since the "
-                "network does not change the size. Give dataroot_lq."
-            )
+        if pair.lq is None and not hasattr(dataset, "degraded"):
+            raise DataError(f"dataset '{dataset.name}': it has no inputs, and makes none. Give dataroot_lq.")
         if pair.gt is not None and pair.lq is not None:
             _require_match(dataset.name, pair.gt, read_size(pair.gt), pair.lq, read_size(pair.lq), scale)
 
 
 def _require_match(
-    dataset: str, gt_path: Path, gt_shape: Sequence[int], lq_path: Path, lq_shape: Sequence[int], scale: int
+    dataset: str, gt_path: Path, gt_shape: Sequence[int], lq_path: Path | str, lq_shape: Sequence[int], scale: int
 ) -> None:
     """The reference may be larger than the result by what a multiple of the scale leaves over, and no more."""
     if not all(0 <= gt - lq * scale < scale for gt, lq in zip(gt_shape[:2], lq_shape[:2], strict=True)):
@@ -213,11 +226,6 @@ def _require_match(
             f"dataset '{dataset}': {gt_path} is {gt_shape[1]}x{gt_shape[0]}, which is not {scale} times "
             f"{lq_path} of {lq_shape[1]}x{lq_shape[0]} (width x height). Check the folders, filename_tmpl and scale."
         )
-
-
-def _required(path: Path | None) -> Path:
-    assert path is not None, "a pair has an input, a reference or both"
-    return path
 
 
 def _write(folder: ResultsFolder, results: Results, gallery: Gallery, options: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Generic, TypeVar
 
-__all__ = ["WriteBehind", "read_ahead"]
+__all__ = ["WriteBehind", "drawn_ahead", "read_ahead"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -28,6 +29,16 @@ def read_ahead(
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+def drawn_ahead(items: Iterable[Item], pool: Executor, depth: int = 3) -> Iterator[Item]:
+    """`items`, drawn up to `depth` ahead in the one thread of `pool`."""
+    iterator, end = iter(items), object()
+    for _, future in read_ahead(itertools.repeat(None), lambda _: next(iterator, end), pool, depth):
+        item = future.result()
+        if item is end:
+            return
+        yield item
 
 
 class WriteBehind(Generic[Item]):

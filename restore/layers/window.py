@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from restore.layers.biased_attention import biased_attention, suits_biased_attention
 from restore.layers.padding import is_exporting
 
 __all__ = [
@@ -181,20 +182,21 @@ def gather_bias(table: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
 class BiasCache:
     """The gathered bias of one attention layer, kept between forward passes for as long as its table is unchanged.
 
-    Only passes without gradients use it: in training the table changes with every step.
+    Only passes without gradients on the processor use it: in training the table changes with every step, and a GPU
+    gathers faster than it could be asked. The values decide, as what is written through `.data` or into a table that
+    is split among processes leaves no other trace.
     """
 
     def __init__(self):
-        self._key: tuple | None = None
+        self._table: torch.Tensor | None = None
         self._bias: torch.Tensor | None = None
 
     def __call__(self, table: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
         """(h, N, N); see `gather_bias`."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or table.is_inference():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or table.is_inference() or table.is_cuda:
             return gather_bias(table, index_NN)
-        key = (table.data_ptr(), table._version, table.dtype, table.device)
-        if key != self._key:
-            self._key, self._bias = key, gather_bias(table, index_NN)
+        if self._table is None or self._table.dtype != table.dtype or not torch.equal(self._table, table):
+            self._table, self._bias = table.clone(), gather_bias(table, index_NN)
         return self._bias
 
     def __deepcopy__(self, memo) -> BiasCache:
@@ -220,6 +222,8 @@ def window_attention(
     dim = qkv_WNC.shape[-1] // (3 * num_heads)
     scale = scale or 1 / math.sqrt(dim)
     biases = _class_biases(bias_hNN, plan, qkv_WNC.dtype)
+    if suits_biased_attention(qkv_WNC, bias_hNN):
+        return biased_attention(qkv_WNC, num_heads, biases.flatten(0, 1), plan.counts, scale)
     outputs = []
     groups = qkv_WNC.split(plan.counts) if len(plan.counts) > 1 else (qkv_WNC,)
     for qkv, bias in zip(groups, biases, strict=True):
@@ -228,9 +232,9 @@ def window_attention(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-def _class_biases(bias_hNN, plan: WindowPlan, dtype: torch.dtype) -> Sequence[torch.Tensor | None]:
+def _class_biases(bias_hNN, plan: WindowPlan, dtype: torch.dtype) -> torch.Tensor | Sequence[None]:
     if plan.masks is None:
-        return (None if bias_hNN is None else bias_hNN.to(dtype)[None],)
+        return (None,) if bias_hNN is None else bias_hNN.to(dtype)[None, None]
     masks = plan.masks[:, :, None]  # (K, 1, 1, N, N)
     return (masks if bias_hNN is None else masks + bias_hNN).to(dtype)
 

@@ -13,7 +13,7 @@ from restore.options.absent import family_of
 from restore.options.schema.datasets import DatasetOptions
 from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS, QUALITY, SCHEDULERS, Registry
 
-__all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "names"]
+__all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "knows", "names"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _judges(objective: Any) -> bool:
     """Whether the networks of a model type are quality models."""
     return (
         isinstance(objective, str)
-        and objective in names(OBJECTIVES)
+        and knows(OBJECTIVES, objective)
         and getattr(OBJECTIVES.get(objective), "judges", False)
     )
 
@@ -90,6 +90,16 @@ def names(registry: Registry) -> list[str]:
         return []
 
 
+def knows(registry: Registry, name: str) -> bool | None:
+    """Whether a registry knows a name; None where its package is not part of this installation."""
+    try:
+        return name in registry
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("restore."):
+            raise
+        return None
+
+
 def absent(values: Mapping[str, Any]) -> dict[str, str]:
     """Components that plain option values name and that are known, but not here: names by dotted path."""
     named = {f"{path}.type": (block.get("type"), slot.registry) for path, block, slot in blocks(values)}
@@ -98,7 +108,7 @@ def absent(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_absent(name: Any, registry: Registry) -> bool:
-    return isinstance(name, str) and family_of(name) is not None and not (names(registry) and name in registry)
+    return isinstance(name, str) and family_of(name) is not None and not knows(registry, name)
 
 
 def check(values: Mapping[str, Any], absent: Mapping[str, str], *, arguments: bool = True) -> list[Problem]:
@@ -115,10 +125,14 @@ def check(values: Mapping[str, Any], absent: Mapping[str, str], *, arguments: bo
     if not arguments:
         return problems
     for path, block, slot in blocks(values):
-        if f"{path}.type" not in absent and isinstance(block.get("type"), str) and names(slot.registry):
+        if (
+            f"{path}.type" not in absent
+            and isinstance(name := block.get("type"), str)
+            and knows(slot.registry, name) is not None
+        ):
             problems += _dataset_problems(path, block) if slot is _DATASET else slot.check(path, block)
     objective = values.get("model_type")
-    if isinstance(objective, str) and "model_type" not in absent and names(OBJECTIVES):
+    if isinstance(objective, str) and "model_type" not in absent and knows(OBJECTIVES, objective) is not None:
         problems += _name_problems(OBJECTIVES, objective, "model_type")
     return problems
 

@@ -78,7 +78,7 @@ def _entries(path: str, value: Any, default: Any) -> Iterator[Entry]:
 def _component(path: str, block: Mapping[str, Any], slot: components.Slot) -> Iterator[Entry]:
     """The arguments of a component: those given, then its own defaults where it is known."""
     parameters: Mapping[str, inspect.Parameter] = {}
-    if block["type"] in components.names(slot.registry) or block["type"] in slot.registry:
+    if components.knows(slot.registry, block["type"]):
         parameters = inspect.signature(slot.registry.get(block["type"])).parameters
     for key, value in block.items():
         default = parameters[key].default if key in parameters else NO_DEFAULT

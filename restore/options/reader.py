@@ -49,10 +49,11 @@ def read_text(text: str, file: str) -> Tree:
 def read_value(text: str, where: str) -> Any:
     """One value as on the right of a colon; `where` names it in messages.
 
-    Anything but a list, a block, quoted or tagged text is one scalar, so colons and hashes need no quotes.
+    Anything but a list, a block, quoted or tagged text is one scalar, so colons, hashes and the template of a file name
+    such as {}x4 need no quotes.
     """
     text = text.strip()
-    if not text.startswith(("[", "{", '"', "'", "!!")):
+    if not text.startswith(("[", "{", '"', "'", "!!")) or re.match(r"\{\}.", text):
         return _Builder(where).scalar(yaml.ScalarNode(_plain_tag(text), text), ())
     try:
         node = yaml.compose(text, Loader=_Loader)

@@ -42,6 +42,10 @@ def _training(options: Options) -> Iterator[Problem]:
     if options.train is None:
         yield Problem("train", "missing: training needs at least {total_iter: ..., optim_g: ..., pixel_opt: ...}.")
         return
+    if options.dist_params.strategy == "fsdp":
+        for section in ("train", "runtime"):
+            if getattr(options, section).channels_last:
+                yield Problem(f"{section}.channels_last", "dist_params.strategy: fsdp cannot have it. Leave one out.")
     if options.train.optim_g is None:
         yield Problem("train.optim_g", "missing: give an optimizer such as {type: Adam, lr: 2e-4, betas: [0.9, 0.99]}.")
     for key in options.networks:

@@ -4,25 +4,30 @@
     torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 restore/train.py -opt FILE
     srun ... python restore/train.py -opt FILE --launcher slurm
 
-Every process computes its share of each global batch; gradients are averaged by DistributedDataParallel. Control
-messages (stop requests, validation results, random states) go through a gloo group, so they never wait for a GPU.
+Every process computes its share of each global batch; gradients are averaged by DistributedDataParallel, or, where
+networks are split among the processes, by FSDP2 (see `restore.training.sharding`). Control messages (stop requests,
+validation results, random states) go through a gloo group, so they never wait for a GPU.
+
+With `torchrun --max_restarts N`, or a job that Slurm requeues, processes that come back go on from the newest state.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from restore.errors import TrainingError
+from restore.training.sharding import is_sharded, shard
 
-__all__ = ["Processes", "join_processes", "unwrapped"]
+__all__ = ["Processes", "exchanging", "join_processes", "restarted", "unwrapped"]
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,14 @@ class Processes:
         distributed.all_gather_object(values, value, group=self.control)
         return values
 
+    def collect(self, value: Any) -> list[Any]:
+        """What every process gave, in the order of ranks, for the main process alone; others get an empty list."""
+        if self.control is None:
+            return [value]
+        values: list[Any] | None = [None] * self.world_size if self.is_main else None
+        distributed.gather_object(value, values, group=self.control)
+        return values or []
+
     def first(self, value: Any) -> Any:
         """What the main process gave."""
         if self.control is None:
@@ -85,9 +98,14 @@ class Processes:
             value /= self.world_size
         return value
 
-    def share(self, network: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
-        """The network with its gradients averaged over the processes."""
+    def share(
+        self, network: nn.Module, *, strategy: Literal["ddp", "fsdp"] = "ddp", find_unused_parameters: bool = False
+    ) -> nn.Module:
+        """The network with its gradients averaged over the processes; with `fsdp`, itself split among them."""
         if self.control is None:
+            return network
+        if strategy == "fsdp":
+            shard(network)
             return network
         device = next(network.parameters()).device
         devices = [device.index] if device.type == "cuda" else None
@@ -129,6 +147,21 @@ def join_processes(launcher: str = "none", *, backend: str = "nccl", port: int |
     control = distributed.group.WORLD if backend == "gloo" else distributed.new_group(backend="gloo")
     log.info("process %s of %d", environment["RANK"], world_size)
     return Processes(int(environment["RANK"]), world_size, local_rank, control)
+
+
+def restarted() -> bool:
+    """Whether these processes stand in for others that died: torchrun's elastic agent or Slurm started them again."""
+    counts = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return any(count.isdigit() and int(count) for count in counts)
+
+
+def exchanging(network: nn.Module, exchange: bool) -> contextlib.AbstractContextManager[None]:
+    """A context whose backward pass averages gradients over the processes, or keeps them for a later one."""
+    if isinstance(network, DistributedDataParallel) and not exchange:
+        return network.no_sync()
+    if is_sharded(network):
+        network.set_requires_gradient_sync(exchange)
+    return contextlib.nullcontext()
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

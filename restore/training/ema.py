@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+
+from restore.training.sharding import local
 
 __all__ = ["Ema"]
 
@@ -14,7 +18,7 @@ class Ema:
     """A second network that follows the first: parameters averaged, buffers copied, one fused update per step.
 
     Args:
-        network: the network that is trained.
+        network: the network that is trained. It and its average may be sharded until the first update.
         decay: weight of the past in each update.
         warmup: let the average follow quickly at first: the decay of update t is min(decay, (1 + t) / (10 + t)).
 
@@ -27,21 +31,27 @@ class Ema:
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), not {decay}")
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.followed = network
         self.decay = decay
         self.warmup = warmup
         self.num_updates = 0
-        self._averaged, self._followed = _pairs(self.network.parameters(), network.parameters())
-        self._copies, self._buffers = _pairs(self.network.buffers(), network.buffers())
 
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the network; call it once after every optimizer step."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.warmup else self.decay
         self.num_updates += 1
-        torch._foreach_lerp_(self._averaged, self._followed, 1 - decay)
-        if self._buffers:
-            torch._foreach_copy_(self._copies, self._buffers)
+        averaged, parameters, copies, buffers = self._tensors
+        torch._foreach_lerp_(averaged, parameters, 1 - decay)
+        if buffers:
+            torch._foreach_copy_(copies, buffers)
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[list[Tensor], ...]:
+        """Parameters of the average and of the network, then their buffers: what an update goes through."""
+        pair = self.network, self.followed
+        return (*(_local(each.parameters()) for each in pair), *(_local(each.buffers()) for each in pair))
 
 
-def _pairs(average, followed) -> tuple[list[Tensor], list[Tensor]]:
-    return [tensor.detach() for tensor in average], [tensor.detach() for tensor in followed]
+def _local(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [local(tensor).detach() for tensor in tensors]

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from restore.data.loading import Batch
 from restore.errors import TrainingError
 from restore.training.objectives import Objective
+from restore.training.sharding import is_sharded, local
 
 __all__ = ["FiniteGuard", "first_bad_module", "out_of_memory_explained"]
 
@@ -105,6 +106,8 @@ def first_bad_module(objective: Objective, batch: Batch, turn: str) -> str:
     parameters = [name for name, value in objective.named_parameters() if not _finite(value)]
     if parameters:
         return f"the parameter {parameters[0]} and {len(parameters) - 1} others, before the batch came"
+    if any(map(is_sharded, objective.networks.values())):
+        return "not looked for, as a sharded network computes in all processes or none; dist_params.strategy: ddp does"
     with _noting(objective) as found:
         objective.losses(batch, turn)
     return found[0] if found else "a loss, from finite outputs of every module"
@@ -147,4 +150,4 @@ def out_of_memory_explained() -> Iterator[None]:
 
 
 def _finite(value: Tensor) -> bool:
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+    return not value.is_floating_point() or bool(torch.isfinite(local(value)).all())

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
+from restore.training.preparation import Preparation
 
 __all__ = ["Mixing"]
 
 
-class Mixing:
+class Mixing(Preparation):
     """What happens to a batch before the network sees it; random numbers are torch's global ones, on the CPU.
 
     Args:

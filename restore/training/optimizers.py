@@ -43,10 +43,14 @@ def _has_fused(block: Mapping[str, Any], path: str) -> bool:
     return "fused" in inspect.signature(OPTIMIZERS.get(block["type"], f"{path}.type")).parameters
 
 
-def _register() -> None:
-    for name in _TORCH.split():
-        if hasattr(torch.optim, name):  # Adafactor came with torch 2.5, Muon with 2.9
-            OPTIMIZERS.add(name)(getattr(torch.optim, name))
+for _name in _TORCH.split():
+    if hasattr(torch.optim, _name):  # Adafactor came with torch 2.5, Muon with 2.9
+        OPTIMIZERS.add(_name)(getattr(torch.optim, _name))
+
+
+@OPTIMIZERS.add_source
+def _add_library() -> None:
+    """Register what pytorch-optimizer has beyond torch; importing it takes seconds, so not before it is needed."""
     if importlib.util.find_spec("pytorch_optimizer"):
         from pytorch_optimizer import get_supported_optimizers, load_optimizer
 
@@ -60,6 +64,3 @@ def _is_plain(optimizer: type[Optimizer]) -> bool:
     first = next(iter(inspect.signature(optimizer).parameters))
     closure = inspect.signature(optimizer.step).parameters["closure"]
     return first == "params" and closure.default is None and not hasattr(optimizer, "eval")
-
-
-_register()

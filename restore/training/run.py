@@ -25,9 +25,10 @@ from restore.inference.precision import resolve_device, resolve_precision
 from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
-from restore.training.distribution import Processes, join_processes
+from restore.training.distribution import Processes, join_processes, restarted
 from restore.training.ema import Ema
 from restore.training.history import sinks as open_sinks
+from restore.training.layout import channels_last
 from restore.training.objectives import Objective
 from restore.training.optimizers import build_optimizer
 from restore.training.plot import plot_history
@@ -37,7 +38,7 @@ from restore.training.randomness import seed_generators
 from restore.training.saving import Saver, network_files, resume
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
-from restore.training.validation import Validation
+from restore.training.validation import Validation, check_samples
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -109,7 +110,8 @@ def _train(options: Options, processes: Processes) -> int:
         pin_memory=device.type == "cuda",
         skip_bad_images=block.on_bad_image == "skip",
     )
-    trainer.fit(DeviceLoader(loader, device, channels_last=options.train.channels_last))
+    layout = channels_last(networks["g"], device, _channels_last(options))
+    trainer.fit(DeviceLoader(loader, device, channels_last=layout))
     if processes.is_main:
         log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
@@ -124,9 +126,15 @@ def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
         if path:
             skipped = load_weights(network, read_state_dict(path, entry), source=str(path), strict=strict)
             log.info("%s starts from %s%s", key, path, f"; skipped {', '.join(skipped)}" if skipped else "")
-        memory_format = torch.channels_last if options.train.channels_last else torch.preserve_format
+        layout = channels_last(network, device, _channels_last(options))
+        memory_format = torch.channels_last if layout else torch.preserve_format
         networks[key.removeprefix("network_")] = network.to(device, memory_format=memory_format)
     return networks
+
+
+def _channels_last(options: Options) -> bool | None:
+    """What the options say about it; a network that is split among processes cannot have it."""
+    return False if options.dist_params.strategy == "fsdp" else options.train.channels_last
 
 
 def _trainer(
@@ -140,21 +148,18 @@ def _trainer(
     network = networks["g"]
     device = next(network.parameters()).device
     blocks = train.optimizers()
-    optimizers = {
-        letter: build_optimizer(blocks[f"optim_{letter}"], each, f"train.optim_{letter}")
-        for letter, each in networks.items()
-    }
-    schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
-    rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
     ema = Ema(network, train.ema_decay, warmup=train.ema_warmup) if train.ema_decay else None
     if train.activation_checkpointing:
         checkpoint_blocks(network)
     if train.compile:
         compile_blocks(network)
-    shared = {
-        letter: processes.share(each, find_unused_parameters=options.find_unused_parameters)
-        for letter, each in networks.items()
+    shared = _shared(options, networks, ema, processes)
+    optimizers = {
+        letter: build_optimizer(blocks[f"optim_{letter}"], each, f"train.optim_{letter}")
+        for letter, each in shared.items()
     }
+    schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
+    rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
     objective = _objective(options).from_options(shared, options).to(device)
     plan = Plan(
         total_iter=train.total_iter,
@@ -173,6 +178,21 @@ def _trainer(
     return Trainer(objective, optimizers, rates, plan, ema=ema, processes=processes, callbacks=callbacks)
 
 
+def _shared(
+    options: Options, networks: Mapping[str, nn.Module], ema: Ema | None, processes: Processes
+) -> dict[str, nn.Module]:
+    """The networks as the processes train them together; an average is split like the network that it follows."""
+    strategy = options.dist_params.strategy
+    if strategy == "fsdp" and processes.world_size == 1:
+        log.warning("dist_params.strategy is fsdp, but this is one process: there is nobody to share a network with.")
+    if strategy == "fsdp" and ema:
+        processes.share(ema.network, strategy=strategy)
+    return {
+        letter: processes.share(each, strategy=strategy, find_unused_parameters=options.find_unused_parameters)
+        for letter, each in networks.items()
+    }
+
+
 def checkpoint_blocks(network: nn.Module) -> None:
     """Compute the activations of each repeated block again in the backward pass instead of keeping them."""
     for block in repeated_blocks(network):
@@ -189,23 +209,31 @@ def _validations(
     sets = {dataset.name: _dataset(options, dataset.key, network) for dataset in datasets}
     shared = {
         "best_metric": options.logger.save_best,
-        "on_best": lambda trainer: folder.save_models("best", network_files(trainer)),
+        "on_best": functools.partial(_save_best, folder),
         "sinks": sinks,
     }
     if _objective(options).judges:
         return [QualityValidation(network, sets, val.val_freq, **shared)]
     device = next(network.parameters()).device
+    metrics = {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()}
+    check_samples(sets, metrics)
     return [
         Validation(
             Restorer(network, **{**options.runtime.arguments(), "device": device, "compile": False}),
             sets,
-            {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()},
+            metrics,
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
             images=options.paths.visualization if val.save_img else None,
             **shared,
         )
     ]
+
+
+def _save_best(folder: CheckpointFolder, trainer: Trainer) -> None:
+    files = network_files(trainer)
+    if trainer.processes.is_main:
+        folder.save_models("best", files)
 
 
 def _objective(options: Options) -> type[Objective]:
@@ -241,7 +269,8 @@ def _stages(options: Options) -> list[PatchStage]:
 
 def _state_to_resume(options: Options, folder: CheckpointFolder, processes: Processes) -> SavedState | None:
     """The state to go on from: the newest one that the main process can read, or the one that the options name."""
-    found = processes.first(folder.newest() if options.auto_resume and processes.is_main else None)
+    wanted = options.auto_resume or restarted()
+    found = processes.first(folder.newest() if wanted and processes.is_main else None)
     if found is None and options.path.resume_state:
         found = options.path.resume_state, read_checkpoint(options.path.resume_state)
     if found:

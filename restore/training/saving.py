@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from restore.data.sampling import StreamSampler
@@ -15,6 +15,7 @@ from restore.errors import TrainingError
 from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import unwrapped
+from restore.training.sharding import split_like, whole
 from restore.training.trainer import Callback, Trainer
 
 __all__ = ["Saver", "network_files", "resume"]
@@ -40,9 +41,8 @@ class Saver(Callback):
         """Save if it is time."""
         if not (trainer.due(self.every) or trainer.last):
             return
-        state = self._state(trainer)  # gathers from all processes
+        state, files = self._state(trainer), network_files(trainer)  # which all processes contribute to
         if trainer.processes.is_main:
-            files = network_files(trainer)
             self.folder.save(trainer.iteration, files, state)
             if trainer.iteration >= trainer.plan.total_iter:
                 self.folder.save_models("latest", files)
@@ -53,17 +53,24 @@ class Saver(Callback):
         return {
             "epoch": position // self.sampler.num_images,
             "iter": trainer.iteration,
-            "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers.values()],
+            "optimizers": [
+                whole(optimizer.state_dict(), keep=trainer.processes.is_main)
+                for optimizer in trainer.optimizers.values()
+            ],
             "schedulers": [rate.state_dict(trainer.iteration) for rate in trainer.rates.values()],
             "restore": {**trainer.state_dict(), "seed": self.sampler.seed, "position": position},
         }
 
 
 def network_files(trainer: Trainer) -> dict[str, dict[str, Any]]:
-    """What the file of each network holds: `params`, and `params_ema` where there is an average."""
-    files = {letter: {"params": _weights(network)} for letter, network in trainer.objective.networks.items()}
+    """What the file of each network holds: `params`, and `params_ema` where there is an average.
+
+    Every process must ask; the result is complete in the main one.
+    """
+    keep = trainer.processes.is_main
+    files = {letter: {"params": _weights(network, keep)} for letter, network in trainer.objective.networks.items()}
     if trainer.ema:
-        next(iter(files.values()))["params_ema"] = _weights(trainer.ema.network)
+        next(iter(files.values()))["params_ema"] = _weights(trainer.ema.network, keep)
     return files
 
 
@@ -100,19 +107,31 @@ def resume(trainer: Trainer, state: Mapping[str, Any], models: Mapping[str, Path
         log.warning("this state was not written by this package: random generators start from the seed")
 
 
-def _weights(network: nn.Module) -> dict[str, Any]:
-    return {name: value.detach().cpu() for name, value in unwrapped(network).state_dict().items()}
+def _weights(network: nn.Module, keep: bool) -> dict[str, Tensor]:
+    state = {name: value.detach() for name, value in unwrapped(network).state_dict().items()}
+    return {name: value.cpu() for name, value in whole(state, keep=keep).items() if value is not None}
 
 
 def _load(network: nn.Module, path: Path, key: str) -> None:
-    load_weights(unwrapped(network), read_state_dict(path, key), source=str(path))
+    own = unwrapped(network).state_dict()
+    state = {
+        name: split_like(value, own[name]) if name in own else value
+        for name, value in read_state_dict(path, key).items()
+    }
+    load_weights(unwrapped(network), state, source=str(path))
 
 
 def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """The moments come from the file, the options (rates, betas, decay, kernels) from the option file."""
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {
+        number: {key: split_like(value, parameters[number]) for key, value in state.items()}
+        for number, state in saved["state"].items()
+        if number < len(parameters)
+    }
     try:
-        optimizer.load_state_dict(saved)
+        optimizer.load_state_dict({**saved, "state": moments})
     except (ValueError, KeyError) as error:
         raise TrainingError(f"the optimizer in the state to resume from belongs to another network: {error}") from error
     for group, chosen in zip(optimizer.param_groups, options, strict=True):

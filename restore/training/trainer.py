@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from restore.data.loading import Batch
 from restore.errors import TrainingError
 from restore.inference.precision import arithmetic
-from restore.training.distribution import Processes, unwrapped
+from restore.training.distribution import Processes, exchanging, unwrapped
 from restore.training.ema import Ema
 from restore.training.guards import FiniteGuard, out_of_memory_explained
 from restore.training.interrupts import Interrupts
@@ -206,10 +205,14 @@ class Trainer:
         return self.ema.network if self.ema else unwrapped(next(iter(self.objective.networks.values())))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything besides the networks' weights that later processes need to go on bit by bit."""
+        """Everything besides the networks' weights that later processes need to go on bit by bit.
+
+        It is complete on the main process, which writes it.
+        """
         self.guard.settle()
         return {
-            "generators": self.processes.gather(snapshot_generators()),
+            "generators": self.processes.collect(snapshot_generators()),
+            "objective": self.processes.collect(self.objective.running_state()),
             "scaler": self.scaler.state_dict(),
             "ema_updates": self.ema.num_updates if self.ema else 0,
             "losses": dict(self._sums),
@@ -226,8 +229,12 @@ class Trainer:
             callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
         if len(state["generators"]) == self.processes.world_size:
             restore_generators(state["generators"][self.processes.rank])
+            remembered = state.get("objective") or [{}] * self.processes.world_size
+            self.objective.load_running_state(remembered[self.processes.rank], self.device)
         else:
-            log.warning("resuming with another number of processes: random generators start from the seed")
+            log.warning(
+                "resuming with another number of processes: random generators start from the seed, pools of pairs empty"
+            )
 
     def _micro_batches(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         for _ in range(self.plan.accumulate):
@@ -241,9 +248,7 @@ class Trainer:
     def _backward(self, batch: Batch, turn: str, share: bool) -> dict[str, Tensor]:
         """Add the gradients of one micro-batch; `share` averages them over the processes."""
         self._freeze_all_but(turn)
-        network = self.objective.networks[turn]
-        alone = isinstance(network, DistributedDataParallel) and not share
-        with network.no_sync() if alone else contextlib.nullcontext():
+        with exchanging(self.objective.networks[turn], share):
             with arithmetic(self.device, self.plan.dtype):
                 losses = self.objective.losses(batch, turn)
             self.guard.look(losses, batch, turn, self.iteration)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from restore.images import write_image
+from restore.errors import DataError
+from restore.images import convert_depth, write_image
 from restore.inference import Restorer
 from restore.training.progress import Scalars
+from restore.training.sharding import unsharded
 from restore.training.trainer import Callback, Trainer
 
-__all__ = ["Metric", "Validation"]
+__all__ = ["Metric", "Validation", "check_samples"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class Validation(Callback):
         every: iterations between validations.
         lower_is_better: the names of metrics of which less is better.
         best_metric: which metric, on the first dataset, decides what is best.
-        on_best: called when the network is better than ever.
+        on_best: called in every process when the network is better than ever.
         sinks: called with all scalars and the iteration.
         images: folder in which restored images are written, or None.
     """
@@ -71,11 +73,12 @@ class Validation(Callback):
 
     def validate(self, trainer: Trainer) -> dict[str, float]:
         """Validate now; returns the mean of every metric as `dataset/metric`."""
-        means = {
-            f"{name}/{metric}": value
-            for name, dataset in self.datasets.items()
-            for metric, value in self._measure(trainer, dataset).items()
-        }
+        with unsharded(trainer.network):
+            means = {
+                f"{name}/{metric}": value
+                for name, dataset in self.datasets.items()
+                for metric, value in self._measure(trainer, dataset).items()
+            }
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
             best, at = self.best[key]
@@ -83,7 +86,7 @@ class Validation(Callback):
         for sink in self.sinks:
             sink({f"metrics/{key}": value for key, value in means.items()}, trainer.iteration)
         decisive = f"{next(iter(self.datasets))}/{self.best_metric}"
-        if self.on_best and decisive in improved and trainer.processes.is_main:
+        if self.on_best and decisive in improved:
             self.on_best(trainer)
         return means
 
@@ -102,7 +105,10 @@ class Validation(Callback):
         for index in range(processes.rank, len(dataset), processes.world_size):
             sample = dataset[index]
             restored = self.restorer(sample["lq"])
-            values[index] = [float(function(restored, sample["gt"])) for function in self.metrics.values()]
+            gt = sample.get("gt")
+            if restored.dtype == np.float32:  # noisy inputs are floats
+                restored = convert_depth(restored, np.uint8 if gt is None else gt.dtype).reshape(restored.shape)
+            values[index] = [float(function(restored, gt)) for function in self.metrics.values()]
             if self.images:
                 stem = Path(sample["lq_path"]).stem
                 write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
@@ -118,3 +124,23 @@ class Validation(Callback):
                 self.best[key] = [value, iteration]
                 improved.add(key)
         return improved
+
+
+def check_samples(datasets: Mapping[str, Dataset], metrics: Mapping[str, Metric]) -> None:
+    """Look at one sample of each dataset, so that what a validation lacks is said before the training.
+
+    Raises:
+        DataError: there are no degraded images, or no references although a metric compares with them.
+    """
+    from restore.metrics import traits
+
+    comparing = [name for name, function in metrics.items() if traits(function).needs_reference]
+    for name, dataset in datasets.items():
+        sample = dataset[0]
+        if "lq" not in sample:
+            raise DataError(
+                f"dataset '{name}': it has no degraded images to validate on. Take a PairedImageDataset, or a "
+                "DegradedImageDataset, which makes them by a recipe."
+            )
+        if comparing and "gt" not in sample:
+            raise DataError(f"dataset '{name}': it has no references to compare with for {', '.join(comparing)}.")

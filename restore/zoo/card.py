@@ -27,6 +27,7 @@ class Figure(pydantic.BaseModel, extra="forbid"):
     protocol: str = ""
     psnr: float | None = None
     ssim: float | None = None
+    psnr_b: float | None = None
     bicubic_psnr: float | None = None
     srcc: float | None = None
     plcc: float | None = None
@@ -49,7 +50,9 @@ class Card(pydantic.BaseModel, extra="forbid"):
     grey: bool = pydantic.Field(False, description="Whether it restores grey images only.")
     real: bool = pydantic.Field(False, description="For photographs from real life, at the cost of fidelity.")
     size_bytes: int | None = None
-    sha256: str | None = None
+    sha256: str | None = pydantic.Field(
+        None, description="None where nobody vouches for one: see `restore.zoo.download`."
+    )
     licence: str = "Apache-2.0"
     trained_on: str = ""
     training: str = ""

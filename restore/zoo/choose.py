@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from restore.errors import OptionsError, nearest
 from restore.zoo.card import Card, list_cards
-from restore.zoo.download import local_weights
+from restore.zoo.download import Place, place_of
 
 __all__ = ["choose_model"]
+
+LEVELS = {"sigma": "--sigma", "quality": "--jpeg-quality"}
 
 
 def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quality: int | None = None) -> Card:
     """The card that suits a task best, for colour images.
 
-    Faithful models come before those for real-life photographs. Then counts how near the trained noise level or JPEG
-    quality is (blind models suit every one), then whether the weights are on this machine.
+    Faithful models come before those for real-life photographs, and those that can be had by themselves before those
+    whose weights have to be fetched by hand. Then counts how near the trained noise level or JPEG quality is (blind
+    models suit every one), and last where the weights are: shipped, on this machine, or to be downloaded.
 
     Args:
         task: sr, denoise, jpeg, derain or deblur.
         scale: of super-resolution.
-        sigma: noise level on the scale of 0 to 255.
-        quality: JPEG quality, 1 to 100.
+        sigma: noise level on the scale of 0 to 255; None for a model that needs none.
+        quality: JPEG quality, 1 to 100; None for a model that needs none.
 
     Raises:
-        OptionsError: no card has that task, or that scale; the message lists what there is.
+        OptionsError: no card has that task, or that scale, or every model needs a level; the message lists what there
+            is.
     """
-    cards = [card for card in list_cards() if not card.grey]
+    cards = [card for card in list_cards() if not card.grey and card.task != "quality"]
     tasks = sorted({card.task for card in cards})
     if task not in tasks:
         raise OptionsError(
@@ -34,26 +40,35 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
     if not fitting:
         scales = sorted({card.scale for card in cards if card.task == task})
         raise OptionsError(f"no model for the task '{task}' at scale {scale}: allowed is {_listing(scales)}.")
-    for given, option, levels in (
-        (sigma, "--sigma", [card.sigma for card in fitting]),
-        (quality, "--jpeg-quality", [card.quality for card in fitting]),
-    ):
-        if given is None and any(level is not None for level in levels) and None not in levels:
-            raise OptionsError(f"the task '{task}' needs {option}: there are models for {_listing(sorted(levels))}.")
-    return min(
-        fitting,
-        key=lambda card: (
-            card.real,
-            _distance(card.sigma, sigma) + _distance(card.quality, quality),
-            local_weights(card) is None,
-            card.name,
-        ),
-    )
+    wanted = {"sigma": sigma, "quality": quality}
+    for level, given in wanted.items():
+        if given is None:
+            fitting = _blind(fitting, task, level)
+
+    def order(card: Card) -> tuple:
+        place = place_of(card)
+        return card.real, place is Place.BY_HAND, _distance(card, wanted), place, card.url is None, card.name
+
+    return min(fitting, key=order)
 
 
-def _distance(trained: float | None, wanted: float | None) -> float:
-    return 0.0 if trained is None or wanted is None else abs(trained - wanted)
+def _blind(cards: list[Card], task: str, level: str) -> list[Card]:
+    """Those that need not be told the level."""
+    levels = sorted({getattr(card, level) for card in cards} - {None})
+    blind = [card for card in cards if getattr(card, level) is None]
+    if levels and all(place_of(card) is Place.BY_HAND for card in blind):
+        needs_none = ", ".join(card.name for card in blind)
+        besides = f" {needs_none} needs none, but its weights must be fetched by hand: `-m` says how." if blind else ""
+        raise OptionsError(
+            f"the task '{task}' needs {LEVELS[level]}: there are models for {_listing(levels)}.{besides}"
+        )
+    return blind if levels else cards
 
 
-def _listing(values) -> str:
+def _distance(card: Card, wanted: dict[str, float | None]) -> float:
+    pairs = ((getattr(card, level), given) for level, given in wanted.items())
+    return sum(abs(trained - given) for trained, given in pairs if trained is not None and given is not None)
+
+
+def _listing(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)

@@ -10,6 +10,7 @@ the first download is recorded beside the file and compared from then on.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import http.client
 import logging
@@ -23,11 +24,29 @@ from restore.errors import CheckpointError, MissingError
 from restore.files import atomic_write
 from restore.zoo.card import Card
 
-__all__ = ["address", "fetch_weights", "local_weights"]
+__all__ = ["Place", "address", "fetch_weights", "local_weights", "place_of"]
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30
 logger = logging.getLogger(__name__)
+
+
+class Place(enum.IntEnum):
+    """Where the weights of a model are, the nearest first."""
+
+    SHIPPED = enum.auto()
+    ON_DISK = enum.auto()
+    DOWNLOADABLE = enum.auto()
+    BY_HAND = enum.auto()
+
+
+def place_of(card: Card) -> Place:
+    """Where the weights of a card are now."""
+    if card.path is not None:
+        return Place.SHIPPED
+    if local_weights(card) is not None:
+        return Place.ON_DISK
+    return Place.DOWNLOADABLE if address(card) else Place.BY_HAND
 
 
 def local_weights(card: Card) -> Path | None:
@@ -70,7 +89,8 @@ def fetch_weights(card: Card) -> Path:
     path = weights_folder() / card.weights
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.part")
-    logger.info("downloading %s to %s", url, path)
+    size = f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "of unknown size"
+    logger.info("downloading %s (%s) to %s", url, size, path)
     try:
         _download(url, partial)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
@@ -83,8 +103,11 @@ def fetch_weights(card: Card) -> Path:
     except CheckpointError:
         partial.unlink()
         raise
+    digest = _sha256(partial)
+    if card.sha256 is None:
+        logger.info("nobody vouches for its checksum; recorded for later: SHA-256 %s", digest)
     with atomic_write(_record(path)) as file:
-        file.write(_sha256(partial).encode())
+        file.write(digest.encode())
     partial.replace(path)
     return path
 

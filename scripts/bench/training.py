@@ -37,13 +37,14 @@ from restore.inference.blocks import compile_blocks
 from restore.inference.precision import resolve_precision
 from restore.registry import DATASETS, NETWORKS, SCHEDULERS
 from restore.training.ema import Ema
+from restore.training.layout import channels_last
 from restore.training.objectives import Restoration
 from restore.training.optimizers import build_optimizer
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
 
 LIGHT = {"type": "SwinIR", "upscale": 4, "embed_dim": 60, "depths": [6] * 4, "num_heads": [6] * 4, "window_size": 8}
-LIGHT |= {"mlp_ratio": 2, "upsampler": "pixelshuffledirect"}
+LIGHT |= {"mlp_ratio": 2, "upsampler": "pixelshuffledirect", "drop_path_rate": 0.0}  # as the plain network
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": 4}
 ADAM = {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.99]}
 
@@ -117,7 +118,16 @@ def plain_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
     return step
 
 
+def laid_out(network: nn.Module, batch: dict) -> tuple[nn.Module, dict]:
+    """Network and batch in the memory layout that a training chooses by itself."""
+    if not channels_last(network, batch["lq"].device):
+        return network, batch
+    batch = {key: value.contiguous(memory_format=torch.channels_last) for key, value in batch.items()}
+    return network.to(memory_format=torch.channels_last), batch
+
+
 def bare_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
+    network, batch = laid_out(network, batch)
     optimizer = build_optimizer(ADAM, network)
 
     def step() -> None:
@@ -129,6 +139,7 @@ def bare_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
 
 
 def trained(network: nn.Module, batch: dict, dtype: torch.dtype, compiled: bool = False) -> Callable[[], None]:
+    network, batch = laid_out(network, batch)
     optimizer = build_optimizer(ADAM, network)
     ema = Ema(network, 0.999)
     if compiled:

@@ -11,32 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from restore.cli import main
 from restore.images import Image, list_images, read_image, write_image
-from restore.zoo import build_model
 
 ROOT = Path(__file__).parents[2]
-TINY = {
-    "type": "SwinIR",
-    "upscale": 2,
-    "img_size": 16,
-    "window_size": 8,
-    "embed_dim": 12,
-    "depths": [2],
-    "num_heads": [2],
-    "mlp_ratio": 2,
-    "upsampler": "pixelshuffledirect",
-}
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
-    torch.save({"params": build_model(TINY).state_dict()}, path)
-    return path
 
 
 @pytest.fixture(autouse=True)

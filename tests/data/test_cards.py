@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.data.bicubic import bicubic_input
 from restore.data.cards import prepare, read_card
 from restore.data.pairs import Pair
-from restore.errors import DataError, ImageError, MissingError, OptionsError
-from restore.images import read_image, resize, to_pixels, to_tensor, write_image
+from restore.errors import DataError, MissingError, OptionsError
+from restore.images import read_image, write_image
 from restore.registry import DATASETS
 
 ROOT = Path(__file__).parents[2]
@@ -88,31 +87,6 @@ def test_cards_and_files_that_are_not_there(card):
         prepare(read_card(card("{name: x, package: skimage, images: [{file: nothing.png}]}")))
     with pytest.raises(MissingError, match="needs the package 'no_such_package'"):
         prepare(read_card(card("{name: x, package: no_such_package, images: [{file: a.png}]}")))
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_bicubic_input_is_the_rounded_reduction(tmp_path, dtype):
-    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (26, 33, 3)).astype(dtype)
-    write_image(tmp_path / "a.png", pixels)
-    made = read_image(bicubic_input(tmp_path / "a.png", 4)).pixels
-    expected = to_pixels(resize(to_tensor(pixels[:24, :32]), size=(6, 8)), dtype)
-    assert np.array_equal(made, expected)
-
-
-def test_bicubic_input_is_kept_until_the_reference_changes(tmp_path):
-    reference = tmp_path / "a.png"
-    write_image(reference, np.full((8, 8), 10, np.uint8))
-    first = bicubic_input(reference, 2)
-    stamp = first.stat().st_mtime_ns
-    assert bicubic_input(reference, 2).stat().st_mtime_ns == stamp
-    write_image(reference, np.full((8, 8), 90, np.uint8))
-    assert (read_image(bicubic_input(reference, 2)).pixels == 90).all()
-
-
-def test_reference_too_small(tmp_path):
-    write_image(tmp_path / "a.png", np.zeros((3, 9), np.uint8))
-    with pytest.raises(ImageError, match=r"a\.png' is 9x3: too small to be reduced 4 times"):
-        bicubic_input(tmp_path / "a.png", 4)
 
 
 def test_single_images(tmp_path):

@@ -94,7 +94,7 @@ def test_whole_images_for_validation(images):
     assert (sample["lq"].shape, sample["gt"].shape) == ((12, 15, 3), (24, 30, 3))
 
 
-@pytest.mark.parametrize(("color", "channels"), [(None, 3), ("rgb", 3), ("y", 1), ("grey", 1)])
+@pytest.mark.parametrize(("color", "channels"), [(None, 3), ("rgb", 3), ("y", 1), ("grey", 1), ("gray", 1)])
 @pytest.mark.parametrize("stored", [1, 3, 4])
 def test_channels(images, stored, color, channels):
     roots = {name: images(name[-2:], channels=stored) for name in ("dataroot_gt", "dataroot_lq")}
@@ -165,12 +165,32 @@ def test_noise_has_the_level_that_was_asked_for(images):
     root = images("gt", count=1, size=(128, 128))
     dataset = build("GaussianNoiseDataset", dataroot_gt=root, gt_size=128, sigma_type="constant", sigma_range=25)
     sample = dataset[Draw(0, 0, 0)]
-    assert (sample["lq"] - sample["gt"]).std() * 255 == pytest.approx(25, rel=0.02)
+    assert (sample["gt"].dtype, sample["lq"].dtype) == (np.uint8, np.float32)
+    assert (255 * sample["lq"] - sample["gt"]).std() == pytest.approx(25, rel=0.02)
     blind = build("Dataset_GaussianDenoising", dataroot_gt=root, dataroot_lq="none", gt_size=128, sigma_range=[0, 50])
-    levels = [255 * (s["lq"] - s["gt"]).std() for s in (blind[Draw(0, 0, position)] for position in range(20))]
+    levels = [(255 * s["lq"] - s["gt"]).std() for s in (blind[Draw(0, 0, position)] for position in range(20))]
     assert 0 < min(levels) < 20 < 35 < max(levels) < 52
     np.testing.assert_array_equal(blind[0]["lq"], blind[0]["lq"])
-    assert (blind[0]["lq"] - blind[0]["gt"]).std() * 255 == pytest.approx(25, rel=0.02)
+    assert (255 * blind[0]["lq"] - blind[0]["gt"]).std() == pytest.approx(25, rel=0.02)
+
+
+def test_noise_of_validation_is_that_of_published_figures(images):
+    dataset = build("GaussianNoiseDataset", dataroot_gt=images("gt", count=2, channels=1), sigma_test=50, in_ch=1)
+    for sample in (dataset[0], dataset[1]):
+        noise = np.random.RandomState(0).normal(0, 50 / 255, sample["gt"].shape)
+        np.testing.assert_allclose(sample["lq"], sample["gt"] / 255 + noise, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_reduced_inputs_of_whole_images(tmp_path, dtype):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (26, 33, 3)).astype(dtype)
+    write_image(tmp_path / "a.png", pixels)
+    dataset = build("DownsampledImageDataset", dataroot_gt=tmp_path, scale=4)
+    expected = resize_pixels(pixels[:24, :32], size=(6, 8))
+    np.testing.assert_array_equal(dataset.degraded(pixels, 0), expected)
+    np.testing.assert_array_equal(dataset[0]["lq"], expected)
+    with pytest.raises(DataError, match=r"a\.png' is 9x3: too small to be reduced 4 times"):
+        dataset.degraded(pixels[:3, :9], 0)
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,13 @@ class TestStatistics:
             before = [i for i, s in enumerate(steps) if s["type"] == "decimate" or (s.get("factor") or 0.5) != 0.5]
             assert all(i < to_size[0] for i in before)
 
+    def test_only_the_papers_recipe_has_camera_noise(self):
+        samples, _ = draws("bsrgan", 2000)
+        assert close(sum(any(step["type"] == "camera_noise" for step in steps) for steps in samples), 2000, 0.25)
+        _, by_type = draws("swinir_real", 300)
+        assert "camera_noise" not in by_type
+        assert set(by_type) == set(draws("bsrgan", 300)[1]) - {"camera_noise"}
+
     def test_noise_power_of_the_blind_pipeline(self):
         pipeline = load_pipeline("gaussian_noise", sigma=[0, 55])
         grey = torch.full((24, 1, 64, 64), 0.5)
@@ -341,20 +348,30 @@ class TestOptions:
                 assert a.pop("gt_px", None) == b.pop("gt_px", None)
                 assert a == pytest.approx(b)
 
+    def test_realesrnet_is_the_recipe_with_both_images_sharpened(self):
+        from_options, recipe = pipeline_from_options({}, {}, scale=4, sharpen="both"), load_pipeline("realesrnet")
+        for seed in range(20):
+            ours, theirs = (p.draw(seed, (256, 256)) for p in (recipe, from_options))
+            assert ours["target"] == theirs["target"]
+            for a, b in zip(ours["steps"], theirs["steps"], strict=True):
+                assert a.pop("gt_px", None) == b.pop("gt_px", None)
+                assert a == pytest.approx(b)
+            assert not any(step["type"] == "usm" for step in ours["steps"])
+
     def test_keys_reach_the_operators(self):
         top = {"resize_prob": [0, 1, 0], "jpeg_range": [40.0, 41.0], "gaussian_noise_prob": 1, "second_blur_prob": 0}
         dataset = {"kernel_list": ["plateau_aniso"], "kernel_prob": [1.0], "sinc_prob": 0, "betap_range": [1, 1]}
-        pipeline = pipeline_from_options(top, dataset, scale=2, sharpen_target=True)
+        pipeline = pipeline_from_options(top, dataset, scale=2, sharpen="both")
         for seed in range(20):
             drawn = pipeline.draw(seed, (256, 256))
             steps = drawn["steps"]
             assert drawn["target"][0]["type"] == "usm"
-            assert steps[1]["type"] == "plateau_blur"
-            assert steps[1]["beta"] == 1
-            assert steps[2]["factor"] <= 1
-            assert steps[3]["type"] == "gaussian_noise"
-            assert steps[4]["quality"] in (40, 41)
-            assert steps[5]["type"] == "resize"
+            assert steps[0]["type"] == "plateau_blur"
+            assert steps[0]["beta"] == 1
+            assert steps[1]["factor"] <= 1
+            assert steps[2]["type"] == "gaussian_noise"
+            assert steps[3]["quality"] in (40, 41)
+            assert steps[4]["type"] == "resize"
 
     def test_mistakes_have_the_option_files_paths(self):
         top = {"resize_prob": [0.5, 0.4, 0.2], "resize_rnage": [0.1, 1.5]}

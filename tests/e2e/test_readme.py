@@ -44,6 +44,7 @@ def workspace(tmp_path_factory):
     write_image(folder / "photos/cat.png", photograph(96, 120))
     write_image(folder / "photos/trip/dog.jpg", photograph(64, 80))
     write_image(folder / "restored/cat.png", photograph(192, 240))
+    write_image(folder / "frames/00001.png", photograph(24, 32))
     for name in ("photos", "bsds400"):
         write_image(folder / f"datasets/train/{name}/one.png", photograph(160, 200))
     reference = photograph(64, 80)
@@ -60,8 +61,10 @@ def test_setup_scripts_stand_first():
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in SCRIPTS])
-def test_command(command, workspace):
+def test_command(command, workspace, request):
     words = shlex.split(command)
+    if {".mp4", ".mkv"} & {Path(word).suffix for word in words}:
+        request.getfixturevalue("make_clip")(workspace / "clip.mp4", 2, (24, 32))
     program = {"restore": [sys.executable, "-m", "restore.cli"], "python": [sys.executable]}[words[0]]
     for part, settings in SHORTENED.items():
         if part in command:

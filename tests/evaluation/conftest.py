@@ -51,7 +51,7 @@ def dataset(tmp_path):
                 if pixels is not None:
                     write_image(paths[-1], pixels)
             listed.append(Pair(stem, *paths))
-        return SimpleNamespace(name=name, pairs=listed)
+        return SimpleNamespace(name=name, pairs=listed, color=None)
 
     return make
 

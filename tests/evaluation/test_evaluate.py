@@ -7,14 +7,17 @@ import json
 import logging
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
+from restore.data.datasets import DownsampledImageDataset
+from restore.data.noise import GaussianNoiseDataset
 from restore.errors import DataError, ImageError, MissingError, OptionsError
 from restore.evaluation import evaluate
-from restore.images import read_image, resize, to_pixels, to_tensor
+from restore.images import read_image, resize, resize_pixels, to_pixels, to_tensor, write_image
 from restore.metrics import metric, psnr
-from restore.registry import METRICS
+from restore.registry import DATASETS, METRICS
 
 PSNR = {"psnr": {"type": "psnr", "border_px": 2}}
 
@@ -55,13 +58,43 @@ def test_paired_dataset(tmp_path, restorer, dataset, noise):
     assert "Set: 2 images" in log.read_text()
 
 
-def test_inputs_are_made_from_references(tmp_path, restorer, dataset, noise):
+def test_inputs_are_made_from_references(tmp_path, restorer, noise):
     gt = noise(17, 22, 3)
-    results = evaluate(restorer(4), [dataset("S", {"a": (gt, None)})], PSNR, name="run", results_root=tmp_path)
+    write_image(tmp_path / "gt/a.png", gt)
+    dataset = DownsampledImageDataset(str(tmp_path / "gt"), name="S", scale=4)
+    results = evaluate(restorer(4), [dataset], PSNR, name="run", results_root=tmp_path)
     image = results.datasets[0].images[0]
     assert (image.input_size, image.size) == ((4, 5), (16, 20))
-    lq = to_pixels(resize(to_tensor(gt[:16, :20]), size=(4, 5)))
+    lq = resize_pixels(gt[:16, :20], size=(4, 5))
     assert image.restored["psnr"] == pytest.approx(psnr(repeated(lq, 4), gt[:16, :20], border_px=2), abs=1e-9)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_published_noise_reaches_the_network_neither_clipped_nor_rounded(tmp_path, restorer, channels):
+    clean = np.full((40, 50, channels)[: 2 + (channels == 3)], 3, np.uint8)
+    write_image(tmp_path / "gt/a.png", clean)
+    dataset = GaussianNoiseDataset(str(tmp_path / "gt"), name="S", sigma_test=25, in_ch=channels)
+    restorer, seen = restorer(1, channels), []
+    restorer.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy().copy()))
+    results = evaluate(restorer, [dataset], PSNR, name="run", results_root=tmp_path)
+    drawn = np.random.RandomState(0).normal(0, 25 / 255, clean.shape)
+    expected = clean / 255 + (drawn[..., ::-1] if channels == 3 else drawn)  # in OpenCV's order of channels
+    np.testing.assert_allclose(seen[-1], np.atleast_3d(expected).transpose(2, 0, 1)[None], atol=1e-6)
+    rounded = np.clip(np.rint(expected * 255), 0, 255).astype(np.uint8)
+    image = results.datasets[0].images[0]
+    assert image.restored["psnr"] == image.baseline["psnr"] == psnr(rounded, clean, border_px=2)
+    assert np.array_equal(read_image(tmp_path / "run/visualization/S/a_run.png").pixels, rounded)
+
+
+def test_luma_is_rounded_as_published_evaluations_do(tmp_path, restorer, noise):
+    colour = noise(16, 24, 3)
+    write_image(tmp_path / "gt/a.png", colour)
+    options = {"dataroot_gt": str(tmp_path / "gt"), "recipe": "jpeg", "variables": {"quality": 10}, "color": "y"}
+    dataset = DATASETS.build({"type": "DegradedImageDataset", **options}, name="S", scale=1)
+    evaluate(restorer(1, 1), [dataset], PSNR, name="run", results_root=tmp_path)
+    luma = np.rint(colour @ np.array([65.481, 128.553, 24.966]) / 255 + 16).astype(np.uint8)
+    coded = cv2.imdecode(cv2.imencode(".jpg", luma, [cv2.IMWRITE_JPEG_QUALITY, 10])[1], cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(read_image(tmp_path / "run/visualization/S/a_run.png").pixels, coded)
 
 
 def test_without_references_only_the_images(tmp_path, restorer, dataset, noise):
@@ -83,6 +116,9 @@ def test_baseline_of_a_network_that_keeps_the_size_is_the_input(tmp_path, restor
     assert image.baseline["psnr"] == image.restored["psnr"] == pytest.approx(psnr(lq, gt, border_px=2))
     with pytest.raises(DataError, match=r"has no inputs.*Give dataroot_lq"):
         evaluate(restorer(1), [dataset("T", {"a": (gt, None)})], PSNR, name="run", results_root=tmp_path)
+    reduced = DownsampledImageDataset(str(tmp_path / "S/gt"), name="T")
+    with pytest.raises(DataError, match=r"at scale 1 none are made\. Give dataroot_lq"):
+        evaluate(restorer(1), [reduced], PSNR, name="run", results_root=tmp_path)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

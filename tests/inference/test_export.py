@@ -6,6 +6,7 @@ import torch
 from restore.errors import OptionsError
 from restore.inference.export import CHECKED_PX, ExportError, export_network
 from restore.networks.swinir import SwinIR
+from restore.zoo import load_network
 
 
 @pytest.fixture
@@ -53,3 +54,15 @@ def test_a_file_that_is_wrong_is_not_kept(network, tmp_path):
 def test_unknown_format(network, tmp_path):
     with pytest.raises(OptionsError, match=r"allowed are names that end in \.onnx or \.pt2"):
         export_network(network, tmp_path / "network.engine")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+def test_the_shipped_model_at_three_sizes(suffix, tmp_path):
+    if suffix == ".onnx":
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(name)
+    differences = export_network(load_network("swinir_light_x4"), tmp_path / f"shipped{suffix}")
+    assert len(differences) == 3
+    assert max(differences.values()) < 1e-5

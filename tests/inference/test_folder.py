@@ -16,7 +16,8 @@ from restore.errors import DataError, OptionsError, OutputError
 from restore.files import atomic_write, remove_leftovers
 from restore.images import read_image, write_image
 from restore.inference import Restorer, folder
-from restore.inference.folder import Job, finished_jobs, plan_jobs, restore_files
+from restore.inference.folder import restore_files
+from restore.inference.jobs import Job, finished_jobs, plan_jobs
 from restore.inference.pipeline import WriteBehind, read_ahead
 
 

@@ -53,18 +53,21 @@ def published_attention(x_BHWC, num_heads, bias, window, shift):
     return out.reshape(batch, height, width, -1).roll(shift, (1, 2))
 
 
+@pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize(("batch", "height", "width", "window", "shift"), CASES)
-def test_agrees_with_roll_partition_and_full_mask(batch, height, width, window, shift):
+def test_agrees_with_roll_partition_and_full_mask(batch, height, width, window, shift, learned):
     torch.manual_seed(0)
     x = torch.randn(batch, height, width, 3 * 8, requires_grad=True)
-    bias = torch.randn(2, window[0] * window[1], window[0] * window[1])
+    bias = torch.randn(2, window[0] * window[1], window[0] * window[1], requires_grad=learned)
     plan = window_plan(batch, height, width, window, shift, CPU)
     ours = join_windows(window_attention(split_windows(x, plan), 2, bias, plan), plan, (batch, height, width, 8))
     theirs = published_attention(x, 2, bias, window, shift)
     assert torch.allclose(ours, theirs, atol=2e-6)
     weight = torch.randn_like(ours)
-    gradients = [torch.autograd.grad((y * weight).sum(), x)[0] for y in (ours, theirs)]
-    assert torch.allclose(*gradients, atol=5e-6)
+    wanted = (x, bias) if learned else (x,)
+    gradients = [torch.autograd.grad((y * weight).sum(), wanted) for y in (ours, theirs)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=2e-5)
 
 
 @pytest.mark.parametrize(("batch", "height", "width", "window", "shift"), CASES)

@@ -120,7 +120,7 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["val.metrics.psnr=5"], "val.metrics.psnr: expected a block of `key: value` lines; given: 5."),
         (["val.metrics=psnr"], "val.metrics: expected a block of `key: value` lines; given: 'psnr'."),
         (["datasets=5"], "datasets: expected a block of `key: value` lines; given: 5."),
-        (["datasets.train.color=rgb"], "datasets.train.color: expected 'y'; given: 'rgb'."),
+        (["datasets.train.color=cmyk"], "datasets.train.color: expected 'rgb', 'y', 'grey' or 'gray'; given: 'cmyk'."),
         (
             ["name=../else"],
             "name: the name of a run is that of a folder: not empty, no '..', no leading '/'; given: '../else'.",

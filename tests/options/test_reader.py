@@ -66,7 +66,7 @@ def test_not_a_number():
     assert math.isnan(read_value(".nan", "--set"))
 
 
-@pytest.mark.parametrize("text", ["a: b", "# five", "C:\\data", "x#y", "a, b"])
+@pytest.mark.parametrize("text", ["a: b", "# five", "C:\\data", "x#y", "a, b", "{}x4", "{}_{}"])
 def test_value_of_an_override_needs_no_quotes(text):
     assert read_value(text, "--set") == text
 

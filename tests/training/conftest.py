@@ -116,17 +116,27 @@ logger: {{print_freq: 2, save_checkpoint_freq: 3, save_best: psnr}}
 """
 
 
+@pytest.fixture(scope="session")
+def write_options():
+    """A function: writes the option file of a tiny training into a folder, its images beside it."""
+
+    def write(folder):
+        noise = np.random.default_rng(0)
+        for number in range(5):
+            small = noise.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+            write_image(folder / "lq" / f"{number}.png", small)
+            write_image(folder / "gt" / f"{number}.png", small.repeat(2, 0).repeat(2, 1))
+        path = folder / "train.yml"
+        path.write_text(OPTIONS.format(root=folder))
+        return path
+
+    return write
+
+
 @pytest.fixture
-def option_file(tmp_path):
+def option_file(tmp_path, write_options):
     """An option file of a tiny training, its images beside it."""
-    noise = np.random.default_rng(0)
-    for number in range(5):
-        small = noise.integers(0, 256, (12, 10, 3), dtype=np.uint8)
-        write_image(tmp_path / "lq" / f"{number}.png", small)
-        write_image(tmp_path / "gt" / f"{number}.png", small.repeat(2, 0).repeat(2, 1))
-    path = tmp_path / "train.yml"
-    path.write_text(OPTIONS.format(root=tmp_path))
-    return path
+    return write_options(tmp_path)
 
 
 @pytest.fixture(autouse=True)

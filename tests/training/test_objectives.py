@@ -92,6 +92,27 @@ def test_each_network_gets_gradients_in_its_own_turn_alone(network, judge, batch
     assert {"l_g_pix", "l_g_gan", "l_d_real", "l_d_fake", "out_d_real", "out_d_fake"} == set(trainer.fetch_losses())
 
 
+@pytest.mark.parametrize(
+    ("kind", "further", "calls"),
+    [
+        (Adversarial, {}, 1),
+        (RelativisticAdversarial, {}, 2),
+        (Adversarial, {"feature_matching_opt": {"type": "FeatureMatchingLoss"}}, 2),
+    ],
+    ids=["plain", "relativistic", "feature_matching"],
+)
+def test_real_images_are_judged_for_the_network_only_where_it_looks_at_them(
+    network, judge, batches, kind, further, calls
+):
+    objective = kind({"g": network, "d": judge}, {**PIXEL, **GAN, **further})
+    seen = []
+    judge.register_forward_hook(lambda *call: seen.append(call))
+    objective.losses(next(batches(1)), "g")
+    assert len(seen) == calls
+    objective.losses(next(batches(1)), "d")
+    assert len(seen) == calls + 2
+
+
 def test_locally_discriminative_learning_needs_the_average(network, judge, batches):
     objective = Adversarial({"g": network, "d": judge}, {**PIXEL, **GAN, "ldl_opt": {"type": "L1Loss"}})
     with pytest.raises(OptionsError, match="ema_decay"):

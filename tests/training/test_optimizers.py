@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,6 +41,16 @@ def test_frozen_parameters_are_left_out(network):
 def test_mistakes_are_named(network, block):
     with pytest.raises(OptionsError, match=r"betas|Adam|train\.optim_g\.type"):
         build_optimizer(block, network)
+
+
+def test_the_library_is_not_imported_for_torchs_own():
+    program = (
+        "import sys; from restore.registry import OPTIMIZERS; OPTIMIZERS.get('AdamW'); print('pytorch_optimizer' in "
+        "sys.modules, 'Lion' in OPTIMIZERS, 'pytorch_optimizer' in sys.modules)"
+    )
+    pytest.importorskip("pytorch_optimizer")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
 
 
 def test_the_library_of_optimizers(network, batches, make_trainer):

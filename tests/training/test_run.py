@@ -14,7 +14,7 @@ import torch
 
 from restore.cli import main
 from restore.data.sampling import StreamSampler
-from restore.errors import CheckpointError, OptionsError, TrainingError
+from restore.errors import CheckpointError, OptionsError
 from restore.options import load
 from restore.training.run import train
 from restore.training.trainer import Trainer
@@ -67,6 +67,16 @@ def test_a_training_leaves_the_files_of_basicsr(option_file, tmp_path):
     assert [row["iter"] for row in rows if "metrics/noise/psnr" in row] == [3, 6]
     assert load(folder / "tiny.yml", is_train=True).train.total_iter == 6
     assert main(["train", "-opt", str(option_file), "--plot"]) == 0
+
+
+def test_debugging_messages_are_ours_alone(option_file, tmp_path):
+    assert main(["train", "-opt", str(option_file), "--debug", "--set", "train.total_iter=1"]) == 0
+    try:
+        assert logging.getLogger("restore").isEnabledFor(logging.DEBUG)
+        assert not logging.getLogger("PIL").isEnabledFor(logging.DEBUG)
+    finally:
+        logging.getLogger("restore").setLevel(logging.NOTSET)
+    assert (tmp_path / "experiments/debug_tiny/models/net_g_1.pth").is_file()
 
 
 def test_it_learns(option_file, tmp_path):
@@ -234,42 +244,6 @@ def test_recomputed_activations_change_nothing(option_file, tmp_path):
         weights(tmp_path, 6)["params"].values(), weights(tmp_path, 6, "again")["params"].values(), strict=True
     ):
         torch.testing.assert_close(one, other)
-
-
-def test_two_processes_train_as_one(option_file, tmp_path):
-    one = run(option_file, "name=one", "datasets.train.batch_size_per_gpu=4")
-    port = 29500 + torch.randint(1000, (1,)).item()
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"),
-            *("restore/train.py", "-opt", str(option_file), "--set", "name=two", "--num_threads", "1"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert (one, done.returncode) == (0, 0), done.stderr
-    rows = [
-        [json.loads(line) for line in (tmp_path / f"experiments/{name}/history.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
-    ]
-    for ours, theirs in zip(*rows, strict=True):
-        values = {key for key in ours if key.startswith(("iter", "lr", "l_", "metrics"))}
-        assert {key: ours[key] for key in values} == pytest.approx({key: theirs[key] for key in values}, rel=1e-5)
-    for a, b in zip(
-        weights(tmp_path, 6, "one")["params"].values(), weights(tmp_path, 6, "two")["params"].values(), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)  # a twentieth of one of Adam's steps
-
-
-def test_launchers_without_their_variables(option_file, monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.delenv("SLURM_PROCID", raising=False)
-    for launcher in ("pytorch", "slurm"):
-        options = load(option_file, is_train=True)
-        options._launcher = launcher
-        with pytest.raises(TrainingError, match=f"--launcher {launcher}: the variable"):
-            train(options)
 
 
 def test_the_sampler_goes_on_where_it_was(option_file, monkeypatch):

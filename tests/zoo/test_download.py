@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import threading
 
@@ -13,7 +14,7 @@ from restore.networks.residual import EDSR
 from restore.zoo import list_cards, load_network
 from restore.zoo.card import Card
 from restore.zoo.choose import choose_model
-from restore.zoo.download import fetch_weights, local_weights
+from restore.zoo.download import Place, fetch_weights, local_weights, place_of
 
 FILE = "edsr.pth"
 
@@ -64,8 +65,11 @@ def card(server=None, **changes) -> Card:
     return Card(**{"name": "edsr", "task": "sr", "summary": "", "weights": FILE, "url": url, "scale": 4, **changes})
 
 
-def test_loaded_once_and_recorded(server):
+def test_loaded_once_and_recorded(server, caplog):
+    caplog.set_level("INFO", "restore")
     path = fetch_weights(card(server))
+    assert "(of unknown size)" in caplog.text
+    assert f"recorded for later: SHA-256 {hashlib.sha256(server.content).hexdigest()}" in caplog.text
     assert path.read_bytes() == server.content
     assert fetch_weights(card(server)) == path == local_weights(card(server))
     assert server.requests == [None]
@@ -125,14 +129,37 @@ def test_a_card_without_a_network_is_recognised(server, monkeypatch):
         ({"task": "sr", "scale": 4}, "swinir_light_x4"),  # the one that is here
         ({"task": "sr", "scale": 8}, "swinir_classical_x8"),
         ({"task": "jpeg", "quality": 12}, "swinir_color_jpeg10"),
+        ({"task": "jpeg", "quality": 40}, "swinir_color_jpeg40"),
+        ({"task": "denoise", "sigma": 25}, "swinir_color_dn25"),
+        ({"task": "deblur"}, "uformer_b_gopro"),
     ],
 )
 def test_the_model_for_a_task(server, wanted, name):
     assert choose_model(**wanted).name == name
 
 
-def test_the_nearest_noise_level_is_taken(server):
-    assert choose_model("denoise", sigma=30).sigma in (25, None)
+def test_the_nearest_noise_level_that_can_be_had_is_taken(server):
+    assert choose_model("denoise", sigma=30).name == "swinir_color_dn25"  # IPT's for 30 must be fetched by hand
+
+
+def test_what_is_on_disk_comes_before_what_must_be_fetched(server, tmp_path, monkeypatch):
+    assert place_of(choose_model("derain")) is Place.BY_HAND
+    monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path))
+    for name in ("IPT_derain.pt", "IPT_denoise30.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert choose_model("derain").name == "ipt_derain"
+    assert choose_model("denoise", sigma=30).name == "ipt_color_dn30"
+
+
+def test_without_a_level_a_blind_model_is_taken(server, tmp_path, monkeypatch):
+    with pytest.raises(
+        OptionsError, match=r"needs --sigma: there are models for 15, 25, 30, 50\. uformer_b_sidd needs"
+    ):
+        choose_model("denoise")
+    monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path))
+    (tmp_path / "Uformer_B_SIDD.pth").write_bytes(b"x")
+    assert choose_model("denoise").name == "uformer_b_sidd"
+    assert choose_model("denoise", sigma=15).name == "swinir_color_dn15"
 
 
 def test_tasks_that_cannot_be_done(server):
@@ -144,10 +171,12 @@ def test_tasks_that_cannot_be_done(server):
         choose_model("jpeg")
 
 
-def test_every_downloadable_card_has_an_address_and_a_licence():
+def test_every_card_has_weights_to_be_had_somewhere_and_a_licence():
     names = [each.weights for each in list_cards()]
     assert len(set(names)) == len(names)
     for each in list_cards():
+        assert each.path or each.url or each.page
         assert each.url is None or each.url.endswith(f"/{each.weights}")
+        assert each.sha256 is None or len(each.sha256) == 64
         assert each.licence
         assert all(figure.source for figure in each.figures)

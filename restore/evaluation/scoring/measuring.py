@@ -179,4 +179,3 @@ def _start(blocks: Mapping[str, Mapping[str, Any]], device: str, threads: int) -
 def _work(task: Task) -> Measured:
     assert _measurer is not None, "the process was started by _start"
     return _measurer(task)
-

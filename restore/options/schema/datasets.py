@@ -65,8 +65,8 @@ class _Source(Section):
     """Subtracted from both images, one value for each channel, on [0, 1]."""
     std: list[float] | None = None
     """Divides both images after that."""
-    color: Literal["y"] | None = None
-    """y: only the luma of both images."""
+    color: Literal["rgb", "y", "grey", "gray"] | None = None
+    """y: only the luma of both images, as metrics take it; grey: full-range luma; null: what the network takes."""
 
 
 class LoaderOptions(Section):

@@ -60,6 +60,11 @@ class DegradationOptions(Section):
     """Second stage: JPEG quality."""
 
     @property
+    def degrades(self) -> bool:
+        """Whether a model that degrades on the device does so."""
+        return self.high_order_degradation is not False
+
+    @property
     def degradation(self) -> dict[str, Any]:
         """The degradation that the file gives, by key; empty if it gives none."""
         values = {name: getattr(self, name) for name in DegradationOptions.model_fields}

@@ -1,4 +1,4 @@
-"""`logger` and `dist_params`: what is written while training, how often, and how processes find each other."""
+"""`logger` and `dist_params`: what is written while training, how often, and how processes work together."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ class LoggerOptions(Section):
 
 
 class DistOptions(Section):
-    """How the processes of a distributed run find each other (slurm; torchrun brings its own)."""
+    """How the processes of a distributed run find each other (slurm; torchrun brings its own) and share the work."""
 
     backend: Literal["nccl", "gloo", "mpi"] = "nccl"
     """Communication library; without CUDA gloo is used."""
     port: PositiveInt | None = None
     """Port of the first process; null: the variable MASTER_PORT, or 29500."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: every process holds the whole network; fsdp: each holds a slice of it, for networks of many parameters."""

@@ -65,7 +65,7 @@ class _General(Section):
     runtime: RuntimeOptions = RuntimeOptions()
     """How images go through the network."""
     dist_params: DistOptions = DistOptions()
-    """How processes find each other."""
+    """How processes find each other and share the work."""
     find_unused_parameters: bool = False
     """Whether distributed training looks for parameters that a step did not use; slower."""
     tile: TileOptions | None = None

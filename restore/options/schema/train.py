@@ -85,8 +85,8 @@ class TrainOptions(Section):
     """Number format of a step; auto takes the fastest that the network survives on this device."""
     compile: bool = False
     """Whether to compile the network, block by block."""
-    channels_last: bool = False
-    """Whether convolutions work on channels-last memory."""
+    channels_last: bool | None = None
+    """Whether convolutions work on channels-last memory; null: in convolutional networks on the processor."""
     tf32: bool = False
     """Whether float32 products may use TensorFloat-32 on a GPU: faster, about three decimal digits."""
     activation_checkpointing: bool = False

@@ -2,7 +2,17 @@
 
 from restore.training.objectives.adversarial import Adversarial, RelativisticAdversarial
 from restore.training.objectives.base import Objective, named
+from restore.training.objectives.blind import BlindAdversarial, BlindRestoration
 from restore.training.objectives.quality import Quality
 from restore.training.objectives.restoration import Restoration
 
-__all__ = ["Adversarial", "Objective", "Quality", "RelativisticAdversarial", "Restoration", "named"]
+__all__ = [
+    "Adversarial",
+    "BlindAdversarial",
+    "BlindRestoration",
+    "Objective",
+    "Quality",
+    "RelativisticAdversarial",
+    "Restoration",
+    "named",
+]

@@ -7,7 +7,7 @@ of the other kind (Wang et al. 2018, arXiv:1809.00219, section 3.2).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from restore.losses.adversarial import artifact_map
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
 from restore.training.objectives.base import Objective, named
+from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -29,13 +30,19 @@ __all__ = ["Adversarial", "RelativisticAdversarial"]
 class Adversarial(Objective):
     """Losses between restored and reference images, and between a discriminator's scores of both.
 
+    Attributes:
+        relative: whether the network's adversarial loss looks at the scores of real images, too.
+
     Args:
         networks: `{"g": network, "d": discriminator}`; a discriminator returns scores, or lists of maps, scores last.
         losses: blocks by option key: `gan_opt`, and any of `pixel_opt`, `perceptual_opt`, `ldl_opt`,
             `feature_matching_opt` and others that compare images.
         net_d_iters: the network learns in every n-th iteration.
         net_d_init_iters: iterations at the start in which the discriminator learns alone.
+        preparations: what happens to every batch before the networks see it.
     """
+
+    relative: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -44,8 +51,9 @@ class Adversarial(Objective):
         *,
         net_d_iters: int = 1,
         net_d_init_iters: int = 0,
+        preparations: Sequence[Preparation] = (),
     ):
-        super().__init__(networks)
+        super().__init__(networks, preparations)
         missing = [
             Problem(path, f"missing: adversarial training needs {what}.")
             for path, what, there in (
@@ -73,9 +81,15 @@ class Adversarial(Objective):
 
     @classmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Adversarial:
-        """The losses of the section `train`, and when each network learns."""
+        """The losses of the section `train`, when each network learns, and what happens to batches before."""
         train = options.train
-        return cls(networks, train.losses(), net_d_iters=train.net_d_iters, net_d_init_iters=train.net_d_init_iters)
+        return cls(
+            networks,
+            train.losses(),
+            net_d_iters=train.net_d_iters,
+            net_d_init_iters=train.net_d_init_iters,
+            preparations=cls.preparations_of(options),
+        )
 
     def follow(self, averaged: nn.Module) -> None:
         """Tell where the moving average of the network is, which `ldl_opt` compares with."""
@@ -99,11 +113,11 @@ class Adversarial(Objective):
         return self._discriminator_losses(self.targets(batch)["gan"], restored)
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
-        """What images are compared with: for the pixel losses, the perceptual ones and the discriminator."""
-        return dict.fromkeys(("pixel", "perceptual", "gan"), batch["gt"])
+        """What restored images are compared with, by the kind of comparison; a preparation may have made some."""
+        return {kind: batch.get(f"gt_{kind}", batch["gt"]) for kind in ("pixel", "perceptual", "gan", "ldl")}
 
     def adversarial(self, fake: Any, real: Any) -> Tensor:
-        """The network's adversarial loss, from the scores of restored and real images."""
+        """The network's adversarial loss, from the scores of restored and, if it is `relative`, real images."""
         return self.gan(fake, True)
 
     def discrimination(self, fake: Any, real: Any) -> tuple[Tensor, Tensor]:
@@ -119,11 +133,13 @@ class Adversarial(Objective):
             value = {f"g_{part}": loss for part, loss in value.items()} if isinstance(value, Mapping) else value
             found |= named(name, value)
         if self.ldl is not None:
-            found["l_g_ldl"] = self._locally_discriminative(batch, restored, targets["pixel"])
+            found["l_g_ldl"] = self._locally_discriminative(batch, restored, targets["ldl"])
         judge = unwrapped(self.networks["d"])  # frozen now: no gradients of it are to be shared
         fake = judge(restored)
-        with torch.no_grad():
-            real = judge(targets["gan"])
+        real = None
+        if self.relative or self.feature_matching is not None:
+            with torch.no_grad():
+                real = judge(targets["gan"])
         if self.feature_matching is not None:
             found["l_g_feat"] = self.feature_matching(_flat(fake), _flat(real))
         found["l_g_gan"] = self.adversarial(fake, real)
@@ -152,6 +168,8 @@ class Adversarial(Objective):
 @OBJECTIVES.add("ESRGANModel")
 class RelativisticAdversarial(Adversarial):
     """As `Adversarial`, each score relative to the mean score of the other kind."""
+
+    relative = True
 
     def adversarial(self, fake: Tensor, real: Tensor) -> Tensor:
         """Half of what it takes to swap the two kinds."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
+from restore.training.mixing import Mixing
+from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -21,19 +24,28 @@ class Objective(nn.Module):
     Attributes:
         networks: the networks that learn, by the letter that BasicSR's options and files use (`g`, `d`). The first is
             the one that is averaged, validated and shipped.
+        preparations: what happens to every batch before the turns, in order.
         judges: whether the networks judge images (they are quality models) instead of restoring them.
     """
 
     judges: ClassVar[bool] = False
 
-    def __init__(self, networks: Mapping[str, nn.Module]):
+    def __init__(self, networks: Mapping[str, nn.Module], preparations: Sequence[Preparation] = ()):
         super().__init__()
         self.networks = nn.ModuleDict(networks)
+        self.preparations = list(preparations)
 
     @classmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Objective:
         """The objective as an option file configures it."""
         raise NotImplementedError
+
+    @classmethod
+    def preparations_of(cls, options: Options) -> list[Preparation]:
+        """What an option file wants to happen to every batch: here the blending of images."""
+        mixing = options.train.mixing
+        blends = mixing.mixup or mixing.cutmix or mixing.cutblur
+        return [Mixing(**dict(mixing))] if blends else []
 
     def follow(self, averaged: nn.Module) -> None:
         """Told once where the moving average of the first network is."""
@@ -43,8 +55,19 @@ class Objective(nn.Module):
         return list(self.networks)
 
     def prepare(self, batch: Batch) -> Batch:
-        """Change a batch on the device before the turns: degrade it, mix it. By default as it is."""
+        """The batch on the device as the networks are to see it."""
+        for preparation in self.preparations:
+            batch = preparation(batch)
         return batch
+
+    def running_state(self) -> dict[str, Any]:
+        """What later batches depend on besides the weights: plain values and tensors."""
+        return {type(preparation).__name__: preparation.state_dict() for preparation in self.preparations}
+
+    def load_running_state(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take back what `running_state` gave."""
+        for preparation in self.preparations:
+            preparation.load_state_dict(state.get(type(preparation).__name__, {}), device)
 
     def restored(self, lq_BCHW: Tensor) -> Tensor:
         """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.registry import LOSSES, OBJECTIVES
-from restore.training.mixing import Mixing
 from restore.training.objectives.base import Objective, named
+from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -28,7 +28,7 @@ class Restoration(Objective):
     Args:
         networks: `{"g": network}`.
         losses: blocks of losses by option key; `pixel_opt` is logged as `l_pix`, `fft_opt` as `l_fft`.
-        mixing: blends the images of a batch; None leaves them.
+        preparations: what happens to every batch before the network sees it.
     """
 
     def __init__(
@@ -36,10 +36,9 @@ class Restoration(Objective):
         networks: Mapping[str, nn.Module],
         losses: Mapping[str, Mapping[str, Any]],
         *,
-        mixing: Mixing | None = None,
+        preparations: Sequence[Preparation] = (),
     ):
-        super().__init__(networks)
-        self.mixing = mixing
+        super().__init__(networks, preparations)
         if not losses:
             raise OptionsError([Problem("train", "no loss: give at least one of pixel_opt and perceptual_opt.")])
         self.criteria = nn.ModuleDict(
@@ -51,14 +50,8 @@ class Restoration(Objective):
 
     @classmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Restoration:
-        """Every loss that stands in the section `train`, and how images are blended."""
-        mixing = options.train.mixing
-        blends = mixing.mixup or mixing.cutmix or mixing.cutblur
-        return cls(networks, options.train.losses(), mixing=Mixing(**dict(mixing)) if blends else None)
-
-    def prepare(self, batch: Batch) -> Batch:
-        """Blend the images where that is asked for."""
-        return self.mixing(batch) if self.mixing else batch
+        """Every loss that stands in the section `train`, and what happens to batches before."""
+        return cls(networks, options.train.losses(), preparations=cls.preparations_of(options))
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""

@@ -1,0 +1,177 @@
+"""The part of `restore run` that is about clips: videos, and images that become one."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restore.errors import OptionsError, OutputError, nearest
+
+if TYPE_CHECKING:
+    from restore.inference import Restorer
+    from restore.inference.video import ClipOutcome, FrameSource
+
+__all__ = ["add_arguments", "concerns_video", "run"]
+
+VIDEO_INPUTS = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+    *(".wmv", ".flv", ".ogv", ".3gp", ".y4m", ".gif"),
+)
+DEFAULT_RATE = Fraction(25)
+FRAME_NAMES = "%06d.png"
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that only clips have."""
+    video = parser.add_argument_group("video")
+    video.add_argument("--fps", type=_rate, help="frames per second of a video made of images, by default 25")
+    video.add_argument("--codec", help="h264, hevc, av1, vp9, prores_ks, ffv1, hevc_nvenc ...; by default h264")
+    video.add_argument("--crf", type=int, help="constant quality of the video: smaller is better and larger")
+    video.add_argument("--pixel-format", help="such as yuv420p; by default that of the input")
+    video.add_argument("--segment-frames", type=int, default=100, help="what is done is kept after so many frames")
+    video.add_argument("--no-audio", action="store_true", help="leave sound and subtitles out")
+
+
+def concerns_video(arguments: argparse.Namespace) -> bool:
+    """Whether the input or the output is a video, by the endings of the names."""
+    from restore.inference.video import VIDEO_OUTPUTS
+
+    return _suffix(arguments.output) in VIDEO_OUTPUTS or any(_suffix(path) in VIDEO_INPUTS for path in arguments.input)
+
+
+def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
+    """Restore a clip; 0 when all of it is done, 1 when the source was damaged and the result holds what could be read.
+
+    Raises:
+        DataError: the input is no video, or nothing of it can be read.
+        OptionsError: input, output and options do not go together.
+    """
+    from restore.inference.numbering import Numbering
+    from restore.inference.video import VIDEO_OUTPUTS
+
+    if arguments.segment_frames < 1:
+        raise OptionsError(f"--segment-frames is {arguments.segment_frames}: allowed are whole numbers from 1 on.")
+    output = Path(arguments.output).expanduser()
+    to_images = Numbering.is_one(output) or output.is_dir() or not output.suffix
+    if not to_images and output.suffix.lower() not in VIDEO_OUTPUTS:
+        raise OptionsError(
+            f"'{output.name}': videos are written as {', '.join(VIDEO_OUTPUTS)}."
+            f"{nearest(output.suffix, VIDEO_OUTPUTS)} For images give a folder, or a pattern such as frames/%05d.png."
+        )
+    source = _source(arguments)
+    return (_to_images if to_images else _to_video)(source, output, arguments, load)
+
+
+def _source(arguments: argparse.Namespace) -> FrameSource:
+    from restore.inference.jobs import find_images
+    from restore.inference.video import ImageSequence, VideoFile
+
+    first, *others = arguments.input
+    is_images = Path(first).is_dir() or "%" in first or _suffix(first) == ".txt"
+    if others and any(_suffix(path) in VIDEO_INPUTS for path in arguments.input):
+        raise OptionsError("one video at a time: give one, or the images of one.")
+    if is_images or others:
+        images = find_images(arguments.input if others else first)
+        return ImageSequence(images, arguments.fps or DEFAULT_RATE)
+    if arguments.fps:
+        raise OptionsError("--fps is for videos made of images: a video keeps its own times.")
+    return VideoFile(Path(first).expanduser())
+
+
+def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
+    from restore.inference.video import VideoFile, plan_encoding, restore_to_video
+
+    if target.exists() and source.path.exists() and target.samefile(source.path):
+        raise OutputError(f"'{target}' is the input itself: inputs are never overwritten. Choose another name.")
+    if arguments.resume and target.is_file():
+        logger.info("'%s' is done already.", target)
+        return 0
+    restorer = load()
+    encoding = plan_encoding(
+        source.clip,
+        restorer.scale,
+        target.suffix,
+        codec=arguments.codec,
+        crf=arguments.crf,
+        pixel_format=arguments.pixel_format,
+    )
+    logger.info("%s; %dx%d, %s, %s", restorer.describe(), encoding.width, encoding.height, encoding.codec,
+                encoding.pixel_format)  # fmt: skip
+    sound_of = source.path if isinstance(source, VideoFile) and not arguments.no_audio else None
+    with _progress(source) as show:
+        outcome = restore_to_video(
+            source,
+            target,
+            restorer,
+            encoding,
+            sound_of=sound_of,
+            segment_frames=arguments.segment_frames,
+            on_progress=show,
+        )
+    return _report(outcome)
+
+
+def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
+    from restore.inference.numbering import Numbering
+    from restore.inference.video import restore_to_images
+
+    for option in ("codec", "crf", "pixel_format"):
+        if getattr(arguments, option) is not None:
+            raise OptionsError(f"--{option.replace('_', '-')} is for videos, and the result will be images.")
+    names = Numbering(output if Numbering.is_one(output) else output / FRAME_NAMES)
+    restorer = load()
+    logger.info(restorer.describe())
+    with _progress(source) as show:
+        outcome = restore_to_images(
+            source,
+            lambda number: names.path(number + 1),
+            restorer,
+            resume=arguments.resume,
+            quality=arguments.quality,
+            on_progress=show,
+        )
+    return _report(outcome)
+
+
+@contextmanager
+def _progress(source: FrameSource) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(escape(source.path.name), total=source.clip.num_frames)
+        yield lambda num_frames: progress.update(task, completed=num_frames)
+
+
+def _report(outcome: ClipOutcome) -> int:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    new = outcome.num_frames - outcome.num_kept
+    parts = [f"{new} frames restored in {outcome.seconds:.1f} s"]
+    parts += [f"{outcome.num_kept} done before"] if outcome.num_kept else []
+    parts += [f"failed: {problem}" for problem in outcome.problems]
+    console.print(", ".join(parts), highlight=False, markup=False, soft_wrap=True)
+    return 1 if outcome.problems else 0
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix.lower()
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of frames per second, such as 25 or 30000/1001")
+    return rate

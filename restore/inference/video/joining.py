@@ -1,0 +1,130 @@
+"""From parts to the finished file: the restored video, and the sound and subtitles of the original as they are."""
+
+from __future__ import annotations
+
+import heapq
+import io
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from restore.errors import OptionsError
+from restore.files import atomic_write
+from restore.inference.video.clip import import_av
+from restore.inference.video.encoding import VIDEO_OUTPUTS, Encoding
+from restore.inference.video.reading import open_video
+from restore.inference.video.segments import Segments
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import InputContainer, OutputContainer
+    from av.stream import Stream
+
+__all__ = ["check_target", "join"]
+
+COPIED = ("audio", "subtitle")
+logger = logging.getLogger(__name__)
+
+
+def check_target(target: Path, encoding: Encoding, source: Path | None) -> None:
+    """Write the head of the file to nowhere, so that what the format refuses is known before the work begins.
+
+    Raises:
+        OptionsError: the format cannot hold the video or the sound.
+    """
+    av = import_av()
+    with _input(source) as original:
+        nowhere = io.BytesIO()
+        container = _output(nowhere, target)
+        try:
+            _add_streams(container, target, encoding, original)
+            container.start_encoding()
+        except (av.FFmpegError, ValueError) as error:
+            raise OptionsError(f"'{target.name}' cannot hold this: {error}. '.mkv' holds nearly everything.") from error
+        finally:
+            container.close()
+
+
+def join(segments: Segments, target: Path, encoding: Encoding, source: Path | None) -> None:
+    """Make the finished file, whole or not at all.
+
+    Args:
+        segments: the restored video.
+        target: the file.
+        encoding: of the segments.
+        source: the video whose sound, subtitles and metadata are copied; None for none.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with _input(source) as original, atomic_write(target) as file, _output(file, target) as container:
+        video, copies = _add_streams(container, target, encoding, original)
+        streams = [_routed(segments.packets(encoding.time_base), {None: video})]
+        if original is not None and copies:
+            streams.append(_routed(_copied_packets(original, list(copies)), copies))
+        for _, packet in heapq.merge(*streams, key=lambda item: item[0]):
+            container.mux_one(packet)
+
+
+def _input(source: Path | None):
+    import contextlib
+
+    return contextlib.nullcontext() if source is None else open_video(source)
+
+
+def _output(file: IO[bytes], target: Path) -> OutputContainer:
+    fmt = VIDEO_OUTPUTS[target.suffix.lower()]
+    return import_av().open(file, "w", format=fmt)
+
+
+def _add_streams(
+    container: OutputContainer, target: Path, encoding: Encoding, original: InputContainer | None
+) -> tuple[Stream, dict[Stream, Stream]]:
+    """The stream of the restored video, and for each stream that is copied its copy."""
+    video = container.add_stream(encoding.codec, rate=encoding.rate)
+    encoding.apply(video.codec_context)
+    copies: dict[Stream, Stream] = {}
+    if original is None:
+        return video, copies
+    container.metadata.update(original.metadata)
+    for stream in original.streams:
+        if stream.type not in COPIED:
+            continue
+        try:
+            copies[stream] = container.add_stream_from_template(stream)
+        except ValueError as error:
+            if stream.type == "audio":
+                raise OptionsError(
+                    f"'{target.name}' cannot hold the sound of the original ({stream.codec_context.name}): write to "
+                    "'.mkv', or leave the sound out with --no-audio."
+                ) from error
+            logger.warning("'%s' cannot hold %s subtitles: they are left out.", target.name, stream.codec_context.name)
+            continue
+        copies[stream].metadata.update(stream.metadata)
+    return video, copies
+
+
+def _copied_packets(original: InputContainer, streams: list[Stream]) -> Iterator[Packet]:
+    """The packets of some streams, with times that begin where the file begins; as many as can be read."""
+    av = import_av()
+    begin = max(0, original.start_time or 0)
+    try:
+        for packet in original.demux(streams):
+            if packet.dts is None or not packet.size:
+                continue
+            shift = round(Fraction(begin, 1_000_000) / packet.time_base)
+            packet.dts -= shift
+            packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            yield packet
+    except av.FFmpegError as error:
+        logger.warning("the sound ends where the file is damaged: %s", error.strerror)
+
+
+def _routed(packets: Iterator[Packet], to: dict[Stream | None, Stream]) -> Iterator[tuple[Fraction, Packet]]:
+    """Packets with their time in seconds, each bound for its stream."""
+    for packet in packets:
+        seconds = packet.dts * packet.time_base
+        packet.stream = to[packet.stream if None not in to else None]
+        yield seconds, packet

@@ -1,0 +1,196 @@
+"""Restoring a clip: frames stream through the network, a segment at a time, and become a file when all are there.
+
+However long the clip, what is held is a few frames and the compressed packets of one segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from restore import __version__
+from restore.errors import DataError
+from restore.files import remove_leftovers
+from restore.images import write_image
+from restore.inference.pipeline import WriteBehind, drawn_ahead
+from restore.inference.restorer import Restorer
+from restore.inference.video.clip import Frame, FrameSource, import_av
+from restore.inference.video.colour import has_alpha
+from restore.inference.video.encoding import Encoder, Encoding
+from restore.inference.video.joining import check_target, join
+from restore.inference.video.segments import Segments
+
+__all__ = ["ClipOutcome", "restore_to_images", "restore_to_video"]
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What became of a clip.
+
+    Attributes:
+        target: the file, folder or pattern.
+        num_frames: frames in the result.
+        num_kept: those of them that an earlier run had finished.
+        seconds: that this run took.
+        problems: what is wrong with the source; the result holds all that could be read.
+    """
+
+    target: Path
+    num_frames: int
+    num_kept: int
+    seconds: float
+    problems: tuple[str, ...] = ()
+
+
+def restore_to_video(
+    source: FrameSource,
+    target: str | Path,
+    restorer: Restorer,
+    encoding: Encoding,
+    *,
+    sound_of: Path | None = None,
+    segment_frames: int = 100,
+    on_progress: Progress | None = None,
+) -> ClipOutcome:
+    """Restore a clip and write it as a video, which appears whole or not at all.
+
+    Args:
+        source: the frames.
+        target: the file; segments that are finished lie in a folder beside it until it is.
+        restorer: what restores them.
+        encoding: how they are stored; see `plan_encoding`.
+        sound_of: the video whose sound, subtitles and metadata the result gets.
+        segment_frames: after how many frames what is done is kept. Each segment begins with a key frame, so short
+            ones cost space.
+        on_progress: called with the number of frames that are done.
+
+    Raises:
+        DataError: not one frame can be read.
+        OptionsError: the format of `target` cannot hold the video or the sound.
+        OutputError: it cannot be written.
+    """
+    started, target = time.perf_counter(), Path(target)
+    check_target(target, encoding, sound_of)
+    if target.parent.is_dir():
+        remove_leftovers(target.parent)
+    segments = Segments(target, _job(source, restorer, encoding, segment_frames))
+    num_kept = segments.num_frames
+    restored = _restored(source, restorer, num_kept, alpha=has_alpha(import_av().VideoFormat(encoding.pixel_format)))
+    _encode(restored, segments, encoding, segment_frames, on_progress or (lambda num_frames: None))
+    if not segments.num_frames:
+        segments.remove()
+        raise DataError(f"'{source.path}': not one frame can be read. {'; '.join(source.problems)}")
+    join(segments, target, encoding, sound_of)
+    segments.remove()
+    return ClipOutcome(target, segments.num_frames, num_kept, time.perf_counter() - started, tuple(source.problems))
+
+
+def restore_to_images(
+    source: FrameSource,
+    name_of: Callable[[int], Path],
+    restorer: Restorer,
+    *,
+    resume: bool = False,
+    quality: int = 95,
+    on_progress: Progress | None = None,
+) -> ClipOutcome:
+    """Restore a clip and write its frames as images.
+
+    Args:
+        source: the frames.
+        name_of: the file of each frame, counted from 0.
+        restorer: what restores them.
+        resume: leave out frames whose file is there.
+        quality: of lossy formats, 1 to 100.
+        on_progress: called with the number of frames that are done.
+
+    Raises:
+        OutputError: nothing more can be written.
+    """
+    started, target = time.perf_counter(), name_of(0).parent
+    if target.is_dir():
+        remove_leftovers(target)
+    num_kept = _first_missing(name_of) if resume else 0
+    number = num_kept
+    with ThreadPoolExecutor(1) as pool:
+        writes: WriteBehind[int] = WriteBehind(pool)
+        for frame in _restored(source, restorer, num_kept, alpha=True):
+            writes.put(number, partial(write_image, name_of(number), frame.pixels, quality=quality))
+            number += 1
+            _settle(writes)
+            if on_progress:
+                on_progress(number)
+        _settle(writes, all_of_them=True)
+    return ClipOutcome(target, number, num_kept, time.perf_counter() - started, tuple(source.problems))
+
+
+def _encode(
+    frames: Iterator[Frame], segments: Segments, encoding: Encoding, segment_frames: int, on_progress: Progress
+) -> None:
+    """Frames into segments; the encoder works in a thread of its own."""
+    encoder = Encoder(encoding)
+    with ThreadPoolExecutor(1) as pool:
+        writes: WriteBehind[None] = WriteBehind(pool)
+        for num_new, frame in enumerate(frames, 1):
+            writes.put(None, partial(encoder.add, frame))
+            _settle(writes, all_of_them=num_new % segment_frames == 0)
+            if num_new % segment_frames == 0:
+                segments.add(encoder.finish(), encoder.num_frames)
+                encoder = Encoder(encoding)
+            on_progress(segments.num_frames + num_new % segment_frames)
+        _settle(writes, all_of_them=True)
+    if encoder.num_frames:
+        segments.add(encoder.finish(), encoder.num_frames)
+
+
+def _settle(writes: WriteBehind, *, all_of_them: bool = False) -> None:
+    """Meet the exceptions of what was written behind."""
+    for _, future in writes.finished(all_of_them=all_of_them):
+        future.result()
+
+
+def _restored(source: FrameSource, restorer: Restorer, first: int, *, alpha: bool) -> Iterator[Frame]:
+    """The frames of a clip from `first` on, restored; they are read in a thread of their own."""
+    with ThreadPoolExecutor(1) as pool:
+        frames = drawn_ahead(source.frames(first, alpha=alpha), pool)
+        for batch in restorer.batches(frames, image_of=lambda frame: frame.pixels):
+            restored = restorer.batch([frame.pixels for frame in batch])
+            for frame, pixels in zip(batch, restored, strict=True):
+                yield replace(frame, pixels=pixels)
+
+
+def _first_missing(name_of: Callable[[int], Path]) -> int:
+    number = 0
+    while name_of(number).is_file():
+        number += 1
+    return number
+
+
+def _job(source: FrameSource, restorer: Restorer, encoding: Encoding, segment_frames: int) -> dict[str, object]:
+    """All that a segment depends on."""
+    return {
+        "source": source.identity(),
+        "restorer": f"{restorer.describe()}, {restorer.padding}",
+        "weights": _fingerprint(restorer.network),
+        "encoding": {key: str(value) for key, value in asdict(encoding).items()},
+        "segment_frames": segment_frames,
+        "versions": {"restore": __version__, "av": import_av().__version__},
+    }
+
+
+def _fingerprint(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

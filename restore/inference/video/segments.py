@@ -1,0 +1,118 @@
+"""Finished parts of a video that is being restored: what a run that was killed leaves to the next one.
+
+Beside `clip.mp4` there is a folder `clip.mp4.parts`, for as long as the work lasts:
+
+    job.json      what is restored, by which network, and how; parts of another job are thrown away
+    00000.npz     the packets of the first segment of frames; then 00001.npz, ...
+
+A part appears whole or not at all, so to be there is to be complete.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restore.errors import OutputError
+from restore.files import atomic_write, remove_leftovers
+from restore.inference.video.clip import import_av
+
+if TYPE_CHECKING:
+    from av import Packet
+
+__all__ = ["Segments"]
+
+UNKNOWN = np.iinfo(np.int64).min  # libav's own number for a time that is not known
+logger = logging.getLogger(__name__)
+
+
+class Segments:
+    """The folder of parts of one result.
+
+    Args:
+        target: the file that they will become.
+        job: what says that parts of an earlier run belong to this one.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, target: Path, job: Mapping[str, object]):
+        self.folder = target.with_name(f"{target.name}.parts")
+        description = json.dumps(job, indent=1, sort_keys=True, default=str)
+        manifest = self.folder / "job.json"
+        try:
+            if self.folder.exists() and not (manifest.is_file() and manifest.read_text("utf-8") == description):
+                logger.info("'%s' holds parts of another job: they are thrown away.", self.folder)
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.folder)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder '{self.folder}': {error.strerror or error}") from error
+        with atomic_write(manifest) as file:
+            file.write(description.encode())
+        self._num_frames = [int(np.load(path)["num_frames"]) for path in self._finished()]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the parts that are finished."""
+        return sum(self._num_frames)
+
+    def add(self, packets: list[Packet], num_frames: int) -> None:
+        """Keep the packets of the next segment."""
+        times = [[_known(value) for value in (p.pts, p.dts, p.duration)] for p in packets]
+        with atomic_write(self._path(len(self._num_frames))) as file:
+            np.savez(
+                file,
+                num_frames=num_frames,
+                data=np.frombuffer(b"".join(bytes(packet) for packet in packets), np.uint8),
+                sizes=np.array([packet.size for packet in packets], np.int64),
+                times=np.array(times, np.int64).reshape(-1, 3),
+                is_keyframe=np.array([packet.is_keyframe for packet in packets], bool),
+            )
+        self._num_frames.append(num_frames)
+
+    def packets(self, time_base: Fraction) -> Iterator[Packet]:
+        """The packets of all segments, in the order of the file.
+
+        Segments are encoded apart, so the decoding times of two neighbours can overlap by the few frames that an
+        encoder holds back; they are moved as little as is needed for each to be later than the one before.
+        """
+        av = import_av()
+        latest = UNKNOWN
+        for path in self._finished():
+            with np.load(path) as part:
+                data, sizes = part["data"].tobytes(), part["sizes"].tolist()
+                times, is_keyframe = part["times"].tolist(), part["is_keyframe"].tolist()
+            start = 0
+            for size, (pts, dts, duration), key in zip(sizes, times, is_keyframe, strict=True):
+                packet = av.Packet(data[start : start + size])
+                start += size
+                latest = max(dts if dts != UNKNOWN else pts, latest + 1)
+                packet.pts, packet.dts, packet.time_base = pts, latest, time_base
+                packet.duration, packet.is_keyframe = max(duration, 0), key
+                yield packet
+
+    def remove(self) -> None:
+        """Throw all parts away: they have become the file."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:05}.npz"
+
+    def _finished(self) -> Iterator[Path]:
+        number = 0
+        while (path := self._path(number)).is_file():
+            yield path
+            number += 1
+
+
+def _known(value: int | None) -> int:
+    return UNKNOWN if value is None else value

@@ -1,0 +1,103 @@
+"""`restore run` with videos: exit codes, messages, and going on after a kill."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from restore.cli import main
+from restore.images import list_images, read_image
+
+av = pytest.importorskip("av", reason="video needs PyAV")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logging():
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
+
+
+def restore_run(weights, source, output, *more):
+    arguments = ["run", "-m", weights, "-i", source, "-o", output, "--device", "cpu", *more]
+    return main([str(argument) for argument in arguments])
+
+
+def count(path):
+    with av.open(str(path)) as file:
+        return sum(1 for _ in file.decode(video=0))
+
+
+def test_video_to_video_to_images_to_video(tmp_path, weights, make_clip, capsys):
+    clip = make_clip(tmp_path / "in.mp4", 5, (24, 32))
+    assert restore_run(weights, clip, tmp_path / "out.mkv", "--codec", "hevc", "--crf", "30") == 0
+    assert "5 frames restored" in capsys.readouterr().err
+    assert restore_run("none is needed", clip, tmp_path / "out.mkv", "--resume") == 0
+    assert restore_run(weights, tmp_path / "out.mkv", tmp_path / "frames") == 0
+    assert [path.name for path in list_images(tmp_path / "frames")] == [f"{n:06}.png" for n in range(1, 6)]
+    assert read_image(tmp_path / "frames/000001.png").pixels.shape == (96, 128, 3)
+    assert restore_run(weights, tmp_path / "frames/%06d.png", tmp_path / "back.mp4", "--fps", "12.5") == 0
+    with av.open(str(tmp_path / "back.mp4")) as file:
+        assert file.streams.video[0].average_rate == 12.5
+    assert count(tmp_path / "back.mp4") == 5
+
+
+def test_a_video_that_is_cut_off_is_exit_code_1(tmp_path, weights, make_clip, capsys):
+    clip = make_clip(tmp_path / "in.mp4", 40, (24, 32), sound=None)
+    clip.write_bytes(clip.read_bytes()[:-1500])
+    assert restore_run(weights, clip, tmp_path / "out.mp4") == 1
+    assert "are missing" in capsys.readouterr().err
+    assert 10 < count(tmp_path / "out.mp4") < 40
+
+
+WRONG = {
+    "output": (["in.mp4"], "out/clip.mp5", [], "Did you mean '.mp4'"),
+    "no video": (["text.mp4"], "out/o.mp4", [], "is not a video"),
+    "itself": (["in.mp4"], "in.mp4", [], "never overwritten"),
+    "several": (["in.mp4", "text.mp4"], "out/o.mp4", [], "one video at a time"),
+    "rate": (["in.mp4"], "out/o.mp4", ["--fps", "25"], "keeps its own times"),
+    "codec of images": (["in.mp4"], "out", ["--codec", "h264"], "--codec is for videos"),
+    "segments": (["in.mp4"], "out/o.mp4", ["--segment-frames", "0"], "--segment-frames is 0"),
+    "engine": (["in.mp4"], "out/o.mp4", ["--engine", "ray"], "on one machine"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_message_and_exit_code_2(tmp_path, weights, make_clip, capsys, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "in.mp4", 2, (24, 32))
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "out").mkdir()
+    sources, target, options, words = WRONG[case]
+    assert main(["run", "-m", str(weights), "-i", *sources, "-o", target, *options]) == 2
+    said = capsys.readouterr().err
+    assert said.count("error:") == 1
+    assert words in said
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_killed_run_goes_on_where_it_stood(tmp_path, weights, make_clip, capsys):
+    clip = make_clip(tmp_path / "in.mp4", 60, (48, 64))
+    target, parts = tmp_path / "out.mp4", tmp_path / "out.mp4.parts"
+    arguments = ["-m", weights, "-i", clip, "-o", target, "--device", "cpu", "--segment-frames", "8"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "restore.cli", "run", *map(str, arguments)], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not (parts / "00001.npz").exists():
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    num_finished = len(list(parts.glob("*.npz")))
+    assert num_finished >= 2
+    assert not target.exists()
+    assert restore_run(weights, clip, target, "--segment-frames", "8") == 0
+    assert f"{60 - 8 * num_finished} frames restored" in (said := capsys.readouterr().err)
+    assert f"{8 * num_finished} done before" in said
+    assert count(target) == 60
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
