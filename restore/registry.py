@@ -19,8 +19,8 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from restore.errors import OptionsError, Problem, RestoreError, nearest
-from restore.signature import validated_arguments
+from restore.errors import OptionsError, Problem, nearest
+from restore.signature import refusals_named, validated_arguments
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -101,20 +101,12 @@ class Registry:
         return []
 
     def build(self, block: Mapping[str, Any], *args: Any, path: str = "", **supplied: Any) -> Any:
-        """Build what `block` describes; `args` come before, `supplied` beside the configured arguments.
-
-        Raises:
-            OptionsError: with every mistake in the block, or the reason why its arguments do not go together.
-        """
+        """Build what `block` describes; `args` come before, `supplied` beside the configured arguments."""
         component = self._component(block, path)
         first = list(inspect.signature(component).parameters)[: len(args)] if args else []
         arguments = validated_arguments(component, block, path, (*first, *supplied))
-        try:
+        with refusals_named(block["type"], path):
             return component(*args, **supplied, **arguments)
-        except RestoreError:
-            raise
-        except ValueError as error:  # each argument is right, but not with the others
-            raise OptionsError([Problem(path, f"{block['type']}: {error}.")]) from error
 
     def bind(self, block: Mapping[str, Any], path: str = "") -> Callable[..., Any]:
         """A function with the keyword-only arguments of `block` set and checked."""

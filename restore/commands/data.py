@@ -7,11 +7,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from restore.commands import prepare_dataset
 from restore.commands.arguments import given_path, positive
 from restore.commands.progress import ProgressBar
 from restore.errors import OutputError
+
+if TYPE_CHECKING:
+    from restore.options import Options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,17 +62,31 @@ def _check(arguments: argparse.Namespace) -> int:
     checked = 0
     for key, block in options.datasets.items():
         try:
-            dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=block.scale)
+            scale = block.scale if block.task is None else _scale_of_task(options, key)
+            dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=scale)
         except RestoreError as error:
             problems.append(str(error))
             continue
-        with ProgressBar(f"{key}: {block.name}", len(dataset)) as advance:
-            problems += check_dataset(dataset, num_workers=arguments.workers, on_progress=advance)
-        checked += len(dataset)
+        for part in getattr(dataset, "datasets", {key: dataset}).values():  # one for each task, where there are several
+            with ProgressBar(f"{key}: {part.name}", len(part)) as advance:
+                problems += check_dataset(part, num_workers=arguments.workers, on_progress=advance)
+            checked += len(part)
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     sys.stderr.write(f"{checked:,} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
     return 1 if problems else 0
+
+
+def _scale_of_task(options: Options, key: str) -> int:
+    """How much the network enlarges in the task that a dataset is for."""
+    import torch
+
+    from restore.registry import NETWORKS
+    from restore.training.objectives.multitask import validated_task
+
+    with torch.device("meta"):
+        network = NETWORKS.build(options.network_g, path="network_g")
+    return network.task_spec(validated_task(network, options, key)).scale
 
 
 def _lmdb(arguments: argparse.Namespace) -> int:

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--model", type=given, help="name of a model (see `restore models`), or a .pth or .safetensors file"
     )
     model.add_argument("--task", help="take the model that suits a task: sr, denoise, jpeg, derain, deblur")
+    parser.add_argument("--model-task", help="of weights for several tasks, the one to use: sr_x2, or its number")
     parser.add_argument(
         "-i",
         "--input",
@@ -132,7 +133,7 @@ def _run_video(arguments: argparse.Namespace, model: str) -> int:
 
     if arguments.engine != "plain":
         raise OptionsError(f"--engine {arguments.engine} restores images: a video is restored on one machine.")
-    return run_video.run(arguments, lambda: load_model(model, **_runtime(arguments)))
+    return run_video.run(arguments, lambda: load_model(model, task=arguments.model_task, **_runtime(arguments)))
 
 
 def _engine(arguments: argparse.Namespace, model: str) -> Engine:
@@ -143,7 +144,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
 
         return partial(
             restore_with_ray,
-            network=load_network(model),
+            network=load_network(model, task=arguments.model_task),
             runtime=_runtime(arguments),
             quality=arguments.quality,
             num_workers=arguments.workers,
@@ -155,7 +156,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
     for option in ("workers", "ray_address"):
         if getattr(arguments, option) is not None:
             raise OptionsError(f"--{option.replace('_', '-')} belongs to --engine ray.")
-    restorer = load_model(model, **_runtime(arguments))
+    restorer = load_model(model, task=arguments.model_task, **_runtime(arguments))
     logger.info(restorer.describe())
     return partial(restore_files, restorer=restorer, quality=arguments.quality)
 

@@ -231,19 +231,29 @@ def _alias_table(peak: int, device: torch.device) -> torch.Tensor:
     width = 1 << math.ceil(math.log2(peak + 9 * math.sqrt(peak) + 9))
     mass = stats.poisson.pmf(np.arange(width), rates[:, None])
     mass *= width / mass.sum(axis=1, keepdims=True)
-    return torch.from_numpy(np.stack([_alias_row(row.tolist()) for row in mass])).to(device)
+    return torch.from_numpy(_alias_rows(mass)).to(device)
 
 
-def _alias_row(mass: list[float]) -> np.ndarray:
-    """Vose's construction: every cell too small is topped up from one too large."""
-    others, kept = np.arange(len(mass)), np.zeros(len(mass))  # a cell that is just full: the rest of it is its own
-    small = [index for index, amount in enumerate(mass) if amount < 1]
-    large = [index for index, amount in enumerate(mass) if amount >= 1]
-    while small and large:
-        low, high = small.pop(), large[-1]
-        others[low], kept[low] = high, mass[low]
-        mass[high] -= 1 - mass[low]
-        if mass[high] < 1:
-            small.append(large.pop())
+def _alias_rows(mass: np.ndarray) -> np.ndarray:
+    """Every cell that holds less than one is topped up from one that holds more; all rows take a step at a time."""
+    num_rows, num_cells = mass.shape
+    others, kept = np.tile(np.arange(num_cells), (num_rows, 1)), np.ones_like(mass)
+    order = np.argsort(mass >= 1, axis=1, kind="stable")  # small cells, then large ones
+    num_small = (mass < 1).sum(axis=1)
+    small, large = np.zeros(num_rows, int), num_small.copy()
+    left = mass[np.arange(num_rows), order[np.arange(num_rows), large]]  # of the present large cell
+    for _ in range(num_cells):
+        filling = (left >= 1) & (small < num_small)
+        rows = np.flatnonzero(filling)
+        cell = order[rows, small[rows]]
+        others[rows, cell], kept[rows, cell] = order[rows, large[rows]], mass[rows, cell]
+        left[rows] -= 1 - mass[rows, cell]
+        small[rows] += 1
+        rows = np.flatnonzero(~filling & (large + 1 < num_cells))
+        cell, following = order[rows, large[rows]], order[rows, large[rows] + 1]
+        others[rows, cell], kept[rows, cell] = following, left[rows]
+        left[rows] += mass[rows, following] - 1
+        large[rows] += 1
     steps = np.round((kept - 0.5) * 2**16).clip(-(2**15), 2**15 - 1)
+    steps[others == np.arange(num_cells)] = 0
     return (steps.astype(np.int32) << 16) | others.astype(np.int32)

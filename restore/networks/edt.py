@@ -20,7 +20,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -99,8 +99,7 @@ class EDT(nn.Module):
         super().__init__()
         if scales is None:
             scales = () if noise_levels or rain_levels else (2,)
-        self.tasks = [f"sr_x{scale}" for scale in scales]
-        self.tasks += [f"dn_g{sigma}" for sigma in noise_levels] + [f"dr_{level}" for level in rain_levels]
+        self.tasks = self.task_names({"scales": scales, "noise_levels": noise_levels, "rain_levels": rain_levels})
         if not self.tasks:
             raise ValueError("EDT needs a task: name at least one of scales, noise_levels and rain_levels")
         self.task_scales = dict.fromkeys(self.tasks, 1) | {f"sr_x{s}": s for s in scales}
@@ -190,6 +189,22 @@ class EDT(nn.Module):
 
     def _halves(self, task: str) -> bool:
         return self.downsample and not task.startswith("sr")
+
+    @staticmethod
+    def task_names(arguments: Mapping[str, Any]) -> list[str]:
+        """The tasks of a network with these arguments of the constructor, in order."""
+        kinds = (("scales", "sr_x"), ("noise_levels", "dn_g"), ("rain_levels", "dr_"))
+        return [f"{start}{level}" for kind, start in kinds for level in arguments[kind]]
+
+    @classmethod
+    def branch(cls, state: Mapping[str, torch.Tensor], arguments: Mapping[str, Any], task: int) -> dict:
+        """The weights of a network of one task out of those of a network with these arguments."""
+        own = cls.task_names(arguments)[task]
+        return {
+            key: value
+            for key, value in state.items()
+            if key.startswith("body.") or key.split(".")[0].partition("_")[2] == own
+        }
 
     def own_branch(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The part of a state dict that belongs to the body and to the tasks of this network.

@@ -30,7 +30,7 @@ class Validation(Callback):
     """Every `every` iterations: restore every image of every dataset, report metrics, note the best.
 
     Args:
-        restorer: runs the network to be validated.
+        restorer: runs the network to be validated; or one for each dataset by name, where these are for several tasks.
         datasets: whole-image datasets by name.
         metrics: functions of (restored, reference) as uint8 (H, W, C), by name.
         every: iterations between validations.
@@ -44,7 +44,7 @@ class Validation(Callback):
 
     def __init__(
         self,
-        restorer: Restorer,
+        restorer: Restorer | Mapping[str, Restorer],
         datasets: Mapping[str, Dataset],
         metrics: Mapping[str, Metric],
         every: int,
@@ -56,8 +56,8 @@ class Validation(Callback):
         images: Path | None = None,
         patches: Patches | None = None,
     ):
-        self.restorer = restorer
         self.datasets = dict(datasets)
+        self.restorers = restorer if isinstance(restorer, Mapping) else dict.fromkeys(self.datasets, restorer)
         self.metrics = dict(metrics)
         self.every = every
         self.lower_is_better = set(lower_is_better)
@@ -81,7 +81,7 @@ class Validation(Callback):
             means = {
                 f"{name}/{metric}": value
                 for name, dataset in self.datasets.items()
-                for metric, value in self._measure(trainer, dataset).items()
+                for metric, value in self._measure(trainer, dataset, self.restorers[name]).items()
             }
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
@@ -102,13 +102,13 @@ class Validation(Callback):
         """Take back what `state_dict` gave."""
         self.best = {key: list(value) for key, value in state.get("best", {}).items()}
 
-    def _measure(self, trainer: Trainer, dataset: Dataset) -> dict[str, float]:
+    def _measure(self, trainer: Trainer, dataset: Dataset, restorer: Restorer) -> dict[str, float]:
         """The mean of every metric over a dataset, its images shared among the processes."""
         processes = trainer.processes
         values: dict[int, list[float]] = {}
         for index in range(processes.rank, len(dataset), processes.world_size):
             sample = dataset[index]
-            restored = self.restorer(sample["lq"])
+            restored = restorer(sample["lq"])
             gt = sample.get("gt")
             if restored.dtype == np.float32:  # noisy inputs are floats
                 restored = convert_depth(restored, np.uint8 if gt is None else gt.dtype).reshape(restored.shape)

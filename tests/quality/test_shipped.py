@@ -39,7 +39,7 @@ def test_a_file_and_its_card_agree(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_agreement_on_photographs_and_severities_never_seen(name, shared):
     folder = str(shared("data/benchmark/BSD100/HR"))
-    dataset = SyntheticQualityDataset(dataroot_gt=folder, max_images=12, between=True)
+    dataset = SyntheticQualityDataset(dataroot_gt=folder, max_images=20, between=True)
     judged = list(judgements(load_quality(name), dataset))
     assert srcc([each.score for each in judged], [each.opinion for each in judged]) >= SHIPPED[name]
 

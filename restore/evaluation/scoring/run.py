@@ -71,9 +71,8 @@ def score(
             logger.info("%d of %d images are unchanged since the last run.", reused, len(matching.pairs))
         finished: set[int] = set(range(len(matching.pairs))) - {task.index for task in tasks}
         try:
-            for measured in _tracked(
-                measure_all(tasks, settings.blocks, device=device, jobs=num_jobs), len(tasks), progress
-            ):
+            results = measure_all(tasks, settings.blocks, device=device, jobs=num_jobs)
+            for measured in _tracked(results, len(tasks), progress):
                 _record(measured, matching.pairs[measured.index], settings, scores, journal)
                 finished.add(measured.index)
             scores.complete = True
