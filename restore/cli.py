@@ -47,15 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = arguments[0]
     if name not in COMMANDS:
         top.error(f"unknown command '{name}'.{nearest(name, COMMANDS)} Known: {', '.join(COMMANDS)}.")
-    parser = argparse.ArgumentParser(
-        prog=f"restore {name}", description=COMMANDS[name].capitalize() + ".", formatter_class=_HelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog=f"restore {name}")
     command = importlib.import_module(f"restore.commands.{name}")
     command.add_arguments(parser)
-    if parser.get_default("debug") is None:  # `train` and `test` have their own, which means more
-        parser.add_argument(
-            "--debug", action="store_true", help="show the traceback of an error and debugging messages"
-        )
+    _complete(parser, COMMANDS[name])
     parsed = parser.parse_args(arguments[1:])
     return guarded(lambda: command.run(parsed), debug=parsed.debug)
 
@@ -84,8 +79,8 @@ def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full. Free some space and run the same command again.",
     errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again.",
-    errno.EACCES: "no permission to write here. Choose another folder.",
-    errno.EPERM: "no permission to write here. Choose another folder.",
+    errno.EACCES: "no permission. Choose another folder, or ask for it.",
+    errno.EPERM: "no permission. Choose another folder, or ask for it.",
     errno.EROFS: "this file system is read-only. Choose another folder.",
 }
 
@@ -107,11 +102,28 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _complete(parser: argparse.ArgumentParser, about: str, *, is_action: bool = False) -> None:
+    """What every command and each of its actions has: a description, defaults in its help, and `--debug`."""
+    parser.description = f"{about[0].upper()}{about[1:]}."
+    parser.formatter_class = _HelpFormatter
+    if parser.get_default("debug") is None:  # `train` and `test` have their own, which means more
+        parser.add_argument(
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS if is_action else False,  # what stands before the action counts too
+            help="show the traceback of an error and debugging messages",
+        )
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for listed in action._choices_actions:
+                _complete(action.choices[listed.dest], listed.help, is_action=True)
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows a default only where there is one worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, [], argparse.SUPPRESS) or not action.option_strings:
+        if action.default in (None, False, "", [], argparse.SUPPRESS) or not action.option_strings:
             return action.help
         return super()._get_help_string(action)
 

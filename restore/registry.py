@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from restore.errors import OptionsError, Problem, nearest
-from restore.signature import validated_arguments
+from restore.signature import refusals_named, validated_arguments
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -101,14 +101,12 @@ class Registry:
         return []
 
     def build(self, block: Mapping[str, Any], *args: Any, path: str = "", **supplied: Any) -> Any:
-        """Build what `block` describes; `args` come before, `supplied` beside the configured arguments.
-
-        Raises:
-            OptionsError: with every mistake in the block.
-        """
+        """Build what `block` describes; `args` come before, `supplied` beside the configured arguments."""
         component = self._component(block, path)
         first = list(inspect.signature(component).parameters)[: len(args)] if args else []
-        return component(*args, **supplied, **validated_arguments(component, block, path, (*first, *supplied)))
+        arguments = validated_arguments(component, block, path, (*first, *supplied))
+        with refusals_named(block["type"], path):
+            return component(*args, **supplied, **arguments)
 
     def bind(self, block: Mapping[str, Any], path: str = "") -> Callable[..., Any]:
         """A function with the keyword-only arguments of `block` set and checked."""

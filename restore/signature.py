@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -11,9 +12,9 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from restore.errors import OptionsError, Problem, nearest
+from restore.errors import OptionsError, Problem, RestoreError, nearest
 
-__all__ = ["model_in", "signature_model", "validate", "validated_arguments"]
+__all__ = ["model_in", "refusals_named", "signature_model", "validate", "validated_arguments"]
 
 
 @functools.cache
@@ -53,6 +54,17 @@ def validated_arguments(
     if problems:
         raise OptionsError(problems)
     return {key: getattr(validated, key) for key in given}
+
+
+@contextlib.contextmanager
+def refusals_named(name: str, path: str) -> Iterator[None]:
+    """Where each argument is right, but not with the others: a component's ValueError, named with its place."""
+    try:
+        yield
+    except RestoreError:
+        raise
+    except ValueError as error:
+        raise OptionsError([Problem(path, f"{name}: {error}.")]) from error
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
     python scripts/stress_resume.py --kills 10 --processes 2          two, with gloo
     python scripts/stress_resume.py --kills 10 --blind                degraded on the device, with a pool of pairs
 
-A run is killed with SIGKILL at a random moment of a random iteration, loader processes and all, and goes on with
+A run is killed with SIGKILL at random moments of random iterations, loader processes and all, and goes on with
 --auto_resume, until all kills are spent; then it finishes. Compared are every tensor of the weights, their average and
 the optimizer, the random generators, and the file names of every batch. Children are forked, so that torch is imported
 once.
@@ -95,8 +95,9 @@ def main() -> int:
         whole = Run(root, "whole", arguments)
         whole.go_on()
         killed = Run(root, "killed", arguments)
-        for number in range(arguments.kills):
-            killed.go_on(kill_in=draw.uniform(killed.newest(), arguments.iterations), delay=draw.uniform(0, 0.1))
+        points = sorted(draw.uniform(0, arguments.iterations) for _ in range(arguments.kills))
+        for number, point in enumerate(points):
+            killed.go_on(kill_in=point, delay=draw.uniform(0, 0.1))
             print(f"kill {number + 1}: in iteration {killed.reached()}, newest state {killed.newest()}", flush=True)
         killed.go_on()
         differences = [*compare(whole.result(), killed.result()), *compare_batches(whole, killed)]

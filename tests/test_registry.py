@@ -64,3 +64,13 @@ def test_names_cannot_be_taken_twice(shapes):
 def test_nearest_is_silent_when_nothing_is_close():
     assert nearest("zebra", ["SwinIR"]) == ""
     assert nearest("swinir", ["SwinIR", "EDT"]) == " Did you mean 'SwinIR'?"
+
+
+def test_arguments_that_do_not_go_together_are_mistakes_of_the_block(shapes):
+    @shapes.add("Window")
+    def window(width: int = 8, heads: int = 2):
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by heads {heads}")
+
+    with pytest.raises(OptionsError, match=r"^network_g: Window: width 8 is not divisible by heads 3\.$"):
+        shapes.build({"type": "Window", "heads": 3}, path="network_g")

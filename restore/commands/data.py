@@ -7,9 +7,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from restore.commands import prepare_dataset
+from restore.commands.arguments import given_path, positive
 from restore.commands.progress import ProgressBar
+from restore.errors import OutputError
+
+if TYPE_CHECKING:
+    from restore.options import Options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,22 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("-opt", required=True, metavar="FILE", help="option file")
     lmdb = jobs.add_parser("lmdb", help="put the images of a folder into an lmdb, in BasicSR's layout")
     _add_folders(lmdb, "the database: a new folder that ends in .lmdb")
-    lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression (1)")
+    lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression")
     cut = jobs.add_parser("subimages", help="cut large images into overlapping pieces")
     _add_folders(cut, "folder of the pieces")
-    cut.add_argument(
-        "--size", type=int, default=480, help="side of a piece in pixels (480); for inputs, over the scale"
-    )
-    cut.add_argument(
-        "--step", type=int, default=240, help="distance of two neighbours (240); for inputs, over the scale"
-    )
-    cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece (0)")
+    cut.add_argument("--size", type=positive, default=480, help="side of a piece in px; for inputs, over the scale")
+    cut.add_argument("--step", type=positive, default=240, help="distance of two neighbours in px; as above")
+    cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece")
     cut.add_argument("--remove", default="", metavar="x4", help="ending of file names to leave out")
     jobs.add_parser("list", help="every dataset that there is a card of")
     prepare = jobs.add_parser("prepare", help="verify a published dataset; make inputs, sub-images, lmdb")
     prepare_dataset.add_arguments(prepare)
     for job in (check, lmdb, cut, prepare):
-        job.add_argument("--workers", type=int, default=4, help="threads (4)")
+        job.add_argument("--workers", type=positive, default=4, help="threads")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add_folders(parser: argparse.ArgumentParser, output: str) -> None:
-    parser.add_argument("-i", "--input", required=True, type=Path, help="folder of images")
-    parser.add_argument("-o", "--output", required=True, type=Path, help=output)
+    parser.add_argument("-i", "--input", required=True, type=given_path, help="folder of images")
+    parser.add_argument("-o", "--output", required=True, type=given_path, help=output)
     parser.add_argument("--recursive", action="store_true", help="look into sub-folders as well")
 
 
@@ -60,17 +62,31 @@ def _check(arguments: argparse.Namespace) -> int:
     checked = 0
     for key, block in options.datasets.items():
         try:
-            dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=block.scale)
+            scale = block.scale if block.task is None else _scale_of_task(options, key)
+            dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=scale)
         except RestoreError as error:
             problems.append(str(error))
             continue
-        with ProgressBar(f"{key}: {block.name}", len(dataset)) as advance:
-            problems += check_dataset(dataset, num_workers=arguments.workers, on_progress=advance)
-        checked += len(dataset)
+        for part in getattr(dataset, "datasets", {key: dataset}).values():  # one for each task, where there are several
+            with ProgressBar(f"{key}: {part.name}", len(part)) as advance:
+                problems += check_dataset(part, num_workers=arguments.workers, on_progress=advance)
+            checked += len(part)
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     sys.stderr.write(f"{checked:,} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
     return 1 if problems else 0
+
+
+def _scale_of_task(options: Options, key: str) -> int:
+    """How much the network enlarges in the task that a dataset is for."""
+    import torch
+
+    from restore.registry import NETWORKS
+    from restore.training.objectives.multitask import validated_task
+
+    with torch.device("meta"):
+        network = NETWORKS.build(options.network_g, path="network_g")
+    return network.task_spec(validated_task(network, options, key)).scale
 
 
 def _lmdb(arguments: argparse.Namespace) -> int:
@@ -92,6 +108,8 @@ def _subimages(arguments: argparse.Namespace) -> int:
 
     shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
     paths = _images(arguments)
+    if arguments.output.resolve() == arguments.input.resolve():
+        raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
     count = 0
     with ProgressBar("cutting", len(paths)) as advance, ThreadPoolExecutor(arguments.workers) as pool:
         for pieces in pool.map(lambda path: cut_image(path, arguments.output, **shape), paths):
@@ -118,4 +136,4 @@ def _list(arguments: argparse.Namespace) -> int:
 def _images(arguments: argparse.Namespace) -> list[Path]:
     from restore.data.pairs import list_folder
 
-    return list_folder("input", arguments.input.expanduser(), "--input", recursive=arguments.recursive)
+    return list_folder("input", arguments.input, "--input", recursive=arguments.recursive)

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore.commands.arguments import given_path, positive
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -22,19 +23,23 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+JOBS_PER_PROCESS = 16  # a further process takes seconds to start
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("-i", "--input", type=Path, required=True, help="an image, or a folder of images")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the pairs; a .png for --preview")
-    parser.add_argument("--recipe", help="name of a pipeline, or a .yml file")
+    parser.add_argument("-i", "--input", type=given_path, required=True, help="an image, or a folder of images")
+    parser.add_argument(
+        "-o", "--output", type=given_path, required=True, help="folder of the pairs, a .png for --preview"
+    )
+    parser.add_argument("--recipe", help="name of a pipeline, such as bicubic or realesrgan, or a .yml file")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable, such as scale=2")
     parser.add_argument("--seed", type=int, default=0, help="of all draws")
     parser.add_argument("--copies", type=int, default=1, help="low-quality versions of each photograph")
     parser.add_argument("--save-parameters", action="store_true", help="write what was drawn for each pair as JSON")
     parser.add_argument("--replay", type=Path, help="parameters (a file or folder) to use in place of drawing")
     parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--workers", type=positive, help="processes; by default by cores and number of photographs")
     parser.add_argument(
         "--preview", action="store_true", help="a contact sheet of the (first) image under every recipe"
     )
@@ -47,9 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     variables = _variables(arguments.set)
     if arguments.preview:
         return _preview(arguments)
-    for name, lowest in (("copies", 1), ("workers", 1)):
-        if getattr(arguments, name) < lowest:
-            raise OptionsError(f"--{name} is {getattr(arguments, name)}: at least {lowest} is needed.")
+    if arguments.copies < 1:
+        raise OptionsError(f"--copies is {arguments.copies}: at least 1 is needed.")
     if arguments.replay:
         if arguments.recipe or variables:
             raise OptionsError("--replay takes the recipe from the parameters: leave out --recipe and --set.")
@@ -81,12 +85,13 @@ def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int
 
     console = Console(stderr=True)
     missing = [job for job in jobs if not job.done]
+    num_workers = arguments.workers or min(os.cpu_count() or 1, 1 + len(missing) // JOBS_PER_PROCESS)
     outcomes: list[Outcome] = []
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=len(missing))
-            for outcome in make_pairs(missing, recipe, num_workers=min(arguments.workers, max(len(missing), 1))):
+            for outcome in make_pairs(missing, recipe, num_workers=min(num_workers, max(len(missing), 1))):
                 outcomes.append(outcome)
                 progress.update(task, advance=1, description=escape(outcome.job.image))
     finally:

@@ -61,6 +61,9 @@ def _score(arguments: argparse.Namespace) -> int:
     track = find_track(arguments.track)
     if arguments.year is not None and track.name != "esr":
         raise OptionsError("--year belongs to the track esr.")
+    named = [name for name in ("cost", *COSTS) if getattr(arguments, name) is not None]
+    if named and arguments.year is None and arguments.board is None:
+        raise OptionsError(f"--{named[0].replace('_', '-')} has no effect without --year (of esr) or --board.")
     if arguments.perceptual and track.name != "sr_x4":
         raise OptionsError("--perceptual belongs to the track sr_x4.")
     scorer = Scorer(

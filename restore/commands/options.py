@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     explaining = actions.add_parser("explain", help="print every resolved option, and what differs from the defaults")
-    explaining.add_argument("file", help="option file")
+    explaining.add_argument("file", metavar="FILE", help="option file")
     explaining.add_argument("--changed", action="store_true", help="print only what differs from the defaults")
     explaining.add_argument("--yaml", action="store_true", help="print YAML that can be used as an option file")
     checking = actions.add_parser("check", help="report every mistake in option files")
@@ -129,15 +129,13 @@ def _check(arguments: argparse.Namespace) -> int:
 def _schema(arguments: argparse.Namespace) -> int:
     import json
 
-    from restore.errors import OutputError
+    from restore.files import atomic_write
     from restore.options.json_schema import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if arguments.output is None:
         sys.stdout.write(text)
         return 0
-    try:
-        arguments.output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{arguments.output} cannot be written: {error.strerror}.") from error
+    with atomic_write(arguments.output) as file:
+        file.write(text.encode())
     return 0

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from restore.commands.arguments import positive
 from restore.commands.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's options."""
     parser.add_argument("name", metavar="NAME", help="a dataset of `restore data list`, or the path of a card")
-    parser.add_argument("--root", type=Path, default=Path("datasets"), help="folder that holds datasets (datasets)")
-    parser.add_argument("-o", "--output", type=Path, help="where to put what is made (the dataset's folder)")
+    parser.add_argument("--root", type=Path, default=Path("datasets"), help="folder that holds datasets")
+    parser.add_argument("-o", "--output", type=Path, help="where to put what is made; by default the dataset's folder")
     parser.add_argument("--parts", nargs="+", default=[], metavar="PART", help="only these parts of the dataset")
     parser.add_argument("--scales", nargs="+", type=int, default=[], metavar="N", help="make inputs reduced N times")
     parser.add_argument("--subimages", action="store_true", help="cut the images into overlapping pieces")
-    parser.add_argument("--size", type=int, default=480, help="side of a piece of a reference in pixels (480)")
-    parser.add_argument("--step", type=int, default=240, help="distance of two neighbours (240)")
+    parser.add_argument("--size", type=positive, default=480, help="side of a piece of a reference in pixels")
+    parser.add_argument("--step", type=positive, default=240, help="distance of two neighbours")
     parser.add_argument("--lmdb", action="store_true", help="put the images, or their pieces, into lmdb databases")
     parser.add_argument("--partial", action="store_true", help="make what can be made of an incomplete dataset")
     parser.add_argument("--quick", action="store_true", help="read the headers of images alone")
@@ -82,8 +83,6 @@ def _check_wishes(card: Card, arguments: argparse.Namespace) -> None:
     from restore.data.preparing import Cutting
     from restore.errors import OptionsError
 
-    if arguments.workers < 1:
-        raise OptionsError(f"--workers is {arguments.workers}: at least 1 is needed.")
     if any(scale < 2 for scale in arguments.scales):
         raise OptionsError("--scales takes whole numbers from 2 on, such as --scales 2 3 4.")
     if arguments.scales and card.inputs != "bicubic":

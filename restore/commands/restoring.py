@@ -41,7 +41,8 @@ def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0) -> int:
     started = time.perf_counter()
     name, share = TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f}%")
     try:
-        with Progress(BarColumn(), share, TimeRemainingColumn(), name, console=console, transient=True) as progress:
+        columns = (BarColumn(), share, TimeRemainingColumn(), name)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=len(jobs))
 
             def show(job: Job, share: float) -> None:

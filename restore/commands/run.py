@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore.commands.arguments import auto_or_positive, given, tile
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -47,19 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from restore.commands import run_video
 
     model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("-m", "--model", help="name of a model (see `restore models`), or a .pth or .safetensors file")
+    model.add_argument(
+        "-m", "--model", type=given, help="name of a model (see `restore models`), or a .pth or .safetensors file"
+    )
     model.add_argument("--task", help="take the model that suits a task: sr, denoise, jpeg, derain, deblur")
+    parser.add_argument("--model-task", help="of weights for several tasks, the one to use: sr_x2, or its number")
     parser.add_argument(
         "-i",
         "--input",
+        type=given,
         required=True,
         nargs="+",
         help="images, a folder of them, frames/%%05d.png, a text file of their paths; or a video",
     )
     parser.add_argument(
-        "-o", "--output", required=True, help="folder or pattern of the results; a file name for one image or video"
+        "-o",
+        "--output",
+        type=given,
+        required=True,
+        help="folder or pattern of the results; a file name for one image or video",
     )
-    task = parser.add_argument_group("what the task is")
+    task = parser.add_argument_group("what the task is (with --task)")
     task.add_argument("--scale", type=int, help="of super-resolution, by default 4")
     task.add_argument("--sigma", type=float, help="level of the noise, on the scale of 0 to 255")
     task.add_argument("--jpeg-quality", type=int, help="quality that the JPEG was saved with, 1 to 100")
@@ -77,9 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("running the network")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
-    running.add_argument("--tile", type=_tile, default="auto", help="largest tile side in px; none; auto: by memory")
+    running.add_argument("--tile", type=tile, default="auto", help="largest tile side in px; none; auto: by memory")
     running.add_argument("--tile-overlap", type=int, default=32, help="overlap of tiles in px")
-    running.add_argument("--tile-batch", type=_tile, default="auto", help="tiles that run together")
+    running.add_argument("--tile-batch", type=auto_or_positive, default="auto", help="tiles that run together")
     running.add_argument("--tiling", help="tiling policy: blend, swinir_script, ipt_chop, square128")
     running.add_argument("--padding", help="padding policy; by default the model's own")
     running.add_argument("--self-ensemble", action="store_true", help="mean over 8 flips and rotations: 8 times slower")
@@ -93,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not 1 <= arguments.quality <= 100:
         raise OptionsError(f"--quality is {arguments.quality}: allowed is 1 to 100.")
+    _require_task(arguments)
     model = arguments.model or _model_for(arguments)
     if run_video.concerns_video(arguments):
         return _run_video(arguments, model)
@@ -123,7 +133,7 @@ def _run_video(arguments: argparse.Namespace, model: str) -> int:
 
     if arguments.engine != "plain":
         raise OptionsError(f"--engine {arguments.engine} restores images: a video is restored on one machine.")
-    return run_video.run(arguments, lambda: load_model(model, **_runtime(arguments)))
+    return run_video.run(arguments, lambda: load_model(model, task=arguments.model_task, **_runtime(arguments)))
 
 
 def _engine(arguments: argparse.Namespace, model: str) -> Engine:
@@ -134,7 +144,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
 
         return partial(
             restore_with_ray,
-            network=load_network(model),
+            network=load_network(model, task=arguments.model_task),
             runtime=_runtime(arguments),
             quality=arguments.quality,
             num_workers=arguments.workers,
@@ -146,7 +156,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
     for option in ("workers", "ray_address"):
         if getattr(arguments, option) is not None:
             raise OptionsError(f"--{option.replace('_', '-')} belongs to --engine ray.")
-    restorer = load_model(model, **_runtime(arguments))
+    restorer = load_model(model, task=arguments.model_task, **_runtime(arguments))
     logger.info(restorer.describe())
     return partial(restore_files, restorer=restorer, quality=arguments.quality)
 
@@ -163,6 +173,17 @@ def _name_others(others: list[Path]) -> None:
         logger.info("no images, left out: %s%s", named, more)
 
 
+def _require_task(arguments: argparse.Namespace) -> None:
+    """A model named with -m does what it was trained for, whatever the task's options say."""
+    if arguments.task is None:
+        for option in ("scale", "sigma", "jpeg_quality"):
+            if getattr(arguments, option) is not None:
+                raise OptionsError(
+                    f"--{option.replace('_', '-')} chooses a model for --task. '{arguments.model}' is a model already: "
+                    "leave one of them out."
+                )
+
+
 def _model_for(arguments: argparse.Namespace) -> str:
     """Name of the model for `--task`."""
     from restore.zoo.choose import choose_model
@@ -171,12 +192,3 @@ def _model_for(arguments: argparse.Namespace) -> str:
     card = choose_model(arguments.task, scale=scale, sigma=arguments.sigma, quality=arguments.jpeg_quality)
     logger.info("model: %s. %s", card.name, card.summary)
     return card.name
-
-
-def _tile(text: str) -> int | str | None:
-    if text.lower() in ("auto", "none"):
-        return None if text.lower() == "none" else "auto"
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not auto, none or a whole number") from None

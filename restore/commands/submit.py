@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore.commands.arguments import given_path, tile
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
     from restore.leaderboard.submission import Author, Submission
     from restore.leaderboard.tasks import Task
+    from restore.leaderboard.template import Team
     from restore.leaderboard.tracks import Track
     from restore.leaderboard.work import WorkFolder
     from restore.options import Options
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 TRACK_NAMES = ("sr_x4", "esr", "denoise50", "perceptual_iqa", "sidd", "dnd")
+RESULTS_JSON = ("esr", "denoise50")
+RUNTIME = ("device", "precision", "tile", "tile_overlap", "self_ensemble")
 logger = logging.getLogger(__name__)
 
 
@@ -41,11 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("track", choices=TRACK_NAMES, help="what is submitted to")
     parser.add_argument("-m", "--model", help="a shipped model or a weights file; for perceptual_iqa a metric")
     parser.add_argument("-opt", metavar="FILE", help="option file that names the network, its weights and the inputs")
-    parser.add_argument("-i", "--input", type=Path, help="folder of the inputs; the .mat file for sidd")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the submission")
+    parser.add_argument("-i", "--input", type=given_path, help="folder of the inputs; the .mat file for sidd")
+    parser.add_argument("-o", "--output", type=given_path, required=True, help="folder of the submission")
     parser.add_argument("--split", help="official set that the inputs must be complete for: valid, test, ...")
     parser.add_argument(
-        "--reference", type=Path, help="folder of the references: the submission is scored, esr writes results.json"
+        "-g",
+        "--reference",
+        type=given_path,
+        help="folder of the references: the submission is scored, esr and denoise50 write results.json",
     )
     parser.add_argument("--template", choices=("esr", "sr_func", "denoise"), help="also write the team's files")
     about = parser.add_argument_group("about the entry")
@@ -57,10 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     about.add_argument("--weights-url", default="", help="where weights of more than 100 MB can be had")
     about.add_argument("--board", type=Path, help="add the scored run to this local leaderboard (.jsonl)")
-    running = parser.add_argument_group("running the network (an option file says this under runtime)")
+    running = parser.add_argument_group(
+        "running the network (an option file says this under runtime)", argument_default=argparse.SUPPRESS
+    )
     running.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps")
     running.add_argument("--precision", help="auto, fp32, bf16 or fp16")
-    running.add_argument("--tile", type=_tile, help="largest tile side in px; 0 for whole images")
+    running.add_argument("--tile", type=tile, help="largest tile side in px; none; auto: by memory")
     running.add_argument("--tile-overlap", type=int, help="overlap of tiles in px")
     running.add_argument("--self-ensemble", action="store_true", help="mean over 8 flips and rotations")
 
@@ -72,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.model is None) == (arguments.opt is None):
         raise OptionsError("give a model with -m, or an option file with -opt: one of the two.")
     track = find_track(arguments.track)
+    _require_effect(arguments, track)
     options = _options(arguments.opt) if arguments.opt else None
     arguments.input = _input(arguments, options)
     if track.kind == "opinions":
@@ -79,8 +89,35 @@ def run(arguments: argparse.Namespace) -> int:
     return _submit_restored(arguments, track, options)
 
 
+def _require_effect(arguments: argparse.Namespace, track: Track) -> None:
+    """Refuse what would be ignored, or would only be found wrong when the work is done.
+
+    Raises:
+        OptionsError: naming the argument and what to do.
+    """
+    opinions = track.kind == "opinions"
+    if arguments.template and arguments.template not in track.templates:
+        fitting = f"allowed: {', '.join(track.templates)}" if track.templates else "leave --template out"
+        raise OptionsError(f"{track.name} has no repository of the kind '{arguments.template}': {fitting}.")
+    idle = {
+        "--split": (arguments.split and not track.splits, f"no official list of the files of {track.name} is known"),
+        "--weights-url": (arguments.weights_url and not arguments.template, "it belongs to --template"),
+        "--board": (
+            arguments.board and (opinions or not arguments.reference),
+            "`restore leaderboard score` adds opinions" if opinions else "runs are scored with --reference",
+        ),
+        **{f"--{name.replace('_', '-')}": (opinions and name in arguments, "it is about networks") for name in RUNTIME},
+    }
+    for option, (is_given, reason) in idle.items():
+        if is_given:
+            raise OptionsError(f"{option} has no effect here: {reason}.")
+    if arguments.reference and not arguments.reference.is_dir():
+        raise OptionsError(f"there is no folder of references '{arguments.reference}'.")
+
+
 def _submit_restored(arguments: argparse.Namespace, track: Track, options: Options | None) -> int:
     from restore.leaderboard.submission import Author, digest_of, identity_of, submit
+    from restore.leaderboard.template import Team, write_template
     from restore.leaderboard.work import WorkFolder
 
     restorer, block = _model(arguments, options)
@@ -89,9 +126,12 @@ def _submit_restored(arguments: argparse.Namespace, track: Track, options: Optio
     identity = identity_of(track, digest_of(restorer.network), settings, _inputs(arguments.input))
     author = Author(name, arguments.extra_data, arguments.description)
     task = _task(arguments, track, restorer, author)  # refuses wrong inputs before anything is written
+    needs_team = arguments.template or (arguments.reference and track.name in RESULTS_JSON)
+    team = Team(arguments.team, name, arguments.weights_url) if needs_team else None
     work = WorkFolder(arguments.output, identity)
     if arguments.template:
-        _write_template(arguments, work, name, restorer, block)
+        paths = write_template(arguments.template, work.path / "team", team, restorer.network, block)
+        logger.info("the team's files: %s", ", ".join(str(path.relative_to(work.path)) for path in paths))
     logger.info("%s: %d to do, %s", track.title, len(task.names), restorer.describe())
     with _progress(len(task.names)) as on_progress:
         submission = submit(
@@ -106,7 +146,7 @@ def _submit_restored(arguments: argparse.Namespace, track: Track, options: Optio
         )
     _report(submission, track)
     if arguments.reference:
-        _score(arguments, track, submission, work, name)
+        _score(arguments, track, submission, work, name, team)
     return 0
 
 
@@ -118,10 +158,10 @@ def _submit_opinions(arguments: argparse.Namespace, track: Track, options: Optio
     from restore.leaderboard.work import WorkFolder
     from restore.registry import METRICS
 
-    if arguments.template:
-        raise OptionsError("perceptual_iqa has no repository of model files: leave --template out.")
     block = _metric_block(arguments, options)
-    task = OpinionTask(METRICS.bind(block, "val.metrics"), arguments.input, arguments.reference)
+    task = OpinionTask(
+        METRICS.bind(block, "val.metrics" if options else "--model"), arguments.input, arguments.reference
+    )
     name = arguments.name or _identifier(block["type"])
     identity = identity_of(track, json.dumps(block, sort_keys=True), {}, _inputs(arguments.input))
     work = WorkFolder(arguments.output, identity)
@@ -136,8 +176,6 @@ def _task(arguments: argparse.Namespace, track: Track, restorer: Restorer, autho
     from restore.leaderboard.matlab import DndTask, SiddTask
     from restore.leaderboard.tasks import ImageTask
 
-    if arguments.template and track.kind != "images":
-        raise OptionsError(f"{track.name} has no repository of model files: leave --template out.")
     results = arguments.output / "images"
     if track.kind == "sidd":
         return SiddTask(restorer, arguments.input, results, author.model)
@@ -155,10 +193,11 @@ def _options(file: str) -> Options:
 def _input(arguments: argparse.Namespace, options: Options | None) -> Path:
     """The inputs: -i, or dataroot_lq of the one test dataset of the option file."""
     if arguments.input is not None:
-        found = arguments.input.expanduser()
-        if not found.exists():
-            raise OptionsError(f"'{found}' does not exist: -i is the folder of the inputs, or the .mat file of sidd.")
-        return found
+        if not arguments.input.exists():
+            raise OptionsError(
+                f"'{arguments.input}' does not exist: -i is the folder of the inputs, or the .mat file of sidd."
+            )
+        return arguments.input
     roots = [dataset.dataroot_lq for dataset in options.phases("test", "val")] if options else []
     given = [root for root in roots if root is not None]
     if len(given) != 1 or not isinstance(given[0], (str, Path)):
@@ -175,15 +214,7 @@ def _model(arguments: argparse.Namespace, options: Options | None) -> tuple[Rest
     from restore.networks.checkpoint import infer
     from restore.zoo import find_card, list_models, load_model
 
-    chosen = {
-        name: getattr(arguments, name)
-        for name in ("device", "precision", "tile", "tile_overlap")
-        if getattr(arguments, name) is not None
-    }
-    if chosen.get("tile") == 0:
-        chosen["tile"] = None
-    if arguments.self_ensemble:
-        chosen["self_ensemble"] = True
+    chosen = {name: getattr(arguments, name) for name in RUNTIME if name in arguments}
     if options is not None:
         from restore.commands.test import restorer_of
 
@@ -205,28 +236,19 @@ def _metric_block(arguments: argparse.Namespace, options: Options | None) -> Map
     return blocks[0]
 
 
-def _write_template(
-    arguments: argparse.Namespace, work: WorkFolder, name: str, restorer: Restorer, block: Mapping[str, Any]
+def _score(
+    arguments: argparse.Namespace, track: Track, submission: Submission, work: WorkFolder, name: str, team: Team | None
 ) -> None:
-    from restore.leaderboard.template import Team, write_template
-
-    team = Team(arguments.team, name, arguments.weights_url)
-    paths = write_template(arguments.template, work.path / "team", team, restorer.network, block)
-    logger.info("the team's files: %s", ", ".join(str(path.relative_to(work.path)) for path in paths))
-
-
-def _score(arguments: argparse.Namespace, track: Track, submission: Submission, work: WorkFolder, name: str) -> None:
     """Say what the organisers' scorer will say; write what their repository would."""
     from restore.leaderboard.board import Entry, add_entry
     from restore.leaderboard.organisers import merge_results, results_entry
     from restore.leaderboard.scoring import Scorer, score
-    from restore.leaderboard.template import Team
 
     scores = score(Scorer(track), submission.zip, arguments.reference)
     psnr = scores.values["psnr"]
     logger.info("PSNR %.4f dB, SSIM %.4f (%s)", psnr, scores.values["ssim"], scores.about)
     split = "test" if arguments.split == "test" else "valid"
-    if track.name in ("esr", "denoise50"):
+    if team and track.name in RESULTS_JSON:
         entry = results_entry(
             [work.records[image]["network_s"] * 1e3 for image in scores.images],
             [values["psnr"] for values in scores.images.values()],
@@ -234,7 +256,7 @@ def _score(arguments: argparse.Namespace, track: Track, submission: Submission, 
             submission.complexity,
             split=split,
         )
-        merge_results(work.path / "results.json", Team(arguments.team, name).label, entry)
+        merge_results(work.path / "results.json", team.label, entry)
     if arguments.board:
         counted = dataclasses.asdict(submission.complexity)
         cost = {
@@ -274,7 +296,8 @@ def _progress(total: int) -> Iterator[Callable[[str, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda name, done: bar.update(task, completed=done, description=escape(name))
 
@@ -283,12 +306,3 @@ def _identifier(text: str) -> str:
     """A name that can name a Python module."""
     name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "model"
     return name if name[0].isalpha() else f"m{name}"
-
-
-def _tile(text: str) -> int | str:
-    if text.lower() == "auto":
-        return "auto"
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not auto or a whole number") from None

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from restore.options import add_option_arguments
 
     add_option_arguments(parser)
-    parser.add_argument("--input", metavar="PATH", help="restore this image or folder instead of the datasets")
-    parser.add_argument("--output", metavar="DIR", help="where the images restored from --input go")
+    parser.add_argument("-i", "--input", metavar="PATH", help="restore this image or folder instead of the datasets")
+    parser.add_argument("-o", "--output", metavar="DIR", help="where the images restored from --input go")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -142,20 +142,24 @@ def restorer_of(options: Options) -> Restorer:
         CheckpointError: the weights cannot be read or belong to another network.
     """
     from restore.inference import Restorer
+    from restore.networks.branches import branch_weights
     from restore.networks.checkpoint import load_weights, read_state_dict
     from restore.zoo import build_model, load_network
     from restore.zoo.load import weights_file
 
     source, key, strict = options.path.pretrained()
+    task = options.path.pretrain_task_g
     if options.network_g is None:
-        network = load_network(source, key=key)
+        network = load_network(source, key=key, task=task)
     else:
         network = build_model(options.network_g)
         if source is None:
             logger.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")
         else:
             path = weights_file(source)
-            skipped = load_weights(network, read_state_dict(path, key), source=str(path), strict=strict)
+            state = read_state_dict(path, key)
+            state = state if task is None else branch_weights(state, task, source=str(path))
+            skipped = load_weights(network, state, source=str(path), strict=strict)
             if skipped:
                 logger.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))
     runtime = options.runtime.arguments()

@@ -6,13 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from restore.commands.arguments import positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's arguments, and ours."""
     from restore.options.arguments import add_option_arguments
 
     add_option_arguments(parser)
-    parser.add_argument("--num_threads", type=int, metavar="N", help="threads of the processor to compute with")
+    parser.add_argument("--num_threads", type=positive, metavar="N", help="threads of the processor to compute with")
     parser.add_argument("--plot", action="store_true", help="draw the curves of this run so far, and do not train")
 
 

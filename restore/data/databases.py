@@ -2,23 +2,32 @@
 
 NAME.lmdb/data.mdb, lock.mdb     key: the file name without extension; value: the bytes of a PNG file
 NAME.lmdb/meta_info.txt          a line for each image: `0001.png (480,480,3) 1` (height, width, channels, level)
+
+The path of an image in a database is NAME.lmdb/KEY.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from restore.errors import DataError, OutputError
 
-__all__ = ["DatabaseSource", "paired_databases", "write_database"]
+if TYPE_CHECKING:
+    from restore.images import Image
 
-_LINE = re.compile(r"(?P<key>\S+?)(\.\w+)? \(\d+,\d+,\d+\)( \d+)?")
+__all__ = ["DatabaseSource", "paired_databases", "stored_image", "stored_size", "write_database"]
+
+_LINE = re.compile(r"(?P<key>\S+?)(\.\w+)? \((?P<height>\d+),(?P<width>\d+),\d+\)( \d+)?")
 _ROOM = 1.2  # the map of a new database, over the bytes that are written at once
 
 
@@ -36,16 +45,16 @@ class DatabaseSource:
     def __init__(self, path: str | Path, keys: Sequence[str] | None = None):
         self.path = Path(path).expanduser()
         self.keys = list(keys) if keys is not None else read_keys(self.path)
-        self._environment = None  # opened in the process that reads
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_environment": None}
+    def paths(self) -> list[Path]:
+        """The path of every image."""
+        return [self.path / key for key in self.keys]
 
     def name(self, index: int) -> str:
-        """`NAME.lmdb/KEY` of image `index`."""
+        """The path of image `index`."""
         return str(self.path / self.keys[index])
 
     def read(self, index: int) -> np.ndarray:
@@ -55,19 +64,69 @@ class DatabaseSource:
             DataError: the database has no such key.
             ImageError: the bytes are no image.
         """
-        import lmdb
+        return stored_image(self.path / self.keys[index]).pixels
 
-        from restore.images import decode_image
 
-        if self._environment is None:
-            self._environment = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False, meminit=False)
-        with self._environment.begin(buffers=True) as transaction:
-            value = transaction.get(self.keys[index].encode("ascii"))
-            if value is None:
-                raise DataError(
-                    f"{self.path}: meta_info.txt lists '{self.keys[index]}', the database does not hold it."
-                )
-            return decode_image(bytes(value), self.name(index)).pixels
+def stored_image(path: Path) -> Image:
+    """The image in a file, or that of a database.
+
+    Raises:
+        DataError: the database has no such key.
+        ImageError: this is no image.
+    """
+    from restore.images import decode_image, read_image
+
+    if not _is_in_database(path):
+        return read_image(path)
+    with _environment(path.parent).begin(buffers=True) as transaction:
+        value = transaction.get(path.name.encode("ascii"))
+        if value is None:
+            raise DataError(f"{path.parent}: meta_info.txt lists '{path.name}', the database does not hold it.")
+        return decode_image(bytes(value), path)
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image in a file, from its header, or in a database, from its listing."""
+    from restore.images import read_size
+
+    if not _is_in_database(path):
+        return read_size(path)
+    return _sizes(path.parent, (path.parent / "meta_info.txt").stat().st_mtime_ns)[path.name]
+
+
+def _is_in_database(path: Path) -> bool:
+    return path.parent.suffix == ".lmdb" and not path.suffix
+
+
+@functools.lru_cache(maxsize=8)
+def _sizes(path: Path, changed_ns: int) -> dict[str, tuple[int, int]]:
+    return _read_listing(path)
+
+
+_opened: dict[Path, Any] = {}
+_opening = threading.Lock()
+
+
+def _environment(path: Path) -> Any:
+    """The open database, once in each process, as lmdb demands."""
+    import lmdb
+
+    with _opening:
+        if path not in _opened:
+            _opened[path] = lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)
+        return _opened[path]
+
+
+def _close_inherited() -> None:
+    """A forked process opens databases anew: those of its parent are not to be used in it."""
+    global _opening
+    _opening = threading.Lock()
+    while _opened:
+        _opened.popitem()[1].close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)
 
 
 def read_keys(path: Path) -> list[str]:
@@ -76,22 +135,27 @@ def read_keys(path: Path) -> list[str]:
     Raises:
         DataError: no database, or a line that cannot be understood.
     """
+    return list(_read_listing(path))
+
+
+def _read_listing(path: Path) -> dict[str, tuple[int, int]]:
+    """Height and width by key."""
     if path.suffix != ".lmdb":
         raise DataError(f"{path}: the folder of an lmdb ends in '.lmdb'. Make one with `restore data lmdb`.")
     listing = path / "meta_info.txt"
     if not listing.is_file() or not (path / "data.mdb").is_file():
         raise DataError(f"{path}: not an lmdb with data.mdb and meta_info.txt. Make one with `restore data lmdb`.")
-    keys = []
+    sizes = {}
     for number, line in enumerate(listing.read_text(encoding="ascii").splitlines(), start=1):
         found = _LINE.fullmatch(line.strip())
         if not found:
             raise DataError(
                 f"{listing}, line {number}: expected `KEY.png (HEIGHT,WIDTH,CHANNELS) LEVEL`, got '{line}'."
             )
-        keys.append(found["key"])
-    if not keys:
+        sizes[found["key"]] = int(found["height"]), int(found["width"])
+    if not sizes:
         raise DataError(f"{listing} lists no image.")
-    return keys
+    return sizes
 
 
 def paired_databases(dataset: str, gt: str | Path, lq: str | Path) -> tuple[DatabaseSource, DatabaseSource]:

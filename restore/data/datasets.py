@@ -125,7 +125,10 @@ class PairedImageDataset(PatchDataset):
         self.gt: Source
         self.lq: Source
         if (self.io_backend or {}).get("type") == "lmdb":
-            self.gt, self.lq = paired_databases(self.name, self.dataroot_gt, self.dataroot_lq)
+            gt, lq = (only_root(self.name, roots) for roots in (self.dataroot_gt, self.dataroot_lq))
+            self.gt, self.lq = paired_databases(self.name, gt, lq)
+            paths = zip(self.gt.paths(), self.lq.paths(), strict=True)
+            self.pairs = [Pair(lq.name, gt=gt, lq=lq) for gt, lq in paths]
             return
         roots = each_root(self.dataroot_gt), each_root(self.dataroot_lq)
         if len(roots[0]) != len(roots[1]):
@@ -234,6 +237,18 @@ def each_root(roots: Roots) -> list[Path]:
     return [Path(root).expanduser() for root in ([roots] if isinstance(roots, (str, Path)) else roots)]
 
 
+def only_root(dataset: str, roots: Roots) -> Path:
+    """The database of a dataset.
+
+    Raises:
+        DataError: several are named.
+    """
+    path, *more = each_root(roots)
+    if more:
+        raise DataError(f"dataset '{dataset}': one lmdb is read, and {1 + len(more)} are named. Make one of them.")
+    return path
+
+
 def references(
     dataset: PatchDataset, roots: Roots, storage: Storage | None, listing: str | None = None
 ) -> tuple[Source, list[Pair]]:
@@ -246,7 +261,8 @@ def references(
         listing: a list of the files to take, relative to the only folder; by default all.
     """
     if (storage or {}).get("type") == "lmdb":
-        return DatabaseSource(each_root(roots)[0]), []
+        source = DatabaseSource(only_root(dataset.name, roots))
+        return source, [Pair(path.name, gt=path) for path in source.paths()]
     folders = each_root(roots)
     if listing is None:
         paths = [

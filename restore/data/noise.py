@@ -24,7 +24,7 @@ class GaussianNoiseDataset(PatchDataset):
 
     Args:
         dataroot_gt: folder or folders of the clean images, or a database.
-        dataroot_lq: not used; in Restormer's files it says `none`.
+        dataroot_lq, filename_tmpl: not used; in Restormer's files they say `none` and `{}`.
         io_backend: `{type: disk}` or `{type: lmdb}`.
         sigma_type: how the noise level of a training patch is drawn: `constant` (`sigma_range` is one value), `random`
             (uniform between two values), or `choice` (one of several).
@@ -36,6 +36,7 @@ class GaussianNoiseDataset(PatchDataset):
 
     dataroot_gt: Roots
     dataroot_lq: str | None = None
+    filename_tmpl: str = "{}"
     io_backend: Storage | None = None
     sigma_type: Literal["constant", "random", "choice"] = "random"
     sigma_range: float | list[float] = (0, 55)

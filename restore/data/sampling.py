@@ -25,12 +25,14 @@ class Draw(NamedTuple):
         seed: the seed of the run.
         position: position in the run; (seed, position) seeds the sample's generator.
         patch_px: side of the reference patch; None for the dataset's own.
+        batch: number of its (micro-)batch in the run, which all processes share.
     """
 
     index: int
     seed: int
     position: int
     patch_px: int | None = None
+    batch: int = 0
 
 
 def generator(seed: int, position: int) -> np.random.Generator:
@@ -103,9 +105,10 @@ class StreamSampler(Sampler[list[Draw]]):
         position = self.position(self.start_iter)
         for iteration in range(self.start_iter, self.total_iter):
             stage = self.stage(iteration)
-            for _ in range(self.accumulate):
+            for number in range(iteration * self.accumulate, (iteration + 1) * self.accumulate):
                 first = position + self.rank * stage.batch_size
-                yield [self.draw(place, stage.patch_px) for place in range(first, first + stage.batch_size)]
+                places = range(first, first + stage.batch_size)
+                yield [self.draw(place, stage.patch_px, number) for place in places]
                 position += stage.batch_size * self.world_size
 
     def start_at(self, iteration: int, position: int | None = None) -> None:
@@ -120,12 +123,12 @@ class StreamSampler(Sampler[list[Draw]]):
         if position is not None:
             self._offset = position - self.position(iteration)
 
-    def draw(self, position: int, patch_px: int | None = None) -> Draw:
-        """The sample at `position` of the run."""
+    def draw(self, position: int, patch_px: int | None = None, batch: int = 0) -> Draw:
+        """The sample at `position` of the run, which belongs to the batch of number `batch`."""
         epoch, place = divmod(position, self.num_images)
         if self._order[0] != epoch:
             self._order = (epoch, self._shuffled(generator(self.seed, 2**63 + epoch)))
-        return Draw(int(self._order[1][place]), self.seed, position, patch_px)
+        return Draw(int(self._order[1][place]), self.seed, position, patch_px, batch)
 
     def _shuffled(self, random: np.random.Generator) -> np.ndarray:
         """The order of an epoch; with groups, batch after batch of one group each, the batches shuffled."""

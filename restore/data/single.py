@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from restore.data.pairs import list_pairs
-from restore.data.sources import FileSource, channels_of
+from restore.data.databases import DatabaseSource
+from restore.data.pairs import Pair, list_pairs
+from restore.data.sources import FileSource, Source, channels_of
 from restore.registry import DATASETS
 
 __all__ = ["SingleImageDataset"]
@@ -23,15 +24,29 @@ class SingleImageDataset:
         name: name of the dataset, for messages.
         scale: enlargement of the network that will see them.
         meta_info_file: list of the images to take.
+        io_backend: `{type: disk}` or `{type: lmdb}`.
     """
 
     color = None
 
-    def __init__(self, dataroot_lq: str, *, name: str = "test", scale: int = 1, meta_info_file: str | None = None):
+    def __init__(
+        self,
+        dataroot_lq: str,
+        *,
+        name: str = "test",
+        scale: int = 1,
+        meta_info_file: str | None = None,
+        io_backend: dict[str, Any] | None = None,
+    ):
         self.name = name
         self.scale = scale
-        self.pairs = list_pairs(name, None, dataroot_lq, meta_info_file=meta_info_file)
-        self.lq = FileSource([pair.lq for pair in self.pairs])
+        self.lq: Source
+        if (io_backend or {}).get("type") == "lmdb":
+            self.lq = DatabaseSource(dataroot_lq)
+            self.pairs = [Pair(path.name, lq=path) for path in self.lq.paths()]
+        else:
+            self.pairs = list_pairs(name, None, dataroot_lq, meta_info_file=meta_info_file)
+            self.lq = FileSource([pair.lq for pair in self.pairs])
 
     def __len__(self) -> int:
         return len(self.lq)

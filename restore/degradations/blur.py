@@ -241,18 +241,21 @@ def _mirrored(length: int, margin_px: int) -> torch.Tensor:
 def _filter_separable(x_BCHW: torch.Tensor, radius_px: int) -> torch.Tensor:
     """The Gaussian of `Usm`, across and then down, with mirrored borders."""
     settings = radius_px, x_BCHW.device, x_BCHW.dtype
-    strips = [x_BCHW[..., span] @ matrix.T for span, matrix in _gaussian_strips(x_BCHW.shape[-1], *settings)]
+    strips = [x_BCHW[..., span] @ matrix for span, _, matrix in _gaussian_strips(x_BCHW.shape[-1], *settings)]
     rows_BCHW = torch.cat(strips, dim=-1)
-    strips = [matrix @ rows_BCHW[..., span, :] for span, matrix in _gaussian_strips(x_BCHW.shape[-2], *settings)]
+    strips = [matrix @ rows_BCHW[..., span, :] for span, matrix, _ in _gaussian_strips(x_BCHW.shape[-2], *settings)]
     return torch.cat(strips, dim=-2)
 
 
 @functools.lru_cache(maxsize=32)
 def _gaussian_strips(
     length: int, radius_px: int, device: torch.device, dtype: torch.dtype
-) -> list[tuple[slice, torch.Tensor]]:
-    """The (length, length) matrix that filters a line of pixels, in strips of rows: the columns that are not zero in a
-    strip, and the matrix of these."""
+) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """The (length, length) matrix that filters a line of pixels, in strips of rows.
+
+    Returns:
+        for each strip: the columns that are not all zero, the matrix of these, and its transpose laid out as such.
+    """
     taps = cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_64F)[:, 0]
     margin = len(taps) // 2
     source = _mirrored(length, margin).numpy()
@@ -263,7 +266,8 @@ def _gaussian_strips(
         matrix = np.zeros((len(rows), span.stop - span.start))
         offsets = np.arange(len(taps))
         np.add.at(matrix, ((rows - start)[:, None], source[rows[:, None] + offsets] - span.start), taps)
-        strips.append((span, torch.from_numpy(matrix).to(device, dtype)))
+        matrix = torch.from_numpy(matrix).to(device, dtype)
+        strips.append((span, matrix, matrix.T.contiguous()))
     return strips
 
 

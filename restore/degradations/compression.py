@@ -145,9 +145,9 @@ def _through_files(function: Any, x_BCHW: torch.Tensor, samples: Sequence[Operat
     """Apply a function of an 8-bit image, BGR or grey as OpenCV has it, to each image of a batch on any device."""
 
     def convert(image_CHW: np.ndarray, sample: Operator, target_CHW: np.ndarray) -> None:
-        # clipped below, scaled, rounded half to even, and clipped above
-        planes = [cv2.convertScaleAbs(cv2.max(plane, 0), alpha=255) for plane in image_CHW[::-1]]
-        decoded = function(cv2.merge(planes), sample)
+        rows = cv2.max(image_CHW.reshape(-1, image_CHW.shape[-1]), 0)
+        planes = cv2.convertScaleAbs(rows, alpha=255).reshape(image_CHW.shape)  # rounds half to even, and clips
+        decoded = function(cv2.merge(tuple(planes[::-1])), sample)
         for plane, target in zip(cv2.split(decoded), target_CHW[::-1], strict=True):
             cv2.LUT(plane, _LEVELS, dst=target)
 

@@ -46,7 +46,7 @@ def random_words(shape: Sequence[int], generator: torch.Generator) -> torch.Tens
 def _uniform(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
     if generator.device.type != "cpu":
         return torch.rand(shape, generator=generator, device=generator.device)
-    return random_words(shape, generator).bitwise_and_(_WORD - 1).float().div_(_WORD)
+    return random_words(shape, generator).bitwise_and_(_WORD - 1).float().mul_(1 / _WORD)
 
 
 def _normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:

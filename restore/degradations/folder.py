@@ -96,6 +96,8 @@ def plan_jobs(
     Raises:
         DataError: there are no images, two of them would have the same name, or results would fall among the inputs.
     """
+    if not source.exists():
+        raise DataError(f"'{source}' does not exist: give an image or a folder of images")
     root = source if source.is_dir() else source.parent
     paths = list_images(source, recursive=recursive) if source.is_dir() else [source]
     if not paths:

@@ -50,28 +50,17 @@ class GaussianNoise(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise]) -> torch.Tensor:
         """Add the noise."""
-        noise = _normal(x_BCHW, samples).mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
-        return _clipped(_added(noise, x_BCHW), samples)
+        return _clipped(_added(_noise(x_BCHW, samples), x_BCHW), samples)
 
 
 @operator("speckle_noise")
-class SpeckleNoise(Operator):
+class SpeckleNoise(GaussianNoise):
     """Adds x N(0, sigma / 255): noise in proportion to the light."""
-
-    sigma: Sigma
-    grey: bool = False
-    clip: bool = True
-    seed: int = 0
-
-    def group(self) -> tuple[bool, bool]:
-        """What one call shares."""
-        return self.grey, self.clip
 
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[SpeckleNoise]) -> torch.Tensor:
         """Add the noise."""
-        noise = _normal(x_BCHW, samples).mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
-        return _clipped(noise.mul(x_BCHW).add_(x_BCHW), samples)
+        return _clipped(_noise(x_BCHW, samples).mul(x_BCHW).add_(x_BCHW), samples)
 
 
 @operator("correlated_noise")
@@ -179,8 +168,9 @@ def luma(x_BCHW: torch.Tensor) -> torch.Tensor:
     return (_LUMA[0] * red).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])[:, None]
 
 
-def _normal(x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise | SpeckleNoise]) -> torch.Tensor:
-    return field(x_BCHW, [sample.seed for sample in samples], channels=1 if samples[0].grey else None)
+def _noise(x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise]) -> torch.Tensor:
+    noise = field(x_BCHW, [sample.seed for sample in samples], channels=1 if samples[0].grey else None)
+    return noise.mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
 
 
 def _added(noise: torch.Tensor, x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -75,13 +75,10 @@ def _with_opencv(image_CHW: np.ndarray, sample: Resize, target_CHW: np.ndarray) 
 
 
 def _area(image_CHW: np.ndarray, _: Resize, target_CHW: np.ndarray) -> None:
-    """Mean over bins as sparse matrix products, across and then down; torch's own loop is many times slower."""
-    channels, height, width = image_CHW.shape
-    across = _bins(width, target_CHW.shape[2]) @ cv2.transpose(image_CHW.reshape(-1, width))
-    rows = cv2.transpose(across).reshape(channels, height, -1)
-    down = _bins(height, target_CHW.shape[1])
-    for plane, target in zip(rows, target_CHW, strict=True):
-        np.copyto(target, down @ plane)
+    """Mean over bins as sparse matrix products, down and then across; torch's own loop is many times slower."""
+    down, across = (_bins(*lengths) for lengths in zip(image_CHW.shape[1:], target_CHW.shape[1:], strict=True))
+    rows = np.concatenate([down @ plane for plane in image_CHW])
+    cv2.transpose(across @ cv2.transpose(rows), dst=target_CHW.reshape(len(rows), -1))
 
 
 @functools.lru_cache(maxsize=256)

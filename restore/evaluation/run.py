@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from restore.data.databases import stored_image, stored_size
 from restore.data.pairs import Pair
 from restore.data.sources import channels_of
 from restore.errors import DataError, RestoreError
@@ -24,7 +25,7 @@ from restore.evaluation.measures import Measures
 from restore.evaluation.pictures import Gallery
 from restore.evaluation.report import render
 from restore.evaluation.results import DatasetResult, ImageResult, Results
-from restore.images import convert_depth, read_image, read_size, resize, to_pixels, to_tensor, write_image
+from restore.images import convert_depth, resize, to_pixels, to_tensor, write_image
 from restore.inference import Restorer
 
 __all__ = ["TestSet", "evaluate"]
@@ -182,7 +183,7 @@ class _Run:
 
 def _pixels(path: Path, color: str) -> np.ndarray:
     """The pixels of a file as grey (H, W) or RGB, in its depth; alpha is dropped, as the metrics know none."""
-    image = read_image(path)
+    image = stored_image(path)
     if image.has_alpha:
         logger.warning("%s: its alpha channel is left out of the evaluation", path)
     pixels = channels_of(image.pixels, color)
@@ -206,15 +207,12 @@ def _baseline(lq: np.ndarray, scale: int) -> np.ndarray:
 def _check_sizes(dataset: TestSet, scale: int) -> None:
     """Refuse a dataset before anything is run; reads no more than the headers of the files."""
     if not dataset.pairs:
-        raise DataError(
-            f"dataset '{dataset.name}': it lists no image files. An evaluation reads files in folders, not databases: "
-            "give the folders that the database was made of."
-        )
+        raise DataError(f"dataset '{dataset.name}': it holds no image.")
     for pair in dataset.pairs:
         if pair.lq is None and not hasattr(dataset, "degraded"):
             raise DataError(f"dataset '{dataset.name}': it has no inputs, and makes none. Give dataroot_lq.")
         if pair.gt is not None and pair.lq is not None:
-            _require_match(dataset.name, pair.gt, read_size(pair.gt), pair.lq, read_size(pair.lq), scale)
+            _require_match(dataset.name, pair.gt, stored_size(pair.gt), pair.lq, stored_size(pair.lq), scale)
 
 
 def _require_match(

@@ -58,6 +58,8 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, quality: int = 9
 def list_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     """The image files in a folder, by their endings, sorted; hidden files and folders are left out.
 
+    A link that leads nowhere is listed, so that whoever reads it finds out.
+
     Raises:
         DataError: there is no such folder.
     """
@@ -70,5 +72,5 @@ def list_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
         for path in paths
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and (path.is_file() or not path.exists())
     )

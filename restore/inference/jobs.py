@@ -54,11 +54,13 @@ def plan_jobs(
 
     Raises:
         DataError: there is no image in `source`.
-        OptionsError: `ext` is not a format.
+        OptionsError: `ext` is not a format, or `suffix` no part of a name.
         OutputError: a result would replace an input, or two inputs would still become one file.
     """
     output = Path(output).expanduser()
     ending = _ending(ext)
+    if not suffix.isprintable() or any(mark in suffix for mark in "/\\"):
+        raise OptionsError(f"suffix is '{suffix}': it is a part of file names, such as _x4, without / and \\.")
     images = _find(source, recursive, output)
     if Numbering.is_one(output):
         names = Numbering(output)

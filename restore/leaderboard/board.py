@@ -108,7 +108,7 @@ def rank(entries: Sequence[Entry], *, year: int = 2025) -> dict[Track, list[Rank
 
 def _judge(entry: Entry, track: Track, year: int) -> Ranked:
     if track.name != "esr":
-        value = entry.scores.get(track.score)
+        value = entry.scores.get(track.score, entry.scores.get(f"{track.score}_test"))
         return Ranked(entry, None, value, "" if value is not None else f"no {track.score}")
     needed = ("runtime_ms", "flops_g", "params_m")
     if any(not entry.cost.get(key) for key in needed):
@@ -157,7 +157,7 @@ def _lines(path: Path) -> list[Entry]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read '{path}': {error}.") from error
+        raise DataError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
     entries = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -168,6 +168,6 @@ def _lines(path: Path) -> list[Entry]:
             if not all(isinstance(value, (int, float)) for value in {**entry.scores, **entry.cost}.values()):
                 raise TypeError("scores and cost are numbers")
         except (ValueError, TypeError) as error:
-            raise DataError(f"'{path}', line {number} is no run of a leaderboard: {error}") from error
+            raise DataError(f"'{path}', line {number} is no run of a leaderboard: {error}.") from error
         entries.append(entry)
     return entries

@@ -71,7 +71,7 @@ def esr_parts(runtime_ms: float, flops_g: float, params_m: float, year: int) -> 
     }
     for name, (value, _) in given.items():
         if not (math.isfinite(value) and value > 0):
-            raise DataError(f"the {name} of an entry are {value}; a positive number is needed.")
+            raise DataError(f"{name} of the entry: {value} is given; a positive number is needed.")
     return {name: _exp(2 * value / baseline) for name, (value, baseline) in given.items()}
 
 

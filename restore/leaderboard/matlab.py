@@ -51,7 +51,7 @@ class SiddTask(Task):
     def __init__(self, restorer: Restorer, source: Path, output: Path, method: str = ""):
         _require_same_size(restorer)
         self._restorer, self._output, self._method = restorer, output, method
-        self._noisy = read_blocks(source.read_bytes() if source.is_file() else b"", str(source))
+        self._noisy = read_blocks(_content(source), str(source))
         images, blocks = self._noisy.shape[:2]
         self._places = {f"{i:02}_{b:02}": (i, b) for i in range(images) for b in range(blocks)}
         self.names = list(self._places)
@@ -227,6 +227,13 @@ def _mat(content: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     savemat(file, content, do_compression=True)
     return file.getvalue()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read '{path}': {error.strerror or error}.") from error
 
 
 def _hdf5(path: Path) -> Any:

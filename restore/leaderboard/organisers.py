@@ -68,7 +68,7 @@ def read_results(path: str | Path) -> dict[str, dict[str, Any]]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read '{path}': {error}.") from error
+        raise DataError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
     if not isinstance(results, dict) or not results:
         raise DataError(f"'{path}' holds no entries of models.")
     for model, entry in results.items():

@@ -242,7 +242,10 @@ def _labels(folder: Path) -> dict[str, float]:
     """Opinions from every text file of a folder, such as PIPAL's A0001.txt."""
     labels: dict[str, float] = {}
     for path in sorted(folder.glob("*.txt")):
-        found = read_opinions(path.read_text(encoding="utf-8-sig"), path.name)
+        try:
+            found = read_opinions(path.read_text(encoding="utf-8-sig"), path.name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read '{path}': {error}.") from error
         if set(found) & set(labels):
             raise DataError(f"{path}: images that another file has labelled already.")
         labels |= found

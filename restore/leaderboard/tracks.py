@@ -35,6 +35,7 @@ class Track:
         readme: whether the zip holds a readme.txt.
         score: the figure by which runs are ranked.
         higher_is_better: its direction.
+        templates: repositories of organisers that teams of this track enter with model files.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Track:
     readme: bool = True
     score: str = "psnr"
     higher_is_better: bool = True
+    templates: tuple[str, ...] = ()
 
     def split(self, name: str) -> frozenset[str]:
         """The names of an official set.
@@ -90,6 +92,7 @@ TRACKS = _table(
         suffixes=("x4", ""),
         splits={"valid": _div2k(801, "x4"), "test": _div2k(901, "x4")},
         crop_multiple=4,
+        templates=("sr_func", "esr"),
     ),
     Track(
         "esr",
@@ -101,6 +104,7 @@ TRACKS = _table(
         crop_multiple=4,
         score="score",
         higher_is_better=False,
+        templates=("esr",),
     ),
     Track(
         "denoise50",
@@ -109,8 +113,9 @@ TRACKS = _table(
         suffixes=("", "noise50"),
         splits={"valid": _div2k(801), "test": _div2k(901)},
         crop_multiple=8,
+        templates=("denoise",),
     ),
-    Track("perceptual_iqa", "Perceptual image quality (PIPAL)", kind="opinions", score="main"),
+    Track("perceptual_iqa", "Perceptual image quality (PIPAL)", kind="opinions", clock="with_io", score="main"),
     Track("sidd", "SIDD benchmark, sRGB", kind="sidd", protocol="sidd", readme=False),
     Track("dnd", "Darmstadt noise dataset, sRGB", kind="dnd", protocol="sidd", readme=False),
 )

@@ -20,7 +20,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from torch import nn
 
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import DepthwiseFeedForward
+from restore.layers.initialisation import initialise_linear
 from restore.layers.mixers.stripe import StripeAttention
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half
@@ -98,8 +99,7 @@ class EDT(nn.Module):
         super().__init__()
         if scales is None:
             scales = () if noise_levels or rain_levels else (2,)
-        self.tasks = [f"sr_x{scale}" for scale in scales]
-        self.tasks += [f"dn_g{sigma}" for sigma in noise_levels] + [f"dr_{level}" for level in rain_levels]
+        self.tasks = self.task_names({"scales": scales, "noise_levels": noise_levels, "rain_levels": rain_levels})
         if not self.tasks:
             raise ValueError("EDT needs a task: name at least one of scales, noise_levels and rain_levels")
         self.task_scales = dict.fromkeys(self.tasks, 1) | {f"sr_x{s}": s for s in scales}
@@ -189,6 +189,22 @@ class EDT(nn.Module):
 
     def _halves(self, task: str) -> bool:
         return self.downsample and not task.startswith("sr")
+
+    @staticmethod
+    def task_names(arguments: Mapping[str, Any]) -> list[str]:
+        """The tasks of a network with these arguments of the constructor, in order."""
+        kinds = (("scales", "sr_x"), ("noise_levels", "dn_g"), ("rain_levels", "dr_"))
+        return [f"{start}{level}" for kind, start in kinds for level in arguments[kind]]
+
+    @classmethod
+    def branch(cls, state: Mapping[str, torch.Tensor], arguments: Mapping[str, Any], task: int) -> dict:
+        """The weights of a network of one task out of those of a network with these arguments."""
+        own = cls.task_names(arguments)[task]
+        return {
+            key: value
+            for key, value in state.items()
+            if key.startswith("body.") or key.split(".")[0].partition("_")[2] == own
+        }
 
     def own_branch(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The part of a state dict that belongs to the body and to the tasks of this network.
@@ -302,7 +318,7 @@ class Body(nn.Module):
             self.layers.append(stage)
         self.norm = nn.LayerNorm(dim)
         self.conv_after_body = residual_conv(dim, resi_connection)
-        self.apply(_initialise)
+        self.apply(initialise_linear)
 
     def forward(self, shallow_BCHW: torch.Tensor) -> torch.Tensor:
         x_BHWC = self.patch_embed.norm(shallow_BCHW.permute(0, 2, 3, 1))
@@ -354,12 +370,6 @@ def _end(width: int, channels: int, scale: int | None, upsampler: str) -> list[n
         return [PixelShuffleUpsampler(scale, width), nn.Conv2d(width, channels, 3, padding=1)]
     direct = nn.Sequential(nn.Conv2d(width, scale**2 * channels, 3, padding=1), nn.PixelShuffle(scale))
     return [direct, nn.Identity()]
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
 
 
 @recognises("EDT")

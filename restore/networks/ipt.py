@@ -17,12 +17,14 @@ Shapes: B batch, C colours, H x W image, S patch_size, N = (S / patch_dim)^2 tok
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.errors import CheckpointError
 from restore.layers.convolution import PixelShuffleUpsampler
 from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
 from restore.networks.checkpoint import recognises
@@ -33,6 +35,7 @@ __all__ = ["CHOP_KEEP_PX", "CHOP_STEP_PX", "CHOP_TILE_PX", "IPT"]
 
 CHOP_TILE_PX, CHOP_STEP_PX, CHOP_KEEP_PX = 48, 12, 24
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
+QUERY = "body.query_embed.weight"
 
 
 @NETWORKS.add()
@@ -107,6 +110,11 @@ class IPT(nn.Module):
         )
 
     @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks; see `task_names`."""
+        return self.task_names({"scale": self.scales})
+
+    @property
     def spec(self) -> ImageSpec:
         """What images the first task takes and gives; `task_spec` is for the others."""
         return self.task_spec(0)
@@ -151,6 +159,45 @@ class IPT(nn.Module):
         ]
         restored = outputs[0] if isinstance(x, torch.Tensor) else outputs
         return (restored, features) if return_features else restored
+
+    @staticmethod
+    def task_names(arguments: Mapping[str, Any]) -> list[str]:
+        """Names for the tasks of a network with this `scale`: `sr_x2`, or `task_3` where only the number tells them."""
+        scales = _scales(arguments["scale"])
+        return [f"sr_x{scale}" if scale > 1 else f"task_{number}" for number, scale in enumerate(scales)]
+
+    @staticmethod
+    def branch(state: Mapping[str, torch.Tensor], arguments: Mapping[str, Any], task: int) -> dict:
+        """The weights of a network of one task, its head, tail and query, out of those of a network of several."""
+        own = {}
+        for key, value in state.items():
+            part, number, rest = (*key.split(".", 2), "", "")[:3]
+            if part not in ("head", "tail"):
+                own[key] = value
+            elif int(number) == task:
+                own[f"{part}.0.{rest}"] = value
+        query = own.get(QUERY)
+        if query is not None and len(query) > 1:
+            own[QUERY] = query[task : task + 1]
+        return own
+
+    def own_branch(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """What of a state dict concerns this network: of several tasks, if this one has one, that of its scale.
+
+        Raises:
+            CheckpointError: several tasks have that scale, so one must be named.
+        """
+        block = _recognise(state)
+        if block is None or len(self.scales) > 1 or len(block["scale"]) == 1:
+            return state
+        fitting = [task for task, scale in enumerate(block["scale"]) if scale == self.scales[0]]
+        if len(fitting) > 1:
+            numbers = ", ".join(map(str, fitting))
+            raise CheckpointError(
+                f"the weights hold {len(fitting)} tasks of scale {self.scales[0]}, the numbers {numbers}: name the one "
+                "to take (`path.pretrain_task_g` in an option file, `task` of `load_model`)."
+            )
+        return self.branch(state, block, fitting[0]) if fitting else state
 
     def _head(self, x_BCHW: torch.Tensor, task: int) -> torch.Tensor:
         if not 0 <= task < len(self.scales):
@@ -378,7 +425,7 @@ def _recognise(state) -> dict | None:
     n_feats, n_colors = state["head.0.0.weight"].shape[:2]
     dim = state["body.encoder.layers.0.self_attn.in_proj_weight"].shape[1]
     patch_dim = math.isqrt(dim // n_feats)
-    queries, table = state.get("body.query_embed.weight"), state.get("body.position_encoding.pe.weight")
+    queries, table = state.get(QUERY), state.get("body.position_encoding.pe.weight")
     num_tokens = len(table) if table is not None else queries.shape[1] // dim if queries is not None else 256
     tasks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("head."))
     return {

@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import FeedForward
+from restore.layers.initialisation import initialise_linear
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
@@ -138,7 +139,7 @@ class SwinIR(nn.Module):
         self._add_reconstruction(embed_dim, in_chans)
         mean = RGB_MEAN if in_chans == 3 else (0.0,)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.apply(_initialise)
+        self.apply(initialise_linear)
         if ape:
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
 
@@ -297,13 +298,6 @@ class _Attention(nn.Module):
 
 def _conv_act(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.LeakyReLU(0.01))
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 @recognises("SwinIR")

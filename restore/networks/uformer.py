@@ -30,6 +30,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from restore.layers.ffn import FeedForward, depthwise_feed_forward
+from restore.layers.initialisation import initialise_linear
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import add_branch
 from restore.layers.residual import DropPath
@@ -151,7 +152,7 @@ class Uformer(nn.Module):
             self.add_module(f"decoderlayer_{level}", stage(LEVELS + 1 + level))
         self.output_proj = nn.ModuleDict({"proj": nn.Sequential(nn.Conv2d(2 * embed_dim, in_chans, 3, padding=1))})
         self.size_multiple = math.lcm(*(min(win_size, img_size >> level) << level for level in range(LEVELS + 1)))
-        self.apply(_initialise)
+        self.apply(initialise_linear)
 
     @property
     def spec(self) -> ImageSpec:
@@ -348,13 +349,6 @@ def _drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     rates += [rate * index / max(decoder - 1, 1) for index in reversed(range(decoder))]
     ends = [sum(depths[: index + 1]) for index in range(len(depths))]
     return [rates[end - depth : end] for end, depth in zip(ends, depths, strict=True)]
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 @recognises("Uformer")

@@ -82,13 +82,16 @@ _FAMILIES = (
     Family(
         "it restores no stereo pairs",
         "Restore both views on their own instead, with SwinIR and PairedImageDataset.",
-        _names("NAFSSR PairedStereoImageDataset"),
+        _names("NAFSSR PairedStereoImageDataset calculate_skimage_ssim"),
     ),
     Family(
         "its weights can be run, but not configured or trained",
         "Leave network_g out and name a weights file in path.pretrain_network_g to run it; to train, Uformer is the"
         " nearest for denoising and deblurring, SwinIR for super-resolution.",
-        _names("NAFNet NAFNetLocal Baseline BaselineLocal Restormer HAT"),
+        _names(
+            "NAFNet NAFNetLocal Baseline BaselineLocal Restormer"
+            " HAT ImageNetPairedDataset RealHATGANModel RealHATMSEModel"
+        ),
     ),
     Family(
         "it restores no dual-pixel pairs",

@@ -138,9 +138,8 @@ def _missing(path: Path) -> str:
         wanted = path.relative_to(existing).parts[0]
         hint = nearest(wanted, (entry.name for entry in existing.iterdir() if entry.is_dir()))
         return f"no such file: {path}. There is no folder '{wanted}' in {existing}.{hint}"
-    siblings = sorted(entry.name for entry in path.parent.iterdir() if entry.is_file())
-    hint = nearest(path.name, siblings) or nearest(path.stem, (Path(name).stem for name in siblings))
-    option_files = [name for name in siblings if name.endswith((".yml", ".yaml"))]
+    option_files = sorted(entry.name for entry in path.parent.glob("*.y*ml") if entry.is_file())
+    hint = nearest(path.name, option_files)
     return f"no such file: {path}.{hint}{_listing('Option files there:', option_files)}"
 
 

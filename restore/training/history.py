@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from restore.errors import MissingError
 from restore.training.progress import Scalars
 
@@ -71,9 +73,13 @@ class TensorBoard:
             self._writer.add_scalar(f"losses/{name}" if name.startswith("l_") else name, value, iteration)
         self._writer.flush()
 
+    def image(self, name: str, pixels: np.ndarray, iteration: int) -> None:
+        """Write (H, W, C) of uint8."""
+        self._writer.add_image(name, pixels, iteration, dataformats="HWC")
+
 
 class WeightsAndBiases:
-    """The same scalars for wandb, if it is installed."""
+    """The same scalars and images for wandb, if it is installed."""
 
     def __init__(self, project: str, name: str, resume_id: str | None):
         try:
@@ -82,8 +88,13 @@ class WeightsAndBiases:
             raise MissingError(
                 "logger.wandb.project is set and wandb is not installed: `pip install wandb`."
             ) from error
+        self._image = wandb.Image
         self._run = wandb.init(project=project, name=name, id=resume_id, resume="allow")
 
     def __call__(self, scalars: Mapping[str, float], iteration: int) -> None:
         """Log every scalar."""
         self._run.log(dict(scalars), step=iteration)
+
+    def image(self, name: str, pixels: np.ndarray, iteration: int) -> None:
+        """Log (H, W, C) of uint8."""
+        self._run.log({name: self._image(pixels)}, step=iteration)

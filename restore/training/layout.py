@@ -5,16 +5,19 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["channels_last"]
+__all__ = ["lay_out"]
 
 
-def channels_last(network: nn.Module, device: torch.device, wanted: bool | None = None) -> bool:
-    """What an option says, or, where it leaves the choice, what is fast.
+def lay_out(network: nn.Module, device: torch.device, wanted: bool | None = None) -> bool:
+    """Give the weights of convolutions the layout that makes maps channels-last; returns whether that was done.
 
-    On the processor, convolutions on channels-last maps need no reordering of their inputs, outputs and gradients, so
-    a network most of whose parameters are in convolutions gains; a transformer does not.
+    What an option says counts, or, where it leaves the choice, what is fast: on the processor, convolutions on
+    channels-last maps need no reordering of their inputs, outputs and gradients, so a network most of whose parameters
+    are in convolutions gains; a transformer does not.
     """
-    if wanted is not None:
-        return wanted
-    sizes = [m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
-    return device.type == "cpu" and 2 * sum(sizes) > sum(parameter.numel() for parameter in network.parameters())
+    if wanted is None:
+        sizes = [m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
+        wanted = device.type == "cpu" and 2 * sum(sizes) > sum(parameter.numel() for parameter in network.parameters())
+    if wanted:
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
+    return wanted

@@ -22,15 +22,18 @@ from restore.errors import CheckpointError
 from restore.inference import Restorer
 from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
+from restore.networks.branches import Branch, branch_weights
 from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes, restarted
 from restore.training.ema import Ema
 from restore.training.history import sinks as open_sinks
-from restore.training.layout import channels_last
+from restore.training.layout import lay_out
 from restore.training.objectives import Objective
+from restore.training.objectives.multitask import validated_task
 from restore.training.optimizers import build_optimizer
+from restore.training.patches import Patches
 from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
 from restore.training.quality_validation import QualityValidation
@@ -110,8 +113,7 @@ def _train(options: Options, processes: Processes) -> int:
         pin_memory=device.type == "cuda",
         skip_bad_images=block.on_bad_image == "skip",
     )
-    layout = channels_last(networks["g"], device, _channels_last(options))
-    trainer.fit(DeviceLoader(loader, device, channels_last=layout))
+    trainer.fit(DeviceLoader(loader, device, channels_last=bool(options.train.channels_last)))
     if processes.is_main:
         log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
@@ -124,17 +126,14 @@ def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
         network = registry.build(block, path=key)
         path, entry, strict = options.path.pretrained(key)
         if path:
-            skipped = load_weights(network, read_state_dict(path, entry), source=str(path), strict=strict)
+            state, task = read_state_dict(path, entry), options.path.pretrain_task_g
+            if key == "network_g" and task is not None:
+                state = branch_weights(state, task, source=str(path))
+            skipped = load_weights(network, state, source=str(path), strict=strict)
             log.info("%s starts from %s%s", key, path, f"; skipped {', '.join(skipped)}" if skipped else "")
-        layout = channels_last(network, device, _channels_last(options))
-        memory_format = torch.channels_last if layout else torch.preserve_format
-        networks[key.removeprefix("network_")] = network.to(device, memory_format=memory_format)
+        networks[key.removeprefix("network_")] = network.to(device)
+        lay_out(network, device, False if options.dist_params.strategy == "fsdp" else options.train.channels_last)
     return networks
-
-
-def _channels_last(options: Options) -> bool | None:
-    """What the options say about it; a network that is split among processes cannot have it."""
-    return False if options.dist_params.strategy == "fsdp" else options.train.channels_last
 
 
 def _trainer(
@@ -187,8 +186,9 @@ def _shared(
         log.warning("dist_params.strategy is fsdp, but this is one process: there is nobody to share a network with.")
     if strategy == "fsdp" and ema:
         processes.share(ema.network, strategy=strategy)
+    unused = options.find_unused_parameters or _objective(options).leaves_parameters_out
     return {
-        letter: processes.share(each, strategy=strategy, find_unused_parameters=options.find_unused_parameters)
+        letter: processes.share(each, strategy=strategy, find_unused_parameters=unused)
         for letter, each in networks.items()
     }
 
@@ -206,7 +206,8 @@ def _validations(
     val = options.val
     if not datasets or not val.val_freq:
         return []
-    sets = {dataset.name: _dataset(options, dataset.key, network) for dataset in datasets}
+    seen = {dataset.key: _seen_by(options, dataset.key, network) for dataset in datasets}
+    sets = {dataset.name: _dataset(options, dataset.key, seen[dataset.key]) for dataset in datasets}
     shared = {
         "best_metric": options.logger.save_best,
         "on_best": functools.partial(_save_best, folder),
@@ -214,20 +215,27 @@ def _validations(
     }
     if _objective(options).judges:
         return [QualityValidation(network, sets, val.val_freq, **shared)]
-    device = next(network.parameters()).device
+    runtime = {**options.runtime.arguments(), "device": next(network.parameters()).device, "compile": False}
     metrics = {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()}
     check_samples(sets, metrics)
     return [
         Validation(
-            Restorer(network, **{**options.runtime.arguments(), "device": device, "compile": False}),
+            {dataset.name: Restorer(seen[dataset.key], **runtime) for dataset in datasets},
             sets,
             metrics,
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
             images=options.paths.visualization if val.save_img else None,
+            patches=Patches(sinks, options.logger.num_patches),
             **shared,
         )
     ]
+
+
+def _seen_by(options: Options, key: str, network: nn.Module) -> nn.Module:
+    """The network as a validation dataset sees it: of several tasks, the one that the dataset is for."""
+    task = validated_task(network, options, key)
+    return network if task is None else Branch(network, task)
 
 
 def _save_best(folder: CheckpointFolder, trainer: Trainer) -> None:
@@ -253,7 +261,8 @@ def _dataset(options: Options, key: str, network: nn.Module) -> Any:
     arguments = inspect.signature(DATASETS.get(dataset.type, f"datasets.{key}.type")).parameters
     if network.spec.in_channels == 1 and "color" in arguments:
         block.setdefault("color", "grey")
-    supplied = {"name": dataset.name, "scale": dataset.scale}
+    scale = dataset.scale if dataset.task is None else network.spec.scale
+    supplied = {"name": dataset.name, "scale": scale}
     supplied = {argument: value for argument, value in supplied.items() if argument in arguments}
     return DATASETS.build(block, path=f"datasets.{key}", **supplied)
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from restore.errors import DataError
 from restore.images import convert_depth, write_image
 from restore.inference import Restorer
+from restore.training.patches import Patches
 from restore.training.progress import Scalars
 from restore.training.sharding import unsharded
 from restore.training.trainer import Callback, Trainer
@@ -29,7 +30,7 @@ class Validation(Callback):
     """Every `every` iterations: restore every image of every dataset, report metrics, note the best.
 
     Args:
-        restorer: runs the network to be validated.
+        restorer: runs the network to be validated; or one for each dataset by name, where these are for several tasks.
         datasets: whole-image datasets by name.
         metrics: functions of (restored, reference) as uint8 (H, W, C), by name.
         every: iterations between validations.
@@ -38,11 +39,12 @@ class Validation(Callback):
         on_best: called in every process when the network is better than ever.
         sinks: called with all scalars and the iteration.
         images: folder in which restored images are written, or None.
+        patches: shows parts of the images, or None.
     """
 
     def __init__(
         self,
-        restorer: Restorer,
+        restorer: Restorer | Mapping[str, Restorer],
         datasets: Mapping[str, Dataset],
         metrics: Mapping[str, Metric],
         every: int,
@@ -52,9 +54,10 @@ class Validation(Callback):
         on_best: BestSaved | None = None,
         sinks: Sequence[Scalars] = (),
         images: Path | None = None,
+        patches: Patches | None = None,
     ):
-        self.restorer = restorer
         self.datasets = dict(datasets)
+        self.restorers = restorer if isinstance(restorer, Mapping) else dict.fromkeys(self.datasets, restorer)
         self.metrics = dict(metrics)
         self.every = every
         self.lower_is_better = set(lower_is_better)
@@ -62,6 +65,7 @@ class Validation(Callback):
         self.on_best = on_best
         self.sinks = list(sinks)
         self.images = images
+        self.patches = patches
         self.best: dict[str, list[float]] = {}  # "dataset/metric": [value, iteration]
 
     def after_iteration(self, trainer: Trainer) -> None:
@@ -77,7 +81,7 @@ class Validation(Callback):
             means = {
                 f"{name}/{metric}": value
                 for name, dataset in self.datasets.items()
-                for metric, value in self._measure(trainer, dataset).items()
+                for metric, value in self._measure(trainer, dataset, self.restorers[name]).items()
             }
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
@@ -98,19 +102,22 @@ class Validation(Callback):
         """Take back what `state_dict` gave."""
         self.best = {key: list(value) for key, value in state.get("best", {}).items()}
 
-    def _measure(self, trainer: Trainer, dataset: Dataset) -> dict[str, float]:
+    def _measure(self, trainer: Trainer, dataset: Dataset, restorer: Restorer) -> dict[str, float]:
         """The mean of every metric over a dataset, its images shared among the processes."""
         processes = trainer.processes
         values: dict[int, list[float]] = {}
         for index in range(processes.rank, len(dataset), processes.world_size):
             sample = dataset[index]
-            restored = self.restorer(sample["lq"])
+            restored = restorer(sample["lq"])
             gt = sample.get("gt")
             if restored.dtype == np.float32:  # noisy inputs are floats
                 restored = convert_depth(restored, np.uint8 if gt is None else gt.dtype).reshape(restored.shape)
             values[index] = [float(function(restored, gt)) for function in self.metrics.values()]
+            stem = Path(sample["lq_path"]).stem
+            if self.patches:
+                name = f"images/{dataset.name}/{stem}"
+                self.patches(name, index // processes.world_size, sample["lq"], restored, gt, trainer.iteration)
             if self.images:
-                stem = Path(sample["lq_path"]).stem
                 write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
         everywhere = {index: row for part in processes.gather(values) for index, row in part.items()}
         columns = zip(*(everywhere[index] for index in sorted(everywhere)), strict=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
+from restore.networks.branches import branch_weights, tasks_of
 from restore.networks.checkpoint import infer, load_weights, read_state_dict
 from restore.networks.foreign import load_foreign
 from restore.zoo.card import find_card, list_cards
@@ -41,32 +42,35 @@ def build_model(block: Mapping[str, Any]) -> nn.Module:
     return registry.NETWORKS.build(block)
 
 
-def load_network(name_or_path: str | Path, *, key: str | None = None) -> nn.Module:
+def load_network(name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None) -> nn.Module:
     """A network with its weights, in evaluation mode: a model of the zoo by name, or a weights file.
 
     Args:
         key: entry of the file that holds the weights (`params`, `params_ema`, ...); None finds it.
+        task: of weights for several tasks, the one to take, by name (`sr_x2`) or number: a network of it alone comes.
 
     Raises:
-        OptionsError: neither a known model nor a weights file.
+        OptionsError: neither a known model nor a weights file; no such task.
         CheckpointError: the file cannot be read, or no network is known whose weights it holds; the message names the
             nearest of ours, and says if spandrel, which knows many more, is missing.
     """
     if _is_file(name_or_path):
         path = Path(name_or_path).expanduser()
-        return _recognised(read_state_dict(path, key), str(path)).eval()
+        return _recognised(read_state_dict(path, key), str(path), task).eval()
     card = find_card(str(name_or_path))
     path = weights_path(card.name)
     state = read_state_dict(path, key)
     if card.network is None:
-        return _recognised(state, str(path)).eval()
+        return _recognised(state, str(path), task).eval()
+    state = _of_task(state, task, str(path))
     network = registry.QUALITY.build(card.network) if card.task == "quality" else build_model(card.network)
     load_weights(network, state, source=str(path))
     return network.eval()
 
 
-def _recognised(state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
+def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int | None) -> nn.Module:
     """The network that the weights belong to: one of ours, or else one of spandrel's."""
+    state = _of_task(state, task, source)
     try:
         network = build_model(infer(state, source=source))
         load_weights(network, state, source=source)
@@ -81,20 +85,35 @@ def _recognised(state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
         return foreign
 
 
-def load_model(name_or_path: str | Path, *, key: str | None = None, **runtime: Any) -> Restorer:
+def _of_task(state: Mapping[str, torch.Tensor], task: str | int | None, source: str) -> Mapping[str, torch.Tensor]:
+    """The weights of one task, where one is asked for."""
+    return state if task is None else branch_weights(state, task, source=source)
+
+
+def load_model(
+    name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None, **runtime: Any
+) -> Restorer:
     """A `Restorer` for a model of the zoo (`"swinir_light_x4"`) or a weights file (`"net_g_latest.pth"`).
 
     Args:
         key: entry of the file that holds the weights; None finds it.
+        task: of weights for several tasks, the one to restore with, by name (`sr_x2`) or number.
         runtime: arguments of `Restorer`: device, precision, tile, ...
 
     Raises:
-        OptionsError: a model that judges images instead of restoring them, or as `load_network`.
+        OptionsError: a model that judges images instead of restoring them; weights for several tasks and none named;
+            or as `load_network`.
         CheckpointError: as `load_network`.
     """
     from restore.inference import Restorer
 
-    network = load_network(name_or_path, key=key)
+    network = load_network(name_or_path, key=key, task=task)
+    tasks = tasks_of(network)
+    if len(tasks) > 1:
+        raise OptionsError(
+            f"'{name_or_path}' holds weights for {len(tasks)} tasks: {', '.join(tasks)}. Name the one to restore with: "
+            "`task` here, --model-task on the command line, path.pretrain_task_g in an option file."
+        )
     if not network.spec.out_channels:
         raise OptionsError(
             f"'{name_or_path}' judges images and restores none. Use it as a metric "

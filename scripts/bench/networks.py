@@ -1,6 +1,6 @@
 """How much faster the networks are than the straightforward published form, with the same weights.
 
-    PYTHONPATH=. python scripts/bench/networks.py [--device cuda] [--dtype bf16] [--threads 2] [--rounds 7] [--size 96]
+    PYTHONPATH=. python scripts/bench/networks.py [--device cuda] [--dtype bf16] [--threads 2] [--rounds 7] [--only IPT]
 
 Both forms run in turn, so a busy machine slows both; the ratio of each round is taken, and the median of the ratios.
 """
@@ -18,21 +18,23 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from plain_edt import PlainEDT
+from plain_ipt import PlainIPT
 from plain_swinir import PlainSwinIR
 from plain_uformer import PlainUformer
 
 from restore.networks.edt import EDT
+from restore.networks.ipt import IPT
 from restore.networks.swinir import SwinIR
 from restore.networks.uformer import Uformer
 
-CASES: dict[str, tuple[Callable, Callable, int]] = {
+CASES: dict[str, tuple[Callable, Callable, tuple[int, int]]] = {  # ours, plain, number of images and their side
     "SwinIR-light x4": (
         lambda: SwinIR(embed_dim=60, window_size=8, mlp_ratio=2, upscale=4, upsampler="pixelshuffledirect"),
         PlainSwinIR,
-        96,
+        (1, 96),
     ),
-    "Uformer-T": (lambda: Uformer(embed_dim=16, modulator=True), lambda: PlainUformer(16), 256),
-    "Uformer-S": (lambda: Uformer(embed_dim=32, modulator=True), lambda: PlainUformer(32), 256),
+    "Uformer-T": (lambda: Uformer(embed_dim=16, modulator=True), lambda: PlainUformer(16), (1, 256)),
+    "Uformer-S": (lambda: Uformer(embed_dim=32, modulator=True), lambda: PlainUformer(32), (1, 256)),
     "EDT-T x2": (
         lambda: EDT(
             scales=[2],
@@ -43,8 +45,9 @@ CASES: dict[str, tuple[Callable, Callable, int]] = {
             upsampler="pixelshuffledirect",
         ),
         PlainEDT,
-        96,
+        (1, 96),
     ),
+    "IPT x2": (lambda: IPT(scale=2), PlainIPT, (2, 48)),  # the whole network on tiles of the published test
 }
 
 
@@ -57,25 +60,31 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a name")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{'network':<18}{'input':>10}{'plain':>10}{'ours':>10}{'faster':>9}{'difference':>12}")
-    for name, (ours, plain, side) in CASES.items():
+    print(f"{'network':<18}{'input':>11}{'plain':>10}{'ours':>10}{'faster':>9}{'difference':>12}")
+    for name, (ours, plain, shape) in CASES.items():
         if arguments.only in name:
-            compare(name, ours(), plain(), side, arguments)
+            compare(name, ours(), plain(), *shape, arguments)
 
 
 @torch.inference_mode()
-def compare(name: str, ours: torch.nn.Module, plain: torch.nn.Module, side: int, arguments) -> None:
+def compare(
+    name: str, ours: torch.nn.Module, plain: torch.nn.Module, count: int, side: int, arguments: argparse.Namespace
+) -> None:
     torch.manual_seed(0)
-    plain.load_state_dict(ours.state_dict(), strict=False)
+    missing = plain.load_state_dict(ours.state_dict(), strict=False).missing_keys
+    assert not missing, f"{name}: the plain form has other weights: {missing}"
     ours, plain = ours.eval().to(arguments.device), plain.eval().to(arguments.device)
-    image = torch.rand(1, 3, side, side, device=arguments.device)
+    image = torch.rand(count, 3, side, side, device=arguments.device) * ours.spec.value_range
     with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.dtype == "bf16"):
         reference = plain(image)
         difference = ((ours(image) - reference).norm() / reference.norm()).item()
         times = [(seconds(plain, image), seconds(ours, image)) for _ in range(arguments.rounds)]
     slow, fast = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(first / second for first, second in times)
-    print(f"{name:<18}{f'{side}x{side}':>10}{slow:>9.3f}s{fast:>9.3f}s{ratio:>8.2f}x{difference:>12.1e}", flush=True)
+    print(
+        f"{name:<18}{f'{count}x{side}x{side}':>11}{slow:>9.3f}s{fast:>9.3f}s{ratio:>8.2f}x{difference:>12.1e}",
+        flush=True,
+    )
 
 
 def seconds(network: torch.nn.Module, image: torch.Tensor) -> float:

@@ -124,7 +124,7 @@ class PlainEDT(nn.Module):
         self.scale, self.window = scale, tuple(window_size)
         f, c = num_feat, embed_dim
         self.mean = torch.tensor([0.4488, 0.4371, 0.4040]).view(1, 3, 1, 1)
-        self.head = nn.ModuleList(
+        head = nn.ModuleList(
             [
                 nn.Conv2d(3, f, 3, 1, 1),
                 PlainConvs(f, f, 2 * f),
@@ -132,7 +132,7 @@ class PlainEDT(nn.Module):
                 nn.Conv2d(4 * f, c, 3, 1, 1),
             ]
         )
-        self.add_module(f"head_sr_x{scale}", self.head)
+        self.add_module(f"head_sr_x{scale}", head)
         self.body = nn.Module()
         self.body.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(c)})
         self.body.layers = nn.ModuleList()
@@ -142,15 +142,15 @@ class PlainEDT(nn.Module):
         self.body.norm = nn.LayerNorm(c)
         self.body.conv_after_body = nn.Conv2d(c, c, 3, 1, 1)
         last = nn.Sequential(nn.Conv2d(2 * f, 3 * scale**2, 3, 1, 1), nn.PixelShuffle(scale))
-        self.tail = nn.ModuleList([PlainSkip(c, 4 * f), PlainSkip(4 * f, 2 * f), last])
-        self.add_module(f"tail_sr_x{scale}", self.tail)
+        self.add_module(f"tail_sr_x{scale}", nn.ModuleList([PlainSkip(c, 4 * f), PlainSkip(4 * f, 2 * f), last]))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         h, w = x_BCHW.shape[2:]
         image = x_BCHW - self.mean.to(x_BCHW)
-        first = self.head[1](self.head[0](image))
-        second = self.head[2](first)
-        shallow = self.head[3](second)
+        head, tail = (getattr(self, f"{part}_sr_x{self.scale}") for part in ("head", "tail"))
+        first = head[1](head[0](image))
+        second = head[2](first)
+        shallow = head[3](second)
         windows = (self.window, self.window[::-1])
         masks = [shift_mask(h, w, each, (each[0] // 2, each[1] // 2)).to(x_BCHW.device) for each in windows]
         y = self.body.patch_embed["norm"](shallow.flatten(2).transpose(1, 2))
@@ -161,6 +161,6 @@ class PlainEDT(nn.Module):
             y = y + z
         y = self.body.norm(y).transpose(1, 2).reshape(shallow.shape)
         y = self.body.conv_after_body(y) + shallow
-        y = self.tail[2](self.tail[1](self.tail[0](y, second), first))
+        y = tail[2](tail[1](tail[0](y, second), first))
         enlarged = F.interpolate(image, scale_factor=self.scale, mode="bilinear", align_corners=False)
         return y + enlarged + self.mean.to(x_BCHW)

@@ -96,7 +96,6 @@ def wrong(case, tmp_path, weights):
         "over the input": ((weights, source, source), "never overwritten"),
         "format": ((weights, source, out, "--ext", "gif"), "ext is 'gif'"),
         "quality": ((weights, source, out, "--quality", "0"), "--quality is 0"),
-        "tile": ((weights, source, out, "--tile", "0"), "tile is 0"),
         "precision": ((weights, source, out, "--precision", "fp8"), "precision is 'fp8'"),
         "device": ((weights, source, out, "--device", "cuda:77"), "cuda:77"),
     }[case]
@@ -113,7 +112,6 @@ def wrong(case, tmp_path, weights):
         "over the input",
         "format",
         "quality",
-        "tile",
         "precision",
         "device",
     ],
@@ -166,3 +164,41 @@ def test_kill_leaves_no_half_written_image_and_resume_completes(tmp_path, weight
     (out / "05.png").unlink(missing_ok=True)  # so that there is something to do even if the kill came late
     assert restore_run(weights, source, out, "--resume") == 0
     assert sorted(path.name for path in out.iterdir()) == [f"{number:02}.png" for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "2"], "--scale chooses a model for --task"),
+        (["--sigma", "25"], "--sigma chooses a model for --task"),
+        (["--jpeg-quality", "10"], "--jpeg-quality chooses a model for --task"),
+        (["--suffix", "a/b"], "part of file names"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(tmp_path, weights, capsys, arguments, message):
+    photos(tmp_path / "in", 1)
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tile", "0"], "'0' is not a whole number from 1 on, nor auto or none"),
+        (["--tile-batch", "none"], "'none' is not a whole number from 1 on, nor auto"),
+        (["-i", ""], "argument -i/--input: it is empty"),
+        (["-m", ""], "argument -m/--model: it is empty"),
+    ],
+)
+def test_values_of_the_wrong_kind(tmp_path, weights, capsys, arguments, message):
+    with pytest.raises(SystemExit, match="2"):
+        restore_run(weights, tmp_path, tmp_path / "out", *arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path, weights, capsys):
+    photos(tmp_path / "in")
+    (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 1
+    assert "gone.png" in capsys.readouterr().err

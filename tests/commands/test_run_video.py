@@ -50,7 +50,9 @@ def test_video_to_video_to_images_to_video(tmp_path, weights, make_clip, capsys)
 
 def test_a_video_that_is_cut_off_is_exit_code_1(tmp_path, weights, make_clip, capsys):
     clip = make_clip(tmp_path / "in.mp4", 40, (24, 32), sound=None)
-    clip.write_bytes(clip.read_bytes()[:-1500])
+    data = clip.read_bytes()
+    frames = data.index(b"mdat")  # the end of the head
+    clip.write_bytes(data[: frames + (len(data) - frames) * 7 // 10])
     assert restore_run(weights, clip, tmp_path / "out.mp4") == 1
     assert "are missing" in capsys.readouterr().err
     assert 10 < count(tmp_path / "out.mp4") < 40

@@ -137,13 +137,30 @@ def test_opinions(here):
         (["sr_x4", "-m", "tiny.pth", "-i", "none", "-o", "out"], "'none' does not exist"),
         (["denoise50", "-m", "tiny.pth", "-i", "lr", "-o", "out"], "enlarges 1 times, the model 4 times"),
         (["sr_x4", "-m", "tiny.pth", "-i", "lr", "-o", "out", "--split", "valid"], "are not the set 'valid'"),
+        (["sr_x4", "-m", "tiny.pth", "-i", "lr", "-o", "out", "--reference", "none"], "no folder of references 'none'"),
+        (["sr_x4", "-m", "tiny.pth", "-i", "lr", "-o", "out", "--board", "b.jsonl"], "--board has no effect here"),
+        (["sr_x4", "-m", "tiny.pth", "-i", "lr", "-o", "out", "--weights-url", "x"], "--weights-url has no effect"),
+        (["sr_x4", "-m", "tiny.pth", "-i", "lr", "-o", "out", "--template", "denoise"], "allowed: sr_func, esr"),
+        (
+            ["esr", "-m", "tiny.pth", "-i", "lr", "-o", "out", "-g", "hr", "--name", "My Net"],
+            "cannot name a Python module",
+        ),
+        (["sidd", "-m", "tiny.pth", "-i", "lr", "-o", "out", "--split", "test"], "--split has no effect here"),
         (["perceptual_iqa", "-m", "psnrr", "-i", "lr", "-o", "out"], "Did you mean 'psnr'"),
+        (["perceptual_iqa", "-m", "niqe", "-i", "lr", "-o", "out", "--template", "esr"], "leave --template out"),
+        (["perceptual_iqa", "-m", "niqe", "-i", "lr", "-o", "out", "--board", "b.jsonl"], "leaderboard score` adds"),
+        (["perceptual_iqa", "-m", "niqe", "-i", "lr", "-o", "out", "--self-ensemble"], "--self-ensemble has no effect"),
     ],
 )
 def test_one_clear_message_and_nothing_written(here, capsys, arguments, message):
     assert main(["submit", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (here / "out").exists()
+
+
+def test_figures_without_use_are_refused(capsys):
+    assert main(["leaderboard", "score", "esr", "server", "scores", "--runtime-ms", "3"]) == 2
+    assert "--runtime-ms has no effect without --year" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("track", ["sr_x4", "esr"])

@@ -192,3 +192,39 @@ def test_shipped_option_files(name):
     assert options.scale == build_model(options.network_g).spec.scale == 4
     assert options.path.pretrain_network_g == "swinir_light_x4"
     assert options.val.metrics["psnr"] == {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "wrapper"),
+    [
+        ("test_swinir_light_x3", {"upscale": 3}, "params"),
+        ("test_swinir_denoise_colour_25", {"upscale": 1, "upsampler": ""}, "params"),
+        ("test_swinir_denoise_grey_50", {"upscale": 1, "upsampler": "", "in_chans": 1}, "state_dict"),
+        ("test_swinir_jpeg_grey_40", {"upscale": 1, "upsampler": "", "in_chans": 1, "window_size": 7}, "params"),
+        ("test_swinir_jpeg_colour_10", {"upscale": 1, "upsampler": "", "window_size": 7}, "params"),
+        ("test_swinir_real_large_x4", {"upscale": 4, "upsampler": "nearest+conv"}, "params_ema"),
+        ("test_edt_derain_heavy", None, "module."),
+    ],
+)
+def test_files_for_published_weights_run(name, network, wrapper, run_in):
+    """With small weights of the same shape of keys in the place of the published ones, however they are wrapped."""
+    small_edt = {"type": "EDT", "rain_levels": ["H"], "num_feat": 4, "embed_dim": 12, "depths": [1], "num_heads": [1]}
+    torch.manual_seed(0)
+    state = build_model({**NETWORK, **network} if network else small_edt).state_dict()
+    state = {wrapper: state} if wrapper != "module." else {f"module.{key}": value for key, value in state.items()}
+    torch.save(state, run_in / "net.pth")
+    random = np.random.default_rng(0)
+    folder = run_in / "data"
+    write_image(folder / "a.png", random.integers(0, 256, (60, 64, 3), dtype=np.uint8))
+    first, *others = sorted(dataset.key for dataset in load(ROOT / f"options/{name}.yml").phases("test"))
+    roots = ["dataroot_gt", "dataroot_lq"] if "derain" in name else ["dataroot_lq" if "real" in name else "dataroot_gt"]
+    overrides = [f"datasets.{first}.{root}={folder}" for root in roots] + [f"datasets.{key}=~" for key in others]
+    overrides += ["num_gpu=0", "path.pretrain_network_g=net.pth", "runtime.tile=~", "val.pbar=false"]
+    assert main(["test", "-opt", str(ROOT / f"options/{name}.yml"), "--set", *overrides]) == 0
+    (dataset,) = json.loads((run_in / "results" / name / "results.json").read_text())["datasets"].values()
+    measured = dataset["images"][0]["restored"]
+    assert set(measured) == set(load(ROOT / f"options/{name}.yml").val.metrics)
+    if "denoise" in name:
+        sigma = int(name.rsplit("_", 1)[1])
+        of_noise = 20 * np.log10(255 / sigma)  # the baseline is clipped, which removes some of it
+        assert of_noise - 0.5 < dataset["images"][0]["baseline"]["psnr"] < of_noise + 2

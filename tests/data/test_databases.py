@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import lmdb
 import numpy as np
@@ -9,9 +11,10 @@ import pytest
 
 from restore.cli import main
 from restore.data.databases import DatabaseSource, write_database
-from restore.data.sampling import Draw
+from restore.data.loading import training_loader
+from restore.data.sampling import Draw, PatchStage, StreamSampler
 from restore.errors import DataError, OutputError
-from restore.images import list_images, read_image
+from restore.images import list_images, read_image, write_image
 from restore.registry import DATASETS
 
 
@@ -54,6 +57,12 @@ def test_datasets_read_databases(images, tmp_path):
     paired = DATASETS.build({"type": "PairedImageDataset", "dataroot_lq": str(lq), **block}, scale=2)
     assert paired[Draw(2, 0, 0)]["lq"].shape == (8, 8, 3)
     assert len(DATASETS.build({"type": "DownsampledImageDataset", **block}, scale=2)) == 3
+    loader = training_loader(paired, StreamSampler(3, [PatchStage(2)], total_iter=1), num_workers=1)
+    (batch,) = loader  # in a process that was forked from one with the databases open
+    assert batch["lq"].shape == (2, 3, 8, 8)
+    assert [Path(path).name for path in paired[1].values() if isinstance(path, str)] == ["01", "01"]
+    with pytest.raises(DataError, match="one lmdb is read, and 2 are named"):
+        DATASETS.build({"type": "DownsampledImageDataset", **block, "dataroot_gt": [str(gt), str(gt)]}, scale=2)
 
 
 def test_keys_that_differ_are_named(images, tmp_path):
@@ -109,6 +118,20 @@ def test_the_commands(images, tmp_path, capsys):
     np.testing.assert_array_equal(read_image(tmp_path / "pieces" / "00_s006.png").pixels, whole[10:30, 10:30])
     assert main(["data", "lmdb", "-i", pieces, "-o", str(tmp_path / "p.lmdb")]) == 0
     assert len(DatabaseSource(tmp_path / "p.lmdb")) == 16
+
+
+def test_sub_images_never_fall_among_their_images(tmp_path, capsys):
+    write_image(tmp_path / "a.png", np.zeros((30, 30, 3), np.uint8))
+    assert main(["data", "subimages", "-i", str(tmp_path), "-o", str(tmp_path), "--size", "20", "--step", "10"]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("option", ["--size", "--step", "--workers"])
+def test_sub_images_need_positive_numbers(tmp_path, capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "subimages", "-i", str(tmp_path), "-o", "out", option, "0"])
+    assert f"argument {option}: '0' is not a whole number from 1 on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

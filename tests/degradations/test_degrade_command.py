@@ -88,6 +88,12 @@ def test_wrong_arguments(photos, tmp_path, capsys, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_inputs_that_are_not_there(tmp_path, capsys):
+    assert degrade("-i", tmp_path / "none", "-o", tmp_path / "out", "--recipe", "jpeg") == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_pairs_never_fall_among_the_photographs(photos, capsys):
     assert degrade("-i", photos, "-o", photos, "--recipe", "jpeg") == 2
     assert "another folder" in capsys.readouterr().err

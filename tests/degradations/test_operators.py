@@ -131,6 +131,25 @@ def test_a_blur_is_a_mirrored_correlation(photo):
     np.testing.assert_allclose(operator(photo)[0, 0].numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("sigma_y", [None, 0.7])
+def test_cutting_a_kernel_down_changes_nothing(photo, sigma, sigma_y):
+    operator = GaussianBlur(size=21, sigma=sigma, sigma_y=sigma_y, angle=0.4)
+    expected = cv2.filter2D(photo[0, 0].double().numpy(), -1, operator.kernel(), borderType=cv2.BORDER_REFLECT_101)
+    np.testing.assert_allclose(operator(photo)[0, 0].numpy(), expected, atol=3e-6)
+
+
+def test_usm_is_opencvs(photo):
+    image = photo[0].permute(1, 2, 0).numpy()
+    residual = image - cv2.GaussianBlur(image, (51, 51), 0)
+    soft_mask = cv2.GaussianBlur(np.float32(np.abs(residual) * 255 > 10), (51, 51), 0)
+    expected = soft_mask * np.clip(image + 0.5 * residual, 0, 1) + (1 - soft_mask) * image
+    np.testing.assert_allclose(Usm()(photo)[0].permute(1, 2, 0).numpy(), expected, atol=2e-4)
+    x_BCHW = photo.clone().requires_grad_()
+    Usm()(x_BCHW).sum().backward()
+    assert x_BCHW.grad.isfinite().all()
+
+
 def test_mirroring_goes_on_where_the_kernel_is_wider_than_the_image():
     row = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 1, 3).expand(1, 1, 3, 3)
     assert reflect_pad(row, 5)[0, 0, 0].tolist() == [2, 1, 2, 3, 2, 1, 2, 3, 2, 1, 2, 3, 2]

@@ -98,6 +98,16 @@ def test_grouping_samples_gives_what_single_ones_give(name, gt_BCHW):
     assert (together - pipeline(batch, seeds)["lq"]).abs().mean() * 255 < 1.0
 
 
+def test_the_number_of_threads_does_not_matter(gt_BCHW):
+    pipeline, seeds = load_pipeline("realesrgan"), [sample_seed(4, index) for index in range(3)]
+    before, results = torch.get_num_threads(), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        results.append(pipeline(gt_BCHW, seeds)["lq"])
+    torch.set_num_threads(before)
+    assert torch.equal(*results)
+
+
 def test_other_processes_draw_the_same(gt_BCHW):
     code = (
         "import torch; from restore.degradations import load_pipeline, sample_seed;"

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from restore.data.databases import write_database
 from restore.data.datasets import DownsampledImageDataset
 from restore.data.noise import GaussianNoiseDataset
 from restore.errors import DataError, ImageError, MissingError, OptionsError
@@ -146,8 +147,33 @@ def test_sizes_are_checked_before_anything_is_written(tmp_path, restorer, datase
     assert not (tmp_path / "out").exists()
 
 
+def test_databases_are_evaluated_as_folders_are(tmp_path, restorer, dataset, noise):
+    made = dataset("S", {name: (noise(12, 14, 3), noise(6, 7, 3)) for name in "ab"})
+    block = {"type": "PairedImageDataset", "io_backend": {"type": "lmdb"}}
+    for kind in ("gt", "lq"):
+        files = [getattr(pair, kind) for pair in made.pairs]
+        write_database(
+            [(path.stem, lambda path=path: read_image(path).pixels) for path in files], tmp_path / f"{kind}.lmdb"
+        )
+        block[f"dataroot_{kind}"] = str(tmp_path / f"{kind}.lmdb")
+    stored = DATASETS.build(block, name="S", scale=2)
+    alone = DATASETS.build(
+        {"type": "SingleImageDataset", "dataroot_lq": block["dataroot_lq"], "io_backend": {"type": "lmdb"}}, name="T"
+    )
+    runs = [
+        evaluate(restorer(), datasets, PSNR, name=name, results_root=tmp_path)
+        for name, datasets in (("folders", [made]), ("databases", [stored, alone]))
+    ]
+    files, found = ([(image.name, image.size, image.restored) for image in run.datasets[0].images] for run in runs)
+    assert files == found
+    assert [image.name for image in runs[1].datasets[1].images] == ["a", "b"]
+    (tmp_path / "lq.lmdb/meta_info.txt").write_text("a.png (5,7,3) 1\nb.png (6,7,3) 1\n")
+    with pytest.raises(DataError, match=r"gt\.lmdb/a is 14x12, which is not 2 times .*lq\.lmdb/a of 7x5"):
+        evaluate(restorer(), [stored], PSNR, name="wrong", results_root=tmp_path)
+
+
 def test_dataset_without_files(tmp_path, restorer, dataset):
-    with pytest.raises(DataError, match="dataset 'S': it lists no image files"):
+    with pytest.raises(DataError, match="dataset 'S': it holds no image"):
         evaluate(restorer(), [dataset("S", {})], PSNR, name="run", results_root=tmp_path)
 
 

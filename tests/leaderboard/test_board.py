@@ -116,6 +116,12 @@ def test_boards_grow_and_are_read_again(tmp_path):
         load_entries([board])
 
 
+def test_runs_on_the_test_set_have_a_place_too():
+    runs = [Entry("a", "sr_x4", {"psnr_test": 29.0}), Entry("b", "sr_x4", {"psnr_test": 30.0})]
+    (placed,) = rank(runs).values()
+    assert [(item.entry.name, item.place) for item in placed] == [("b", 1), ("a", 2)]
+
+
 def test_pages_show_ranks_figures_and_plots():
     hostile = "<script>alert(1)</script>"
     entries = [_entry(hostile, 26.95, 20), _entry("a|b", 26.92, 10), _entry("published", 26.96, 13, "results.json")]

@@ -123,8 +123,9 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["datasets.train.color=cmyk"], "datasets.train.color: expected 'rgb', 'y', 'grey' or 'gray'; given: 'cmyk'."),
         (
             ["name=../else"],
-            "name: the name of a run is that of a folder: not empty, no '..', no leading '/'; given: '../else'.",
+            "name: the name of a run is that of a folder: not empty, no '..', no '/'; given: '../else'.",
         ),
+        (["name=a/b"], "name: the name of a run is that of a folder"),
         (["name=''"], "name: the name of a run is that of a folder"),
         (["name=~"], "name: expected text; given: None."),
         (["path.ignore_resume_networks=a"], "path.ignore_resume_networks: expected a list such as [1, 2]; given: 'a'."),
@@ -193,6 +194,32 @@ STYLEGAN = """
 """
 
 
+IMAGENET = """
+    name: from_scratch
+    model_type: RealHATMSEModel
+    scale: 4
+    datasets:
+      train: {name: ImageNet, type: ImageNetPairedDataset, dataroot_gt: gt, gt_size: 256, batch_size_per_gpu: 4}
+    network_g: {type: HAT, upscale: 4}
+    train:
+      total_iter: 800
+      optim_g: {type: Adam, lr: 2e-4}
+      pixel_opt: {type: L1Loss}
+"""
+
+STEREO = """
+    name: stereo
+    model_type: SRModel
+    scale: 2
+    datasets: {test: {name: KITTI, type: PairedStereoImageDataset, dataroot_gt: hr, dataroot_lq: lr}}
+    network_g: {type: NAFSSR, up_scale: 2}
+    path: {pretrain_network_g: a.pth}
+    val:
+      metrics:
+        ssim: {type: calculate_skimage_ssim, crop_border: 0}
+"""
+
+
 @pytest.mark.parametrize(
     ("snippet", "start", "parts"),
     [
@@ -211,8 +238,10 @@ STYLEGAN = """
             "4: network_g.type: StyleGAN2Generator is not part of this package: ",
             ["ESRGANModel", "FFHQDataset"],
         ),
+        (IMAGENET, "6: network_g.type: HAT is not part of this package: ", ["SwinIR", "ImageNetPairedDataset"]),
+        (STEREO, "5: network_g.type: NAFSSR is not part of this package: ", ["SwinIR", "calculate_skimage_ssim"]),
     ],
-    ids=["video", "stylegan"],
+    ids=["video", "stylegan", "imagenet", "stereo"],
 )
 @pytest.mark.parametrize("check_components", [False, True])
 def test_components_that_are_known_but_not_here_are_one_mistake(write, fakes, snippet, start, parts, check_components):

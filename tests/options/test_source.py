@@ -96,6 +96,8 @@ def test_missing_file_and_folder(write, tmp_path):
     message = error(tmp_path / "swinr_x4.yml")
     assert message.startswith(f"no such file: {tmp_path}/swinr_x4.yml. Did you mean 'swinir_x4.yml'?")
     assert "Did you mean 'swinir_x4.yml'?" in error(tmp_path / "swinir_x4.json.bak")
+    (tmp_path / "photo.png").touch()
+    assert "Did you mean" not in error(tmp_path / "photos.yml")
     assert "There is no folder 'foldr'" in error(tmp_path / "foldr" / "a.yml")
     assert "Did you mean 'folder'?" in error(tmp_path / "foldr" / "a.yml")
     assert "is a folder, not an option file. It holds swinir_x4.yml." in error(tmp_path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def fork(rank: int, count: int, ports: list[str], option_file: str, runs: list[l
             code = main(["train", "-opt", option_file, *run])
             if code:
                 break
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

@@ -15,6 +15,7 @@ import torch
 from restore.cli import main
 from restore.data.sampling import StreamSampler
 from restore.errors import CheckpointError, OptionsError
+from restore.inference import blocks
 from restore.options import load
 from restore.training.run import train
 from restore.training.trainer import Trainer
@@ -235,6 +236,46 @@ def test_grey_networks_train_out_of_the_box(option_file, tmp_path):
 def test_what_a_run_may_ask_for(option_file, tmp_path, overrides):
     assert run(option_file, *overrides) == 0
     assert all(torch.isfinite(value).all() for value in weights(tmp_path, 6)["params"].values())
+
+
+def test_perceptual_losses_train(option_file, tmp_path):
+    from torchvision.models import vgg16
+
+    torch.manual_seed(0)
+    file = tmp_path / "vgg16_features.pth"
+    torch.save({f"features.{name}": value for name, value in vgg16().features.state_dict().items()}, file)
+    losses = {
+        "perceptual_opt": f"{{type: PerceptualLoss, layer_weights: {{conv1_2: 1}}, vgg_type: vgg16, style_weight: 1, "
+        f"weights: {file}}}",
+        "lpips_opt": f"{{type: LPIPSLoss, weights: {file}}}",
+        "dists_opt": f"{{type: DISTSLoss, weights: {file}}}",
+    }
+    overrides = [f"train.{key}={block}" for key, block in losses.items()]
+    assert run(option_file, "train.pixel_opt=~", "datasets.train.gt_size=20", "train.total_iter=2", *overrides) == 0
+    row = json.loads((tmp_path / "experiments/tiny/history.jsonl").read_text().splitlines()[0])
+    values = {name: value for name, value in row.items() if name.startswith("l_")}
+    assert values.keys() == {"l_percep", "l_style", "l_lpips", "l_dists"}
+    assert all(value > 0 for value in values.values())
+    assert not any("features" in name for name in weights(tmp_path, 2)["params"])
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of torch's own tracing
+def test_compiled_by_blocks_trains_as_written(option_file, tmp_path, monkeypatch):
+    compiled = []
+
+    def compile_blocks(network):
+        compiled.append(blocks.compile_blocks(network, backend="aot_eager"))
+
+    monkeypatch.setattr("restore.training.run.compile_blocks", compile_blocks)
+    short = ["network_g.depths=[2]", "train.total_iter=2", "val.val_freq=2", "train.optim_g.eps=1e-3"]
+    run(option_file, *short)
+    run(option_file, *short, "train.compile=true", "name=compiled")
+    assert compiled == [2]
+    one, other = (weights(tmp_path, 2, name) for name in ("tiny", "compiled"))
+    assert one["params"].keys() == other["params"].keys()
+    for key in ("params", "params_ema"):
+        for a, b in zip(one[key].values(), other[key].values(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
 def test_recomputed_activations_change_nothing(option_file, tmp_path):

@@ -80,6 +80,26 @@ def test_losses_are_computed_in_float32(network, batches, make_trainer, dtype):
     assert seen == [(torch.float32, torch.float32)]
 
 
+def test_float16_skips_what_overflows_and_remembers_its_scale(batches, make_trainer):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+    trainer = make_trainer(network, total_iter=4, dtype=torch.float16, clip_norm=1.0)
+    before = copy.deepcopy(network.state_dict())
+    trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0**60})
+    trainer.fit(batches(4))
+    assert trainer.scaler.get_scale() == 2.0**56  # gradients of 2^60 are none in float16: halved each time
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    state = trainer.state_dict()
+    again = make_trainer(network, total_iter=2, dtype=torch.float16)
+    again.load_state_dict(state)
+    assert again.scaler.get_scale() == 2.0**56
+    again.scaler.load_state_dict({**again.scaler.state_dict(), "scale": 1024.0})
+    again.fit(batches(2))
+    assert again.scaler.get_scale() == 1024.0
+    assert not torch.equal(network[0].weight, before["0.weight"])
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
 def test_ending_data_are_an_error(network, batches, make_trainer):
     with pytest.raises(TrainingError, match="the data ended in iteration 3 of 5"):
         make_trainer(network).fit(batches(2))

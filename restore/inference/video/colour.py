@@ -75,6 +75,8 @@ def array_format(fmt: VideoFormat, *, alpha: bool = False) -> str:
 def frame_to_pixels(frame: VideoFrame, colour: Colour, to: str) -> np.ndarray:
     """Decoded frame to an array in the format `to`: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16."""
     matrix = MATRICES[colour.matrix]
+    if not frame.format.is_rgb:
+        frame.colorspace = colour.matrix  # PyAV 17 does not hand BT.2020 on by itself
     return frame.to_ndarray(
         format=to,
         src_colorspace=matrix,
@@ -92,7 +94,7 @@ def pixels_to_frame(pixels: np.ndarray, colour: Colour, pixel_format: str) -> Vi
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     names = {1: ("gray", "gray16le"), 3: ("rgb24", "rgb48le"), 4: ("rgba", "rgba64le")}[channels]
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=names[pixels.dtype == np.uint16])
-    matrix = MATRICES[colour.matrix]
+    matrix = frame.colorspace = MATRICES[colour.matrix]
     stored = FULL if av.VideoFormat(pixel_format).is_rgb else colour.range
     return frame.reformat(
         format=pixel_format,

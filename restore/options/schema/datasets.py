@@ -103,6 +103,9 @@ class DatasetOptions(LoaderOptions, _Source):
 
     model_config = pydantic.ConfigDict(extra="allow")
 
+    task: str | int | None = None
+    """Validation: which task of a network of several this dataset is for, by name or number."""
+
     _key: str = pydantic.PrivateAttr("")
     _scale: int = pydantic.PrivateAttr(1)
 
@@ -130,7 +133,8 @@ class DatasetOptions(LoaderOptions, _Source):
     def component(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """What of a dataset block concerns the component: not how it is loaded, and nothing that is null by default."""
         storage = values.get("io_backend")
-        silent = {"name", *LoaderOptions.model_fields} | {key for key in cls.model_fields if values.get(key) is None}
+        silent = {"name", "task", *LoaderOptions.model_fields}
+        silent |= {key for key in cls.model_fields if values.get(key) is None}
         if isinstance(storage, Mapping) and storage.get("type") != "lmdb":
             silent.add("io_backend")
         return {key: value for key, value in values.items() if key not in silent}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from restore.options.schema.section import Section
 
@@ -29,6 +29,8 @@ class LoggerOptions(Section):
     """Iterations between two checkpoints (models/net_g_ITER.pth and training_states/ITER.state)."""
     use_tb_logger: bool = False
     """Whether to write TensorBoard events to tb_logger/NAME."""
+    num_patches: NonNegativeInt = 4
+    """Images of each validation set whose middle is shown by TensorBoard and Weights & Biases; 0: none."""
     wandb: WandbOptions = WandbOptions()
     """Weights & Biases."""
     keep_checkpoints: PositiveInt | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -24,9 +23,8 @@ __all__ = ["Options"]
 
 
 def _is_folder(name: str) -> str:
-    parts = pathlib.PurePath(name).parts
-    if not parts or ".." in parts or pathlib.PurePath(name).is_absolute():
-        raise PydanticCustomError("folder", "the name of a run is that of a folder: not empty, no '..', no leading '/'")
+    if not name.strip() or name in (".", "..") or any(mark in name for mark in "/\\"):
+        raise PydanticCustomError("folder", "the name of a run is that of a folder: not empty, no '..', no '/'")
     return name
 
 

@@ -29,6 +29,8 @@ class PathOptions(Section):
     """Entry of the weights file: params, params_ema, ...; null takes the root of the file."""
     strict_load_g: bool = True
     """Whether every tensor must match; if false, tensors of other sizes are skipped with a warning."""
+    pretrain_task_g: str | int | None = None
+    """Which task of a weights file of several to start from: sr_x2, dn_g25, or its number; null: the one that fits."""
     pretrain_network_d: Path | None = None
     """Weights to start the discriminator from."""
     param_key_d: str | None = "params"

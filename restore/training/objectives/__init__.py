@@ -3,6 +3,7 @@
 from restore.training.objectives.adversarial import Adversarial, RelativisticAdversarial
 from restore.training.objectives.base import Objective, named
 from restore.training.objectives.blind import BlindAdversarial, BlindRestoration
+from restore.training.objectives.multitask import ContrastivePretraining, MultiTask
 from restore.training.objectives.quality import Quality
 from restore.training.objectives.restoration import Restoration
 
@@ -10,6 +11,8 @@ __all__ = [
     "Adversarial",
     "BlindAdversarial",
     "BlindRestoration",
+    "ContrastivePretraining",
+    "MultiTask",
     "Objective",
     "Quality",
     "RelativisticAdversarial",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
+from restore.training.distribution import unwrapped
 from restore.training.mixing import Mixing
 from restore.training.preparation import Preparation
 
@@ -26,9 +27,12 @@ class Objective(nn.Module):
             the one that is averaged, validated and shipped.
         preparations: what happens to every batch before the turns, in order.
         judges: whether the networks judge images (they are quality models) instead of restoring them.
+        leaves_parameters_out: whether a batch may leave parameters without a gradient, which processes that average
+            their gradients must know.
     """
 
     judges: ClassVar[bool] = False
+    leaves_parameters_out: ClassVar[bool] = False
 
     def __init__(self, networks: Mapping[str, nn.Module], preparations: Sequence[Preparation] = ()):
         super().__init__()
@@ -69,12 +73,20 @@ class Objective(nn.Module):
         for preparation in self.preparations:
             preparation.load_state_dict(state.get(type(preparation).__name__, {}), device)
 
-    def restored(self, lq_BCHW: Tensor) -> Tensor:
-        """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has."""
-        network = self.networks["g"]
-        spec = getattr(network, "spec", None)
-        white = spec.value_range if spec else 1.0
-        return network(lq_BCHW * white).float() / white
+    @property
+    def white(self) -> float:
+        """The largest value of the images that the first network takes and gives."""
+        spec = getattr(unwrapped(self.networks["g"]), "spec", None)
+        return spec.value_range if spec else 1.0
+
+    def restored(self, lq_BCHW: Tensor, **how: Any) -> Tensor:
+        """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has.
+
+        Args:
+            lq_BCHW: the images.
+            how: further arguments of the network.
+        """
+        return self.networks["g"](lq_BCHW * self.white, **how).float() / self.white
 
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""

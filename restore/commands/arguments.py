@@ -1,0 +1,51 @@
+"""Kinds of values that several commands take, as `type` of their arguments."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["auto_or_positive", "given", "given_path", "positive", "tile"]
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
+    return number
+
+
+def auto_or_positive(text: str) -> int | str:
+    """`auto`, or a whole number from 1 on."""
+    if text.lower() == "auto":
+        return "auto"
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor auto") from None
+
+
+def tile(text: str) -> int | str | None:
+    """The side of a tile: `auto`, a whole number from 1 on, or None for `none`."""
+    if text.lower() == "none":
+        return None
+    try:
+        return auto_or_positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error} or none") from None
+
+
+def given(text: str) -> str:
+    """Text that is not empty; an empty path would mean the folder that one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def given_path(text: str) -> Path:
+    """A path, with `~` for one's home."""
+    return Path(given(text)).expanduser()

@@ -1,0 +1,54 @@
+"""Fields of random numbers: their distribution, and what they depend on."""
+
+import math
+
+import pytest
+import torch
+
+from restore.degradations.fields import field, random_words
+
+
+@pytest.fixture
+def like() -> torch.Tensor:
+    """(2, 3, 255, 257): an odd number of values in each sample."""
+    return torch.empty(2, 3, 255, 257)
+
+
+def test_normal_numbers(like):
+    values = field(like, [1, 2])
+    assert values.shape == like.shape
+    for sample in values.double():
+        error = 5 / math.sqrt(sample.numel())
+        assert abs(sample.mean()) < error
+        assert sample.square().mean().item() == pytest.approx(1, abs=math.sqrt(2) * error)
+        assert sample.pow(4).mean().item() == pytest.approx(3, abs=math.sqrt(96) * error)
+        assert (sample.abs() > 3).double().mean().item() == pytest.approx(0.0027, abs=error / 10)
+    neighbours = torch.corrcoef(torch.stack([values[0, :, :, :-1].flatten(), values[0, :, :, 1:].flatten()]))
+    assert abs(neighbours[0, 1]) < 0.012
+    halves = values[0].flatten()[:-1].view(2, -1)  # the two numbers that come of one pair
+    assert abs(torch.corrcoef(halves)[0, 1]) < 0.017
+    assert abs(torch.corrcoef(halves.square())[0, 1]) < 0.017
+
+
+def test_uniform_numbers(like):
+    values = field(like, [1, 2], kind="uniform", channels=1)
+    assert values.shape == (2, 1, 255, 257)
+    assert values.min() >= 0
+    assert values.max() < 1
+    counts = torch.histc(values, bins=16, min=0, max=1)
+    expected = values.numel() / 16
+    assert ((counts - expected).square() / expected).sum() < 37.7  # chi-squared, 15 degrees of freedom, 0.1%
+
+
+def test_a_sample_depends_on_its_seed_alone(like):
+    together = field(like, [5, 6])
+    assert torch.equal(field(like[:1], [6])[0], together[1])
+    assert not torch.equal(together[0], together[1])
+    assert field(like[:1].double(), [6]).dtype == torch.float64
+
+
+def test_every_bit_of_a_word_is_random():
+    words = random_words((3, 4001), torch.Generator().manual_seed(0)).flatten()
+    for bit in range(32):
+        share = ((words >> bit) & 1).double().mean().item()
+        assert share == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(words.numel()))

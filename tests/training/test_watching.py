@@ -1,0 +1,76 @@
+"""Where scalars and images of a run go."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from restore.errors import MissingError
+from restore.options import load
+from restore.training.patches import Patches
+from restore.training.run import train
+
+
+class Screen:
+    def __init__(self):
+        self.shown = []
+
+    def image(self, name, pixels, iteration):
+        self.shown.append((name, pixels, iteration))
+
+
+def run(option_file, *overrides):
+    return train(load(option_file, list(overrides), is_train=True))
+
+
+def test_tensorboard_shows_the_same_patches_at_every_validation(option_file, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert run(option_file, "logger.use_tb_logger=true", "logger.num_patches=2", "logger.print_freq=3") == 0
+    (events,) = tmp_path.rglob("events.out.tfevents*")
+    log = EventAccumulator(str(events), size_guidance={"images": 0}).Reload()
+    assert {"losses/l_pix", "lr", "metrics/noise/psnr"} <= set(log.Tags()["scalars"])
+    assert log.Tags()["images"] == ["images/noise/0", "images/noise/1"]
+    assert [(image.step, image.height, image.width) for image in log.Images("images/noise/0")] == [
+        (3, 24, 60),
+        (6, 24, 60),
+    ]
+
+
+def test_a_patch_is_the_middle_of_input_result_and_reference():
+    screen = Screen()
+    lq = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8, 1)
+    gt = lq.repeat(2, 0).repeat(2, 1)
+    patches = Patches([screen, print], count=1, side_px=8)
+    patches("a", 0, lq.astype(np.float32) / 255, gt[..., 0], gt.astype(np.uint16) * 257, 7)
+    patches("b", 1, lq, gt, gt, 7)
+    ((name, pixels, iteration),) = screen.shown
+    assert (name, iteration) == ("a", 7)
+    assert np.array_equal(pixels, np.concatenate([gt[2:10, 4:12]] * 3, axis=1))
+
+
+def test_wandb_sees_scalars_and_images(option_file, monkeypatch):
+    calls, logged = [], []
+    session = SimpleNamespace(log=lambda values, step: logged.append((step, values)))
+    module = SimpleNamespace(init=lambda **given: calls.append(given) or session, Image=lambda pixels: pixels.shape)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    run(
+        option_file,
+        "logger.wandb.project=p",
+        "logger.wandb.resume_id=r42",
+        "logger.num_patches=1",
+        "train.total_iter=3",
+    )
+    assert calls == [{"project": "p", "name": "tiny", "id": "r42", "resume": "allow"}]
+    assert [step for step, values in logged if "l_pix" in values] == [2, 3]
+    assert [values for _, values in logged if "images/noise/0" in values] == [{"images/noise/0": (24, 60, 3)}]
+    assert "metrics/noise/psnr" in logged[-1][1]
+
+
+def test_wandb_that_is_not_installed(option_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingError, match="pip install wandb"):
+        run(option_file, "logger.wandb.project=p")
