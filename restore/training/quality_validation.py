@@ -34,9 +34,9 @@ class QualityValidation(Validation):
         )
         self.network = network
 
-    def _measure(self, trainer: Trainer, dataset: Dataset) -> dict[str, float]:
-        """The correlations over a dataset, its images shared among the processes."""
-        processes = trainer.processes
+    def _measure(self, trainer: Trainer, name: str) -> dict[str, float]:
+        """The correlations over dataset `name`, its images shared among the processes."""
+        processes, dataset = trainer.processes, self.datasets[name]
         mine = range(processes.rank, len(dataset), processes.world_size)
         judged = [(each.score, each.opinion) for each in judgements(self.network, dataset, mine)]
         everywhere = [pair for part in processes.gather(judged) for pair in part]

@@ -80,8 +80,8 @@ class Validation(Callback):
         with unsharded(trainer.network):
             means = {
                 f"{name}/{metric}": value
-                for name, dataset in self.datasets.items()
-                for metric, value in self._measure(trainer, dataset, self.restorers[name]).items()
+                for name in self.datasets
+                for metric, value in self._measure(trainer, name).items()
             }
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
@@ -102,9 +102,9 @@ class Validation(Callback):
         """Take back what `state_dict` gave."""
         self.best = {key: list(value) for key, value in state.get("best", {}).items()}
 
-    def _measure(self, trainer: Trainer, dataset: Dataset, restorer: Restorer) -> dict[str, float]:
-        """The mean of every metric over a dataset, its images shared among the processes."""
-        processes = trainer.processes
+    def _measure(self, trainer: Trainer, name: str) -> dict[str, float]:
+        """The mean of every metric over dataset `name`, its images shared among the processes."""
+        processes, dataset, restorer = trainer.processes, self.datasets[name], self.restorers[name]
         values: dict[int, list[float]] = {}
         for index in range(processes.rank, len(dataset), processes.world_size):
             sample = dataset[index]
@@ -115,8 +115,8 @@ class Validation(Callback):
             values[index] = [float(function(restored, gt)) for function in self.metrics.values()]
             stem = Path(sample["lq_path"]).stem
             if self.patches:
-                name = f"images/{dataset.name}/{stem}"
-                self.patches(name, index // processes.world_size, sample["lq"], restored, gt, trainer.iteration)
+                place = f"images/{name}/{stem}"
+                self.patches(place, index // processes.world_size, sample["lq"], restored, gt, trainer.iteration)
             if self.images:
                 write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
         everywhere = {index: row for part in processes.gather(values) for index, row in part.items()}
