@@ -37,8 +37,15 @@ __all__ = [
     "window_plan",
 ]
 
-MASKED = -100.0
-"""What the published models add to the scores of tokens that must not see each other."""
+MASKED = -1000.0
+"""Added to the scores of tokens that must not see each other: their weights are exactly 0.
+
+The published models add -100, whose weights of 4e-44 change no result but are denormal numbers, which processors multiply
+many times more slowly than others.
+"""
+
+PUBLISHED_MASKED = -100.0
+"""What stands in the mask buffers of published checkpoints."""
 
 
 class WindowPlan(NamedTuple):
@@ -133,7 +140,7 @@ def shift_mask(height: int, width: int, window: tuple[int, int], shift: tuple[in
     classes = torch.zeros(rows, columns, dtype=torch.long)
     classes[:, -1] += 1
     classes[-1, :] += 2
-    return _class_masks(window, shift, torch.device("cpu"))[classes.flatten()]
+    return _class_masks(window, shift, torch.device("cpu"))[classes.flatten()].clamp(min=PUBLISHED_MASKED)
 
 
 def split_windows(x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
