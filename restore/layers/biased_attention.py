@@ -25,7 +25,6 @@ def suits_biased_attention(qkv_WNC: Tensor, bias: Tensor | None) -> bool:
         and torch.is_grad_enabled()
         and qkv_WNC.device.type == "cpu"
         and qkv_WNC.dtype == bias.dtype == torch.float32
-        and not torch.compiler.is_compiling()
     )
 
 
