@@ -7,6 +7,7 @@ Every one takes (restored, reference), both (B, C, H, W), and returns a scalar a
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ __all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "PSNRLoss", "WeightedTVLoss"]
 Reduction = Literal["mean", "sum", "none"]
 
 
-class _PixelLoss(nn.Module):
+class _PixelLoss(nn.Module, ABC):
     """Reduces a map of errors, each multiplied by an optional weight map."""
 
     def __init__(self, loss_weight: float = 1.0, reduction: Reduction = "mean"):
@@ -38,9 +39,9 @@ class _PixelLoss(nn.Module):
             return self.loss_weight * weighted.sum() / weight.expand_as(errors).sum()
         return self.loss_weight * _reduce(weighted, self.reduction)
 
+    @abstractmethod
     def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
         """The error of every pixel."""
-        raise NotImplementedError
 
 
 @LOSSES.add()
