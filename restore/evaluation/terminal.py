@@ -24,7 +24,7 @@ def show(results: Results) -> None:
 
 def print_wide(content: Group) -> None:
     """Print on standard output: as wide as the terminal, or 110 columns in a file or a pipe, which have no width."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)  # names of files and datasets are no markup
     if not console.is_terminal:
         console.width = 110
     console.print(content)
