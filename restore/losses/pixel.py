@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restore.images import rgb_to_y
 from restore.registry import LOSSES
 
 __all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "PSNRLoss", "WeightedTVLoss"]
@@ -93,10 +94,8 @@ class PSNRLoss(nn.Module):
     def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
         """The loss."""
         if self.luma:
-            difference = ((restored - reference) * restored.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        else:
-            difference = restored - reference
-        mse = difference.square().mean(dim=(1, 2, 3))
+            restored, reference = rgb_to_y(restored), rgb_to_y(reference)
+        mse = (restored - reference).square().mean(dim=(1, 2, 3))
         return self.loss_weight * 10 / math.log(10) * torch.log(mse + 1e-8).mean()
 
 
@@ -116,9 +115,6 @@ class WeightedTVLoss(nn.Module):
         if weight is not None:
             down, right = down * weight[:, :, :-1], right * weight[..., :-1]
         return self.loss_weight * (_reduce(down, self.reduction) + _reduce(right, self.reduction))
-
-
-_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 
 
 def _reduce(errors: Tensor, reduction: Reduction) -> Tensor:
