@@ -291,7 +291,7 @@ def test_every_mistake_in_the_metrics_is_reported_first(tmp_path, restorer):
 )
 def test_older_results_stay_where_a_metric_cannot_work(tmp_path, restorer, dataset, noise, block, error, message):
     (tmp_path / "run").mkdir()
+    pairs = dataset("S", {"a": (noise(12, 12, 3), noise(6, 6, 3))})
     with pytest.raises(error, match=message):
-        pairs = dataset("S", {"a": (noise(12, 12, 3), noise(6, 6, 3))})
         evaluate(restorer(), [pairs], {"psnr": block}, name="run", results_root=tmp_path)
     assert not list(tmp_path.glob("run_archived*"))
