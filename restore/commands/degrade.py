@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     variables = _variables(arguments.set)
     if arguments.preview:
-        return _preview(arguments)
+        return _preview(arguments, variables)
     if arguments.copies < 1:
         raise OptionsError(f"--copies is {arguments.copies}: at least 1 is needed.")
     if arguments.replay:
@@ -97,12 +97,14 @@ def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _preview(arguments: argparse.Namespace) -> int:
-    from restore.degradations import list_pipelines
+def _preview(arguments: argparse.Namespace, variables: dict[str, Any]) -> int:
+    from restore.degradations import list_pipelines, load_pipeline
     from restore.degradations.contact_sheet import contact_sheet
     from restore.errors import DataError
     from restore.images import list_images, read_image, to_tensor, write_image
 
+    if variables and not arguments.recipe:
+        raise OptionsError("--preview shows every recipe: name one with --recipe to --set its variables.")
     path = arguments.input
     if path.is_dir():
         paths = list_images(path, recursive=arguments.recursive)
@@ -116,7 +118,8 @@ def _preview(arguments: argparse.Namespace) -> int:
         pixels = pixels[..., None].repeat(3, axis=2)
     gt_BCHW = to_tensor(pixels)[:, :3]
     names = [arguments.recipe] if arguments.recipe else list_pipelines()
-    write_image(arguments.output, contact_sheet(gt_BCHW, names, seed=arguments.seed))
+    pipelines = [load_pipeline(name, **variables) for name in names]
+    write_image(arguments.output, contact_sheet(gt_BCHW, pipelines, seed=arguments.seed))
     return 0
 
 
