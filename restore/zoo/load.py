@@ -157,7 +157,7 @@ def list_models(kind: str = "model") -> list[str]:
 
 
 def _is_file(name_or_path: str | Path) -> bool:
-    """Whether a file is meant: it is one, or is called as one; but a model of the zoo goes before a file of its name."""
+    """Whether a file is meant: there is one, or it is called as one; a model of the zoo goes before one of its name."""
     path = Path(name_or_path).expanduser()
     if not isinstance(name_or_path, Path) and path.suffix not in SUFFIXES:
         return path.exists() and name_or_path not in list_models()
