@@ -69,6 +69,7 @@ def _judges(options: Options) -> bool:
 
 def _judge(options: Options) -> int:
     """How well a quality model agrees with opinions."""
+    from restore.evaluation.format import counted_images
     from restore.evaluation.quality import evaluate_quality
     from restore.inference.precision import resolve_device
     from restore.quality import build_quality
@@ -83,7 +84,7 @@ def _judge(options: Options) -> int:
     )
     for name, found in results["datasets"].items():
         figures = "  ".join(f"{key.upper()} {value:.4f}" for key, value in found["none"].items())
-        logger.info("%s: %d images  %s", name, found["num_images"], figures)
+        logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures)
     logger.info("look at %s", root / "report.html")
     return 0
 
