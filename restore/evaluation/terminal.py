@@ -17,7 +17,7 @@ _STYLES = {"good": "green", "bad": "red", "even": ""}
 
 def show(results: Results) -> None:
     """Print the summary on standard output."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)  # names of datasets are no markup
     if not console.is_terminal:  # a file or a pipe has no width of its own
         console.width = 110
     console.print(summary(results))

@@ -19,7 +19,7 @@ MOST_PROBLEMS = 20
 
 def show(scores: Scores) -> None:
     """Print the summary on standard output."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)  # names of files are no markup
     if not console.is_terminal:  # a file or a pipe has no width of its own
         console.width = 110
     console.print(summary(scores))
@@ -45,8 +45,9 @@ def _table(scores: Scores) -> Table:
     few = len(scores.images) <= MOST_ROWS
     images = scores.images if few else scores.ranked(next(iter(shown)))[:WORST_ROWS]
     protocol = f", protocol {scores.protocol}" if scores.protocol else ""
+    count = f"{len(scores.images)} image{'s' if len(scores.images) != 1 else ''}"
     table = Table(
-        title=f"{scores.name} ({len(scores.images)} images{protocol})",
+        title=f"{scores.name} ({count}{protocol})",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
