@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore.commands.arguments import given_path, positive
+from restore.commands.progress import summarise
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -95,25 +96,9 @@ def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int
                 outcomes.append(outcome)
                 progress.update(task, advance=1, description=escape(outcome.job.image))
     finally:
-        _summarise(console, outcomes, len(missing), len(jobs) - len(missing), arguments.output)
+        made = f"pairs made in {arguments.output}"
+        summarise(console, outcomes, made, len(missing), len(jobs) - len(missing))
     return 1 if any(outcome.error for outcome in outcomes) else 0
-
-
-def _summarise(console: Any, outcomes: list[Outcome], num_missing: int, num_skipped: int, output: Path) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    failed = [outcome for outcome in outcomes if outcome.error]
-    if failed:
-        table = Table("failed", "why")
-        for outcome in failed:
-            table.add_row(escape(outcome.job.source.name), escape(outcome.error))
-        console.print(table)
-    parts = [f"{len(outcomes) - len(failed)} pairs made in {output}"]
-    parts += [f"{num_skipped} there before"] if num_skipped else []
-    parts += [f"{len(failed)} failed"] if failed else []
-    parts += [f"{num_missing - len(outcomes)} left"] if len(outcomes) < num_missing else []
-    console.print(escape(", ".join(parts)), highlight=False)
 
 
 def _preview(arguments: argparse.Namespace) -> int:

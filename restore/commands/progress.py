@@ -1,11 +1,15 @@
-"""The progress bar that commands share."""
+"""What commands share on the terminal: the progress bar, and the summary of what became of many files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ProgressBar"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["ProgressBar", "summarise"]
 
 
 class ProgressBar:
@@ -30,3 +34,38 @@ class ProgressBar:
     def resize(self, total: int) -> None:
         """Say how much there is to do, once it is known."""
         self._progress.update(self._task, total=total)
+
+
+def summarise(
+    console: Console,
+    outcomes: Sequence[Any],
+    made: str,
+    num_jobs: int,
+    num_skipped: int,
+    *,
+    name_failed: bool = True,
+) -> None:
+    """Print how many files were done, skipped, failed and are left, below a table of those that failed.
+
+    Args:
+        console: where to.
+        outcomes: each has a `job` with a `source`, and an `error`, empty if there was none.
+        made: what was done to a file: "restored in 3.1 s".
+        num_jobs: how many there were to do.
+        num_skipped: how many were done before.
+        name_failed: whether to print the table.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed and name_failed:
+        table = Table("failed", "why")
+        for outcome in failed:
+            table.add_row(escape(outcome.job.source.name), escape(outcome.error))
+        console.print(table)
+    parts = [f"{len(outcomes) - len(failed)} {made}"]
+    parts += [f"{num_skipped} done before"] if num_skipped else []
+    parts += [f"{len(failed)} failed"] if failed else []
+    parts += [f"{num_jobs - len(outcomes)} left"] if len(outcomes) < num_jobs else []
+    console.print(escape(", ".join(parts)), highlight=False)

@@ -116,9 +116,10 @@ def _require_effect(arguments: argparse.Namespace, track: Track) -> None:
 
 
 def _submit_restored(arguments: argparse.Namespace, track: Track, options: Options | None) -> int:
-    from restore.leaderboard.submission import Author, digest_of, identity_of, submit
+    from restore.leaderboard.submission import Author, identity_of, submit
     from restore.leaderboard.template import Team, write_template
     from restore.leaderboard.work import WorkFolder
+    from restore.networks.checkpoint import digest_of
 
     restorer, block = _model(arguments, options)
     name = arguments.name or _identifier(options.name if options else Path(arguments.model).stem)

@@ -8,6 +8,7 @@ or without the `module.` prefix of a parallel wrapper.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import pickle
 import re
 import warnings
@@ -20,7 +21,7 @@ import torch
 
 from restore.errors import CheckpointError, nearest
 
-__all__ = ["RECOGNISERS", "infer", "load_weights", "read_checkpoint", "read_state_dict", "recognises"]
+__all__ = ["RECOGNISERS", "digest_of", "infer", "load_weights", "read_checkpoint", "read_state_dict", "recognises"]
 
 State = Mapping[str, torch.Tensor]
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
@@ -143,6 +144,15 @@ def load_weights(network: torch.nn.Module, state: State, *, source: str = "weigh
     skipped = {*extra, *sizes}
     network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
     return sorted({*missing, *skipped})
+
+
+def digest_of(network: torch.nn.Module) -> str:
+    """SHA-256 of the names and values of all weights, in hexadecimal digits; the same on every device."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def infer(state: State, *, source: str = "weights") -> dict[str, Any]:

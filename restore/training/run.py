@@ -77,7 +77,26 @@ def _train(options: Options, processes: Processes) -> int:
     drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
     seed = ours.get("seed", processes.first(drawn))
 
-    device = processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
+    device = _device(options, processes)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
+    seed_generators(seed)  # the same weights everywhere
+    networks = _networks(options, device)
+    seed_generators(seed + processes.rank)  # other dropout everywhere
+    dataset = _dataset(options, "train", networks["g"])
+    sampler = _sampler(options, dataset, seed, processes)
+    trainer = _trainer(options, networks, folder, sampler, processes)
+    if saved:
+        resume(trainer, saved[1], _models_of(saved, options, networks))
+        sampler.start_at(trainer.iteration, ours.get("position"))
+    log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
+    trainer.fit(_batches(options, dataset, sampler, device))
+    if processes.is_main:
+        log.info("curves: %s", plot_history(options.paths.experiments_root))
+    return 130 if trainer.interrupted else 0
+
+
+def _device(options: Options, processes: Processes) -> torch.device:
+    """This process's device."""
     if isinstance(options.num_gpu, int) and options.num_gpu > 1 and processes.world_size == 1:
         log.warning(
             "num_gpu is %d, but this is one process and uses one device. For all of them: "
@@ -85,38 +104,7 @@ def _train(options: Options, processes: Processes) -> int:
             options.num_gpu,
             options.num_gpu,
         )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
-    seed_generators(seed)  # the same weights everywhere
-    networks = _networks(options, device)
-    seed_generators(seed + processes.rank)  # other dropout everywhere
-    dataset = _dataset(options, "train", networks["g"])
-    sampler = StreamSampler(
-        len(dataset),
-        _stages(options),
-        total_iter=options.train.total_iter,
-        seed=seed,
-        accumulate=options.train.accumulate,
-        rank=processes.rank,
-        world_size=processes.world_size,
-        groups=getattr(dataset, "groups", None),
-    )
-    trainer = _trainer(options, networks, folder, sampler, processes)
-    if saved:
-        resume(trainer, saved[1], _models_of(saved, options, networks))
-        sampler.start_at(trainer.iteration, ours.get("position"))
-    log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
-    block = options.datasets["train"]
-    loader = training_loader(
-        dataset,
-        sampler,
-        num_workers=block.num_worker_per_gpu,
-        pin_memory=device.type == "cuda",
-        skip_bad_images=block.on_bad_image == "skip",
-    )
-    trainer.fit(DeviceLoader(loader, device, channels_last=bool(options.train.channels_last)))
-    if processes.is_main:
-        log.info("curves: %s", plot_history(options.paths.experiments_root))
-    return 130 if trainer.interrupted else 0
+    return processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
 
 
 def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
@@ -265,6 +253,33 @@ def _dataset(options: Options, key: str, network: nn.Module) -> Any:
     supplied = {"name": dataset.name, "scale": scale}
     supplied = {argument: value for argument, value in supplied.items() if argument in arguments}
     return DATASETS.build(block, path=f"datasets.{key}", **supplied)
+
+
+def _sampler(options: Options, dataset: Any, seed: int, processes: Processes) -> StreamSampler:
+    """What decides which samples of the training data every batch is made of."""
+    return StreamSampler(
+        len(dataset),
+        _stages(options),
+        total_iter=options.train.total_iter,
+        seed=seed,
+        accumulate=options.train.accumulate,
+        rank=processes.rank,
+        world_size=processes.world_size,
+        groups=getattr(dataset, "groups", None),
+    )
+
+
+def _batches(options: Options, dataset: Any, sampler: StreamSampler, device: torch.device) -> DeviceLoader:
+    """The batches of this process, on its device."""
+    block = options.datasets["train"]
+    loader = training_loader(
+        dataset,
+        sampler,
+        num_workers=block.num_worker_per_gpu,
+        pin_memory=device.type == "cuda",
+        skip_bad_images=block.on_bad_image == "skip",
+    )
+    return DeviceLoader(loader, device, channels_last=bool(options.train.channels_last))
 
 
 def _stages(options: Options) -> list[PatchStage]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_runs import run, same
 
 from restore.data.sampling import Draw
 from restore.degradations import PairPool, load_pipeline, pipeline_from_options
@@ -21,7 +22,6 @@ from restore.registry import DATASETS, OBJECTIVES
 from restore.training.degrading import Degrading, Sharpening
 from restore.training.mixing import Mixing
 from restore.training.objectives import Adversarial, BlindAdversarial, BlindRestoration
-from restore.training.run import train
 
 ROOT = Path(__file__).parents[2]
 FOLDER = os.environ.get("RESTORE_BASICSR_OPTIONS")
@@ -76,12 +76,6 @@ def option_file(tmp_path):
     return path
 
 
-def run(option_file, *overrides, auto_resume=False):
-    options = load(option_file, list(overrides), is_train=True)
-    options._auto_resume = auto_resume
-    return train(options)
-
-
 def saved(tmp_path, name="blind", iteration=6, network="g"):
     folder = tmp_path / "experiments" / name
     files = folder / f"training_states/{iteration}.state", folder / f"models/net_{network}_{iteration}.pth"
@@ -91,16 +85,6 @@ def saved(tmp_path, name="blind", iteration=6, network="g"):
 def preparations(option_file, *overrides):
     options = load(option_file, list(overrides), is_train=True)
     return OBJECTIVES.get(options.model_type).preparations_of(options)
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def test_names_of_basicsr():

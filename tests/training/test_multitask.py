@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_runs import run
 
 from restore import load_model
 from restore.cli import main
@@ -20,10 +21,8 @@ from restore.losses.contrastive import PatchContrastiveLoss
 from restore.networks.branches import branch_weights
 from restore.networks.edt import EDT
 from restore.networks.ipt import IPT
-from restore.options import load
 from restore.registry import OBJECTIVES
 from restore.training.objectives import ContrastivePretraining, MultiTask
-from restore.training.run import train
 
 ROOT = Path(__file__).parents[2]
 L1 = {"pixel_opt": {"type": "L1Loss"}}
@@ -76,12 +75,6 @@ def write_file(tmp_path):
         return path
 
     return write
-
-
-def run(path, *overrides, auto_resume=False):
-    options = load(path, list(overrides), is_train=True)
-    options._auto_resume = auto_resume
-    return train(options)
 
 
 def history(tmp_path, name="many"):

@@ -11,22 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_runs import run, same
 
 from restore.cli import main
 from restore.data.sampling import StreamSampler
 from restore.errors import CheckpointError, OptionsError
 from restore.inference import blocks
 from restore.options import load
-from restore.training.run import train
 from restore.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(option_file, *overrides, auto_resume=False):
-    options = load(option_file, list(overrides), is_train=True)
-    options._auto_resume = auto_resume
-    return train(options)
 
 
 def state(tmp_path, iteration, name="tiny"):
@@ -35,16 +29,6 @@ def state(tmp_path, iteration, name="tiny"):
 
 def weights(tmp_path, label, name="tiny"):
     return torch.load(tmp_path / f"experiments/{name}/models/net_g_{label}.pth", weights_only=True)
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def test_a_training_leaves_the_files_of_basicsr(option_file, tmp_path):

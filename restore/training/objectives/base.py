@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Objective", "named"]
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Turns batches into losses. Subclasses say which networks learn, in which turns, from what.
 
     Attributes:
@@ -40,9 +41,9 @@ class Objective(nn.Module):
         self.preparations = list(preparations)
 
     @classmethod
+    @abstractmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Objective:
         """The objective as an option file configures it."""
-        raise NotImplementedError
 
     @classmethod
     def preparations_of(cls, options: Options) -> list[Preparation]:
@@ -88,9 +89,9 @@ class Objective(nn.Module):
         """
         return self.networks["g"](lq_BCHW * self.white, **how).float() / self.white
 
+    @abstractmethod
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
-        raise NotImplementedError
 
 
 def named(name: str, value: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
