@@ -38,8 +38,9 @@ def _table(scores: Scores) -> Table:
     few = len(scores.images) <= MOST_ROWS
     images = scores.images if few else scores.ranked(next(iter(shown)))[:WORST_ROWS]
     protocol = f", protocol {scores.protocol}" if scores.protocol else ""
+    count = f"{len(scores.images)} image{'s' if len(scores.images) != 1 else ''}"
     table = Table(
-        title=f"{scores.name} ({len(scores.images)} images{protocol})",
+        title=f"{scores.name} ({count}{protocol})",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
