@@ -18,11 +18,12 @@ class ProgressBar:
 
     def __init__(self, description: str, total: int | None):
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         console = Console(stderr=True)
         self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task(description, total=total)
+        self._task = self._progress.add_task(escape(description), total=total)
 
     def __enter__(self) -> Callable[..., None]:
         self._progress.start()

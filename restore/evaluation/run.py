@@ -260,6 +260,7 @@ def _tracked(pairs: Sequence[Pair], title: str, progress: bool) -> Iterable[Pair
     if not progress or not sys.stderr.isatty():
         return pairs
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
-    return track(pairs, title, console=Console(stderr=True), transient=True)
+    return track(pairs, escape(title), console=Console(stderr=True), transient=True)
