@@ -187,3 +187,5 @@ train: {{total_iter: 1, optim_g: {{type: Adam, lr: 1e-3}}, pixel_opt: {{type: L1
     assert "gt/00.png is 32x32, which is not 2 times" in said
     assert "nowhere does not exist" in said
     assert "4 samples read, 3 problems" in said
+    main(["data", "check", "-opt", str(options), "--set", f"datasets.val.dataroot_lq={lq}"])
+    assert "8 samples read" in capsys.readouterr().err
