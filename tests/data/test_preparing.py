@@ -88,7 +88,7 @@ def test_what_is_missing_is_said_exactly(card, tmp_path, capsys):
     assert "HR is missing: 3 files at" in said
     assert "published as HR.zip" in said
     assert "https://example.org/tiny (licence: CC0)" in said
-    assert "Of the card was checked: nothing" in said
+    assert "Verified of this card: nothing" in said
     assert "nothing was made" in said
     (tmp_path / "HR.zip").touch()
     assert "still packed" in take_stock(read_card(card), tmp_path)[0].problems[0]
