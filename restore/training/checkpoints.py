@@ -68,7 +68,7 @@ class CheckpointFolder:
         return sorted(int(path.stem) for path in self.states.glob("*.state") if path.stem.isdigit())
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest state that can be read, its networks too; others are passed over with a warning. None if none is."""
+        """The newest state that can be read with its networks; damaged ones are passed over with a warning."""
         for iteration in reversed(self.iterations()):
             path = self.state_path(iteration)
             try:
