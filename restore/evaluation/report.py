@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restore.evaluation.format import figure, heading, memory, milliseconds, signed, verdict
+from restore.evaluation.format import counted_images, figure, heading, memory, milliseconds, signed, verdict
 from restore.evaluation.pages import fill_page
 from restore.evaluation.pictures import Figure
 from restore.evaluation.results import DatasetResult, ImageResult, MetricRecord, Results
@@ -61,11 +61,10 @@ def _pairs(items: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _facts(results: Results) -> list[str]:
-    count = results.num_images
     environment = results.environment
     wanted = [environment.get(key) for key in ("network", "device", "precision", "date")]
     scale = f"×{results.scale}" if results.scale > 1 else "same size"
-    facts = [wanted[0], scale, f"{count} image{'s' if count != 1 else ''}", *wanted[1:]]
+    facts = [wanted[0], scale, counted_images(results.num_images), *wanted[1:]]
     return [str(fact) for fact in facts if fact]
 
 

@@ -20,6 +20,7 @@ from restore.data.sources import channels_of
 from restore.errors import DataError, RestoreError
 from restore.evaluation.environment import environment
 from restore.evaluation.folder import ResultsFolder
+from restore.evaluation.format import counted_images
 from restore.evaluation.gauges import Gauge
 from restore.evaluation.measures import Measures
 from restore.evaluation.pictures import Gallery
@@ -148,7 +149,7 @@ class _Run:
             restored = gauge(self.restorer, lq)
             result.peak_memory_mb = gauge.peak_mb
             result.images.append(self._image(dataset.name, pair.name, lq, restored, gt, gauge.milliseconds))
-        logger.info("%s: %d images, %.0f ms each", dataset.name, len(result.images), result.milliseconds or 0)
+        logger.info("%s: %s, %.0f ms each", dataset.name, counted_images(len(result.images)), result.milliseconds or 0)
 
     def _read(self, dataset: TestSet, index: int, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
         """Input and reference in the same channels, the reference cropped to what the network will return."""
@@ -259,6 +260,7 @@ def _tracked(pairs: Sequence[Pair], title: str, progress: bool) -> Iterable[Pair
     if not progress or not sys.stderr.isatty():
         return pairs
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
-    return track(pairs, title, console=Console(stderr=True), transient=True)
+    return track(pairs, escape(title), console=Console(stderr=True), transient=True)

@@ -68,7 +68,7 @@ class CheckpointFolder:
         return sorted(int(path.stem) for path in self.states.glob("*.state") if path.stem.isdigit())
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest state that can be read with its networks; damaged ones are passed over with a warning."""
+        """The newest state that can be read with its networks, or None; those passed over are warned of."""
         for iteration in reversed(self.iterations()):
             path = self.state_path(iteration)
             try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from restore.errors import ImageError
+from restore.evaluation.format import counted_images
 from restore.evaluation.pages import fill_page
 from restore.evaluation.pictures import Gallery
 from restore.evaluation.scoring.distribution import distribution
@@ -70,9 +71,8 @@ def _pictures(image: ImageScore) -> dict[str, np.ndarray]:
 
 
 def _facts(scores: Scores) -> list[str]:
-    count = len(scores.images)
     against = "with references" if any(image.reference for image in scores.images) else "without references"
     protocol = f"protocol {scores.protocol}" if scores.protocol else "no protocol"
     scale = f"×{scores.scale}" if scores.protocol and scores.scale > 1 else ""
     date = str(scores.environment.get("date", ""))
-    return list(filter(None, [f"{count} image{'s' if count != 1 else ''}", against, protocol, scale, date]))
+    return list(filter(None, [counted_images(len(scores.images)), against, protocol, scale, date]))

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from restore.evaluation.format import figure, heading
+from restore.evaluation.format import counted_images, figure, heading
 from restore.evaluation.scoring.results import Scores, errors_in_words
 from restore.evaluation.terminal import missing_metrics, print_wide, titled
 
@@ -39,7 +39,7 @@ def _table(scores: Scores) -> Table:
     images = scores.images if few else scores.ranked(next(iter(shown)))[:WORST_ROWS]
     protocol = f", protocol {scores.protocol}" if scores.protocol else ""
     table = Table(
-        title=f"{scores.name} ({len(scores.images)} images{protocol})",
+        title=f"{scores.name} ({counted_images(len(scores.images))}{protocol})",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
