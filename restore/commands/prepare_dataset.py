@@ -126,6 +126,9 @@ def _report(card: Card, holdings: list[Holding]) -> None:
     if problems:
         automatic = [part.part.name for part in holdings if part.missing and part.part.downloadable]
         sys.stderr.write(f"Get {card.name} from {card.source} (licence: {card.licence}).\n")
+        sys.stderr.write(
+            f"Verified of this card: {card.verified or 'nothing; its facts are those of the literature'}.\n"
+        )
         if automatic:
             sys.stderr.write(f"--download gets {', '.join(automatic)}.\n")
     else:

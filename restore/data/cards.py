@@ -113,6 +113,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
         source: address where it can be had.
         licence: its terms; `not stated` where its authors say nothing, `see the source` where the card does not know.
         inputs: how the degraded images come about: `bicubic` if they are made from the references, else in words.
+        verified: which of these facts were checked, and on what; the others are those of the literature.
         package: installed package that carries the files.
         folder: folder of the files inside the package.
         folders: names that the dataset's folder has in practice, besides the card's.
@@ -127,6 +128,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     source: str = ""
     licence: str = "see the source"
     inputs: str = "bicubic"
+    verified: str = ""
     package: str | None = None
     folder: str = "."
     folders: list[str] = pydantic.Field(default_factory=list)

@@ -54,6 +54,8 @@ def test_every_card_says_where_and_on_which_terms():
     assert cards["DIV2K"].num_images == 900
     assert cards["DIV2K"].parts[1].expected_names[::99] == ["0801", "0900"]
     assert read_card("KonIQ_10K").num_images == 10073
+    assert cards["LIVE"].num_images == 29 + 982
+    assert "authors' pages" in cards["GoPro"].verified
     with pytest.raises(DataError, match="Did you mean 'urban100'"):
         read_card("urbn100")
 
@@ -86,6 +88,7 @@ def test_what_is_missing_is_said_exactly(card, tmp_path, capsys):
     assert "HR is missing: 3 files at" in said
     assert "published as HR.zip" in said
     assert "https://example.org/tiny (licence: CC0)" in said
+    assert "Verified of this card: nothing" in said
     assert "nothing was made" in said
     (tmp_path / "HR.zip").touch()
     assert "still packed" in take_stock(read_card(card), tmp_path)[0].problems[0]
