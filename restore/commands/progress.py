@@ -1,15 +1,16 @@
-"""What commands share on the terminal: the progress bar, and the summary of what became of many files."""
+"""What commands share on the terminal: progress bars, and the summary of what became of many files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ProgressBar", "summarise"]
+__all__ = ["ProgressBar", "naming_progress", "summarise"]
 
 
 class ProgressBar:
@@ -17,11 +18,12 @@ class ProgressBar:
 
     def __init__(self, description: str, total: int | None):
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         console = Console(stderr=True)
         self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task(description, total=total)
+        self._task = self._progress.add_task(escape(description), total=total)
 
     def __enter__(self) -> Callable[..., None]:
         self._progress.start()
@@ -33,6 +35,31 @@ class ProgressBar:
     def resize(self, total: int) -> None:
         """Say how much there is to do, once it is known."""
         self._progress.update(self._task, total=total)
+
+
+@contextmanager
+def naming_progress(
+    total: int | None, *, console: Console | None = None, percent: bool = False
+) -> Iterator[Callable[[str, float], None]]:
+    """A progress bar that names what is being worked on, on a terminal; nothing elsewhere.
+
+    Gives the function to call with that name and with how many are done, parts of one included.
+
+    Args:
+        total: how many there are to do; None where nobody knows.
+        console: where to; by default standard error.
+        percent: whether the share that is done stands beside the bar, instead of the count.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = console or Console(stderr=True)
+    done = TextColumn("{task.percentage:>3.0f}%") if percent else MofNCompleteColumn()
+    columns = (BarColumn(), done, TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name, num_done: progress.update(task, completed=num_done, description=escape(name))
 
 
 def summarise(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from restore.commands.progress import summarise
+from restore.commands.progress import naming_progress, summarise
 from restore.errors import ImageError
 
 if TYPE_CHECKING:
@@ -32,24 +32,19 @@ def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0) -> int:
         KeyboardInterrupt: after the summary of what was done.
     """
     from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     outcomes: list[Outcome] = []
     started = time.perf_counter()
-    name, share = TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f}%")
     try:
-        columns = (BarColumn(), share, TimeRemainingColumn(), name)
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("", total=len(jobs))
+        with naming_progress(len(jobs), console=console, percent=True) as show:
 
-            def show(job: Job, share: float) -> None:
-                progress.update(task, completed=len(outcomes) + share, description=escape(job.source.name))
+            def on_progress(job: Job, share: float) -> None:
+                show(job.source.name, len(outcomes) + share)
 
-            for outcome in engine(jobs, on_progress=show):
+            for outcome in engine(jobs, on_progress=on_progress):
                 outcomes.append(outcome)
-                progress.update(task, completed=len(outcomes))
+                show(outcome.job.source.name, len(outcomes))
     finally:
         made = f"restored in {time.perf_counter() - started:.1f} s"
         summarise(console, outcomes, made, len(jobs), num_skipped, name_failed=len(jobs) > 1)

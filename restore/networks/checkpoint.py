@@ -56,11 +56,9 @@ def read_checkpoint(path: str | Path) -> Any:
     if not path.is_file():
         close = nearest(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise CheckpointError(f"{path}: no such weights file.{close}")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
         _require_beginning(path)
         with warnings.catch_warnings():  # what torch has to say of odd pickles ends in one of the errors below
             warnings.simplefilter("ignore", UserWarning)
@@ -75,10 +73,16 @@ def read_checkpoint(path: str | Path) -> Any:
         raise CheckpointError(f"{path}: not a readable weights file ({_first_line(error)}).") from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: damaged, or not a weights file ({_first_line(error)}).") from None
-    except Exception as error:
-        if type(error).__name__ == "SafetensorError":
-            raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)}).") from None
-        raise
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)}).") from None
 
 
 def _require_beginning(path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
+from restore.errors import OptionsError, Problem
 from restore.training.distribution import unwrapped
 from restore.training.mixing import Mixing
 from restore.training.preparation import Preparation
@@ -44,6 +45,15 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Objective:
         """The objective as an option file configures it."""
+
+    @classmethod
+    def problems(cls, options: Options) -> list[Problem]:
+        """The mistakes in an option file that only this kind of learning can tell; asked when the file is read."""
+        try:
+            cls.preparations_of(options)
+        except OptionsError as error:
+            return error.problems
+        return []
 
     @classmethod
     def preparations_of(cls, options: Options) -> list[Preparation]:
