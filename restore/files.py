@@ -1,8 +1,9 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and telling whether one is what it should be."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import uuid
@@ -17,8 +18,9 @@ try:
 except ImportError:  # Windows, which refuses to remove a file that is open
     fcntl = None
 
-__all__ = ["atomic_write", "remove_leftovers"]
+__all__ = ["atomic_write", "remove_leftovers", "sha256_of"]
 
+_BLOCK_BYTES = 1 << 20
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
@@ -64,6 +66,15 @@ def remove_leftovers(folder: str | Path) -> int:
                 path.unlink()
                 removed += 1
     return removed
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits; read in pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _lock(file: BinaryIO) -> None:

@@ -38,6 +38,17 @@ def fill(shared):
     return module
 
 
+@pytest.fixture
+def one_thread():
+    """Tiny tensors are faster without threads, and sums are then the same everywhere."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def make_clip():
     """A function that writes a short video with a tone; skips where PyAV is not installed."""

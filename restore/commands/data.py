@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command for each job."""
+    from restore.options.arguments import add_override_arguments
+
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     check = jobs.add_parser("check", help="read every file of every dataset of an option file, and name all bad ones")
     check.add_argument("-opt", required=True, metavar="FILE", help="option file")
+    add_override_arguments(check)
     lmdb = jobs.add_parser("lmdb", help="put the images of a folder into an lmdb, in BasicSR's layout")
     _add_folders(lmdb, "the database: a new folder that ends in .lmdb")
     lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression")
@@ -57,7 +60,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from restore.options import load
     from restore.registry import DATASETS
 
-    options = load(arguments.opt, check_components=False)
+    options = load(arguments.opt, arguments.overrides, check_components=False)
     problems: list[str] = []
     checked = 0
     for key, block in options.datasets.items():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore.commands.arguments import given_path, positive
+from restore.commands.progress import naming_progress, summarise
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     variables = _variables(arguments.set)
     if arguments.preview:
-        return _preview(arguments)
+        return _preview(arguments, variables)
     if arguments.copies < 1:
         raise OptionsError(f"--copies is {arguments.copies}: at least 1 is needed.")
     if arguments.replay:
@@ -78,8 +79,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Make what is missing, with a progress bar and a summary."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from restore.degradations.folder import make_pairs
 
@@ -87,41 +86,25 @@ def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int
     missing = [job for job in jobs if not job.done]
     num_workers = arguments.workers or min(os.cpu_count() or 1, 1 + len(missing) // JOBS_PER_PROCESS)
     outcomes: list[Outcome] = []
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("", total=len(missing))
+        with naming_progress(len(missing), console=console) as show:
             for outcome in make_pairs(missing, recipe, num_workers=min(num_workers, max(len(missing), 1))):
                 outcomes.append(outcome)
-                progress.update(task, advance=1, description=escape(outcome.job.image))
+                show(outcome.job.image, len(outcomes))
     finally:
-        _summarise(console, outcomes, len(missing), len(jobs) - len(missing), arguments.output)
+        made = f"pairs made in {arguments.output}"
+        summarise(console, outcomes, made, len(missing), len(jobs) - len(missing))
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _summarise(console: Any, outcomes: list[Outcome], num_missing: int, num_skipped: int, output: Path) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    failed = [outcome for outcome in outcomes if outcome.error]
-    if failed:
-        table = Table("failed", "why")
-        for outcome in failed:
-            table.add_row(escape(outcome.job.source.name), escape(outcome.error))
-        console.print(table)
-    parts = [f"{len(outcomes) - len(failed)} pairs made in {output}"]
-    parts += [f"{num_skipped} there before"] if num_skipped else []
-    parts += [f"{len(failed)} failed"] if failed else []
-    parts += [f"{num_missing - len(outcomes)} left"] if len(outcomes) < num_missing else []
-    console.print(escape(", ".join(parts)), highlight=False)
-
-
-def _preview(arguments: argparse.Namespace) -> int:
-    from restore.degradations import list_pipelines
+def _preview(arguments: argparse.Namespace, variables: dict[str, Any]) -> int:
+    from restore.degradations import list_pipelines, load_pipeline
     from restore.degradations.contact_sheet import contact_sheet
     from restore.errors import DataError
     from restore.images import list_images, read_image, to_tensor, write_image
 
+    if variables and not arguments.recipe:
+        raise OptionsError("--preview shows every recipe: name one with --recipe to --set its variables.")
     path = arguments.input
     if path.is_dir():
         paths = list_images(path, recursive=arguments.recursive)
@@ -135,7 +118,8 @@ def _preview(arguments: argparse.Namespace) -> int:
         pixels = pixels[..., None].repeat(3, axis=2)
     gt_BCHW = to_tensor(pixels)[:, :3]
     names = [arguments.recipe] if arguments.recipe else list_pipelines()
-    write_image(arguments.output, contact_sheet(gt_BCHW, names, seed=arguments.seed))
+    pipelines = [load_pipeline(name, **variables) for name in names]
+    write_image(arguments.output, contact_sheet(gt_BCHW, pipelines, seed=arguments.seed))
     return 0
 
 

@@ -74,7 +74,7 @@ def _show_cards(cards: Sequence[Card]) -> None:
     )
     for card in sorted(cards, key=lambda card: (card.task, card.scale, card.name)):
         table.add_row(*(cell(card) for cell in columns.values()))
-    console = Console(width=width)
+    console = Console(width=width, markup=False, emoji=False)
     console.print(table)
     console.print(
         "Figures are measured here for shipped models, published for others. `restore models NAME` shows one with its "
@@ -89,7 +89,9 @@ def _show_card(card: Card) -> None:
 
     from restore.zoo.download import weights_folder
 
-    console = Console(width=shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns, highlight=False)
+    console = Console(
+        width=shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns, highlight=False, markup=False, emoji=False
+    )
     rows = {
         "summary": card.summary,
         "task": _task(card),

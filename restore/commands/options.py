@@ -53,7 +53,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         return 0
     rows = explain(options, tree)
     changed = [row for row in rows if row.differs]
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(_table(changed if arguments.changed else rows, arguments.file))
     console.print(f"{len(changed)} of {len(rows)} options differ from their defaults.", highlight=False)
     return 0
@@ -104,11 +104,12 @@ def _written(value: Any) -> str:
 
 def _check(arguments: argparse.Namespace) -> int:
     from rich.console import Console
+    from rich.text import Text
 
     from restore.errors import OptionsError
     from restore.options import load
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     num_wrong = 0
     for file in arguments.files:
         try:
@@ -116,13 +117,12 @@ def _check(arguments: argparse.Namespace) -> int:
         except OptionsError as error:
             num_wrong += 1
             count = len(error.problems)
-            console.print(
-                f"[red]✗[/] [bold]{file}[/]: {count} {'mistake' if count == 1 else 'mistakes'}", highlight=False
-            )
+            mistakes = f"{count} mistake{'' if count == 1 else 's'}"
+            console.print(Text.assemble(("✗", "red"), " ", (str(file), "bold"), f": {mistakes}"))
             for problem in error.problems:
-                console.print(f"  {problem}", markup=False, highlight=False)
+                console.print(f"  {problem}")
         else:
-            console.print(f"[green]✓[/] {file}", highlight=False)
+            console.print(Text.assemble(("✓", "green"), f" {file}"))
     return 2 if num_wrong else 0
 
 

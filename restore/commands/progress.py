@@ -1,11 +1,16 @@
-"""The progress bar that commands share."""
+"""What commands share on the terminal: progress bars, and the summary of what became of many files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ProgressBar"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["ProgressBar", "naming_progress", "summarise"]
 
 
 class ProgressBar:
@@ -13,11 +18,12 @@ class ProgressBar:
 
     def __init__(self, description: str, total: int | None):
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         console = Console(stderr=True)
         self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task(description, total=total)
+        self._task = self._progress.add_task(escape(description), total=total)
 
     def __enter__(self) -> Callable[..., None]:
         self._progress.start()
@@ -29,3 +35,63 @@ class ProgressBar:
     def resize(self, total: int) -> None:
         """Say how much there is to do, once it is known."""
         self._progress.update(self._task, total=total)
+
+
+@contextmanager
+def naming_progress(
+    total: int | None, *, console: Console | None = None, percent: bool = False
+) -> Iterator[Callable[[str, float], None]]:
+    """A progress bar that names what is being worked on, on a terminal; nothing elsewhere.
+
+    Gives the function to call with that name and with how many are done, parts of one included.
+
+    Args:
+        total: how many there are to do; None where nobody knows.
+        console: where to; by default standard error.
+        percent: whether the share that is done stands beside the bar, instead of the count.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = console or Console(stderr=True)
+    done = TextColumn("{task.percentage:>3.0f}%") if percent else MofNCompleteColumn()
+    columns = (BarColumn(), done, TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name, num_done: progress.update(task, completed=num_done, description=escape(name))
+
+
+def summarise(
+    console: Console,
+    outcomes: Sequence[Any],
+    made: str,
+    num_jobs: int,
+    num_skipped: int,
+    *,
+    name_failed: bool = True,
+) -> None:
+    """Print how many files were done, skipped, failed and are left, below a table of those that failed.
+
+    Args:
+        console: where to.
+        outcomes: each has a `job` with a `source`, and an `error`, empty if there was none.
+        made: what was done to a file: "restored in 3.1 s".
+        num_jobs: how many there were to do.
+        num_skipped: how many were done before.
+        name_failed: whether to print the table.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed and name_failed:
+        table = Table("failed", "why")
+        for outcome in failed:
+            table.add_row(escape(outcome.job.source.name), escape(outcome.error))
+        console.print(table)
+    parts = [f"{len(outcomes) - len(failed)} {made}"]
+    parts += [f"{num_skipped} done before"] if num_skipped else []
+    parts += [f"{len(failed)} failed"] if failed else []
+    parts += [f"{num_jobs - len(outcomes)} left"] if len(outcomes) < num_jobs else []
+    console.print(escape(", ".join(parts)), highlight=False)

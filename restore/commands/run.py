@@ -121,7 +121,7 @@ def _run_images(arguments: argparse.Namespace, model: str) -> int:
     done = set(finished_jobs(jobs)) if arguments.resume else set()
     missing = [job for job in jobs if job not in done]
     if not missing:
-        logger.info("all %d images are done already.", len(jobs))
+        logger.info("nothing to do: %d done before", len(jobs))
         return 0
     engine = _engine(arguments, model)
     return run_jobs(missing, engine, num_skipped=len(done))

@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from restore.commands.progress import naming_progress
 from restore.errors import OptionsError, OutputError, nearest
 
 if TYPE_CHECKING:
@@ -141,14 +143,9 @@ def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace,
 
 @contextmanager
 def _progress(source: FrameSource) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(escape(source.path.name), total=source.clip.num_frames)
-        yield lambda num_frames: progress.update(task, completed=num_frames)
+    """A progress bar; gives the function to call with the number of frames that are done."""
+    with naming_progress(source.clip.num_frames) as show:
+        yield partial(show, source.path.name)
 
 
 def _report(outcome: ClipOutcome) -> int:

@@ -13,7 +13,9 @@ import argparse
 import logging
 from pathlib import Path
 
+from restore.commands.arguments import positive
 from restore.errors import OptionsError
+from restore.evaluation.processes import stay_single_threaded
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,12 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", help="names with commas between; default: psnr,ssim, or niqe without references")
     parser.add_argument("--protocol", help="channel, border and rounding of published figures; see --protocols")
     parser.add_argument("--protocols", action="store_true", help="list the protocols and stop")
-    parser.add_argument("--scale", type=int, help="enlargement, for the protocol's border; default: from the names")
+    parser.add_argument(
+        "--scale", type=positive, help="enlargement, for the protocol's border; default: from the names"
+    )
     parser.add_argument("-o", "--output", metavar="DIR", help="folder of the results; default: results/scores/NAME")
     parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
     parser.add_argument("--fresh", action="store_true", help="measure unchanged files again")
     parser.add_argument("--device", default="cpu", help="where metrics are computed: cpu, cuda, cuda:N, mps or auto")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes; default: by cores and number of images")
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes; default: by cores and number of images"
+    )
+    parser.add_argument("--jobs", type=positive, dest="workers", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,11 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.restored is None:
         raise OptionsError("nothing to score: give a folder with -r (and its references with -g).")
-    for option in ("jobs", "scale"):
-        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
-            raise OptionsError(f"--{option} is {getattr(arguments, option)}: it must be 1 or more.")
-    if arguments.device == "cpu":
-        _prepare_processes(arguments)
+    stay_single_threaded()
     from restore.evaluation.scoring import match, score, settings
     from restore.evaluation.scoring.pairs import scale_in_names
     from restore.evaluation.scoring.terminal import show
@@ -68,23 +71,13 @@ def run(arguments: argparse.Namespace) -> int:
         output,
         name=name,
         device=_device(arguments.device),
-        jobs=arguments.jobs,
+        num_workers=arguments.workers,
         fresh=arguments.fresh,
         progress=True,
     )
     show(scores)
     logger.info("look at %s", output / "report.html")
     return 0 if scores.clean else 1
-
-
-def _prepare_processes(arguments: argparse.Namespace) -> None:
-    """Where there will be several, their imports begin now and run beside our own, which take seconds."""
-    from restore.evaluation.processes import num_processes, start_server
-
-    folder = Path(arguments.restored).expanduser()
-    num_files = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 1
-    if num_processes(arguments.jobs, num_files) > 1:
-        start_server("restore.evaluation.scoring.measuring")
 
 
 def _device(name: str) -> str:
@@ -107,7 +100,7 @@ def _show_protocols() -> None:
         table.add_column(column, overflow="fold", no_wrap=column == "protocol")
     for name, protocol in PROTOCOLS.items():
         table.add_row(name, str(protocol), protocol.source)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 130
     console.print(table)

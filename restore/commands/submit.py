@@ -11,16 +11,16 @@ and takes its name after it was opened again and found right.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore.commands.arguments import given_path, tile
+from restore.commands.progress import naming_progress
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -116,9 +116,10 @@ def _require_effect(arguments: argparse.Namespace, track: Track) -> None:
 
 
 def _submit_restored(arguments: argparse.Namespace, track: Track, options: Options | None) -> int:
-    from restore.leaderboard.submission import Author, digest_of, identity_of, submit
+    from restore.leaderboard.submission import Author, identity_of, submit
     from restore.leaderboard.template import Team, write_template
     from restore.leaderboard.work import WorkFolder
+    from restore.networks.checkpoint import digest_of
 
     restorer, block = _model(arguments, options)
     name = arguments.name or _identifier(options.name if options else Path(arguments.model).stem)
@@ -133,7 +134,7 @@ def _submit_restored(arguments: argparse.Namespace, track: Track, options: Optio
         paths = write_template(arguments.template, work.path / "team", team, restorer.network, block)
         logger.info("the team's files: %s", ", ".join(str(path.relative_to(work.path)) for path in paths))
     logger.info("%s: %d to do, %s", track.title, len(task.names), restorer.describe())
-    with _progress(len(task.names)) as on_progress:
+    with naming_progress(len(task.names)) as on_progress:
         submission = submit(
             task,
             work,
@@ -166,7 +167,7 @@ def _submit_opinions(arguments: argparse.Namespace, track: Track, options: Optio
     identity = identity_of(track, json.dumps(block, sort_keys=True), {}, _inputs(arguments.input))
     work = WorkFolder(arguments.output, identity)
     author = Author(name, arguments.extra_data, arguments.description)
-    with _progress(len(task.names)) as on_progress:
+    with naming_progress(len(task.names)) as on_progress:
         submission = submit(task, work, track, author, device=torch.device("cpu"), on_progress=on_progress)
     _report(submission, track)
     return 0
@@ -286,20 +287,6 @@ def _report(submission: Submission, track: Track) -> None:
             cost.num_conv,
         )
     logger.info("ready: %s, %d files, checked", submission.zip, len(submission.names))
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[str, int], None]]:
-    """A progress bar on standard error; gives the function to call with the item and the number of those done."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda name, done: bar.update(task, completed=done, description=escape(name))
 
 
 def _identifier(text: str) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from restore.errors import OptionsError, Problem
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from restore.evaluation import TestSet
     from restore.inference import Restorer
     from restore.options import Options
@@ -67,19 +69,13 @@ def _judges(options: Options) -> bool:
 
 def _judge(options: Options) -> int:
     """How well a quality model agrees with opinions."""
+    from restore.evaluation.format import counted_images
     from restore.evaluation.quality import evaluate_quality
     from restore.inference.precision import resolve_device
-    from restore.networks.checkpoint import load_weights, read_state_dict
     from restore.quality import build_quality
-    from restore.zoo.load import weights_file
 
-    source, key, strict = options.path.pretrained()
     model = build_quality(options.network_g, path="network_g")
-    if source is None:
-        logger.warning("path.pretrain_network_g is not set: the model is tested without trained weights.")
-    else:
-        path = weights_file(source)
-        load_weights(model, read_state_dict(path, key), source=str(path), strict=strict)
+    _load_pretrained(model, options)
     datasets = {dataset.name: dataset for dataset in _datasets(options)}
     root = options.paths.results_root
     device = resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device)
@@ -88,7 +84,7 @@ def _judge(options: Options) -> int:
     )
     for name, found in results["datasets"].items():
         figures = "  ".join(f"{key.upper()} {value:.4f}" for key, value in found["none"].items())
-        logger.info("%s: %d images  %s", name, found["num_images"], figures)
+        logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures)
     logger.info("look at %s", root / "report.html")
     return 0
 
@@ -142,26 +138,14 @@ def restorer_of(options: Options) -> Restorer:
         CheckpointError: the weights cannot be read or belong to another network.
     """
     from restore.inference import Restorer
-    from restore.networks.branches import branch_weights
-    from restore.networks.checkpoint import load_weights, read_state_dict
     from restore.zoo import build_model, load_network
-    from restore.zoo.load import weights_file
 
-    source, key, strict = options.path.pretrained()
-    task = options.path.pretrain_task_g
     if options.network_g is None:
-        network = load_network(source, key=key, task=task)
+        source, key, _ = options.path.pretrained()
+        network = load_network(source, key=key, task=options.path.pretrain_task_g)
     else:
         network = build_model(options.network_g)
-        if source is None:
-            logger.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")
-        else:
-            path = weights_file(source)
-            state = read_state_dict(path, key)
-            state = state if task is None else branch_weights(state, task, source=str(path))
-            skipped = load_weights(network, state, source=str(path), strict=strict)
-            if skipped:
-                logger.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))
+        _load_pretrained(network, options)
     runtime = options.runtime.arguments()
     if options.num_gpu == 0 and runtime["device"] == "auto":
         runtime["device"] = "cpu"
@@ -171,3 +155,21 @@ def restorer_of(options: Options) -> Restorer:
             [Problem("scale", f"{options.scale} is given, but the network enlarges by {restorer.scale}.")]
         )
     return restorer
+
+
+def _load_pretrained(network: nn.Module, options: Options) -> None:
+    """Give the network of an option file the weights that the file names."""
+    from restore.networks.branches import branch_weights
+    from restore.networks.checkpoint import load_weights, read_state_dict
+    from restore.zoo.load import weights_file
+
+    source, key, strict = options.path.pretrained()
+    if source is None:
+        logger.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")
+        return
+    path, task = weights_file(source), options.path.pretrain_task_g
+    state = read_state_dict(path, key)
+    state = state if task is None else branch_weights(state, task, source=str(path))
+    skipped = load_weights(network, state, source=str(path), strict=strict)
+    if skipped:
+        logger.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))

@@ -1,19 +1,21 @@
 """Images in lmdb databases, in BasicSR's layout, which both sides read and write.
 
-NAME.lmdb/data.mdb, lock.mdb     key: the file name without extension; value: the bytes of a PNG file
-NAME.lmdb/meta_info.txt          a line for each image: `0001.png (480,480,3) 1` (height, width, channels, level)
+NAME.lmdb/data.mdb         key: the file name without extension; value: the bytes of a PNG file
+NAME.lmdb/meta_info.txt    a line for each image: `0001.png (480,480,3) 1` (height, width, channels, level)
 
 The path of an image in a database is NAME.lmdb/KEY.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +198,7 @@ def write_database(
         on_progress: called after each image.
 
     Raises:
-        OutputError: the folder exists, or has the wrong ending.
+        OutputError: the folder exists or has the wrong ending, or the disk is full; nothing is left of the database.
         DataError: a key is not plain ASCII, holds a dot (readers cut there), or comes twice.
     """
     path = Path(path).expanduser()
@@ -212,16 +214,36 @@ def write_database(
         unfinished.mkdir()
         with ThreadPoolExecutor(num_workers) as pool:
             groups = [images[start : start + at_once] for start in range(0, len(images), at_once)]
-            _fill(unfinished, groups, lambda group: pool.map(lambda item: _encoded(*item, level), group), on_progress)
+            with _disk_errors(path):
+                _fill(unfinished, groups, lambda group: pool.map(lambda it: _encoded(*it, level), group), on_progress)
         unfinished.rename(path)
     return len(images)
 
 
-def _fill(path: Path, groups: list, encode: Callable, on_progress: Callable[[], None]) -> None:
-    """Write the database that lies at `path`, one transaction for each group of images."""
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full disk, as lmdb and the system report it, becomes one message."""
     import lmdb
 
-    with lmdb.open(str(path), map_size=2**24) as environment, (path / "meta_info.txt").open("w") as listing:
+    try:
+        yield
+    except (lmdb.Error, OSError) as error:
+        free = shutil.disk_usage(path.parent).free
+        raise OutputError(
+            f"cannot write '{path}': the disk is full or broken ({free / 2**20:,.1f} MiB are free; {error}). "
+            "Nothing was kept; free some space and run the same command again."
+        ) from error
+
+
+def _fill(path: Path, groups: list, encode: Callable, on_progress: Callable[[], None]) -> None:
+    """Write the database that lies at `path`, one transaction for each group of images.
+
+    Nobody else knows of it yet, so there is no lock file, which is a memory map: on a full disk, writing there kills.
+    """
+    import lmdb
+
+    settings = {"map_size": 2**24, "lock": False}
+    with lmdb.open(str(path), **settings) as environment, (path / "meta_info.txt").open("w") as listing:
         for group in groups:
             encoded = []
             for item in encode(group):

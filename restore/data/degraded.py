@@ -36,7 +36,7 @@ class SharpImageDataset(PatchDataset):
         io_backend: `{type: disk}` or `{type: lmdb}`.
         crop_pad_size: side of the patch that is degraded, from which one of `gt_size` is cut afterwards, so that
             patches have no borders but those that they got by chance; smaller images are mirrored at their bottom and
-            right to fill it. By default `gt_size`.
+            right to fill it. By default `gt_size`, and smaller images are errors.
     """
 
     dataroot_gt: Roots
@@ -73,8 +73,14 @@ class SharpImageDataset(PatchDataset):
         if not side:
             raise DataError(f"dataset '{self.name}': gt_size is needed for training.")
         pixels = self.gt.read(draw.index)
+        height, width = pixels.shape[:2]
+        if min(height, width) < side != self.crop_pad_size:
+            raise DataError(
+                f"dataset '{self.name}': {self.gt.name(draw.index)} is {width}x{height}, smaller than the patch of "
+                f"{side}x{side}. Remove it, lower gt_size, or have it mirrored with crop_pad_size: {side}."
+            )
         random = generator(draw.seed, draw.position)
-        crop = random_crop(random, *(max(length, side) for length in pixels.shape[:2]), side)
+        crop = random_crop(random, max(height, side), max(width, side), side)
         patch = self.symmetry(random).of(_filled(self.channels(crop.of(pixels)), side))
         return patch, sample_seed(draw.seed, draw.position)
 

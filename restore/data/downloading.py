@@ -13,7 +13,7 @@ from typing import Any
 
 from restore.data.cards import Part
 from restore.errors import DataError, MissingError, OutputError
-from restore.files import atomic_write
+from restore.files import atomic_write, sha256_of
 
 __all__ = ["download_part"]
 
@@ -43,7 +43,7 @@ def download_part(
     archive = folder / part.archive
     if not archive.is_file():
         _load(part, archive, on_start, on_bytes)
-    elif _checksum(archive) != part.sha256:
+    elif sha256_of(archive) != part.sha256:
         raise DataError(f"{archive} is damaged (its checksum is not the card's): remove it and run the command again.")
     _unpack(archive, folder)
 
@@ -67,14 +67,6 @@ def _tried(url: str, ask: Callable[[], Any]) -> Any:
         return ask()
     except OSError as error:
         raise MissingError(f"{url} cannot be had: {getattr(error, 'reason', error)}.") from error
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _unpack(archive: Path, folder: Path) -> None:

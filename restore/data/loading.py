@@ -140,7 +140,10 @@ class DeviceLoader:
 
     def _on_device(self, batch: Batch | Failure) -> Batch:
         if isinstance(batch, Failure):
-            raise DataError(batch.message)
+            raise DataError(
+                f"{batch.message}\n  To train without such images: on_bad_image: skip, in datasets.train. "
+                "To find all of them at once: restore data check -opt FILE."
+            )
         return to_float(batch, self.device, channels_last=self.channels_last)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from restore.data.cache import cache_folder
+from restore.files import atomic_write
 
 __all__ = ["Pack", "pack_images"]
 
@@ -65,29 +66,21 @@ def pack_images(
     root = Path(folder).expanduser() if folder else cache_folder() / "packs"
     path = root / f"{_fingerprint(paths)}.json"
     if not path.exists():
-        root.mkdir(parents=True, exist_ok=True)
         log.info("decoding %d images once into %s", len(paths), path.with_suffix(".bin"))
         _write(path, len(paths), read)
     return Pack(path)
 
 
 def _write(path: Path, count: int, read: Callable[[int], np.ndarray]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     entries, offset = [], 0
-    try:
-        with temporary.open("wb") as stream, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for start in range(0, count, 32):  # decode ahead by a bounded number of images
-                for pixels in pool.map(read, range(start, min(start + 32, count))):
-                    stream.write(np.ascontiguousarray(pixels).data)
-                    entries.append([offset, pixels.shape, pixels.dtype.str])
-                    offset += pixels.nbytes
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path.with_suffix(".bin"))
-    finally:
-        temporary.unlink(missing_ok=True)
-    temporary.write_text(json.dumps({"images": entries}), encoding="utf-8")
-    temporary.replace(path)
+    with atomic_write(path.with_suffix(".bin")) as file, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, count, 32):  # decode ahead by a bounded number of images
+            for pixels in pool.map(read, range(start, min(start + 32, count))):
+                file.write(np.ascontiguousarray(pixels).data)
+                entries.append([offset, pixels.shape, pixels.dtype.str])
+                offset += pixels.nbytes
+    with atomic_write(path) as file:  # last: it says that the pixels are whole
+        file.write(json.dumps({"images": entries}).encode())
 
 
 def _fingerprint(paths: Sequence[Path]) -> str:

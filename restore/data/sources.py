@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from restore.data.packing import Pack, pack_images
+from restore.images.colour import LUMA, STUDIO_LUMA
 
 __all__ = ["FileSource", "PackedSource", "Source", "channels_of"]
 
@@ -74,14 +75,10 @@ def channels_of(pixels: np.ndarray, color: str) -> np.ndarray:
         pixels = pixels[..., :-1]
     is_grey = pixels.shape[2] == 1
     if color in ("grey", "gray"):
-        return pixels if is_grey else _weighted(pixels, _GREY)
+        return pixels if is_grey else _weighted(pixels, LUMA)
     if is_grey:
         pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return pixels if color == "rgb" else _studio_luma(pixels)
-
-
-_GREY = (0.299, 0.587, 0.114)
-_STUDIO = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 
 
 def _weighted(pixels: np.ndarray, weights: Sequence[float]) -> np.ndarray:
@@ -91,4 +88,4 @@ def _weighted(pixels: np.ndarray, weights: Sequence[float]) -> np.ndarray:
 
 def _studio_luma(pixels: np.ndarray) -> np.ndarray:
     top = 1.0 if pixels.dtype == np.float32 else float(np.iinfo(pixels.dtype).max)
-    return (pixels.astype(np.float32) / top @ np.array(_STUDIO, np.float32) + np.float32(16 / 255))[..., None]
+    return (pixels.astype(np.float32) / top @ np.array(STUDIO_LUMA, np.float32) + np.float32(16 / 255))[..., None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -55,9 +56,9 @@ class KernelBlur(Operator):
 
     size: int
 
+    @abstractmethod
     def kernel(self) -> np.ndarray:
         """The (size, size) kernel, float64, which sums to one."""
-        raise NotImplementedError
 
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[KernelBlur]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from restore.degradations.draw import sample_seed
-from restore.degradations.pipeline import load_pipeline
+from restore.degradations.pipeline import Pipeline
 from restore.errors import ImageError, MissingError
 from restore.images import to_pixels
 
@@ -34,12 +34,14 @@ _TELLING = {
 _PAPER, _INK, _GREY = (250, 250, 248), (28, 28, 30), (120, 120, 124)
 
 
-def contact_sheet(gt_BCHW: torch.Tensor, pipelines: Sequence[str], *, seed: int = 0, columns: int = 4) -> np.ndarray:
+def contact_sheet(
+    gt_BCHW: torch.Tensor, pipelines: Sequence[Pipeline], *, seed: int = 0, columns: int = 4
+) -> np.ndarray:
     """(H, W, 3) uint8: the middle of a photograph as it is and under each pipeline, enlarged to one size.
 
     Args:
         gt_BCHW: one RGB photograph in [0, 1].
-        pipelines: names or paths.
+        pipelines: what to show.
         seed: of the draws.
         columns: cells in a row.
 
@@ -53,10 +55,9 @@ def contact_sheet(gt_BCHW: torch.Tensor, pipelines: Sequence[str], *, seed: int 
     top, left = ((length - side) // 2 for length in gt_BCHW.shape[-2:])
     patch_BCHW = gt_BCHW[..., top : top + side, left : left + side].contiguous()
     cells = [("original", f"{side} x {side} px", to_pixels(patch_BCHW))]
-    for name in pipelines:
-        pipeline = load_pipeline(name)
+    for pipeline in pipelines:
         try:
-            pairs = pipeline(patch_BCHW, [sample_seed(seed, str(name))])
+            pairs = pipeline(patch_BCHW, [sample_seed(seed, pipeline.name)])
         except (ImageError, MissingError) as error:
             raise type(error)(f"contact sheet: {error}") from error
         caption = _caption(pairs["parameters"][0]["steps"])

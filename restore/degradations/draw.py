@@ -217,6 +217,8 @@ def parse_distribution(value: Any, path: str, problems: list[Problem], *, whole:
         return _parse_mapping(value, path, problems, whole)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return _parse_kind("integer" if whole else "uniform", value, {}, path, problems, whole)
+    if isinstance(value, float) and not math.isfinite(value):
+        problems.append(Problem(path, f"must be finite; given: {value}."))
     return Constant(value)
 
 
@@ -286,10 +288,12 @@ def _parse_normal(ends: Sequence[float], within: Any, path: str, problems: list[
     limits = [mean - 4 * std, mean + 4 * std]
     if within is not None:
         limits = _parse_ends(within, f"{path}.within", problems, "[low, high]") or limits
-    if std <= 0 or limits[0] >= limits[1]:
-        problems.append(Problem(path, f"empty: std {std:g} must be positive and `within` a range; given: {within}."))
+    low, high = limits
+    if std <= 0 or low >= high or NormalDist(mean, std).cdf(low) == NormalDist(mean, std).cdf(high):
+        message = f"empty: std {std:g} must be positive, and `within` a range around {mean:g}; given: {within}."
+        problems.append(Problem(path, message))
         return Constant(None)
-    return Normal(mean, std, limits[0], limits[1])
+    return Normal(mean, std, low, high)
 
 
 def _parse_range(kind: str, ends: Sequence[float], step: Any, path: str, problems: list[Problem]) -> Distribution:

@@ -10,10 +10,10 @@ whatever stands beside it, however many processes work and however often the wor
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ import torch
 from restore.degradations.draw import sample_seed
 from restore.degradations.pipeline import Pipeline, load_pipeline
 from restore.errors import DataError, ImageError, OptionsError
-from restore.files import atomic_write
+from restore.files import atomic_write, remove_leftovers
 from restore.images import Image, list_images, read_image, to_pixels, to_tensor, write_image
 
 __all__ = ["Job", "Outcome", "Recipe", "claim_folder", "make_pairs", "plan_jobs", "plan_replay"]
@@ -163,6 +163,9 @@ def make_pairs(jobs: Sequence[Job], recipe: Recipe, *, num_workers: int = 1) -> 
 
     A photograph that cannot be used is one failed outcome; anything that stops all of them is raised.
     """
+    for folder in {path.parent for job in jobs for path in (job.gt, job.lq, job.parameters) if path}:
+        if folder.is_dir():
+            remove_leftovers(folder)  # of a run that was killed
     if num_workers <= 1:
         pipeline = recipe.load()
         for job in jobs:
@@ -229,12 +232,10 @@ def _target(image: Image, scale: int) -> torch.Tensor:
 def _write_target(job: Job, image: Image, gt_BCHW: torch.Tensor, *, shared: bool) -> None:
     """Write the target; copies of one photograph share one file on disks that can do that."""
     first = job.gt.with_name(job.gt.name.replace(f"_c{job.copy}.png", "_c0.png"))
-    if shared and job.copy and first.exists() and not job.gt.exists():
-        try:
+    if shared and job.copy and first.exists():
+        with contextlib.suppress(OSError):
             os.link(first, job.gt)
-        except OSError:
-            shutil.copyfile(first, job.gt)
-        return
+            return
     dtype = image.pixels.dtype if image.pixels.dtype.kind == "u" else "uint16"
     write_image(job.gt, to_pixels(gt_BCHW, dtype))
 

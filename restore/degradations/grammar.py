@@ -73,8 +73,7 @@ class Step:
 
     def kernel_px(self) -> int:
         """Side of the largest filter kernel that can be drawn; 1 for what is no filter."""
-        values = {name: max(distribution.extremes()) for name, distribution in self.parameters.items()}
-        return getattr(self.operator(**values), "size", 1)
+        return max(getattr(self.operator(**block), "size", 1) for block in _extreme_blocks(self.parameters))
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,8 @@ def _build_shuffle(nodes: tuple[Node, ...], given: Mapping[str, Any], path: str,
     shuffled, kept = given.get("shuffled", 1.0), given.get("keep_order", [])
     if not _is_probability(shuffled):
         problems.append(Problem(f"{path}.shuffled", f"must be a number in [0, 1]; given: {shuffled!r}."))
-    if not isinstance(kept, list) or len(set(kept)) != len(kept) or not set(kept) <= set(range(len(nodes))):
+    indices = range(len(nodes))
+    if not isinstance(kept, list) or any(kept.count(index) > 1 or index not in indices for index in kept):
         message = f"must be different indices of steps, 0 to {len(nodes) - 1}; given: {kept!r}."
         problems.append(Problem(f"{path}.keep_order", message))
         kept = []
@@ -216,9 +216,11 @@ def _build_shuffle(nodes: tuple[Node, ...], given: Mapping[str, Any], path: str,
 
 
 def _build_repeat(nodes: tuple[Node, ...], given: Mapping[str, Any], path: str, problems: list[Problem]) -> Node:
+    num_before = len(problems)
     times = parse_distribution(given.get("times"), f"{path}.times", problems, whole=True)
-    counts = times.extremes()
-    if not all(isinstance(count, int) and 0 <= count <= 100 for count in counts):
+    if len(problems) > num_before:
+        return Repeat(nodes, Constant(1))
+    if not all(type(count) is int and 0 <= count <= 100 for count in times.extremes()):
         problems.append(
             Problem(f"{path}.times", f"must be whole numbers from 0 to 100; given: {given.get('times')!r}.")
         )
@@ -256,12 +258,9 @@ def _parse_operator(name: str, block: Mapping[str, Any], path: str, problems: li
 
 def _check_extremes(name: str, parameters: Mapping[str, Distribution], path: str) -> list[Problem]:
     """Mistakes of the operator's block for every extreme value of every parameter, each reported once."""
-    first = {key: distribution.extremes()[0] for key, distribution in parameters.items()}
-    blocks = [first] + [
-        {**first, key: value} for key, distribution in parameters.items() for value in distribution.extremes()[1:]
-    ]
+    first, *others = _extreme_blocks(parameters)
     found = {}
-    for block in blocks:
+    for block in (first, *others):
         for problem in DEGRADATIONS.check({"type": name, **block}, path):
             found.setdefault(problem.path, problem)
     if found:
@@ -273,6 +272,14 @@ def _check_extremes(name: str, parameters: Mapping[str, Distribution], path: str
     except ValueError as error:
         return [Problem(path, str(error))]
     return []
+
+
+def _extreme_blocks(parameters: Mapping[str, Distribution]) -> list[dict[str, Any]]:
+    """The first extremes of all parameters, and with each other extreme in the place of its first."""
+    first = {key: distribution.extremes()[0] for key, distribution in parameters.items()}
+    return [first] + [
+        {**first, key: value} for key, distribution in parameters.items() for value in distribution.extremes()[1:]
+    ]
 
 
 @functools.cache

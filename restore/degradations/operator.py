@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -41,15 +42,15 @@ Sample = TypeVar("Sample", bound="Operator")
 _TENSOR_CODE = contextvars.ContextVar("tensor_code", default=False)
 
 
-class Operator:
+class Operator(ABC):
     """Base of all operators; see the module's description."""
 
     name: ClassVar[str]
 
     @classmethod
+    @abstractmethod
     def apply(cls: type[Sample], x_BCHW: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Degrade a batch, each image by the parameters of its sample."""
-        raise NotImplementedError
 
     def group(self) -> Hashable:
         """Samples (of equal image size) can share one call of `apply` if this is equal."""

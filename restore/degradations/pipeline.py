@@ -12,10 +12,11 @@ parameters), again the same in every run.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import yaml
@@ -62,7 +63,7 @@ class Pipeline:
         """How many times larger the target is than the low-quality image."""
         return self.variables["scale"]
 
-    @property
+    @functools.cached_property
     def min_px(self) -> int:
         """The smallest side of an image that every drawn kernel fits into."""
         return max([self.scale, *(step.kernel_px() for step in (*self.target.steps(), *self.steps.steps()))])
@@ -132,7 +133,7 @@ class Pipeline:
         return {"lq": lq_BCHW, "gt": gt_BCHW, "parameters": [sample.to_dict(self.name) for sample in samples]}
 
     def _check(self, gt_BCHW: torch.Tensor) -> None:
-        if gt_BCHW.ndim != 4 or not gt_BCHW.is_floating_point() or gt_BCHW.shape[1] not in (1, 3):
+        if gt_BCHW.ndim != 4 or not gt_BCHW.is_floating_point() or gt_BCHW.shape[1] not in (1, 3) or not len(gt_BCHW):
             raise ImageError(
                 f"{self.name}: needs float images (B, 1 or 3, H, W); given: {gt_BCHW.dtype} {tuple(gt_BCHW.shape)}."
             )
@@ -199,13 +200,10 @@ def load_pipeline(name: str | Path, **variables: Any) -> Pipeline:
 def parse_pipeline(spec: Mapping[str, Any], name: str = "pipeline", **variables: Any) -> Pipeline:
     """A pipeline from the contents of a pipeline file; see `load_pipeline`."""
     problems: list[Problem] = []
-    if not isinstance(spec, Mapping):
-        raise OptionsError([Problem("", f"a pipeline file holds a mapping; given: {spec!r}.", file=name)])
+    spec = _extended(spec, [name])
     for key in set(spec) - set(_KEYS):
         message = f"unknown key.{nearest(str(key), _KEYS)} Allowed: {', '.join(_KEYS)}."
         problems.append(Problem(str(key), message))
-    if isinstance(spec.get("extends"), str):
-        spec = _extended(_read(spec["extends"]), spec)
     values = _variables(spec.get("variables") or {}, variables, problems)
     target = grammar.parse_steps(spec.get("target") or [], values, "target", problems)
     steps = grammar.parse_steps(spec.get("steps"), values, "steps", problems)
@@ -221,7 +219,7 @@ def parse_pipeline(spec: Mapping[str, Any], name: str = "pipeline", **variables:
 
 def _read(name: str | Path) -> Any:
     path = Path(name)
-    if path.suffix not in (".yml", ".yaml"):
+    if not _is_file_name(path):
         path = _FOLDER / f"{name}.yml"
         if not path.exists():
             known = list_pipelines()
@@ -231,17 +229,44 @@ def _read(name: str | Path) -> Any:
             raise OptionsError([Problem("", message)])
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionsError([Problem("", f"cannot be read: {error.strerror}.", file=str(path))]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise OptionsError([Problem("", f"cannot be read: {reason}.", file=str(path))]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         message = f"not YAML: {getattr(error, 'problem', error)}."
         raise OptionsError([Problem("", message, line=mark.line + 1 if mark else None, file=str(path))]) from None
 
 
-def _extended(base: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
-    if "extends" in base:
-        base = _extended(_read(base["extends"]), base)
+def _is_file_name(path: Path) -> bool:
+    return path.suffix in (".yml", ".yaml")
+
+
+def _extended(spec: Any, names: list[str]) -> Mapping[str, Any]:
+    """What a file says together with what it extends: a pipeline by name, or a file relative to its own folder.
+
+    Args:
+        spec: contents of the file.
+        names: of this file, after those of the files that extend it.
+    """
+
+    def refuse(path: str, message: str) -> NoReturn:
+        raise OptionsError([Problem(path, message, file=names[-1])])
+
+    if not isinstance(spec, Mapping):
+        refuse("", f"a pipeline file holds a mapping; given: {spec!r}.")
+    if not isinstance(spec.get("variables") or {}, Mapping):
+        refuse("variables", f"must be a mapping; given: {spec['variables']!r}.")
+    if "extends" not in spec:
+        return spec
+    name = spec["extends"]
+    if not isinstance(name, str):
+        refuse("extends", f"must be a pipeline's name or a .yml file; given: {name!r}.")
+    if _is_file_name(Path(name)):
+        name = str(Path(names[-1]).parent / name)
+    if name in names:
+        refuse("extends", f"goes in a circle: {' -> '.join([*names, name])}.")
+    base = _extended(_read(name), [*names, name])
     variables = {**(base.get("variables") or {}), **(spec.get("variables") or {})}
     return {**base, **spec, "variables": variables}
 
@@ -255,7 +280,7 @@ def _variables(defaults: Mapping[str, Any], given: Mapping[str, Any], problems: 
         problems.append(Problem(f"variables.{key}", message))
     for key, value in {**defaults, **given}.items():
         values[key] = resolve(value, values, f"variables.{key}", problems)
-    if not isinstance(values["scale"], int) or values["scale"] < 1:
+    if type(values["scale"]) is not int or values["scale"] < 1:
         problems.append(Problem("variables.scale", f"must be a whole number from 1; given: {values['scale']!r}."))
         values["scale"] = 1
     return values

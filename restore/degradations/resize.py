@@ -41,7 +41,7 @@ class Resize(Operator):
 
     def __post_init__(self):
         if (self.factor is None) == (self.of_gt is None):
-            raise ValueError("resize needs one of `factor` (of the present size) and `of_gt` (of the original's size).")
+            raise ValueError("give one of `factor` (of the present size) and `of_gt` (of the original's size)")
 
     def group(self) -> tuple[float | None, float | None, str, tuple[int, int] | None]:
         """Everything that decides the result's size and how it is computed."""

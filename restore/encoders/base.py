@@ -14,6 +14,7 @@ with an input. `EncoderTester` in `tests/encoders` holds every encoder to this c
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
 __all__ = ["Encoder"]
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Base of all encoders. A subclass writes `maps`.
 
     Args:
@@ -87,9 +88,9 @@ class Encoder(nn.Module):
             each[:, :, : -(-H // stride), : -(-W // stride)] for each, stride in zip(chosen, self.strides, strict=True)
         ]
 
+    @abstractmethod
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, (B, C_i, H / stride_i, W / stride_i), of an image whose size fits."""
-        raise NotImplementedError
 
     def _tiled(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         rows, columns = (side // self.tile_px for side in x_BCHW.shape[2:])

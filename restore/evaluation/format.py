@@ -6,9 +6,14 @@ import math
 
 from restore.evaluation.results import MetricRecord
 
-__all__ = ["figure", "heading", "memory", "milliseconds", "signed", "verdict"]
+__all__ = ["counted_images", "figure", "heading", "memory", "milliseconds", "signed", "verdict"]
 
 _LONGEST_ACRONYM = 8
+
+
+def counted_images(count: int) -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def heading(label: str) -> str:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 Block = Mapping[str, Any]
 
+_OF_SETS = "{0} compares whole sets of images. In Python: restore.metrics.METRICS.get('{0}')(FOLDER, FOLDER)."
+
 
 class Measures:
     """The metrics of an option file's `val.metrics`, ready to be called.
@@ -45,7 +47,7 @@ class Measures:
             try:
                 function = METRICS.bind(block, f"{path}.{label}")
                 if traits(function).of_sets:
-                    raise OptionsError([Problem(f"{path}.{label}", "this metric compares whole sets of images.")])
+                    raise OptionsError([Problem(f"{path}.{label}", _OF_SETS.format(block["type"]))])
             except OptionsError as error:
                 problems += error.problems
                 continue

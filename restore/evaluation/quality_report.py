@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from restore.errors import DataError
+from restore.evaluation.format import counted_images
 from restore.inference.judging import Judgement
 from restore.metrics.correlation import fit_logistic
 
@@ -45,7 +46,7 @@ def render(results: Mapping[str, Any], judged: Mapping[str, Sequence[Judgement]]
         judged: every score and opinion, by dataset.
     """
     sections = [
-        f"<section><h2>{escape(name)}: {found['num_images']} images</h2>"
+        f"<section><h2>{escape(name)}: {counted_images(found['num_images'])}</h2>"
         f"{scatter([one.score for one in judged[name]], [one.opinion for one in judged[name]])}"
         f"{_figures(found)}</section>"
         for name, found in results["datasets"].items()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restore import __version__
-from restore.evaluation.format import figure, heading, memory, milliseconds, signed, verdict
+from restore.evaluation.format import counted_images, figure, heading, memory, milliseconds, signed, verdict
+from restore.evaluation.pages import fill_page
 from restore.evaluation.pictures import Figure
 from restore.evaluation.results import DatasetResult, ImageResult, MetricRecord, Results
 
@@ -23,15 +23,10 @@ def render(results: Results, figures: Mapping[tuple[str, str], Figure], options:
         figures: the pictures to embed, by (dataset, image).
         options: the resolved option file, shown under "Details".
     """
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("restore.evaluation", "page"), autoescape=True)
-    for function in (figure, heading, memory, milliseconds, signed, verdict):
-        environment.filters[function.__name__] = function
     shown = {label: metric for label, metric in results.metrics.items() if metric.missing is None}
     items = _items(results, figures)
-    return environment.get_template("report.html").render(
-        version=__version__,
+    return fill_page(
+        "report.html",
         results=results,
         options=options,
         baseline=results.baseline,
@@ -66,11 +61,10 @@ def _pairs(items: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _facts(results: Results) -> list[str]:
-    count = results.num_images
     environment = results.environment
     wanted = [environment.get(key) for key in ("network", "device", "precision", "date")]
     scale = f"×{results.scale}" if results.scale > 1 else "same size"
-    facts = [wanted[0], scale, f"{count} image{'s' if count != 1 else ''}", *wanted[1:]]
+    facts = [wanted[0], scale, counted_images(results.num_images), *wanted[1:]]
     return [str(fact) for fact in facts if fact]
 
 

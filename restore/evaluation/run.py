@@ -20,6 +20,7 @@ from restore.data.sources import channels_of
 from restore.errors import DataError, RestoreError
 from restore.evaluation.environment import environment
 from restore.evaluation.folder import ResultsFolder
+from restore.evaluation.format import counted_images
 from restore.evaluation.gauges import Gauge
 from restore.evaluation.measures import Measures
 from restore.evaluation.pictures import Gallery
@@ -88,6 +89,8 @@ def evaluate(
     measures = Measures(metrics)
     for dataset in datasets:
         _check_sizes(dataset, restorer.scale)
+    for dataset in datasets:
+        _rehearse(measures, dataset, _color(dataset, restorer))
     folder = ResultsFolder(results_root, name)
     results = Results(
         name=name,
@@ -134,7 +137,6 @@ class _Run:
         self.save_images = save_images
         self.suffix = suffix
         self.progress = progress
-        self.color = "grey" if restorer.spec.in_channels == 1 else "rgb"
 
     def dataset(self, dataset: TestSet, result: DatasetResult) -> None:
         """Restore a dataset, adding each image to `result` as soon as it is done."""
@@ -147,11 +149,11 @@ class _Run:
             restored = gauge(self.restorer, lq)
             result.peak_memory_mb = gauge.peak_mb
             result.images.append(self._image(dataset.name, pair.name, lq, restored, gt, gauge.milliseconds))
-        logger.info("%s: %d images, %.0f ms each", dataset.name, len(result.images), result.milliseconds or 0)
+        logger.info("%s: %s, %.0f ms each", dataset.name, counted_images(len(result.images)), result.milliseconds or 0)
 
     def _read(self, dataset: TestSet, index: int, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
         """Input and reference in the same channels, the reference cropped to what the network will return."""
-        scale, color = self.restorer.scale, dataset.color or self.color
+        scale, color = self.restorer.scale, _color(dataset, self.restorer)
         gt = None if pair.gt is None else _integers(_pixels(pair.gt, color))
         lq = dataset.degraded(gt, index) if pair.lq is None else _pixels(pair.lq, color)
         if gt is None:
@@ -181,6 +183,11 @@ class _Run:
         )
 
 
+def _color(dataset: TestSet, restorer: Restorer) -> str:
+    """The channels to restore and to measure: the dataset's, or those that the network takes."""
+    return dataset.color or ("grey" if restorer.spec.in_channels == 1 else "rgb")
+
+
 def _pixels(path: Path, color: str) -> np.ndarray:
     """The pixels of a file as grey (H, W) or RGB, in its depth; alpha is dropped, as the metrics know none."""
     image = stored_image(path)
@@ -202,6 +209,14 @@ def _integers(pixels: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
 def _baseline(lq: np.ndarray, scale: int) -> np.ndarray:
     """What one has without a network: bicubic upsampling, or the input itself."""
     return lq if scale == 1 else to_pixels(resize(to_tensor(lq), scale=scale), lq.dtype)
+
+
+def _rehearse(measures: Measures, dataset: TestSet, color: str) -> None:
+    """Measure a reference against itself: what a metric cannot do, it says before older results are moved away."""
+    reference = next((pair.gt for pair in dataset.pairs if pair.gt is not None), None)
+    if reference is not None:
+        pixels = _integers(_pixels(reference, color))
+        measures(pixels, pixels)
 
 
 def _check_sizes(dataset: TestSet, scale: int) -> None:
@@ -245,6 +260,7 @@ def _tracked(pairs: Sequence[Pair], title: str, progress: bool) -> Iterable[Pair
     if not progress or not sys.stderr.isatty():
         return pairs
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
-    return track(pairs, title, console=Console(stderr=True), transient=True)
+    return track(pairs, escape(title), console=Console(stderr=True), transient=True)

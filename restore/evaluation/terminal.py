@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
@@ -10,17 +12,22 @@ from rich.text import Text
 from restore.evaluation.format import figure, heading, memory, milliseconds, signed, verdict
 from restore.evaluation.results import DatasetResult, MetricRecord, Results
 
-__all__ = ["show", "summary"]
+__all__ = ["missing_metrics", "print_wide", "show", "summary", "titled"]
 
 _STYLES = {"good": "green", "bad": "red", "even": ""}
 
 
 def show(results: Results) -> None:
     """Print the summary on standard output."""
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width of its own
+    print_wide(summary(results))
+
+
+def print_wide(content: Group) -> None:
+    """Print on standard output: as wide as the terminal, or 110 columns in a file or a pipe, which have no width."""
+    console = Console(highlight=False, markup=False, emoji=False)  # names of files and datasets are no markup
+    if not console.is_terminal:
         console.width = 110
-    console.print(summary(results))
+    console.print(content)
 
 
 def summary(results: Results) -> Group:
@@ -44,12 +51,22 @@ def summary(results: Results) -> Group:
         for row in _rows(dataset, shown):
             table.add_row(*row)
         table.add_section()
-    missing = [
+    return Group(table, *missing_metrics(results.metrics))
+
+
+def missing_metrics(metrics: Mapping[str, MetricRecord]) -> list[Text]:
+    """A line for each metric that could not be measured."""
+    return [
         Text(f"{heading(label)} is missing: {metric.missing}", style="yellow")
-        for label, metric in results.metrics.items()
+        for label, metric in metrics.items()
         if metric.missing
     ]
-    return Group(table, *missing)
+
+
+def titled(label: str, metric: MetricRecord) -> str:
+    """What stands above the values of a metric: `PSNR dB ↑`."""
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{heading(label)}{unit} {'↑' if metric.better == 'higher' else '↓'}"
 
 
 def _rows(dataset: DatasetResult, shown: dict[str, MetricRecord]) -> list[list[str | Text]]:
@@ -62,13 +79,11 @@ def _rows(dataset: DatasetResult, shown: dict[str, MetricRecord]) -> list[list[s
 
 
 def _figures(label: str, metric: MetricRecord, means: dict[str, float | None]) -> list[str | Text]:
-    unit = f" {metric.unit}" if metric.unit else ""
-    arrow = "↑" if metric.better == "higher" else "↓"
     sides = [means["baseline"], means["restored"]]
     difference = means["difference"]
     gain = "–" if difference is None else Text(signed(difference, metric), _STYLES[verdict(difference, metric)])
     return [
-        f"{heading(label)}{unit} {arrow}",
+        titled(label, metric),
         *("–" if value is None else figure(value, metric) for value in sides),
         gain,
     ]

@@ -11,14 +11,20 @@ from torch import Tensor
 
 from restore.errors import ImageError
 
-__all__ = ["grey_to_rgb", "rgb_to_grey", "rgb_to_y", "rgb_to_ycbcr", "y_to_rgb", "ycbcr_to_rgb"]
+__all__ = ["LUMA", "STUDIO_LUMA", "grey_to_rgb", "rgb_to_grey", "rgb_to_y", "rgb_to_ycbcr", "y_to_rgb", "ycbcr_to_rgb"]
+
+LUMA = (0.299, 0.587, 0.114)
+"""BT.601's weights of R, G and B: full-range luma in [0, 1] of RGB in [0, 1]."""
+
+STUDIO_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+"""The same for luma in studio range, without its offset of 16/255."""
 
 _TO_YCBCR = torch.tensor(
     [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=torch.float64
 )
 _OFFSET = torch.tensor([16.0, 128.0, 128.0], dtype=torch.float64)
 _TO_RGB = torch.linalg.inv(_TO_YCBCR)
-_GREY = torch.tensor([[0.299, 0.587, 0.114]], dtype=torch.float64)
+_GREY = torch.tensor([LUMA], dtype=torch.float64)
 
 
 def rgb_to_ycbcr(rgb_BCHW: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 
 from torch import nn
 
@@ -10,19 +11,19 @@ __all__ = ["compile_blocks", "repeated_blocks"]
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:
-    """The innermost modules that stand at least twice, as one class, in a list or sequence of the network.
+    """The modules that a network is a pile of, none inside another: they hold most of its weights.
 
-    These are the blocks of a Transformer or the residual blocks of a convolutional network. Single layers of torch
-    itself do not count. A network without any is its own only block.
+    These are the blocks of a Transformer or the residual blocks of a convolutional network: of a class that stands at
+    least twice in some list or sequence. Stages that are themselves piles of blocks give way to these; blocks with some
+    small thing twice inside, such as two kinds of windows, do not. Single layers of torch itself do not count. A
+    network without any is its own only block.
     """
-    blocks: list[nn.Module] = []
+    repeated: set[type] = set()
     for container in network.modules():
         if isinstance(container, (nn.ModuleList, nn.Sequential)):
-            children = [child for child in container if not type(child).__module__.startswith("torch.")]
-            counts = Counter(type(child) for child in children)
-            blocks += [child for child in children if counts[type(child)] > 1]
-    inner = [block for block in blocks if not any(other in blocks for other in list(block.modules())[1:])]
-    return inner or [network]
+            counts = Counter(type(child) for child in container)
+            repeated |= {kind for kind in counts if counts[kind] > 1 and not kind.__module__.startswith("torch.")}
+    return _blocks_in(network, repeated) or [network]
 
 
 def compile_blocks(network: nn.Module, *, backend: str = "inductor") -> int:
@@ -31,3 +32,17 @@ def compile_blocks(network: nn.Module, *, backend: str = "inductor") -> int:
     for block in blocks:
         block.compile(backend=backend)
     return len(blocks)
+
+
+def _blocks_in(module: nn.Module, repeated: Collection[type]) -> list[nn.Module]:
+    """The modules below of repeated classes; where some hold others, the inner ones if most weights are theirs."""
+    blocks: list[nn.Module] = []
+    for child in module.children():
+        inside = _blocks_in(child, repeated)
+        is_block = type(child) in repeated and 2 * _num_weights(inside) <= _num_weights([child])
+        blocks += [child] if is_block else inside
+    return blocks
+
+
+def _num_weights(modules: Iterable[nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

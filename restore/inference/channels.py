@@ -25,11 +25,11 @@ from scipy import ndimage
 
 from restore.errors import ImageError
 from restore.images import to_pixels, to_tensor
+from restore.images.colour import LUMA
 from restore.images.image import DEPTHS, checked
 
-__all__ = ["LUMA_WEIGHTS", "Layout", "PixelSource", "TensorSource", "has_alpha"]
+__all__ = ["Layout", "PixelSource", "TensorSource", "has_alpha"]
 
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # BT.601, full range
 SURROUNDINGS_PX = 5  # the support of a cubic kernel: beyond it nothing can ring into an alpha edge
 
 
@@ -78,7 +78,7 @@ class Layout:
     def _channels(plane_NCHW: torch.Tensor, used: Sequence[int]) -> torch.Tensor:
         if len(set(used)) == len(used) or plane_NCHW.shape[1] != len(used):
             return plane_NCHW
-        weights = plane_NCHW.new_tensor(LUMA_WEIGHTS).view(1, -1, 1, 1)
+        weights = plane_NCHW.new_tensor(LUMA).view(1, -1, 1, 1)
         return (plane_NCHW * weights).sum(1, keepdim=True)
 
 

@@ -106,7 +106,7 @@ def _restored(
             restored = [restorer(image, on_progress=(lambda share: on_progress(job, share)) if on_progress else None)]
         else:
             restored = restorer.batch([image for _, image in batch])
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is told of this image and does not stop the others
         if len(batch) == 1:
             yield _failed(batch[0][0], error), None
         else:

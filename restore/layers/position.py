@@ -32,16 +32,21 @@ class SinusoidPosition(nn.Module):
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """(B, H, W, C) to the same shape."""
-        return x_BHWC + _sinusoids(*x_BHWC.shape[1:], x_BHWC.device).to(x_BHWC.dtype)
+        sinusoids = _sinusoids if torch.compiler.is_compiling() else _cached_sinusoids
+        return x_BHWC + sinusoids(*x_BHWC.shape[1:], x_BHWC.device).to(x_BHWC.dtype)
+
+
+def _sinusoids(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
+    frequency = 10_000.0 ** -torch.linspace(0, 1, dim // 4, device=device)
+    rows, columns = (torch.arange(size, device=device)[:, None] * frequency for size in (height, width))
+    rows, columns = (torch.cat([angle.sin(), angle.cos()], dim=-1) for angle in (rows, columns))
+    return torch.cat([rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)], dim=-1)
 
 
 @functools.lru_cache(maxsize=16)
-def _sinusoids(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
+def _cached_sinusoids(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False), torch.no_grad():
-        frequency = 10_000.0 ** -torch.linspace(0, 1, dim // 4, device=device)
-        rows, columns = (torch.arange(size, device=device)[:, None] * frequency for size in (height, width))
-        rows, columns = (torch.cat([angle.sin(), angle.cos()], dim=-1) for angle in (rows, columns))
-        return torch.cat([rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)], dim=-1)
+        return _sinusoids(height, width, dim, device)
 
 
 POSITIONS = {"none": lambda dim: nn.Identity(), "conv": ConvPosition, "sinusoid": SinusoidPosition}

@@ -40,8 +40,8 @@ __all__ = [
 MASKED = -1000.0
 """Added to the scores of tokens that must not see each other: their weights are exactly 0.
 
-The published models add -100, whose weights of 4e-44 change no result but are denormal numbers, which processors multiply
-many times more slowly than others.
+The published models add -100, whose weights of 4e-44 change no result but are denormal numbers: processors multiply
+these many times more slowly than others.
 """
 
 PUBLISHED_MASKED = -100.0

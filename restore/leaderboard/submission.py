@@ -20,6 +20,7 @@ from torch import nn
 from restore import __version__
 from restore.errors import OutputError, RestoreError
 from restore.evaluation.gauges import Gauge
+from restore.files import sha256_of
 from restore.leaderboard.archive import open_package, refuse, write_zip
 from restore.leaderboard.checking import README
 from restore.leaderboard.counting import Complexity, count
@@ -29,7 +30,7 @@ from restore.leaderboard.timing import ForwardClock
 from restore.leaderboard.tracks import Track
 from restore.leaderboard.work import WorkFolder
 
-__all__ = ["ZIP", "Author", "Runtime", "Submission", "digest_of", "identity_of", "run_task", "runtime_of", "submit"]
+__all__ = ["ZIP", "Author", "Runtime", "Submission", "identity_of", "run_task", "runtime_of", "submit"]
 
 ZIP = "submission.zip"
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def submit(
         unchecked.replace(target)
     finally:
         unchecked.unlink(missing_ok=True)
-    submission = Submission(target, _sha256(target), sorted(files), runtime, complexity)
+    submission = Submission(target, sha256_of(target), sorted(files), runtime, complexity)
     work.write("submission.json", json.dumps(_record(submission, track, author), indent=2) + "\n")
     return submission
 
@@ -203,15 +204,6 @@ def identity_of(track: Track, model: str, settings: dict[str, Any], inputs: Iter
     return {"track": track.name, "model": model, "settings": settings, "inputs": listing.hexdigest()}
 
 
-def digest_of(network: nn.Module) -> str:
-    """A digest of the weights of a network."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _description(
     author: Author,
     runtime: Runtime,
@@ -248,11 +240,3 @@ def _record(submission: Submission, track: Track, author: Author) -> dict[str, A
         "runtime": asdict(submission.runtime),
         "complexity": asdict(submission.complexity) if submission.complexity else None,
     }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -63,10 +63,6 @@ class Track:
             raise OptionsError(f"the track {self.name} has no list '{name}'. Known: {known}.")
         return self.splits[name]
 
-    def reference_stems(self, stem: str) -> list[str]:
-        """What the reference of a submitted image may be called, without ending."""
-        return [stem.removesuffix(suffix) for suffix in self.suffixes if stem.endswith(suffix)]
-
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Sizes (height, width) that a submission may have beside a reference of this size."""
         return list(dict.fromkeys(_cropped(height, width, multiple) for multiple in (self.scale, self.crop_multiple)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
 
@@ -69,7 +70,7 @@ class PerceptualLoss(nn.Module):
         return sum(weight * self.distance(ours[name], theirs[name]) for name, weight in self.layer_weights.items())
 
 
-class _MetricLoss(nn.Module):
+class _MetricLoss(nn.Module, ABC):
     """A distance of `restore.metrics` as a loss; its network is frozen and kept out of the state dict.
 
     Args:
@@ -93,9 +94,9 @@ class _MetricLoss(nn.Module):
         """The mean over the batch; images are clamped to [0, 1], grey ones count as R = G = B."""
         return self.loss_weight * self.distance(restored.clamp(0, 1), reference).mean()
 
+    @abstractmethod
     def distance(self, restored: Tensor, reference: Tensor) -> Tensor:
         """The distance of each pair, (B,)."""
-        raise NotImplementedError
 
 
 @LOSSES.add("LPIPSLoss", "lpips")

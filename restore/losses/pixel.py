@@ -7,12 +7,14 @@ Every one takes (restored, reference), both (B, C, H, W), and returns a scalar a
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restore.images import rgb_to_y
 from restore.registry import LOSSES
 
 __all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "PSNRLoss", "WeightedTVLoss"]
@@ -20,7 +22,7 @@ __all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "PSNRLoss", "WeightedTVLoss"]
 Reduction = Literal["mean", "sum", "none"]
 
 
-class _PixelLoss(nn.Module):
+class _PixelLoss(nn.Module, ABC):
     """Reduces a map of errors, each multiplied by an optional weight map."""
 
     def __init__(self, loss_weight: float = 1.0, reduction: Reduction = "mean"):
@@ -38,9 +40,9 @@ class _PixelLoss(nn.Module):
             return self.loss_weight * weighted.sum() / weight.expand_as(errors).sum()
         return self.loss_weight * _reduce(weighted, self.reduction)
 
+    @abstractmethod
     def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
         """The error of every pixel."""
-        raise NotImplementedError
 
 
 @LOSSES.add()
@@ -92,10 +94,8 @@ class PSNRLoss(nn.Module):
     def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
         """The loss."""
         if self.luma:
-            difference = ((restored - reference) * restored.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        else:
-            difference = restored - reference
-        mse = difference.square().mean(dim=(1, 2, 3))
+            restored, reference = rgb_to_y(restored), rgb_to_y(reference)
+        mse = (restored - reference).square().mean(dim=(1, 2, 3))
         return self.loss_weight * 10 / math.log(10) * torch.log(mse + 1e-8).mean()
 
 
@@ -115,9 +115,6 @@ class WeightedTVLoss(nn.Module):
         if weight is not None:
             down, right = down * weight[:, :, :-1], right * weight[..., :-1]
         return self.loss_weight * (_reduce(down, self.reduction) + _reduce(right, self.reduction))
-
-
-_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 
 
 def _reduce(errors: Tensor, reduction: Reduction) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from restore.metrics.fidelity import mean_squared_error, psnr, ssim
-from restore.metrics.inputs import Images, Preparation, as_pair, as_score
+from restore.metrics.inputs import Border, Images, Preparation, as_pair, as_score
 from restore.metrics.registration import metric
 
 __all__ = ["calculate_psnr", "calculate_psnr_pt", "calculate_ssim", "calculate_ssim_pt"]
@@ -28,7 +28,7 @@ def calculate_psnr(
     restored: Images,
     reference: Images,
     *,
-    crop_border: int,
+    crop_border: Border,
     input_order: Order = "HWC",
     test_y_channel: bool = False,
     better: Literal["higher"] = "higher",
@@ -43,7 +43,7 @@ def calculate_ssim(
     restored: Images,
     reference: Images,
     *,
-    crop_border: int,
+    crop_border: Border,
     input_order: Order = "HWC",
     test_y_channel: bool = False,
     better: Literal["higher"] = "higher",
@@ -58,7 +58,7 @@ def calculate_psnr_pt(
     restored: Images,
     reference: Images,
     *,
-    crop_border: int,
+    crop_border: Border,
     test_y_channel: bool = False,
     better: Literal["higher"] = "higher",
 ) -> float | torch.Tensor:
@@ -72,7 +72,7 @@ def calculate_ssim_pt(
     restored: Images,
     reference: Images,
     *,
-    crop_border: int,
+    crop_border: Border,
     test_y_channel: bool = False,
     better: Literal["higher"] = "higher",
 ) -> float | torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from restore.metrics.filters import filter_valid, gaussian_taps
-from restore.metrics.inputs import Images, Luma, Preparation, as_pair, as_score, require_size
+from restore.metrics.inputs import Bits, Border, Images, Luma, Preparation, White, as_pair, as_score, require_size
 from restore.metrics.registration import metric
 
 __all__ = ["ms_ssim", "psnr", "psnr_b", "ssim", "ssim_map", "ssim_terms"]
@@ -27,11 +27,11 @@ def psnr(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
+    border_px: Border = 0,
     luma: Luma = False,
     y_rounding: Literal["none", "matlab"] = "none",
-    bits: int | None = None,
-    data_range: float = 1.0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """Peak signal-to-noise ratio in dB over all pixels and channels; infinite for identical images.
 
@@ -49,11 +49,11 @@ def ssim(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
+    border_px: Border = 0,
     luma: Luma = False,
     y_rounding: Literal["none", "matlab"] = "none",
-    bits: int | None = None,
-    data_range: float = 1.0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """Structural similarity, the mean over all windows and channels; 1 for identical images.
 
@@ -71,11 +71,11 @@ def ms_ssim(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
+    border_px: Border = 0,
     luma: Luma = True,
     y_rounding: Literal["none", "matlab"] = "none",
-    bits: int | None = None,
-    data_range: float = 1.0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """Multi-scale structural similarity over five scales, each half the size of the one before (2x2 mean).
 
@@ -103,11 +103,11 @@ def psnr_b(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
+    border_px: Border = 0,
     luma: Luma = False,
     y_rounding: Literal["none", "matlab"] = "none",
-    bits: int | None = None,
-    data_range: float = 1.0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
     block_px: int = 8,
 ) -> float | torch.Tensor:
     """PSNR that counts blocking: the squared error is raised by the blocking effect of the restored image.

@@ -21,7 +21,7 @@ from urllib.error import URLError
 import torch
 
 from restore.errors import MissingError, OptionsError, nearest
-from restore.metrics.inputs import Images, Preparation, as_pair, as_score
+from restore.metrics.inputs import Bits, Border, Images, Preparation, White, as_pair, as_score
 from restore.metrics.registration import Traits, metric
 from restore.registry import METRICS
 
@@ -51,9 +51,9 @@ def pyiqa_metric(name: str) -> Callable[..., float | torch.Tensor]:
         restored: Images,
         reference: Images | None = None,
         *,
-        border_px: int = 0,
-        bits: int | None = None,
-        data_range: float = 1.0,
+        border_px: Border = 0,
+        bits: Bits | None = None,
+        data_range: White = 1.0,
     ) -> float | torch.Tensor:
         prepare = Preparation(border_px, bits=bits, data_range=data_range)
         if facts["metric_mode"] == "FR":

@@ -11,17 +11,32 @@ Legend: B batch, C channels, H height, W width, Y one channel of luma.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from restore.errors import ImageError
 from restore.images import rgb_to_grey, rgb_to_y
 
-__all__ = ["Images", "Preparation", "as_batch", "as_pair", "as_score", "luma_of", "require_size"]
+__all__ = [
+    "Bits",
+    "Border",
+    "Images",
+    "Preparation",
+    "White",
+    "as_batch",
+    "as_pair",
+    "as_score",
+    "luma_of",
+    "require_size",
+]
 
 Images = np.ndarray | torch.Tensor
+Border = Annotated[int, Field(ge=0)]
+Bits = Annotated[int, Field(ge=1, le=16)]
+White = Annotated[float, Field(gt=0)]
 Luma = bool | Literal["bt601", "edsr", "grey"]
 
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
@@ -42,11 +57,11 @@ class Preparation:
         data_range: what white is in float images.
     """
 
-    border_px: int = 0
+    border_px: Border = 0
     luma: Luma = False
     y_rounding: Literal["none", "matlab"] = "none"
-    bits: int | None = None
-    data_range: float = 1.0
+    bits: Bits | None = None
+    data_range: White = 1.0
 
     def __call__(self, images: Images, name: str) -> torch.Tensor:
         """The images as (B, C, H, W) in [0, 1], in float64 where the device has it."""

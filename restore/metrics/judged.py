@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from restore.metrics.inputs import Images, Preparation, as_pair, as_score
+from restore.metrics.inputs import Bits, Border, Images, Preparation, White, as_pair, as_score
 from restore.metrics.registration import metric
 from restore.quality import QualityModel, load_quality
 
@@ -24,9 +24,9 @@ def iqt(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
     weights: str = "iqt_small",
 ) -> float | torch.Tensor:
     """The score of an image against its reference, about 0 (bad) to 1; grey images count as R = G = B.
@@ -52,9 +52,9 @@ def triq(
     restored: Images,
     reference: Any = None,
     *,
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
     weights: str = "triq_small",
 ) -> float | torch.Tensor:
     """The score of an image by itself, from 1 (bad) to 5 (excellent); grey images count as R = G = B.

@@ -21,7 +21,7 @@ from restore.images import resize
 from restore.metrics.backbones import stored
 from restore.metrics.basicsr import Order, in_order
 from restore.metrics.filters import filter_valid, gaussian_taps
-from restore.metrics.inputs import Images, Preparation, as_score, luma_of, require_size
+from restore.metrics.inputs import Bits, Border, Images, Preparation, White, as_score, luma_of, require_size
 from restore.metrics.registration import metric
 
 __all__ = ["brisque", "calculate_niqe", "niqe"]
@@ -36,10 +36,10 @@ def niqe(
     restored: Images,
     reference: Images | None = None,
     *,
-    border_px: int = 0,
+    border_px: Border = 0,
     convert_to: Literal["y", "gray"] = "y",
-    bits: int | None = None,
-    data_range: float = 1.0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """Distance of the image's statistics from those of pristine photographs; smaller is more natural.
 
@@ -72,7 +72,7 @@ def calculate_niqe(
     restored: Images,
     reference: Images | None = None,
     *,
-    crop_border: int,
+    crop_border: Border,
     input_order: Literal[Order, "HW"] = "HWC",
     convert_to: Literal["y", "gray"] = "y",
     better: Literal["lower"] = "lower",
@@ -86,9 +86,9 @@ def brisque(
     restored: Images,
     reference: Images | None = None,
     *,
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """BRISQUE: 0 for the best, about 100 for the worst quality; a little outside that range at the extremes.
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.metrics.backbones import Features, load_backbone, stored
-from restore.metrics.inputs import Images, Preparation, as_pair, as_score
+from restore.metrics.inputs import Bits, Border, Images, Preparation, White, as_pair, as_score
 from restore.metrics.registration import metric
 
 __all__ = ["DISTS", "LPIPS", "dists", "lpips"]
@@ -127,9 +127,9 @@ def lpips(
     reference: Images,
     *,
     net: Net = "alex",
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
     weights: str | None = None,
 ) -> float | torch.Tensor:
     """LPIPS v0.1; grey images count as R = G = B.
@@ -156,9 +156,9 @@ def dists(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
     weights: str | None = None,
 ) -> float | torch.Tensor:
     """DISTS at the size of the images (the paper's figures are of images reduced to 256 px first).

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from restore.images import rgb_to_grey
 from restore.metrics.backbones import stored
-from restore.metrics.inputs import Images, Preparation, as_pair, as_score, require_size
+from restore.metrics.inputs import Bits, Border, Images, Preparation, White, as_pair, as_score, require_size
 from restore.metrics.registration import metric
 
 __all__ = ["fsim", "gmsd", "vif"]
@@ -28,9 +28,9 @@ def gmsd(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """Deviation of the similarity of gradient magnitudes at half size; 0 for identical images. Colour by its grey.
 
@@ -48,9 +48,9 @@ def fsim(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """Feature similarity, 1 for identical images: FSIMc for colour, FSIM for grey images.
 
@@ -77,9 +77,9 @@ def vif(
     restored: Images,
     reference: Images,
     *,
-    border_px: int = 0,
-    bits: int | None = None,
-    data_range: float = 1.0,
+    border_px: Border = 0,
+    bits: Bits | None = None,
+    data_range: White = 1.0,
 ) -> float | torch.Tensor:
     """Visual information fidelity: 1 for identical images, above 1 where contrast was raised. Colour by its grey.
 

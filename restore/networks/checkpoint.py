@@ -8,6 +8,7 @@ or without the `module.` prefix of a parallel wrapper.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import pickle
 import re
 import warnings
@@ -20,7 +21,7 @@ import torch
 
 from restore.errors import CheckpointError, nearest
 
-__all__ = ["RECOGNISERS", "infer", "load_weights", "read_checkpoint", "read_state_dict", "recognises"]
+__all__ = ["RECOGNISERS", "digest_of", "infer", "load_weights", "read_checkpoint", "read_state_dict", "recognises"]
 
 State = Mapping[str, torch.Tensor]
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
@@ -50,14 +51,15 @@ def read_checkpoint(path: str | Path) -> Any:
         CheckpointError: missing, truncated, or a pickle that holds more than tensors (nothing in it is executed).
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder, not a weights file. Name a file in it.")
     if not path.is_file():
         close = nearest(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise CheckpointError(f"{path}: no such weights file.{close}")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+        _require_beginning(path)
         with warnings.catch_warnings():  # what torch has to say of odd pickles ends in one of the errors below
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -71,10 +73,23 @@ def read_checkpoint(path: str | Path) -> Any:
         raise CheckpointError(f"{path}: not a readable weights file ({_first_line(error)}).") from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: damaged, or not a weights file ({_first_line(error)}).") from None
-    except Exception as error:
-        if type(error).__name__ == "SafetensorError":
-            raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)}).") from None
-        raise
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)}).") from None
+
+
+def _require_beginning(path: Path) -> None:
+    """Refuse what is plainly something else, of which torch would say strange things."""
+    with path.open("rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):  # a zip archive, or a pickle of protocol 2 and later
+            raise ValueError("it does not begin as a file that torch.save wrote")
 
 
 def read_state_dict(path: str | Path, key: str | None = None) -> dict[str, torch.Tensor]:
@@ -143,6 +158,15 @@ def load_weights(network: torch.nn.Module, state: State, *, source: str = "weigh
     skipped = {*extra, *sizes}
     network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
     return sorted({*missing, *skipped})
+
+
+def digest_of(network: torch.nn.Module) -> str:
+    """SHA-256 of the names and values of all weights, in hexadecimal digits; the same on every device."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def infer(state: State, *, source: str = "weights") -> dict[str, Any]:

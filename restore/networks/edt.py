@@ -231,7 +231,7 @@ class Head(nn.ModuleList):
         super().__init__(
             [
                 nn.Conv2d(in_chans, num_feat, 3, padding=1),
-                *(ResidualConvs(width, width, 2 * width, halve) for width in widths[:-1]),
+                *(HeadLevel(width, halve) for width in widths[:-1]),
                 nn.Conv2d(widths[-1], embed_dim, 3, padding=1),
             ]
         )
@@ -241,8 +241,8 @@ class Head(nn.ModuleList):
         x = first(x_BCHW)
         skips = []
         for level in levels:
-            skips.append(level(x))
-            x = skips[-1] if level.conv_down is None else level.conv_down(skips[-1])
+            skip, x = level(x)
+            skips.append(skip)
         return last(x), skips
 
 
@@ -280,18 +280,29 @@ class SkipLevel(nn.Module):
 
 
 class ResidualConvs(nn.Module):
-    """Two 3 x 3 convolutions beside a 1 x 1 convolution; holds the one that halves the map afterwards, if any."""
+    """Two 3 x 3 convolutions beside a 1 x 1 convolution."""
 
-    def __init__(self, in_channels: int, hidden: int, out_channels: int, halve: bool = False):
+    def __init__(self, in_channels: int, hidden: int, out_channels: int):
         super().__init__()
         self.conv_1 = nn.Conv2d(in_channels, hidden, 3, padding=1)
         self.conv_2 = nn.Conv2d(hidden, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
-        self.conv_down = nn.Conv2d(out_channels, out_channels, 4, stride=2, padding=1, bias=False) if halve else None
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         hidden = F.leaky_relu(self.conv_1(x_BCHW), 0.2)
         return F.leaky_relu(self.conv_2(hidden), 0.2) + self.shortcut(x_BCHW)
+
+
+class HeadLevel(ResidualConvs):
+    """Twice the width: gives the map that the tail wants back, and the next level's input: the same, or its half."""
+
+    def __init__(self, width: int, halve: bool):
+        super().__init__(width, width, 2 * width)
+        self.conv_down = nn.Conv2d(2 * width, 2 * width, 4, stride=2, padding=1, bias=False) if halve else None
+
+    def forward(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        skip = super().forward(x_BCHW)
+        return skip, skip if self.conv_down is None else self.conv_down(skip)
 
 
 class Body(nn.Module):

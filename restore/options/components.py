@@ -10,10 +10,11 @@ from typing import Any
 
 from restore.errors import OptionsError, Problem, nearest
 from restore.options.absent import family_of
+from restore.options.schema import Options
 from restore.options.schema.datasets import DatasetOptions
 from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS, QUALITY, SCHEDULERS, Registry
 
-__all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "knows", "names"]
+__all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "knows", "names", "objective_problems"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,13 @@ def check(values: Mapping[str, Any], absent: Mapping[str, str], *, arguments: bo
     if isinstance(objective, str) and "model_type" not in absent and knows(OBJECTIVES, objective) is not None:
         problems += _name_problems(OBJECTIVES, objective, "model_type")
     return problems
+
+
+def objective_problems(options: Options) -> list[Problem]:
+    """The mistakes in options without others that only their kind of learning can tell."""
+    if options.train is None or not knows(OBJECTIVES, options.model_type):
+        return []
+    return OBJECTIVES.get(options.model_type).problems(options)
 
 
 def _absences(absent: Mapping[str, str]) -> list[Problem]:

@@ -57,6 +57,8 @@ def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, ch
     problems += mistakes + components.check(values, absent, arguments=check_components)
     if options is not None:
         problems += broken_rules(options, is_train)
+    if is_train and check_components and not problems:
+        problems = components.objective_problems(options)
     if problems:
         raise OptionsError(_in_order([tree.located(problem) for problem in problems], tree))
     options._is_train = is_train

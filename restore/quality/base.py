@@ -6,6 +6,7 @@ the published way: crops are drawn, predictions are averaged). Images are RGB (B
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 import torch
@@ -17,7 +18,7 @@ from restore.networks.spec import ImageSpec
 __all__ = ["QualityModel"]
 
 
-class QualityModel(nn.Module):
+class QualityModel(nn.Module, ABC):
     """Base of all quality models.
 
     Attributes:
@@ -33,9 +34,9 @@ class QualityModel(nn.Module):
     score_range: ClassVar[tuple[float, float]]
     spec = ImageSpec(scale=1, in_channels=3, out_channels=0)
 
+    @abstractmethod
     def score(self, prediction: torch.Tensor) -> torch.Tensor:
         """The score (B,) that a prediction of `forward` stands for."""
-        raise NotImplementedError
 
     def judge(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None = None) -> torch.Tensor:
         """Scores (B,) of whole images, without gradients and without dropout; higher is better.
@@ -51,8 +52,9 @@ class QualityModel(nn.Module):
         finally:
             self.train(training)
 
+    @abstractmethod
     def _judged(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None) -> torch.Tensor:
-        raise NotImplementedError
+        """What `judge` does with images that were checked."""
 
     def _check(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None) -> None:
         name = type(self).__name__

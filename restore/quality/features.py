@@ -10,12 +10,15 @@ from torch import nn
 
 from restore.encoders import Encoder, build_encoder
 from restore.errors import ImageError, MissingError
+from restore.registry import Registry
 
 __all__ = ["INCEPTION", "InceptionBlock35", "build_features", "map_side"]
 
 INCEPTION = "inception_block35"
+_OWN = Registry("encoder")
 
 
+@_OWN.add(INCEPTION)
 class InceptionBlock35(nn.Module):
     """Inception-ResNet-v2 up to its tenth Block35: the maps after mixed_5b and Blocks 2, 4, 6, 8 and 10.
 
@@ -76,11 +79,7 @@ def build_features(block: str | Mapping[str, Any], *, path: str = "encoder") -> 
     """
     options = {"type": block} if isinstance(block, str) else dict(block)
     if options.get("type") == INCEPTION:
-        from restore.registry import Registry
-
-        own = Registry("encoder")
-        own.add(INCEPTION)(InceptionBlock35)
-        return own.build(options, path=path)
+        return _OWN.build(options, path=path)
     return build_encoder(options, path=path, in_chans=3)
 
 

@@ -7,7 +7,6 @@ name or a path is enough to use it as a metric or as a loss.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from restore.errors import CheckpointError, MissingError, nearest
+from restore.files import sha256_of
 from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.quality.base import QualityModel
 from restore.registry import QUALITY
@@ -65,7 +65,7 @@ def save_quality(
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path, metadata={_BLOCK: json.dumps(block)})
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return sha256_of(path)
 
 
 def _path_of(name_or_path: str | Path) -> Path:

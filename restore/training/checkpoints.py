@@ -68,10 +68,12 @@ class CheckpointFolder:
         return sorted(int(path.stem) for path in self.states.glob("*.state") if path.stem.isdigit())
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest readable state; unreadable ones are passed over with a warning. None if there is none."""
+        """The newest state that can be read with its networks, or None; those passed over are warned of."""
         for iteration in reversed(self.iterations()):
             path = self.state_path(iteration)
             try:
+                for weights in self.models.glob(f"net_*_{iteration}.pth"):
+                    read_checkpoint(weights)
                 return path, read_checkpoint(path)
             except CheckpointError as error:
                 log.warning("%s Falling back to the one before.", error)

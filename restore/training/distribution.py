@@ -138,16 +138,16 @@ def join_processes(launcher: str = "none", *, backend: str = "nccl", port: int |
     world_size = int(environment.get("WORLD_SIZE", 1))
     if "RANK" not in environment or world_size == 1:
         return Processes()
-    local_rank = int(environment.get("LOCAL_RANK", int(environment["RANK"]) % max(torch.cuda.device_count(), 1)))
+    rank = int(environment["RANK"])
+    local_rank = int(environment.get("LOCAL_RANK", rank % max(torch.cuda.device_count(), 1)))
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     else:
         backend = "gloo"
-    rank = int(environment["RANK"])
     distributed.init_process_group(backend, store=_store(), rank=rank, world_size=world_size)
     control = distributed.group.WORLD if backend == "gloo" else distributed.new_group(backend="gloo")
-    log.info("process %s of %d", environment["RANK"], world_size)
-    return Processes(int(environment["RANK"]), world_size, local_rank, control)
+    log.info("process %d of %d", rank, world_size)
+    return Processes(rank, world_size, local_rank, control)
 
 
 def _store() -> Any:

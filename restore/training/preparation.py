@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,16 +13,16 @@ from restore.data.loading import Batch
 __all__ = ["Preparation"]
 
 
-class Preparation:
+class Preparation(ABC):
     """One step between the loader and the networks. What it remembers from batch to batch survives a restart."""
 
+    @abstractmethod
     def __call__(self, batch: Batch) -> Batch:
         """The changed batch."""
-        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """What later batches depend on: plain values and tensors."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:  # noqa: B027 - most remember nothing
         """Take back what `state_dict` gave, its tensors to `device`."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
-from restore.errors import CheckpointError
+from restore.errors import CheckpointError, RestoreError
 from restore.inference import Restorer
 from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
@@ -61,23 +63,42 @@ def train(options: Options) -> int:
     """
     processes = join_processes(options.launcher, backend=options.dist_params.backend, port=options.dist_params.port)
     try:
-        return _train(options, processes)
+        with _log_of_run(processes) as run_log:
+            return _train(options, processes, run_log)
     finally:
         processes.leave()
 
 
-def _train(options: Options, processes: Processes) -> int:
+def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> int:
     folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
     saved = _state_to_resume(options, folder, processes)
-    if processes.is_main:
-        _open_folder(options, fresh=saved is None)
-    else:
-        logging.getLogger("restore").setLevel(logging.WARNING)
     ours = saved[1].get("restore", {}) if saved else {}
     drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
     seed = ours.get("seed", processes.first(drawn))
 
-    device = processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
+    device = _device(options, processes)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
+    seed_generators(seed)  # the same weights everywhere
+    networks = _networks(options, device)
+    seed_generators(seed + processes.rank)  # other dropout everywhere
+    dataset = _dataset(options, "train", networks["g"])
+    validated = _validation_sets(options, networks["g"])
+    if processes.is_main:  # nothing was found wrong
+        _open_folder(options, run_log, fresh=saved is None)
+    sampler = _sampler(options, dataset, seed, processes)
+    trainer = _trainer(options, networks, validated, folder, sampler, processes)
+    if saved:
+        resume(trainer, saved[1], _models_of(saved, options, networks))
+        sampler.start_at(trainer.iteration, ours.get("position"))
+    log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
+    trainer.fit(_batches(options, dataset, sampler, device))
+    if processes.is_main:
+        log.info("curves: %s", plot_history(options.paths.experiments_root))
+    return 130 if trainer.interrupted else 0
+
+
+def _device(options: Options, processes: Processes) -> torch.device:
+    """This process's device."""
     if isinstance(options.num_gpu, int) and options.num_gpu > 1 and processes.world_size == 1:
         log.warning(
             "num_gpu is %d, but this is one process and uses one device. For all of them: "
@@ -85,38 +106,7 @@ def _train(options: Options, processes: Processes) -> int:
             options.num_gpu,
             options.num_gpu,
         )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
-    seed_generators(seed)  # the same weights everywhere
-    networks = _networks(options, device)
-    seed_generators(seed + processes.rank)  # other dropout everywhere
-    dataset = _dataset(options, "train", networks["g"])
-    sampler = StreamSampler(
-        len(dataset),
-        _stages(options),
-        total_iter=options.train.total_iter,
-        seed=seed,
-        accumulate=options.train.accumulate,
-        rank=processes.rank,
-        world_size=processes.world_size,
-        groups=getattr(dataset, "groups", None),
-    )
-    trainer = _trainer(options, networks, folder, sampler, processes)
-    if saved:
-        resume(trainer, saved[1], _models_of(saved, options, networks))
-        sampler.start_at(trainer.iteration, ours.get("position"))
-    log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
-    block = options.datasets["train"]
-    loader = training_loader(
-        dataset,
-        sampler,
-        num_workers=block.num_worker_per_gpu,
-        pin_memory=device.type == "cuda",
-        skip_bad_images=block.on_bad_image == "skip",
-    )
-    trainer.fit(DeviceLoader(loader, device, channels_last=bool(options.train.channels_last)))
-    if processes.is_main:
-        log.info("curves: %s", plot_history(options.paths.experiments_root))
-    return 130 if trainer.interrupted else 0
+    return processes.device(resolve_device("cpu" if options.num_gpu == 0 else options.runtime.device))
 
 
 def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
@@ -139,6 +129,7 @@ def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
 def _trainer(
     options: Options,
     networks: Mapping[str, nn.Module],
+    validated: Mapping[str, Any],
     folder: CheckpointFolder,
     sampler: StreamSampler,
     processes: Processes,
@@ -170,7 +161,7 @@ def _trainer(
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
         Report(options.logger.print_freq, [*sinks, *([bar.show] if bar else [])]),
-        *_validations(options, ema.network if ema else network, folder, sinks),
+        *_validations(options, ema.network if ema else network, validated, folder, sinks),
         Saver(folder, options.logger.save_checkpoint_freq, sampler),
         *([bar] if bar else []),
     ]
@@ -199,15 +190,33 @@ def checkpoint_blocks(network: nn.Module) -> None:
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
+def _validation_sets(options: Options, network: nn.Module) -> dict[str, Any]:
+    """The datasets to validate on, by key; none if the options want no validation.
+
+    Raises:
+        DataError: a dataset cannot be read, or lacks what the metrics need.
+    """
+    if not options.val.val_freq:
+        return {}
+    keys = [dataset.key for dataset in options.phases("val")]
+    sets = {key: _dataset(options, key, _seen_by(options, key, network)) for key in keys}
+    if not _objective(options).judges:
+        check_samples({options.datasets[key].name: each for key, each in sets.items()}, _metrics(options))
+    return sets
+
+
 def _validations(
-    options: Options, network: nn.Module, folder: CheckpointFolder, sinks: list[Scalars]
+    options: Options,
+    network: nn.Module,
+    validated: Mapping[str, Any],
+    folder: CheckpointFolder,
+    sinks: list[Scalars],
 ) -> list[Validation]:
-    datasets = list(options.phases("val"))
-    val = options.val
-    if not datasets or not val.val_freq:
+    if not validated:
         return []
-    seen = {dataset.key: _seen_by(options, dataset.key, network) for dataset in datasets}
-    sets = {dataset.name: _dataset(options, dataset.key, seen[dataset.key]) for dataset in datasets}
+    val = options.val
+    names = {key: options.datasets[key].name for key in validated}
+    sets = {names[key]: each for key, each in validated.items()}
     shared = {
         "best_metric": options.logger.save_best,
         "on_best": functools.partial(_save_best, folder),
@@ -216,13 +225,11 @@ def _validations(
     if _objective(options).judges:
         return [QualityValidation(network, sets, val.val_freq, **shared)]
     runtime = {**options.runtime.arguments(), "device": next(network.parameters()).device, "compile": False}
-    metrics = {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in val.metrics.items()}
-    check_samples(sets, metrics)
     return [
         Validation(
-            {dataset.name: Restorer(seen[dataset.key], **runtime) for dataset in datasets},
+            {names[key]: Restorer(_seen_by(options, key, network), **runtime) for key in validated},
             sets,
-            metrics,
+            _metrics(options),
             val.val_freq,
             lower_is_better=[name for name, block in val.metrics.items() if not _higher_is_better(block)],
             images=options.paths.visualization if val.save_img else None,
@@ -230,6 +237,10 @@ def _validations(
             **shared,
         )
     ]
+
+
+def _metrics(options: Options) -> dict[str, Any]:
+    return {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in options.val.metrics.items()}
 
 
 def _seen_by(options: Options, key: str, network: nn.Module) -> nn.Module:
@@ -265,6 +276,33 @@ def _dataset(options: Options, key: str, network: nn.Module) -> Any:
     supplied = {"name": dataset.name, "scale": scale}
     supplied = {argument: value for argument, value in supplied.items() if argument in arguments}
     return DATASETS.build(block, path=f"datasets.{key}", **supplied)
+
+
+def _sampler(options: Options, dataset: Any, seed: int, processes: Processes) -> StreamSampler:
+    """What decides which samples of the training data every batch is made of."""
+    return StreamSampler(
+        len(dataset),
+        _stages(options),
+        total_iter=options.train.total_iter,
+        seed=seed,
+        accumulate=options.train.accumulate,
+        rank=processes.rank,
+        world_size=processes.world_size,
+        groups=getattr(dataset, "groups", None),
+    )
+
+
+def _batches(options: Options, dataset: Any, sampler: StreamSampler, device: torch.device) -> DeviceLoader:
+    """The batches of this process, on its device."""
+    block = options.datasets["train"]
+    loader = training_loader(
+        dataset,
+        sampler,
+        num_workers=block.num_worker_per_gpu,
+        pin_memory=device.type == "cuda",
+        skip_bad_images=block.on_bad_image == "skip",
+    )
+    return DeviceLoader(loader, device, channels_last=bool(options.train.channels_last))
 
 
 def _stages(options: Options) -> list[PatchStage]:
@@ -303,7 +341,29 @@ def _models_of(saved: SavedState, options: Options, networks: Mapping[str, nn.Mo
     return models
 
 
-def _open_folder(options: Options, fresh: bool) -> None:
+@contextlib.contextmanager
+def _log_of_run(processes: Processes) -> Iterator[MemoryHandler]:
+    """Keeps what the main process says until its folder is there to write it to, errors too; the others only warn."""
+    logger = logging.getLogger("restore")
+    kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+    if processes.is_main:
+        logger.addHandler(kept)
+    else:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield kept
+    except RestoreError as error:
+        if kept.target is not None:
+            kept.target.handle(logging.makeLogRecord({"levelname": "ERROR", "msg": str(error)}))
+        raise
+    finally:
+        logger.removeHandler(kept)
+        if kept.target is not None:
+            kept.target.close()
+        kept.close()
+
+
+def _open_folder(options: Options, run_log: MemoryHandler, fresh: bool) -> None:
     """The run's folder with a log file and a copy of the options; at a fresh start, an older one is moved away."""
     root = options.paths.experiments_root
     now = time.strftime("%Y%m%d_%H%M%S")
@@ -317,6 +377,8 @@ def _open_folder(options: Options, fresh: bool) -> None:
         log.warning("%s was there: moved to %s", root, archived.name)
     root.mkdir(parents=True, exist_ok=True)
     (root / f"{options.name}.yml").write_text(options.dump(), encoding="utf-8")
-    handler = logging.FileHandler(root / f"train_{options.name}_{now}.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
-    logging.getLogger("restore").addHandler(handler)
+    file = logging.FileHandler(root / f"train_{options.name}_{now}.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    run_log.setTarget(file)
+    run_log.flushLevel = logging.NOTSET  # from here on at once
+    run_log.flush()

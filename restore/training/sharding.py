@@ -10,6 +10,7 @@ Whatever asks for whole tensors here talks to the other processes: all of them m
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def shard(network: nn.Module) -> None:
         raise TrainingError(
             f"dist_params.strategy is fsdp, which needs torch 2.6 or newer; this is {torch.__version__}. Use ddp."
         ) from None
+    # Results that are views, such as cropped images, must not be changed in place: torch warns, nobody here does so.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
     mesh = distributed.init_device_mesh(next(network.parameters()).device.type, (distributed.get_world_size(),))
     for module in dict.fromkeys([*repeated_blocks(network), network]):
         fully_shard(module, mesh=mesh, reshard_after_forward=True)

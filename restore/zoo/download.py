@@ -11,7 +11,6 @@ the first download is recorded beside the file and compared from then on.
 from __future__ import annotations
 
 import enum
-import hashlib
 import http.client
 import logging
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from restore.data.cache import cache_folder
 from restore.errors import CheckpointError, MissingError
-from restore.files import atomic_write
+from restore.files import atomic_write, sha256_of
 from restore.zoo.card import Card
 
 __all__ = ["Place", "address", "fetch_weights", "local_weights", "place_of"]
@@ -103,7 +102,7 @@ def fetch_weights(card: Card) -> Path:
     except CheckpointError:
         partial.unlink()
         raise
-    digest = _sha256(partial)
+    digest = sha256_of(partial)
     if card.sha256 is None:
         logger.info("nobody vouches for its checksum; recorded for later: SHA-256 %s", digest)
     with atomic_write(_record(path)) as file:
@@ -147,20 +146,12 @@ def _verify(path: Path, card: Card) -> None:
     record = _record(path)
     recorded = record.read_text().strip() if record.is_file() else None
     expected, whose = (card.sha256, "its card") if card.sha256 else (recorded, "the first download")
-    if expected is not None and _sha256(path) != expected:
+    if expected is not None and sha256_of(path) != expected:
         raise CheckpointError(f"{path}: its SHA-256 is not that of {whose}. Remove it to load it anew.")
 
 
 def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _by_hand(card: Card) -> str:

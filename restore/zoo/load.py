@@ -157,9 +157,10 @@ def list_models(kind: str = "model") -> list[str]:
 
 
 def _is_file(name_or_path: str | Path) -> bool:
+    """Whether a file is meant: there is one, or it is called as one; a model of the zoo goes before one of its name."""
     path = Path(name_or_path).expanduser()
-    if isinstance(name_or_path, Path) or path.suffix in SUFFIXES:
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such weights file.")
-        return True
-    return False
+    if not isinstance(name_or_path, Path) and path.suffix not in SUFFIXES:
+        return path.exists() and name_or_path not in list_models()
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such weights file.")
+    return True

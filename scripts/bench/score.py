@@ -1,6 +1,6 @@
 """`restore score` against a loop of scikit-image and a plain NIQE over the same files: time and numbers.
 
-    python scripts/bench/score.py [--pairs 100] [--side 512] [--jobs 2] [--json OUT]
+    python scripts/bench/score.py [--pairs 100] [--side 512] [--workers 1 2] [--json OUT]
 
 The plain loop reads each pair with OpenCV and calls `peak_signal_noise_ratio`, `structural_similarity` and the plain
 NIQE of `metrics.py`. It runs in two halves, before and after ours, so that a busy machine slows both. Ours is the whole
@@ -74,21 +74,21 @@ def plain(pairs: list[tuple[Path, Path]]) -> tuple[np.ndarray, Seconds]:
     return np.array(rows), now() - start
 
 
-def command(folder: Path, jobs: int) -> tuple[np.ndarray, Seconds]:
+def command(folder: Path, workers: int) -> tuple[np.ndarray, Seconds]:
     """The same of `restore score`."""
-    arguments = ["-r", "restored", "-g", "reference", "--metrics", ",".join(METRICS), "-o", f"out{jobs}"]
+    arguments = ["-r", "restored", "-g", "reference", "--metrics", ",".join(METRICS), "-o", f"out{workers}"]
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     start = now()
     subprocess.run(
-        [sys.executable, "-m", "restore.cli", "score", *arguments, "--jobs", str(jobs), "--fresh"],
+        [sys.executable, "-m", "restore.cli", "score", *arguments, "--workers", str(workers), "--fresh"],
         cwd=folder,
         env=environment,
         check=True,
         capture_output=True,
     )
     seconds = now() - start
-    with (folder / f"out{jobs}/scores.csv").open() as file:
+    with (folder / f"out{workers}/scores.csv").open() as file:
         return np.array([[float(row[name]) for name in METRICS] for row in csv.DictReader(file)]), seconds
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--side", type=int, default=512)
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -104,16 +104,16 @@ def main() -> None:
         pairs = make_pairs(folder, arguments.pairs, arguments.side)
         half = len(pairs) // 2
         first, seconds = plain(pairs[:half])
-        ours = {jobs: command(folder, jobs) for jobs in arguments.jobs}
+        ours = {workers: command(folder, workers) for workers in arguments.workers}
         second, more = plain(pairs[half:])
     expected, plain_s = np.concatenate([first, second]), seconds + more
     rows: list[dict[str, object]] = [{"": "plain loop", "seconds": plain_s[0], "processor s": plain_s[1]}]
-    for jobs, (values, seconds) in ours.items():
+    for workers, (values, seconds) in ours.items():
         faster, processor_faster = map(float, plain_s / seconds)
         difference = np.abs(values - expected).max(axis=0)
         rows.append(
             {
-                "": f"--jobs {jobs}",
+                "": f"--workers {workers}",
                 "seconds": seconds[0],
                 "processor s": seconds[1],
                 "faster": faster,

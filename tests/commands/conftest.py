@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 
@@ -16,6 +18,14 @@ TINY = {
     "mlp_ratio": 2,
     "upsampler": "pixelshuffledirect",
 }
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logging():
+    """The command line sets up logging for its process; here that is the process of all tests."""
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import subprocess
 import sys
@@ -16,14 +15,6 @@ from restore.cli import main
 from restore.images import Image, list_images, read_image, write_image
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging():
-    """The command line sets up logging for its process; here that is the process of all tests."""
-    handlers = logging.root.handlers[:]
-    yield
-    logging.root.handlers[:] = handlers
 
 
 def photos(folder, count=3, shape=(16, 14, 3)):

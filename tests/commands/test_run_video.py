@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 import time
@@ -15,13 +14,6 @@ from restore.images import list_images, read_image
 
 av = pytest.importorskip("av", reason="video needs PyAV")
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging():
-    handlers = logging.root.handlers[:]
-    yield
-    logging.root.handlers[:] = handlers
 
 
 def restore_run(weights, source, output, *more):

@@ -32,20 +32,17 @@ BLOCK = {
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, one_thread):
     """A folder with three pairs and a tiny trained model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("restore.leaderboard.submission.count", functools.partial(count, side_px=32))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     random = np.random.default_rng(0)
     for number in (901, 902, 903):
         write_image(f"hr/{number:04}.png", random.integers(0, 256, (48, 64, 3)).astype(np.uint8))
         write_image(f"lr/{number:04}x4.png", random.integers(0, 256, (12, 16, 3)).astype(np.uint8))
     torch.save({"params": restore.build_model(BLOCK).state_dict()}, "tiny.pth")
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def _submit(*arguments):

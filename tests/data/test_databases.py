@@ -105,6 +105,27 @@ def test_nothing_is_left_of_a_database_that_failed(images, tmp_path):
         write_database([("a", broken), ("a", broken)], tmp_path / "z.lmdb")
 
 
+@pytest.mark.parametrize("limit", [2**10, 2**18])  # not even the first page fits; the first transaction does
+def test_a_full_disk_leaves_a_message_and_nothing_else(tmp_path, limit):
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    images = [(f"{number:02d}", lambda: noise) for number in range(30)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"x\.lmdb': the disk is full .* MiB are free.* run the same"):
+            write_database(images, tmp_path / "out" / "x.lmdb", at_once=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_no_lock_file_is_mapped(images, tmp_path):
+    """On a full disk the kernel kills who writes into a mapped file."""
+    path = database(images("gt"), tmp_path / "gt.lmdb")
+    assert {file.name for file in path.iterdir()} == {"data.mdb", "meta_info.txt"}
+
+
 def test_the_commands(images, tmp_path, capsys):
     folder = images("gt", count=2, size=(30, 50), tmpl="{}x2")
     pieces = str(tmp_path / "pieces")
@@ -166,3 +187,5 @@ train: {{total_iter: 1, optim_g: {{type: Adam, lr: 1e-3}}, pixel_opt: {{type: L1
     assert "gt/00.png is 32x32, which is not 2 times" in said
     assert "nowhere does not exist" in said
     assert "4 samples read, 3 problems" in said
+    main(["data", "check", "-opt", str(options), "--set", f"datasets.val.dataroot_lq={lq}"])
+    assert "8 samples read" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def test_validation_images_are_those_of_the_command(photos, tmp_path):
 
 
 def test_the_number_of_workers_changes_nothing(photos):
-    dataset = build("DegradedImageDataset", photos, gt_size=32)
+    dataset = build("DegradedImageDataset", photos, gt_size=32, crop_pad_size=32)
     batches = []
     for num_workers in (0, 1):
         sampler = StreamSampler(len(dataset), [PatchStage(2)], total_iter=3, seed=1)
@@ -119,6 +119,8 @@ def test_what_a_degraded_dataset_cannot_do(photos):
         build("DegradedImageDataset", photos)[Draw(0, 0, 0)]
     with pytest.raises(DataError, match=r"3\.png.*does not fit"):
         build("DegradedImageDataset", photos)[3]
+    with pytest.raises(DataError, match=r"3\.png is 70x20, smaller than the patch of 32x32.*crop_pad_size: 32"):
+        build("DegradedImageDataset", photos, gt_size=32)[Draw(3, 0, 0)]
     with pytest.raises(DataError, match="restore degrade"):
         _ = build("RealESRGANDataset", photos).pairs
 

@@ -58,6 +58,7 @@ def test_a_bad_image_stops_with_its_name(images, tmp_path, workers):
     with pytest.raises(DataError, match=r"^cannot read '.*02\.png'") as raised:
         list(batches)
     assert "Traceback" not in str(raised.value)
+    assert "on_bad_image: skip" in str(raised.value)
 
 
 def test_a_bad_image_is_replaced_where_that_is_asked_for(images, tmp_path, caplog):

@@ -80,6 +80,7 @@ def test_what_fails_is_named_and_the_rest_is_done(photos, tmp_path, capsys):
         (("--recipe", "jpeg", "--copies", "0"), "--copies is 0"),
         (("--recipe", "jpeg", "--replay", "x"), "--replay"),
         (("--preview",), "must end in .png"),
+        (("--preview", "--set", "scale=2"), "name one with --recipe"),
     ],
 )
 def test_wrong_arguments(photos, tmp_path, capsys, arguments, message):
@@ -97,6 +98,39 @@ def test_inputs_that_are_not_there(tmp_path, capsys):
 def test_pairs_never_fall_among_the_photographs(photos, capsys):
     assert degrade("-i", photos, "-o", photos, "--recipe", "jpeg") == 2
     assert "another folder" in capsys.readouterr().err
+
+
+def test_pixels_that_are_not_finite_are_named(photos, tmp_path, capsys):
+    pixels = np.zeros((32, 32, 3), np.float32)
+    pixels[3, 4] = np.nan
+    write_image(photos / "nan.tiff", pixels)
+    assert degrade("-i", photos, "-o", tmp_path / "out", "--recipe", "jpeg", "--workers", 1) == 1
+    report = " ".join(capsys.readouterr().err.split())
+    assert "nan.tiff" in report
+    assert "not finite" in report
+
+
+def test_leftovers_of_a_killed_run_are_removed(photos, tmp_path):
+    leftover = tmp_path / "out/lq/.0123456789abcdef0123456789abcdef.tmp"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    assert degrade("-i", photos, "-o", tmp_path / "out", "--recipe", "jpeg", "--workers", 1) == 0
+    assert [path.name for path in leftover.parent.iterdir()] == ["a.png"]
+
+
+def test_copies_share_one_target(photos, tmp_path):
+    settings = ("-i", photos, "-o", tmp_path / "out", "--recipe", "jpeg", "--copies", 3, "--workers", 1)
+    assert degrade(*settings) == 0
+    targets = sorted((tmp_path / "out/gt").iterdir())
+    assert [path.name for path in targets] == ["a_c0.png", "a_c1.png", "a_c2.png"]
+    assert len({path.read_bytes() for path in targets}) == 1
+
+
+def test_contact_sheet_of_one_recipe(photos, tmp_path):
+    for quality in (1, 90):
+        settings = ("--preview", "--recipe", "jpeg", "--set", f"quality={quality}")
+        assert degrade("-i", photos / "a.png", "-o", tmp_path / f"{quality}.png", *settings) == 0
+    assert (tmp_path / "1.png").read_bytes() != (tmp_path / "90.png").read_bytes()
 
 
 def test_contact_sheet(photos, tmp_path):

@@ -2,7 +2,6 @@
 
 import collections
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from restore.degradations import list_pipelines, load_pipeline, parse_pipeline, pipeline_from_options, sample_seed
-from restore.degradations.draw import Draw, parse_distribution
 from restore.degradations.operator import tensor_code
 from restore.errors import ImageError, OptionsError
 
@@ -40,22 +38,6 @@ def _originals() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(3, 3, 9, 9, generator=generator)
     return torch.nn.functional.interpolate(coarse, size=(72, 96), mode="bicubic").clamp(0, 1)
-
-
-def draws(name, count, **variables):
-    """The drawn steps of many samples, as {type: [parameters]}."""
-    pipeline = load_pipeline(name, **variables)
-    samples = [pipeline.draw(sample_seed(1, index), (256, 256))["steps"] for index in range(count)]
-    by_type = collections.defaultdict(list)
-    for steps in samples:
-        for step in steps:
-            by_type[step["type"]].append(step)
-    return samples, by_type
-
-
-def close(count, total, probability):
-    """Within four standard errors of a binomial."""
-    return abs(count / total - probability) < 4 * math.sqrt(probability * (1 - probability) / total) + 1e-9
 
 
 def test_names():
@@ -127,119 +109,6 @@ def test_seeds_depend_on_everything_that_names_a_sample():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-class TestStatistics:
-    count = 3000
-
-    def test_realesrgan(self):
-        samples, _ = draws("realesrgan", self.count)
-        first = [steps[1] for steps in samples]
-        kinds = collections.Counter((step["type"], step.get("sigma_y") is not None) for step in first)
-        expected = {
-            ("sinc_blur", False): 0.1,
-            ("gaussian_blur", False): 0.9 * 0.45,
-            ("gaussian_blur", True): 0.9 * 0.25,
-            ("generalized_gaussian_blur", False): 0.9 * 0.12,
-            ("generalized_gaussian_blur", True): 0.9 * 0.03,
-            ("plateau_blur", False): 0.9 * 0.12,
-            ("plateau_blur", True): 0.9 * 0.03,
-        }
-        assert set(kinds) == set(expected)
-        assert all(close(kinds[kind], self.count, expected[kind]) for kind in expected)
-        sigmas = torch.tensor([step["sigma"] for step in first if "sigma" in step])
-        assert 0.2 <= sigmas.min() < 0.22 < 2.98 < sigmas.max() <= 3
-        assert sigmas.mean().item() == pytest.approx(1.6, abs=0.06)
-        sizes = collections.Counter(step["size"] for step in first)
-        assert set(sizes) == set(range(7, 22, 2))
-        assert all(close(number, self.count, 1 / 8) for number in sizes.values())
-        for step in first:
-            if step["type"] == "sinc_blur":
-                assert math.pi / (3 if step["size"] < 13 else 5) <= step["cutoff"] <= math.pi
-
-    def test_realesrgan_beyond_the_first_blur(self):
-        samples, by_type = draws("realesrgan", self.count)
-        factors = [steps[2]["factor"] for steps in samples]
-        assert close(sum(factor > 1 for factor in factors), self.count, 0.2)
-        assert close(sum(factor < 1 for factor in factors), self.count, 0.7)
-        assert min(factors) >= 0.15
-        assert max(factors) <= 1.5
-        noises = [steps[3] for steps in samples]
-        assert close(sum(step["type"] == "gaussian_noise" for step in noises), self.count, 0.5)
-        assert close(sum(step["grey"] for step in noises), self.count, 0.4)
-        qualities = torch.tensor([step["quality"] for step in by_type["jpeg"]], dtype=torch.float64)
-        assert (qualities.min(), qualities.max()) == (30, 95)
-        assert qualities.mean().item() == pytest.approx(62.5, abs=1)
-        modes = collections.Counter(step["interpolation"] for step in by_type["resize"])
-        assert all(close(modes[mode], 3 * self.count, 1 / 3) for mode in ("area", "bilinear", "bicubic"))
-        second_blur = sum("blur" in steps[5]["type"] for steps in samples)
-        assert close(second_blur, self.count, 0.8)
-        assert close(sum(steps[-1]["type"] == "jpeg" for steps in samples), self.count, 0.5)
-        assert len({step["seed"] for step in noises}) == self.count
-
-    def test_bsrgan(self):
-        samples, by_type = draws("bsrgan", 2000)
-        halved = [steps for steps in samples if steps[0].get("factor") == 0.5]
-        assert close(len(halved), 2000, 0.25)
-        blurs = [step for step in by_type["gaussian_blur"] if not step["shift_px"] and step["size"] <= 25]
-        assert close(sum(step["sigma_y"] is not None for step in blurs), len(blurs), 0.5) or len(blurs) > 4000
-        variances = torch.tensor(
-            [s["sigma"] ** 2 for steps in samples[:] if steps not in halved for s in steps if s.get("sigma_y")]
-        )
-        assert variances.mean().item() == pytest.approx(4, abs=0.15)  # uniform on [0, 8]
-        final = collections.Counter(steps[-1]["type"] for steps in samples)
-        assert final == {"jpeg": 2000}
-        for steps in samples[:200]:
-            to_size = [i for i, step in enumerate(steps) if step.get("of_gt")]
-            before = [i for i, s in enumerate(steps) if s["type"] == "decimate" or (s.get("factor") or 0.5) != 0.5]
-            assert all(i < to_size[0] for i in before)
-
-    def test_only_the_papers_recipe_has_camera_noise(self):
-        samples, _ = draws("bsrgan", 2000)
-        assert close(sum(any(step["type"] == "camera_noise" for step in steps) for steps in samples), 2000, 0.25)
-        _, by_type = draws("swinir_real", 300)
-        assert "camera_noise" not in by_type
-        assert set(by_type) == set(draws("bsrgan", 300)[1]) - {"camera_noise"}
-
-    def test_noise_power_of_the_blind_pipeline(self):
-        pipeline = load_pipeline("gaussian_noise", sigma=[0, 55])
-        grey = torch.full((24, 1, 64, 64), 0.5)
-        pairs = pipeline(grey, [sample_seed(2, index) for index in range(24)])
-        sigmas = torch.tensor([drawn["steps"][0]["sigma"] for drawn in pairs["parameters"]])
-        measured = (pairs["lq"] - grey).flatten(1).std(dim=1) * 255
-        torch.testing.assert_close(measured, sigmas, rtol=0.06, atol=0.05)
-        assert sigmas.min() < 8
-        assert sigmas.max() > 44
-
-    def test_camera_noise(self):
-        _, by_type = draws("real_noise", 2000)
-        logs = torch.tensor([math.log(step["shot"]) for step in by_type["camera_noise"]])
-        assert logs.mean().item() == pytest.approx((math.log(1e-4) + math.log(0.012)) / 2, abs=0.13)
-        offsets = torch.tensor([step["read_offset"] for step in by_type["camera_noise"]])
-        assert offsets.std().item() == pytest.approx(0.26, rel=0.08)
-
-    @pytest.mark.parametrize(
-        ("value", "mean", "low", "high"),
-        [
-            ([2, 4], 3, 2, 4),
-            ({"log_uniform": [1, math.e**2]}, (math.e**2 - 1) / 2, 1, math.e**2),
-            ({"square_uniform": [1, 3]}, 26 / 12, 1, 3),
-            ({"inverse_uniform": [0.25, 1]}, math.log(4) / 3, 0.25, 1),
-            ({"integer": [7, 21], "step": 2}, 14, 7, 21),
-            ({"normal": [1, 0.5]}, 1, -1, 3),
-            ({"choice": [1, [5, 7]], "probabilities": [0.25, 0.75]}, 4.75, 1, 7),
-            ({"chance": 0.3}, 0.3, 0, 1),
-            (5, 5, 5, 5),
-        ],
-    )
-    def test_distributions(self, value, mean, low, high):
-        problems = []
-        distribution, draw = parse_distribution(value, "x", problems), Draw.from_seed(3)
-        values = torch.tensor([float(distribution.draw(draw)) for _ in range(4000)])
-        assert not problems
-        assert values.min() >= low - 1e-6
-        assert values.max() <= high + 1e-6
-        assert values.mean().item() == pytest.approx(mean, abs=4.5 * values.std().item() / math.sqrt(4000) + 1e-6)
-
-
 class TestGrammar:
     def test_shuffle_keeps_what_it_must(self):
         steps = [{"type": "jpeg", "quality": quality} for quality in (1, 2, 3, 4)]
@@ -267,6 +136,49 @@ class TestGrammar:
         path.write_text("extends: bicubic\nvariables: {scale: 2}\n")
         assert load_pipeline(path)(gt_BCHW, [1, 2, 3])["lq"].shape[-1] == 48
         assert load_pipeline(path, scale=3).scale == 3
+
+    def test_a_file_extends_its_neighbour(self, tmp_path):
+        (tmp_path / "base.yml").write_text("variables: {quality: 5}\nsteps: [{type: jpeg, quality: '=quality'}]\n")
+        (tmp_path / "mine.yml").write_text("extends: base.yml\nvariables: {quality: 7}\n")
+        assert load_pipeline(tmp_path / "mine.yml").draw(0, (8, 8))["steps"][0]["quality"] == 7
+        (tmp_path / "base.yml").write_text("extends: mine.yml\n")
+        with pytest.raises(OptionsError, match=r"extends: goes in a circle: .*mine.yml -> .*base.yml -> .*mine.yml"):
+            load_pipeline(tmp_path / "mine.yml")
+        (tmp_path / "base.yml").write_text("stepps: []\nsteps: []\n")
+        with pytest.raises(OptionsError, match=r"mine.yml: stepps: unknown key. Did you mean 'steps'"):
+            load_pipeline(tmp_path / "mine.yml")
+
+    def test_the_largest_kernel_of_nested_choices(self):
+        block = {"type": "gaussian_blur", "size": {"choice": [7, {"integer": [9, 15], "step": 2}]}, "sigma": 1}
+        pipeline = parse_pipeline({"steps": [{**block, "sigma_y": {"choice": [None, [0.3, 2]]}}]})
+        assert pipeline.min_px == 15
+        assert parse_pipeline({"steps": [{"type": "defocus_blur", "radius_px": [1, 4.5]}]}).min_px == 11
+
+    @pytest.mark.parametrize(
+        ("change", "path", "message"),
+        [
+            ({"variables": [1]}, "variables", "mapping"),
+            ({"variables": {"scale": True}}, "variables.scale", "whole number"),
+            ({"extends": 3}, "extends", "name or a .yml"),
+            ({"steps": None}, "steps", "list of steps"),
+            ({"steps": [{"type": "low_light", "exposure": float("inf")}]}, "steps.0.exposure", "finite"),
+            ({"steps": [{"type": "gaussian_noise", "sigma": []}]}, "steps.0.sigma", "two numbers"),
+            ({"steps": [{"type": "usm", "weight": {"normal": [1, 0.1], "within": [5, 6]}}]}, "normal", "empty"),
+            ({"steps": [{"type": "usm", "weight": {"log_uniform": [0, 1]}}]}, "log_uniform", "positive"),
+            ({"steps": [{"type": "repeat", "times": [3, 1], "steps": []}]}, "steps.0.times", "empty range"),
+            ({"steps": [{"type": "repeat", "times": 1000, "steps": []}]}, "steps.0.times", "0 to 100"),
+            ({"steps": [{"type": "shuffle", "keep_order": [[1]], "steps": []}]}, "keep_order", "indices"),
+            ({"steps": [{"type": "one_of", "steps": []}]}, "steps.0", "nothing to choose"),
+            ({"steps": [{"type": "usm", "weight": "=1 / 0"}]}, "steps.0.weight", "division by zero"),
+            ({"round": "no"}, "round", "true or false"),
+        ],
+    )
+    def test_one_mistake_is_one_message(self, change, path, message):
+        with pytest.raises(OptionsError, match=message) as caught:
+            parse_pipeline({"steps": [{"type": "usm"}], **change}, "mine.yml")
+        (problem,) = caught.value.problems
+        assert problem.path.endswith(path)
+        assert problem.file == "mine.yml"
 
     def test_all_mistakes_at_once(self):
         spec = {
@@ -325,6 +237,7 @@ class TestWrongImages:
             (lambda x: x * 255, r"\[0, 1\]"),
             (lambda x: (x * 255).byte(), "float"),
             (lambda x: x[0], "float images"),
+            (lambda x: x[:0], "float images"),
         ],
     )
     def test_messages(self, gt_BCHW, change, message):

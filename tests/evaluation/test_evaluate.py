@@ -279,3 +279,19 @@ def test_every_mistake_in_the_metrics_is_reported_first(tmp_path, restorer):
         evaluate(restorer(), [], metrics, name="run", results_root=tmp_path)
     assert [problem.path for problem in caught.value.problems] == ["val.metrics.a.type", "val.metrics.b.border"]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("block", "error", "message"),
+    [
+        ({"type": "psnr", "border_px": -1}, OptionsError, r"val\.metrics\.psnr\.border_px"),
+        ({"type": "psnr", "border_px": 6}, ImageError, "nothing is left of 12x12 px inside a border of 6 px"),
+        ({"type": "calculate_psnr", "crop_border": 0, "input_order": "CHW"}, ImageError, "channels are measured"),
+    ],
+)
+def test_older_results_stay_where_a_metric_cannot_work(tmp_path, restorer, dataset, noise, block, error, message):
+    (tmp_path / "run").mkdir()
+    pairs = dataset("S", {"a": (noise(12, 12, 3), noise(6, 6, 3))})
+    with pytest.raises(error, match=message):
+        evaluate(restorer(), [pairs], {"psnr": block}, name="run", results_root=tmp_path)
+    assert not list(tmp_path.glob("run_archived*"))

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,7 +248,7 @@ def test_missing_weights_do_not_stop_the_others(tmp_path, folders, capsys):
 def test_several_processes_give_the_same(tmp_path, folders):
     images = {f"{name}.png": None for name in "abcde"}
     roots = folders(images, images)
-    alone, together = (score(match(*roots), settings(["psnr"]), tmp_path / f"out{jobs}", jobs=jobs) for jobs in (1, 2))
+    alone, together = (score(match(*roots), settings(["psnr"]), tmp_path / f"out{n}", num_workers=n) for n in (1, 2))
     assert [image.values for image in alone.images] == [image.values for image in together.images]
     assert together.complete
 
@@ -275,10 +276,31 @@ def test_protocols_are_listed(capsys):
     assert all(name in shown for name in PROTOCOLS)
 
 
-@pytest.mark.parametrize("options", [[], ["-r", "x", "--jobs", "0"], ["-r", "x", "--scale", "-1"], ["-r", "nowhere"]])
+@pytest.mark.parametrize("options", [[], ["-r", "nowhere"]])
 def test_wrong_command_lines(options, capsys):
     assert main(["score", *options]) == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--workers", "0"], ["--jobs", "0"], ["--scale", "-1"]])
+def test_wrong_numbers(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["score", "-r", "x", *option])
+    assert "is not a whole number from 1 on" in capsys.readouterr().err
+
+
+def test_names_are_shown_as_they_are(tmp_path, folders, capsys):
+    called = ["a[bold].png", "b:smile:.png", "c[b].png"]
+    restored, _ = folders(dict.fromkeys(called))
+    pair = ["-r", str(restored / called[0]), "-g", str(restored / called[1])]
+    assert main(["score", *pair, "-o", str(tmp_path / "[red]"), "--jobs", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{called[0]} (1 image)" in shown
+    assert shown.count(called[0]) == 2
+    assert main(["score", "-r", str(restored), "-g", str(restored), "-o", str(tmp_path / "all")]) == 0
+    shown = capsys.readouterr().out
+    assert "(3 images)" in shown
+    assert all(name in shown for name in called)
 
 
 def test_distribution_has_a_place_for_every_finite_value():
@@ -310,6 +332,18 @@ def test_a_device_that_is_not_there(folders, capsys):
     assert "device is 'cdua'" in capsys.readouterr().err
 
 
-def test_processes_are_prepared_before_anything_heavy_is_imported():
-    code = "import sys, restore.evaluation.processes, restore.commands.score; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux alone")
+def test_processes_are_forked_where_nothing_else_runs():
+    code = """
+import threading
+from restore.evaluation.processes import context, stay_single_threaded
+stay_single_threaded()
+import restore.evaluation.scoring
+print(context("restore.evaluation.scoring.measuring").get_start_method())
+halt = threading.Event()
+threading.Thread(target=halt.wait).start()
+print(context("restore.evaluation.scoring.measuring").get_start_method())
+halt.set()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["fork", "forkserver"]

@@ -13,10 +13,11 @@ from restore.errors import DataError, OptionsError, OutputError
 from restore.images import read_image, write_image
 from restore.leaderboard.archive import open_package, write_zip
 from restore.leaderboard.readme import Readme
-from restore.leaderboard.submission import ZIP, Author, digest_of, identity_of, run_task, runtime_of, submit
+from restore.leaderboard.submission import ZIP, Author, identity_of, run_task, runtime_of, submit
 from restore.leaderboard.tasks import ImageTask, OpinionTask, reference_of
 from restore.leaderboard.tracks import TRACKS
 from restore.leaderboard.work import WorkFolder
+from restore.networks.checkpoint import digest_of
 from restore.registry import METRICS
 
 CPU = torch.device("cpu")

@@ -11,6 +11,7 @@ import torch
 
 from restore.networks.checkpoint import infer, load_weights
 from restore.registry import NETWORKS
+from restore.training.sharding import local, shard
 
 SIZES = [(1, 1), (5, 19), (33, 24)]
 
@@ -81,6 +82,21 @@ class NetworkTester:
         x = self.image(network, (8, 11))
         with torch.no_grad():
             assert torch.equal(network(x), other(x))
+
+    def test_can_be_split_among_processes(self, variant, process_group):
+        """Parameters are whole only while the block that owns them computes, so nobody else may use them."""
+        network = self.build(variant)
+        x = self.image(network, (9, 20), batch=2)
+        network(x).square().mean().backward()
+        whole = {name: parameter.grad for name, parameter in network.named_parameters()}
+        network.zero_grad()
+        shard(network)
+        network(x).square().mean().backward()
+        split = {name: parameter.grad for name, parameter in network.named_parameters()}
+        assert [name for name in split if (split[name] is None) != (whole[name] is None)] == []
+        for name in (name for name in whole if whole[name] is not None):
+            largest = whole[name].abs().max().item()
+            torch.testing.assert_close(local(split[name]), whole[name], rtol=1e-3, atol=1e-5 * largest, msg=name)
 
     @pytest.mark.slow
     def test_compiles_into_one_graph(self, variant):

@@ -220,8 +220,6 @@ def test_paths(training, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     paths = loaded(training).paths
     assert paths.experiments_root == tmp_path / "experiments" / "small"
-    assert paths.models == tmp_path / "experiments" / "small" / "models"
-    assert paths.training_states == tmp_path / "experiments" / "small" / "training_states"
     assert paths.visualization == tmp_path / "experiments" / "small" / "visualization"
     assert paths.tb_logger == tmp_path / "tb_logger" / "small"
     tested = loaded(training, "path.results_root=~/out", is_train=False).paths

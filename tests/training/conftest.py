@@ -32,12 +32,8 @@ class TinyNetwork(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """Tiny tensors are faster without threads, and sums are then the same everywhere."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread):
+    """In all tests of this folder."""
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_runs import run, same
 
 from restore.data.sampling import Draw
 from restore.degradations import PairPool, load_pipeline, pipeline_from_options
@@ -21,7 +22,6 @@ from restore.registry import DATASETS, OBJECTIVES
 from restore.training.degrading import Degrading, Sharpening
 from restore.training.mixing import Mixing
 from restore.training.objectives import Adversarial, BlindAdversarial, BlindRestoration
-from restore.training.run import train
 
 ROOT = Path(__file__).parents[2]
 FOLDER = os.environ.get("RESTORE_BASICSR_OPTIONS")
@@ -76,12 +76,6 @@ def option_file(tmp_path):
     return path
 
 
-def run(option_file, *overrides, auto_resume=False):
-    options = load(option_file, list(overrides), is_train=True)
-    options._auto_resume = auto_resume
-    return train(options)
-
-
 def saved(tmp_path, name="blind", iteration=6, network="g"):
     folder = tmp_path / "experiments" / name
     files = folder / f"training_states/{iteration}.state", folder / f"models/net_{network}_{iteration}.pth"
@@ -91,16 +85,6 @@ def saved(tmp_path, name="blind", iteration=6, network="g"):
 def preparations(option_file, *overrides):
     options = load(option_file, list(overrides), is_train=True)
     return OBJECTIVES.get(options.model_type).preparations_of(options)
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def test_names_of_basicsr():
@@ -253,14 +237,28 @@ def test_pairs_train_without_degrading(option_file, tmp_path):
         (["datasets.train.gt_sizes=[16]", "datasets.train.mini_batch_sizes=[2]", "datasets.train.iters=[6]"],
          "datasets.train.gt_sizes", "keep one size"),
         (["resize_prob=[0.5, 0.5, 0.5]"], "resize_prob", "sum to 1"),
+        (["resize_prob2=[0.5, 0.5]"], "resize_prob2", "three probabilities"),
+        (["resize_range=[1.1, 1.5]"], "resize_range", "below 1"),
+        (["gaussian_noise_prob=1.5"], "gaussian_noise_prob", "less than or equal to 1|at most 1"),
+        (["noise_range=[30, 1]"], "noise_range", "lower limit comes first"),
+        (["datasets.train.sinc_prob2=2"], "datasets.train.sinc_prob2", "probability"),
+        (["datasets.train.kernel_prob=[0.5, 0.4]"], "datasets.train.kernel_prob", "6 probabilities that sum to 1"),
+        (["datasets.train.blur_kernel_size2=8"], "datasets.train.blur_kernel_size2", "odd"),
         (["datasets.train.kernel_list=[isoo]", "datasets.train.kernel_prob=[1]"], "datasets.train.kernel_list.0",
          "Did you mean 'iso'"),
     ],
 )  # fmt: skip
 def test_mistakes_in_the_keys(option_file, overrides, path, message):
     with pytest.raises(OptionsError, match=message) as raised:
-        preparations(option_file, *overrides)
+        load(option_file, overrides)
     assert [problem.path for problem in raised.value.problems] == [path]
+
+
+def test_mistakes_in_the_keys_are_found_when_the_file_is_read(option_file):
+    option_file.write_text(option_file.read_text().replace("[0.2, 0.7, 0.1]", "[0.2, 0.7, 0.2]"))
+    line = 1 + option_file.read_text().splitlines().index("resize_prob: [0.2, 0.7, 0.2]")
+    with pytest.raises(OptionsError, match=rf"train\.yml:{line}: resize_prob: must be three probabilities"):
+        load(option_file)
 
 
 def test_a_pool_of_its_own_size_fits_the_batch(option_file):

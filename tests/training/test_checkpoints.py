@@ -37,14 +37,15 @@ def test_only_the_newest_are_kept(tmp_path):
     assert sorted(path.name for path in folder.models.iterdir()) == ["net_g_10.pth", "net_g_100.pth", "net_g_best.pth"]
 
 
-def test_a_truncated_newest_state_is_passed_over(tmp_path, caplog):
+@pytest.mark.parametrize("which", ["training_states/10.state", "models/net_g_10.pth"])
+def test_a_truncated_newest_state_is_passed_over(tmp_path, caplog, which):
     folder = CheckpointFolder(tmp_path)
     saved(folder, 5, 10)
-    path = folder.state_path(10)
+    path = tmp_path / which
     path.write_bytes(path.read_bytes()[:100])
     found, state = folder.newest()
     assert (found.name, state["iter"]) == ("5.state", 5)
-    assert "10.state" in caplog.text
+    assert path.name in caplog.text
     assert "Falling back" in caplog.text
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_runs import run
 
 from restore import load_model
 from restore.cli import main
@@ -20,10 +21,8 @@ from restore.losses.contrastive import PatchContrastiveLoss
 from restore.networks.branches import branch_weights
 from restore.networks.edt import EDT
 from restore.networks.ipt import IPT
-from restore.options import load
 from restore.registry import OBJECTIVES
 from restore.training.objectives import ContrastivePretraining, MultiTask
-from restore.training.run import train
 
 ROOT = Path(__file__).parents[2]
 L1 = {"pixel_opt": {"type": "L1Loss"}}
@@ -76,12 +75,6 @@ def write_file(tmp_path):
         return path
 
     return write
-
-
-def run(path, *overrides, auto_resume=False):
-    options = load(path, list(overrides), is_train=True)
-    options._auto_resume = auto_resume
-    return train(options)
 
 
 def history(tmp_path, name="many"):
@@ -157,12 +150,8 @@ def test_stopped_and_resumed_is_bit_identical(write_file, tmp_path):
         assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-def test_two_processes_train_as_one(write_file, tmp_path):
-    path = write_file()
-    ways = {
-        "drawn": ["train.total_iter=5", "train.accumulate=2", "train.clip_norm=0.5"],
-        "in_turn": ["train.total_iter=3", "train.accumulate=3", "datasets.train.sampling=in_turn"],
-    }
+def same_on_two_processes(path, tmp_path, ways):
+    """Every way to train, in two processes, against the same with the whole batch in one."""
     runs = [f"--set name={name} {' '.join(ways[name])}" for name in ways]
     command = [sys.executable, str(Path(__file__).with_name("forked_training.py")), "2", str(path)]
     done = subprocess.run([*command, *" -- ".join(runs).split()], cwd=ROOT, capture_output=True, text=True)
@@ -172,6 +161,20 @@ def test_two_processes_train_as_one(write_file, tmp_path):
         for ours, theirs in zip(history(tmp_path, f"one_{name}"), history(tmp_path, name), strict=True):
             values = {key for key in ours if key.startswith(("iter", "l_", "metrics"))}
             assert {key: ours[key] for key in values} == pytest.approx({key: theirs[key] for key in values}, rel=1e-4)
+
+
+def test_two_processes_train_as_one(write_file, tmp_path):
+    ways = {
+        "drawn": ["train.total_iter=5", "train.accumulate=2", "train.clip_norm=0.5"],
+        "in_turn": ["train.total_iter=3", "train.accumulate=3", "datasets.train.sampling=in_turn"],
+        "split": ["train.total_iter=4", "train.clip_norm=0.5", "dist_params.strategy=fsdp"],
+    }
+    same_on_two_processes(write_file(), tmp_path, ways)
+
+
+def test_two_processes_split_ipt(write_file, tmp_path):
+    ways = {"split": ["train.total_iter=4", "dist_params.strategy=fsdp"]}
+    same_on_two_processes(write_file(IPT_BLOCK, "IPTModel"), tmp_path, ways)
 
 
 @pytest.mark.parametrize(("build", "lr"), [(edt, 2e-2), (ipt, 1e-2)], ids=["EDT", "IPT"])

@@ -11,22 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_runs import run, same
 
 from restore.cli import main
 from restore.data.sampling import StreamSampler
-from restore.errors import CheckpointError, OptionsError
+from restore.errors import CheckpointError, OptionsError, RestoreError, TrainingError
 from restore.inference import blocks
 from restore.options import load
-from restore.training.run import train
 from restore.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(option_file, *overrides, auto_resume=False):
-    options = load(option_file, list(overrides), is_train=True)
-    options._auto_resume = auto_resume
-    return train(options)
 
 
 def state(tmp_path, iteration, name="tiny"):
@@ -35,16 +29,6 @@ def state(tmp_path, iteration, name="tiny"):
 
 def weights(tmp_path, label, name="tiny"):
     return torch.load(tmp_path / f"experiments/{name}/models/net_g_{label}.pth", weights_only=True)
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def test_a_training_leaves_the_files_of_basicsr(option_file, tmp_path):
@@ -134,6 +118,34 @@ def test_a_fresh_start_moves_the_old_folder_away(option_file, tmp_path):
     assert len(names) == 3
     assert names[0] == "tiny"
     assert all(name.startswith("tiny_archived_") for name in names[1:])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.pixel_opt=null"],
+        ["datasets.train.dataroot_gt=nowhere"],
+        ["datasets.val.dataroot_lq=nowhere"],
+        ["path.pretrain_network_g=nowhere.pth"],
+        ["val.metrics.psnr.crop_border=-1"],
+        ["model_type=SRGANModel"],
+    ],
+)
+def test_a_start_that_fails_leaves_the_old_folder(option_file, tmp_path, overrides):
+    (tmp_path / "experiments/tiny").mkdir(parents=True)
+    with pytest.raises(RestoreError):
+        run(option_file, *overrides)
+    assert [path.name for path in (tmp_path / "experiments").iterdir()] == ["tiny"]
+
+
+def test_the_log_holds_what_was_said_before_the_folder_was_there_and_the_error(option_file, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "restore")
+    run(option_file, "train.total_iter=1", "name=first")
+    weights = f"path.pretrain_network_g={tmp_path}/experiments/first/models/net_g_1.pth"
+    with pytest.raises(TrainingError):
+        run(option_file, weights, "train.optim_g.lr=1e30")
+    (file,) = (tmp_path / "experiments/tiny").glob("train_tiny_*.log")
+    assert re.search(r"INFO: network_g starts from .*ERROR: iteration \d: l_pix is nan", file.read_text(), re.DOTALL)
 
 
 def test_changed_options_are_said_and_applied(option_file, tmp_path, caplog):

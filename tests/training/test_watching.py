@@ -7,11 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from training_runs import run
 
 from restore.errors import MissingError
-from restore.options import load
 from restore.training.patches import Patches
-from restore.training.run import train
 
 
 class Screen:
@@ -20,10 +19,6 @@ class Screen:
 
     def image(self, name, pixels, iteration):
         self.shown.append((name, pixels, iteration))
-
-
-def run(option_file, *overrides):
-    return train(load(option_file, list(overrides), is_train=True))
 
 
 def test_tensorboard_shows_the_same_patches_at_every_validation(option_file, tmp_path):

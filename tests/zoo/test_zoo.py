@@ -39,6 +39,23 @@ def test_unknown_models_and_files():
         load_network("nowhere.pth")
 
 
+def test_files_that_hold_no_weights_say_so(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("no weights")
+    with pytest.raises(CheckpointError, match=r"notes\.txt: damaged, or not a weights file \(it does not begin"):
+        load_network(str(tmp_path / "notes.txt"))
+    with pytest.raises(CheckpointError, match="a folder, not a weights file"):
+        load_network(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "swinir_light_x4").write_text("called as a model of the zoo is")
+    assert load_network("swinir_light_x4").spec.scale == 4
+
+
+def test_a_file_of_any_name_is_read(tmp_path):
+    network = restore.build_model({"type": "SRVGGNetCompact", "num_feat": 4, "num_conv": 1, "upscale": 2})
+    torch.save(network.state_dict(), tmp_path / "net_g.5000")
+    assert load_network(str(tmp_path / "net_g.5000")).spec.scale == 2
+
+
 def test_a_file_loads_without_an_option_file(tmp_path):
     block = {"type": "SwinIR", "embed_dim": 12, "depths": [1], "num_heads": [2], "window_size": 4, "upscale": 2}
     network = restore.build_model({**block, "upsampler": "pixelshuffledirect"})

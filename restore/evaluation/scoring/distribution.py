@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from restore.evaluation.format import figure
+from restore.evaluation.format import counted_images, figure
 from restore.evaluation.results import MetricRecord
 from restore.evaluation.scoring.results import ImageScore
 
@@ -126,7 +126,7 @@ def _bars(values: list[float], axis: _Axis, metric: MetricRecord) -> list[Bar]:
     for index, number in sorted(counts.items()):
         left, right = axis.low + index * width, axis.low + (index + 1) * width
         height = round((BASE - TOP) * number / tallest, 2)
-        text = f"{figure(left, metric)} to {figure(right, metric)}: {number} image{'s' if number > 1 else ''}"
+        text = f"{figure(left, metric)} to {figure(right, metric)}: {counted_images(number)}"
         bars.append(Bar(axis(left) + 0.75, BASE - height, round(axis(right) - axis(left) - 1.5, 2), height, text))
     return bars
 

@@ -128,34 +128,36 @@ def read_pixels(path: Path) -> tuple[np.ndarray, str]:
 
 
 def measure_all(
-    tasks: Sequence[Task], blocks: Mapping[str, Mapping[str, Any]], *, device: str = "cpu", jobs: int = 1
+    tasks: Sequence[Task], blocks: Mapping[str, Mapping[str, Any]], *, device: str = "cpu", num_workers: int = 1
 ) -> Iterator[Measured]:
     """The results, each as soon as it is there.
 
     Raises:
         RestoreError: a process died.
     """
-    if jobs == 1:
+    if num_workers == 1:
         yield from map(Measurer(blocks, device), tasks)
         return
-    threads = max(1, num_cores() // jobs)
-    pool = ProcessPoolExecutor(jobs, context(__name__), initializer=_start, initargs=(dict(blocks), device, threads))
+    threads = max(1, num_cores() // num_workers)
+    pool = ProcessPoolExecutor(
+        num_workers, context(__name__), initializer=_start, initargs=(dict(blocks), device, threads)
+    )
     try:
-        yield from _in_order_of_completion(pool, tasks, jobs)
+        yield from _in_order_of_completion(pool, tasks, num_workers * AHEAD)
     except BrokenProcessPool as error:
         raise RestoreError(
             "a process died, most likely for want of memory. What was finished is kept: run the same command again "
-            "with fewer --jobs."
+            "with fewer --workers."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order_of_completion(pool: ProcessPoolExecutor, tasks: Sequence[Task], jobs: int) -> Iterator[Measured]:
+def _in_order_of_completion(pool: ProcessPoolExecutor, tasks: Sequence[Task], most_waiting: int) -> Iterator[Measured]:
     """Keeps a few tasks waiting, no more, so that an interruption finds little to finish."""
     waiting: set[Future[Measured]] = set()
     for task in tasks:
-        if len(waiting) >= jobs * AHEAD:
+        if len(waiting) >= most_waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
         waiting.add(pool.submit(_work, task))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from restore import __version__
 from restore.errors import ImageError
-from restore.evaluation.format import figure, heading
+from restore.evaluation.format import counted_images
+from restore.evaluation.pages import fill_page
 from restore.evaluation.pictures import Gallery
 from restore.evaluation.scoring.distribution import distribution
 from restore.evaluation.scoring.measuring import read_pixels
@@ -26,24 +26,18 @@ SHOWN_PX = 1024
 
 def render(scores: Scores) -> str:
     """The page as text; it needs no network and no other file."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("restore.evaluation", "page"), autoescape=True)
-    for function in (figure, heading, errors_in_words):
-        environment.filters[function.__name__] = function
     shown = scores.shown
-    galleries = _galleries(scores)
-    return environment.get_template("scores.html").render(
-        version=__version__,
-        scores=scores,
+    return fill_page(
+        "scores.html",
+        results=scores,
         shown=shown,
         summaries={label: scores.summary(label) for label in shown},
         distributions={label: distribution(scores.images, label, metric) for label, metric in shown.items()},
-        galleries=galleries,
-        can_compare=any(len(item["pictures"]) > 1 for _, items in galleries for item in items),
+        galleries=_galleries(scores),
         names={"restored": "Restored", "reference": "Reference"},
         anchors={image.name: f"row-{number}" for number, image in enumerate(scores.images, start=1)},
         facts=_facts(scores),
+        errors_in_words=errors_in_words,
     )
 
 
@@ -77,9 +71,8 @@ def _pictures(image: ImageScore) -> dict[str, np.ndarray]:
 
 
 def _facts(scores: Scores) -> list[str]:
-    count = len(scores.images)
     against = "with references" if any(image.reference for image in scores.images) else "without references"
     protocol = f"protocol {scores.protocol}" if scores.protocol else "no protocol"
     scale = f"×{scores.scale}" if scores.protocol and scores.scale > 1 else ""
     date = str(scores.environment.get("date", ""))
-    return list(filter(None, [f"{count} image{'s' if count != 1 else ''}", against, protocol, scale, date]))
+    return list(filter(None, [counted_images(len(scores.images)), against, protocol, scale, date]))

@@ -159,7 +159,7 @@ def errors_in_words(errors: Mapping[str, str]) -> str:
     """All errors of an image as one line, each reason once with the metrics that it concerns."""
     by_reason: dict[str, list[str]] = {}
     for label, reason in errors.items():
-        by_reason.setdefault(reason, []).append(label)
+        by_reason.setdefault(reason.rstrip("."), []).append(label)
     return "; ".join(
         f"{', '.join(filter(None, labels))}: {why}".removeprefix(": ") for why, labels in by_reason.items()
     )

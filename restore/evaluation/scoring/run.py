@@ -30,7 +30,7 @@ def score(
     *,
     name: str = "scores",
     device: str = "cpu",
-    jobs: int | None = None,
+    num_workers: int | None = None,
     fresh: bool = False,
     progress: bool = False,
 ) -> Scores:
@@ -45,7 +45,7 @@ def score(
         output: folder of the results.
         name: what the page is called.
         device: where the metrics are computed.
-        jobs: number of processes; None: by the number of cores and of images on a processor, one on other devices.
+        num_workers: number of processes; None: by the cores and the images on a processor, one on other devices.
         fresh: measure everything, whatever is known.
         progress: show a progress bar on a terminal.
 
@@ -65,13 +65,13 @@ def score(
     )
     with Journal(output / "scores.jsonl", matching.pairs, fresh=fresh) as journal:
         tasks = list(_tasks(matching.pairs, settings, journal, scores))
-        num_jobs = num_processes(jobs if jobs or device == "cpu" else 1, len(tasks))
+        processes = num_processes(num_workers if num_workers or device == "cpu" else 1, len(tasks))
         reused = len(matching.pairs) - len(tasks)
         if reused:
             logger.info("%d of %d images are unchanged since the last run.", reused, len(matching.pairs))
         finished: set[int] = set(range(len(matching.pairs))) - {task.index for task in tasks}
         try:
-            results = measure_all(tasks, settings.blocks, device=device, jobs=num_jobs)
+            results = measure_all(tasks, settings.blocks, device=device, num_workers=processes)
             for measured in _tracked(results, len(tasks), progress):
                 _record(measured, matching.pairs[measured.index], settings, scores, journal)
                 finished.add(measured.index)
@@ -126,10 +126,13 @@ def _write(output: Path, scores: Scores) -> None:
 
 
 def _tracked(results: Iterable[Measured], total: int, progress: bool) -> Iterable[Measured]:
-    """The results, with a progress bar if one is wanted and somebody is watching."""
+    """The results, with a progress bar if one is wanted and somebody is watching.
+
+    The bar has no thread of its own: it is there before the processes are.
+    """
     if not progress or not total or not sys.stderr.isatty():
         return results
     from rich.console import Console
     from rich.progress import track
 
-    return track(results, "scoring", total=total, console=Console(stderr=True), transient=True)
+    return track(results, "scoring", total=total, auto_refresh=False, console=Console(stderr=True), transient=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from restore.evaluation.format import figure, heading
+from restore.evaluation.format import counted_images, figure, heading
 from restore.evaluation.scoring.results import Scores, errors_in_words
+from restore.evaluation.terminal import missing_metrics, print_wide, titled
 
 __all__ = ["show", "summary"]
 
@@ -19,10 +20,7 @@ MOST_PROBLEMS = 20
 
 def show(scores: Scores) -> None:
     """Print the summary on standard output."""
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width of its own
-        console.width = 110
-    console.print(summary(scores))
+    print_wide(summary(scores))
 
 
 def summary(scores: Scores) -> Group:
@@ -32,12 +30,7 @@ def summary(scores: Scores) -> Group:
     lines = [Text(f"{name}: {reason}", style="red") for name, reason in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         lines.append(Text(f"and {len(problems) - MOST_PROBLEMS} more, all of them in the report", style="red"))
-    missing = [
-        Text(f"{heading(label)} is missing: {metric.missing}", style="yellow")
-        for label, metric in scores.metrics.items()
-        if metric.missing
-    ]
-    return Group(*([_table(scores)] if scores.shown else []), *missing, *lines)
+    return Group(*([_table(scores)] if scores.shown else []), *missing_metrics(scores.metrics), *lines)
 
 
 def _table(scores: Scores) -> Table:
@@ -46,7 +39,7 @@ def _table(scores: Scores) -> Table:
     images = scores.images if few else scores.ranked(next(iter(shown)))[:WORST_ROWS]
     protocol = f", protocol {scores.protocol}" if scores.protocol else ""
     table = Table(
-        title=f"{scores.name} ({len(scores.images)} images{protocol})",
+        title=f"{scores.name} ({counted_images(len(scores.images))}{protocol})",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -54,9 +47,7 @@ def _table(scores: Scores) -> Table:
     )
     table.add_column("image" if few else f"worst {len(images)} by {heading(next(iter(shown)))}", overflow="fold")
     for label, metric in shown.items():
-        unit = f" {metric.unit}" if metric.unit else ""
-        arrow = "↑" if metric.better == "higher" else "↓"
-        table.add_column(f"{heading(label)}{unit} {arrow}", justify="right", no_wrap=True)
+        table.add_column(titled(label, metric), justify="right", no_wrap=True)
     for image in images:
         cells = [figure(image.values[label], m) if label in image.values else "–" for label, m in shown.items()]
         table.add_row(image.name, *cells)

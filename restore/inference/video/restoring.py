@@ -5,16 +5,12 @@ However long the clip, what is held is a few frames and the compressed packets o
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from restore import __version__
 from restore.errors import DataError
@@ -27,6 +23,7 @@ from restore.inference.video.colour import has_alpha
 from restore.inference.video.encoding import Encoder, Encoding
 from restore.inference.video.joining import check_target, join
 from restore.inference.video.segments import Segments
+from restore.networks.checkpoint import digest_of
 
 __all__ = ["ClipOutcome", "restore_to_images", "restore_to_video"]
 
@@ -181,16 +178,8 @@ def _job(source: FrameSource, restorer: Restorer, encoding: Encoding, segment_fr
     return {
         "source": source.identity(),
         "restorer": f"{restorer.describe()}, {restorer.padding}",
-        "weights": _fingerprint(restorer.network),
+        "weights": digest_of(restorer.network),
         "encoding": {key: str(value) for key, value in asdict(encoding).items()},
         "segment_frames": segment_frames,
         "versions": {"restore": __version__, "av": import_av().__version__},
     }
-
-
-def _fingerprint(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

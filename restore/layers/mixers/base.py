@@ -15,13 +15,15 @@ holds every registered mixer to this contract: shapes, declared sizes, declared 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
 __all__ = ["Mixer"]
 
 
-class Mixer(nn.Module):
+class Mixer(nn.Module, ABC):
     """Base of all mixers. A subclass writes `mix` and `macs`.
 
     Args:
@@ -48,10 +50,10 @@ class Mixer(nn.Module):
             )
         return self.mix(x_BHWC)
 
+    @abstractmethod
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """What `forward` does with a map of a proper size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulate operations of the products and convolutions for one map of this size."""
-        raise NotImplementedError

@@ -86,13 +86,3 @@ class Paths:
     def visualization(self) -> pathlib.Path:
         """Folder of the restored images."""
         return self.log / "visualization"
-
-    @property
-    def models(self) -> pathlib.Path:
-        """Folder of the weights."""
-        return self.experiments_root / "models"
-
-    @property
-    def training_states(self) -> pathlib.Path:
-        """Folder of the states to resume from."""
-        return self.experiments_root / "training_states"

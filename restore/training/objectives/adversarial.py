@@ -6,7 +6,7 @@ of the other kind (Wang et al. 2018, arXiv:1809.00219, section 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from restore.options import Options
 
 __all__ = ["Adversarial", "RelativisticAdversarial"]
+
+_NO_AVERAGE = Problem("train.ldl_opt", "needs the moving average: set ema_decay.")
 
 
 @OBJECTIVES.add("SRGANModel")
@@ -54,18 +56,7 @@ class Adversarial(Objective):
         preparations: Sequence[Preparation] = (),
     ):
         super().__init__(networks, preparations)
-        missing = [
-            Problem(path, f"missing: adversarial training needs {what}.")
-            for path, what, there in (
-                ("network_d", "a discriminator", "d" in networks),
-                (
-                    "train.gan_opt",
-                    "an adversarial loss such as {type: GANLoss, gan_type: vanilla}",
-                    "gan_opt" in losses,
-                ),
-            )
-            if not there
-        ]
+        missing = _missing(networks, losses)
         if missing:
             raise OptionsError(missing)
         self.net_d_iters = net_d_iters
@@ -90,6 +81,15 @@ class Adversarial(Objective):
             net_d_init_iters=train.net_d_init_iters,
             preparations=cls.preparations_of(options),
         )
+
+    @classmethod
+    def problems(cls, options: Options) -> list[Problem]:
+        """Also what adversarial training cannot do without."""
+        losses = options.train.losses()
+        missing = _missing([key.removeprefix("network_") for key in options.networks], losses)
+        if "ldl_opt" in losses and not options.train.ema_decay:
+            missing.append(_NO_AVERAGE)
+        return [*missing, *super().problems(options)]
 
     def follow(self, averaged: nn.Module) -> None:
         """Tell where the moving average of the network is, which `ldl_opt` compares with."""
@@ -158,7 +158,7 @@ class Adversarial(Objective):
 
     def _locally_discriminative(self, batch: Batch, restored: Tensor, target: Tensor) -> Tensor:
         if self.averaged is None:
-            raise OptionsError([Problem("train.ldl_opt", "needs the moving average: set ema_decay.")])
+            raise OptionsError([_NO_AVERAGE])
         with torch.no_grad():
             averaged = self.averaged(batch["lq"]).float()
         weight = artifact_map(restored, target, averaged)
@@ -180,6 +180,19 @@ class RelativisticAdversarial(Adversarial):
         on_real = self.gan(real - fake.mean().detach(), True, is_disc=True)
         on_fake = self.gan(fake - real.mean().detach(), False, is_disc=True)
         return 0.5 * on_real, 0.5 * on_fake
+
+
+def _missing(networks: Collection[str], losses: Collection[str]) -> list[Problem]:
+    """What adversarial training needs and does not have among these networks and losses."""
+    needed = {
+        "network_d": ("a discriminator", "d" in networks),
+        "train.gan_opt": ("an adversarial loss such as {type: GANLoss, gan_type: vanilla}", "gan_opt" in losses),
+    }
+    return [
+        Problem(path, f"missing: adversarial training needs {what}.")
+        for path, (what, there) in needed.items()
+        if not there
+    ]
 
 
 def _scores(output: Any) -> Tensor:

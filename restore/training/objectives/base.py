@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
+from restore.errors import OptionsError, Problem
 from restore.training.distribution import unwrapped
 from restore.training.mixing import Mixing
 from restore.training.preparation import Preparation
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Objective", "named"]
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Turns batches into losses. Subclasses say which networks learn, in which turns, from what.
 
     Attributes:
@@ -40,9 +42,18 @@ class Objective(nn.Module):
         self.preparations = list(preparations)
 
     @classmethod
+    @abstractmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Objective:
         """The objective as an option file configures it."""
-        raise NotImplementedError
+
+    @classmethod
+    def problems(cls, options: Options) -> list[Problem]:
+        """The mistakes in an option file that only this kind of learning can tell; asked when the file is read."""
+        try:
+            cls.preparations_of(options)
+        except OptionsError as error:
+            return error.problems
+        return []
 
     @classmethod
     def preparations_of(cls, options: Options) -> list[Preparation]:
@@ -88,9 +99,9 @@ class Objective(nn.Module):
         """
         return self.networks["g"](lq_BCHW * self.white, **how).float() / self.white
 
+    @abstractmethod
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
-        raise NotImplementedError
 
 
 def named(name: str, value: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Restoration"]
 
+_NO_LOSS = Problem("train", "no loss: give at least one of pixel_opt and perceptual_opt.")
 _LOG_NAMES = {"pixel_opt": "pix", "perceptual_opt": "percep"}
 
 
@@ -40,7 +41,7 @@ class Restoration(Objective):
     ):
         super().__init__(networks, preparations)
         if not losses:
-            raise OptionsError([Problem("train", "no loss: give at least one of pixel_opt and perceptual_opt.")])
+            raise OptionsError([_NO_LOSS])
         self.criteria = nn.ModuleDict(
             {
                 _LOG_NAMES.get(key, key.removesuffix("_opt")): LOSSES.build(block, path=f"train.{key}")
@@ -52,6 +53,11 @@ class Restoration(Objective):
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Restoration:
         """Every loss that stands in the section `train`, and what happens to batches before."""
         return cls(networks, options.train.losses(), preparations=cls.preparations_of(options))
+
+    @classmethod
+    def problems(cls, options: Options) -> list[Problem]:
+        """Also whether there is nothing to minimise."""
+        return [*([] if options.train.losses() else [_NO_LOSS]), *super().problems(options)]
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""

@@ -1,0 +1,14 @@
+"""A process group of this process alone."""
+
+from __future__ import annotations
+
+import pytest
+from torch import distributed
+
+
+@pytest.fixture
+def process_group():
+    """Some features work among processes only; one is enough to try them."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()

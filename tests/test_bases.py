@@ -1,0 +1,32 @@
+"""A subclass that leaves out a part of its contract cannot be built."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from restore.degradations.blur import KernelBlur
+from restore.degradations.operator import Operator
+from restore.encoders.base import Encoder
+from restore.layers.mixers.base import Mixer
+from restore.quality.base import QualityModel
+from restore.registry import DEGRADATIONS, ENCODERS, LOSSES, MIXERS, OBJECTIVES, QUALITY, Registry
+from restore.training.objectives.base import Objective
+from restore.training.preparation import Preparation
+
+BASES = [Encoder, KernelBlur, Mixer, Objective, Operator, Preparation, QualityModel]
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+def test_a_subclass_that_forgets_its_part_is_refused(base):
+    forgetful = type("Forgetful", (base,), {})
+    with pytest.raises(TypeError, match="abstract"):
+        forgetful()
+
+
+@pytest.mark.parametrize(
+    "registry", [DEGRADATIONS, ENCODERS, LOSSES, MIXERS, OBJECTIVES, QUALITY], ids=lambda registry: registry.kind
+)
+def test_nothing_registered_is_abstract(registry: Registry):
+    assert [name for name in registry if inspect.isabstract(registry.get(name))] == []
