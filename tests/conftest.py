@@ -38,6 +38,18 @@ def fill(shared):
     return module
 
 
+@pytest.fixture(scope="session")
+def run_example():
+    """A function that runs the code of CONTRIBUTING.md under the heading "Adding ..."."""
+
+    def run(what: str) -> None:
+        _, section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split(f"## Adding {what}\n")
+        code = section.partition("```python\n")[2].partition("```")[0]
+        exec(compile(code, f"CONTRIBUTING.md, adding {what}", "exec"), {"__name__": "example"})
+
+    return run
+
+
 @pytest.fixture
 def one_thread():
     """Tiny tensors are faster without threads, and sums are then the same everywhere."""

@@ -2,7 +2,7 @@
 
 On the CPU a kernel is cut down to where it is not zero; then a separable one is applied as such, a small one directly
 and the others through the Fourier transform; the result is the same to 1e-5. Elsewhere one grouped convolution does the
-batch. Unsharp masking, with its wide Gaussian, is a product with banded matrices everywhere.
+batch. Unsharp masking, with its wide Gaussian, is a product with banded matrices: in strips on the CPU, else whole.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Usm(Operator):
             residual = x_BCHW - blurred(x_BCHW)
             threshold = column(x_BCHW, [sample.threshold / 255 for sample in samples])
             soft_mask = blurred(residual.detach().abs().gt_(threshold))
-        sharp = torch.addcmul(x_BCHW, column(x_BCHW, [sample.weight for sample in samples]), residual).clamp_(0, 1)
+        sharp = (residual * column(x_BCHW, [sample.weight for sample in samples])).add_(x_BCHW).clamp_(0, 1)
         return torch.lerp(x_BCHW, sharp, soft_mask)
 
 
@@ -241,34 +241,44 @@ def _mirrored(length: int, margin_px: int) -> torch.Tensor:
 
 def _filter_separable(x_BCHW: torch.Tensor, radius_px: int) -> torch.Tensor:
     """The Gaussian of `Usm`, across and then down, with mirrored borders."""
-    settings = radius_px, x_BCHW.device, x_BCHW.dtype
-    strips = [x_BCHW[..., span] @ matrix for span, _, matrix in _gaussian_strips(x_BCHW.shape[-1], *settings)]
-    rows_BCHW = torch.cat(strips, dim=-1)
-    strips = [matrix @ rows_BCHW[..., span, :] for span, matrix, _ in _gaussian_strips(x_BCHW.shape[-2], *settings)]
-    return torch.cat(strips, dim=-2)
+    height, width = x_BCHW.shape[-2:]
+    if not uses_opencv(x_BCHW):
+        down, across = (_gaussian_matrix(length, radius_px).to(x_BCHW) for length in (height, width))
+        return down @ x_BCHW @ across.T
+    lines = x_BCHW.reshape(-1, width)
+    filtered = torch.empty_like(lines)
+    for inside, around, matrix in _gaussian_strips(width, radius_px):
+        torch.mm(lines[:, around], matrix.T, out=filtered[:, inside])
+    planes = filtered.view(-1, height, width)
+    result = torch.empty_like(planes)
+    for inside, around, matrix in _gaussian_strips(height, radius_px):
+        torch.matmul(matrix, planes[:, around], out=result[:, inside])
+    return result.view(x_BCHW.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _gaussian_matrix(length: int, radius_px: int) -> torch.Tensor:
+    """The (length, length) matrix that filters a line of pixels."""
+    matrix = torch.zeros(length, length)
+    for inside, around, strip in _gaussian_strips(length, radius_px):
+        matrix[inside, around] = strip
+    return matrix
 
 
 @functools.lru_cache(maxsize=32)
-def _gaussian_strips(
-    length: int, radius_px: int, device: torch.device, dtype: torch.dtype
-) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """The (length, length) matrix that filters a line of pixels, in strips of rows.
-
-    Returns:
-        for each strip: the columns that are not all zero, the matrix of these, and its transpose laid out as such.
-    """
+def _gaussian_strips(length: int, radius_px: int) -> list[tuple[slice, slice, torch.Tensor]]:
+    """For each strip of rows of that matrix: the rows, the columns that are not all zero there, and what they hold."""
     taps = cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_64F)[:, 0]
     margin = len(taps) // 2
     source = _mirrored(length, margin).numpy()
     strips = []
     for start in range(0, length, _STRIP_PX):
         rows = np.arange(start, min(start + _STRIP_PX, length))
-        span = slice(max(start - margin, 0), min(start + _STRIP_PX + margin, length))
-        matrix = np.zeros((len(rows), span.stop - span.start))
+        around = slice(max(start - margin, 0), min(start + _STRIP_PX + margin, length))
+        matrix = np.zeros((len(rows), around.stop - around.start))
         offsets = np.arange(len(taps))
-        np.add.at(matrix, ((rows - start)[:, None], source[rows[:, None] + offsets] - span.start), taps)
-        matrix = torch.from_numpy(matrix).to(device, dtype)
-        strips.append((span, matrix, matrix.T.contiguous()))
+        np.add.at(matrix, ((rows - start)[:, None], source[rows[:, None] + offsets] - around.start), taps)
+        strips.append((slice(start, start + len(rows)), around, torch.from_numpy(matrix).float()))
     return strips
 
 

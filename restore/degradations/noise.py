@@ -113,7 +113,7 @@ class PoissonNoise(Operator):
         source = luma(x_BCHW) if samples[0].grey else x_BCHW
         levels = source.mul(255).round_().clamp_(0, 255)
         sampler = _poisson_from_levels if samples[0].peak is None else _poisson_from_peaks
-        noise = sampler(levels, samples).sub_(levels.div_(255))
+        noise = sampler(levels, samples).sub_(levels, alpha=1 / 255)
         noise = noise.mul_(column(x_BCHW, [sample.scale for sample in samples]))
         return _clipped(_added(noise, x_BCHW), samples)
 
@@ -208,7 +208,7 @@ def _poisson_from_levels(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNoi
 
 
 def _count(levels_CHW: torch.Tensor, seed: int) -> torch.Tensor:
-    """Counts over the peak: the low bits of a word choose a cell of the table, the high ones what is taken from it."""
+    """Counts over the peak: the low bits of a word choose a cell, all of them whether the other count is taken."""
     num_levels = int(torch.bincount(levels_CHW.byte().flatten(), minlength=256).count_nonzero())
     peak = 2 ** math.ceil(math.log2(num_levels))
     table = _alias_table(peak, levels_CHW.device)
@@ -216,16 +216,17 @@ def _count(levels_CHW: torch.Tensor, seed: int) -> torch.Tensor:
     cell = words & (table.shape[1] - 1)
     entry = table.view(-1).index_select(0, torch.add(cell, levels_CHW.int(), alpha=table.shape[1]).view(-1))
     entry = entry.view(levels_CHW.shape)
-    stays = words.bitwise_right_shift_(16) < entry.bitwise_right_shift(16)
-    return torch.where(stays, cell, entry.bitwise_and_(0xFFFF)).to(levels_CHW.dtype).div_(peak)
+    goes = words.bitwise_right_shift_(1).sub_(entry).bitwise_right_shift_(31)  # every bit set, or none
+    counts = entry.bitwise_and_(0xFFFF).bitwise_and_(goes).bitwise_xor_(cell)
+    return counts.to(levels_CHW.dtype).mul_(1 / peak)
 
 
 @functools.lru_cache(maxsize=32)
 def _alias_table(peak: int, device: torch.device) -> torch.Tensor:
     """(256, K) int32, for each level and cell.
 
-    The high half is the part that the cell keeps, from -2^15 (nothing) to 2^15; the low half is the count that takes
-    the rest of it.
+    The high half is the part of the cell that another count takes, from -2^14 (nothing) to 2^14; the low half says
+    which, as the bits in which it differs from the cell's own.
     """
     rates = np.arange(256) * (peak / 255)
     width = 1 << math.ceil(math.log2(peak + 9 * math.sqrt(peak) + 9))
@@ -237,7 +238,8 @@ def _alias_table(peak: int, device: torch.device) -> torch.Tensor:
 def _alias_rows(mass: np.ndarray) -> np.ndarray:
     """Every cell that holds less than one is topped up from one that holds more; all rows take a step at a time."""
     num_rows, num_cells = mass.shape
-    others, kept = np.tile(np.arange(num_cells), (num_rows, 1)), np.ones_like(mass)
+    cells = np.arange(num_cells)
+    others, kept = np.tile(cells, (num_rows, 1)), np.ones_like(mass)
     order = np.argsort(mass >= 1, axis=1, kind="stable")  # small cells, then large ones
     num_small = (mass < 1).sum(axis=1)
     small, large = np.zeros(num_rows, int), num_small.copy()
@@ -254,6 +256,5 @@ def _alias_rows(mass: np.ndarray) -> np.ndarray:
         others[rows, cell], kept[rows, cell] = following, left[rows]
         left[rows] += mass[rows, following] - 1
         large[rows] += 1
-    steps = np.round((kept - 0.5) * 2**16).clip(-(2**15), 2**15 - 1)
-    steps[others == np.arange(num_cells)] = 0
-    return (steps.astype(np.int32) << 16) | others.astype(np.int32)
+    taken = np.round((0.5 - kept) * 2**15).clip(-(2**14), 2**14)
+    return (taken.astype(np.int32) << 16) | (others ^ cells).astype(np.int32)

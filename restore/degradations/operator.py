@@ -78,8 +78,10 @@ def operator(name: str) -> Callable[[type[Sample]], type[Sample]]:
 
 
 def column(x_BCHW: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
-    """One number for each sample, shaped (B, 1, 1, 1) to be combined with the batch."""
-    return torch.tensor(values, dtype=x_BCHW.dtype).to(x_BCHW.device).view(-1, 1, 1, 1)
+    """One number for each sample, shaped (B, 1, 1, 1) to be combined with the batch; without a shape for one sample."""
+    if len(values) == 1:
+        return torch.tensor(values[0], dtype=x_BCHW.dtype, device=x_BCHW.device)
+    return torch.tensor(values, dtype=x_BCHW.dtype, device=x_BCHW.device).view(-1, 1, 1, 1)
 
 
 def uses_opencv(x_BCHW: torch.Tensor) -> bool:

@@ -9,7 +9,7 @@
 
 `in_chans` and `out_indices` are arguments of every encoder; all others come from the option file and have defaults.
 What remains is done here once: padding, cutting back to the size of the image, choosing maps, and saying what is wrong
-with an input. `EncoderTester` in `tests/encoders` holds every encoder to this contract.
+with an input, or with the maps. `EncoderTester` in `tests/encoders` holds every registered encoder to this contract.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Encoder(nn.Module, ABC):
         strides: of the maps that `forward` returns.
 
     Raises:
-        ValueError: an index that no map has.
+        ValueError: an index that no map has; channels and strides that do not belong together.
     """
 
     def __init__(
@@ -57,6 +57,9 @@ class Encoder(nn.Module, ABC):
         tile_px: int | None = None,
     ):
         super().__init__()
+        if len(channels) != len(strides) or list(strides) != sorted(strides):
+            raise ValueError(f"one stride for each map, ascending: channels {channels}, strides {strides}")
+        self._declared = tuple(zip(channels, strides, strict=True))
         indices = range(len(channels)) if out_indices is None else out_indices
         wrong = [index for index in indices if not -len(channels) <= index < len(channels)]
         if wrong:
@@ -83,6 +86,7 @@ class Encoder(nn.Module, ABC):
             )
         padded = pad_to_multiple(x_BCHW, self.tile_px or self.size_multiple)
         maps = self._tiled(padded) if self.tile_px else self.maps(padded)
+        self._check(maps, *padded.shape[2:])
         chosen = [maps[index] for index in self.out_indices]
         return [
             each[:, :, : -(-H // stride), : -(-W // stride)] for each, stride in zip(chosen, self.strides, strict=True)
@@ -91,6 +95,12 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, (B, C_i, H / stride_i, W / stride_i), of an image whose size fits."""
+
+    def _check(self, maps: Sequence[torch.Tensor], height: int, width: int) -> None:
+        """Maps are what the encoder declares: what comes out too large would be cut, and nobody would know."""
+        found = [tuple(each.shape[1:]) for each in maps]
+        declared = [(channels, -(-height // stride), -(-width // stride)) for channels, stride in self._declared]
+        assert found == declared, f"{type(self).__name__}.maps gave {found} where it declares {declared}"
 
     def _tiled(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         rows, columns = (side // self.tile_px for side in x_BCHW.shape[2:])

@@ -78,8 +78,8 @@ class _BiasedAttention(torch.autograd.Function):
 
 
 def _channels_first(x_WNPhd: Tensor) -> Tensor:
-    """(P, W*h, d, N) from (W, N, P, h, d)."""
-    return x_WNPhd.permute(2, 0, 3, 4, 1).contiguous().flatten(1, 2)
+    """(P, W*h, d, N) from (W, N, P, h, d); always a copy, which may be written to."""
+    return x_WNPhd.permute(2, 0, 3, 4, 1).clone(memory_format=torch.contiguous_format).flatten(1, 2)
 
 
 def _channels_last(x_PWdN: Tensor, num_heads: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from pathlib import Path
 
@@ -60,13 +61,21 @@ def _figure(name: str, points: list[tuple[int, float]]) -> str:
         return 8 + (high - y) / (high - low) * (_HEIGHT - _BOTTOM - 16)
 
     grid = ""
-    for step in range(_TICKS):
-        y, x = low + (high - low) * step / (_TICKS - 1), first + (last - first) * step / (_TICKS - 1)
+    parts = [step / (_TICKS - 1) for step in range(_TICKS)]
+    digits = _digits(low, high)
+    for y in (low + (high - low) * part for part in parts):
         grid += f'<line x1="{_LEFT}" x2="{_WIDTH - 12}" y1="{down(y):.1f}" y2="{down(y):.1f}"/>'
-        grid += f'<text x="{_LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{y:.4g}</text>'
-        grid += f'<text x="{across(x):.1f}" y="{_HEIGHT - 4}" text-anchor="middle">{round(x):,}</text>'
+        grid += f'<text x="{_LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{y:.{digits}g}</text>'
+    for x in sorted({round(first + (last - first) * part) for part in parts}):
+        grid += f'<text x="{across(x):.1f}" y="{_HEIGHT - 4}" text-anchor="middle">{x:,}</text>'
     line = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in points)
     return (
         f"<figure><figcaption>{escape(name.removeprefix('metrics/'))} <small>last {ys[-1]:.5g}</small></figcaption>"
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img">{grid}<polyline points="{line}"/></svg></figure>'
     )
+
+
+def _digits(low: float, high: float) -> int:
+    """The significant digits that tell the values of neighbouring ticks apart."""
+    step = (high - low) / (_TICKS - 1)
+    return min(max(4, math.ceil(math.log10(max(abs(low), abs(high)) / step)) + 1), 9)

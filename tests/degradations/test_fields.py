@@ -52,3 +52,14 @@ def test_every_bit_of_a_word_is_random():
     for bit in range(32):
         share = ((words >> bit) & 1).double().mean().item()
         assert share == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(words.numel()))
+
+
+def test_words_of_neighbours_and_of_other_seeds_are_independent():
+    first, other = (random_words((2**17,), torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    for a, b in ((first[:-1], first[1:]), (first[: 2**16], first[2**16 :]), (first, other)):
+        cells = ((a >> 28) & 15) * 16 + ((b >> 28) & 15)
+        counts = torch.bincount(cells, minlength=256).double()
+        assert ((counts - counts.mean()).square() / counts.mean()).sum() < 330  # chi-squared, 255 degrees, 0.1%
+        flipped = sum(((a ^ b) >> bit) & 1 for bit in range(32)).double()
+        assert flipped.mean().item() == pytest.approx(16, abs=5 * math.sqrt(8 / len(a)))
+        assert flipped.var().item() == pytest.approx(8, rel=0.05)

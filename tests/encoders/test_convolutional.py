@@ -1,22 +1,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import pytest
 import timm
 import torch
-from encoder_tester import EncoderTester
 
 from restore.encoders import build_encoder
-
-
-class TestConvolutional(EncoderTester):
-    blocks: ClassVar = [
-        {"type": "conv_pyramid", "widths": [4, 8]},
-        {"type": "band_energy", "num_filters": 4, "widths": [8, 8]},
-        "resnet50_v1",
-    ]
 
 
 def test_energies_double_with_the_image_and_flat_areas_have_none():

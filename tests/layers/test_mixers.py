@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from restore.layers.mixers import Mixer
+from restore.networks.metaformer import MetaFormerRestorer
 from restore.registry import MIXERS
 
 DIM = 24
@@ -107,6 +108,32 @@ def test_state_dict_round_trip(name):
     x = torch.randn(1, *sizes(first)[1], DIM)
     with torch.no_grad():
         assert torch.equal(first(x), second(x))
+
+
+def test_the_mixer_of_the_documentation_keeps_the_contract(run_example, monkeypatch):
+    monkeypatch.setattr(MIXERS, "_components", dict(MIXERS._components))
+    run_example("a mixer")
+    for check in (
+        test_shape_stays_and_gradients_flow,
+        test_nothing_reaches_further_than_declared,
+        test_cost_is_what_the_counter_counts,
+        test_bfloat16_is_close,
+        test_images_of_a_batch_do_not_meet,
+        test_state_dict_round_trip,
+    ):
+        check("depthwise")
+    network = MetaFormerRestorer(mixers=["depthwise", "channel"], embed_dim=12, depths=[2])
+    assert network(torch.rand(1, 3, 5, 7)).shape == (1, 3, 5, 7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_compiles_into_one_graph(name):
+    mixer = build(name)
+    x = torch.randn(1, *sizes(mixer)[1], DIM)
+    with torch.no_grad():
+        expected = mixer(x)
+        assert torch.allclose(torch.compile(mixer, backend="eager", fullgraph=True)(x), expected, atol=1e-5)
 
 
 def test_unshifted_windows_are_independent():

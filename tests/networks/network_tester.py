@@ -35,13 +35,18 @@ class NetworkTester:
         torch.manual_seed(1)
         return torch.rand(batch, network.spec.in_channels, *size) * network.spec.value_range
 
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     @pytest.mark.parametrize("size", SIZES, ids=str)
-    def test_any_size(self, variant, size):
+    def test_any_size_forward_and_backward(self, variant, size, precision):
         network = self.build(variant)
-        with torch.no_grad():
-            output = network(self.image(network, size))
+        x = self.image(network, size).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            output = network(x)
         assert output.shape == (1, network.spec.out_channels, *(side * network.spec.scale for side in size))
         assert output.isfinite().all()
+        output.float().square().mean().backward()
+        assert all(p.grad.isfinite().all() for p in [x, *network.parameters()] if p.grad is not None)
+        assert x.grad.abs().max() > 0
 
     def test_gradients_reach_every_parameter(self, variant):
         network = self.build(variant).train()

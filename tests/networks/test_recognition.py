@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from restore import load_model
-from restore.networks.branches import branch_weights
+from restore.networks.branches import Branch, branch_weights, tasks_of
 from restore.networks.checkpoint import infer, unwrap
 from restore.registry import NETWORKS
 
@@ -96,6 +96,29 @@ def test_published_weights_are_recognised(name):
         found = infer(unwrap(wrap(state)))
         assert {key: found[key] for key in block} == block, wrapper
     assert shapes(weights(found)) == shapes(state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_run_forward_and_backward(name, precision):
+    torch.manual_seed(0)
+    network = of_one_task(NETWORKS.build(PUBLISHED[name]).eval())
+    spec = network.spec
+    for height, width in ((1, 1), (13, 18), (24, 33)):
+        x = torch.rand(1, spec.in_channels, height, width, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            output = network(x * spec.value_range)
+        assert output.shape == (1, spec.out_channels, height * spec.scale, width * spec.scale)
+        output.float().mean().backward()
+        gradients = [p.grad for p in [x, *network.parameters()] if p.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert x.grad.abs().max() > 0
+
+
+def of_one_task(network: torch.nn.Module) -> torch.nn.Module:
+    """The network, or what it is for the first of its tasks."""
+    return Branch(network, 0) if len(tasks_of(network)) > 1 else network
 
 
 SMALL = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from training_runs import run
 
 from restore.errors import MissingError
+from restore.training import plot
 from restore.training.patches import Patches
 
 
@@ -69,3 +71,20 @@ def test_wandb_that_is_not_installed(option_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingError, match="pip install wandb"):
         run(option_file, "logger.wandb.project=p")
+
+
+def test_ticks_of_a_curve_can_be_told_apart():
+    def labels(*points):
+        return re.findall(r">([^<]*)</text>", plot._figure("l_pix", list(points)))
+
+    assert labels((2, 27.7675), (4, 27.7674)) == [
+        "27.7674",
+        "27.767425",
+        "27.76745",
+        "27.767475",
+        "27.7675",
+        "2",
+        "3",
+        "4",
+    ]
+    assert labels((1, 2e-4), (100000, 0.0))[4:] == ["0.0002", "1", "25,001", "50,000", "75,000", "100,000"]

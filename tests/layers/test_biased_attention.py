@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from restore.layers.biased_attention import biased_attention
+from restore.layers.window import window_attention, window_plan
+
+
+def plain(qkv_WNC, num_heads, bias_KhNN, counts):
+    q, k, v = qkv_WNC.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)
+    bias_WhNN = bias_KhNN.repeat_interleave(torch.tensor(counts), 0)
+    weights = (q @ k.mT / math.sqrt(q.shape[-1]) + bias_WhNN).softmax(-1)
+    return (weights @ v).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize(("counts", "tokens"), [((5,), 9), ((4, 0, 2, 1), 16), ((1,), 1)])
+def test_output_and_gradients_are_those_of_the_formula(counts, tokens):
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(counts), tokens, 3 * 6, dtype=torch.double)
+    bias = torch.randn(len(counts), 2, tokens, tokens, dtype=torch.double)
+    before = qkv.clone()
+    towards = torch.randn(sum(counts), tokens, 6, dtype=torch.double)
+    found = []
+    for function in (lambda *args: biased_attention(*args, 1 / math.sqrt(3)), plain):
+        inputs = qkv.clone().requires_grad_(), bias.clone().requires_grad_()
+        given = inputs[0] * 1  # as a layer's output is: something that may be written to by mistake
+        output = function(given, 2, inputs[1], counts)
+        assert torch.equal(given, before)
+        found.append([output, *torch.autograd.grad(output, inputs, towards)])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("learned", [True, False], ids=["biased_attention", "fused"])
+def test_tokens_masked_from_each_other_have_a_weight_of_exactly_zero(learned):
+    """-100 would leave denormal numbers, which processors multiply many times more slowly."""
+    torch.manual_seed(0)
+    plan = window_plan(1, 4, 4, (4, 4), (2, 2), torch.device("cpu"))  # one window of four regions
+    qkv = torch.randn(1, 16, 12, requires_grad=True)
+    bias = torch.zeros(2, 16, 16, requires_grad=learned)
+    window_attention(qkv, 2, bias, plan)[0, 0].sum().backward()
+    of_values = qkv.grad[0, :, 8:]
+    assert int((of_values != 0).any(-1).sum()) == 4
