@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from restore import __version__
+from restore.allocator import keep_freed_memory
 from restore.errors import RestoreError, nearest
 
 __all__ = ["COMMANDS", "guarded", "main"]
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_arguments(parser)
     _complete(parser, COMMANDS[name])
     parsed = parser.parse_args(arguments[1:])
+    keep_freed_memory()
     return guarded(lambda: command.run(parsed), debug=parsed.debug)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from restore.allocator import kept_bytes
+
 __all__ = ["bytes_per_pixel", "empty_pixels", "free_bytes", "is_out_of_memory", "release_cached"]
 
 GIB = 1 << 30
@@ -27,7 +29,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     limits = [_meminfo_bytes(), _cgroup_bytes()]
-    return min((limit for limit in limits if limit is not None), default=2 * GIB)
+    return min((limit for limit in limits if limit is not None), default=2 * GIB) + kept_bytes()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -62,7 +62,7 @@ def test_test_files_measure_what_their_model_is_for(path):
 def test_every_model_of_the_four_networks_has_a_test_file():
     tested = {load(path).path.pretrain_network_g for path in OURS if path.stem.startswith("test_")}
     cards = {card.name for card in list_cards() if card.name.startswith(("swinir", "uformer", "ipt", "edt"))}
-    shipped = {"swinir_light_x2", "swinir_light_x4"}
+    shipped = {"swinir_light_x2", "swinir_light_x4", "swinir_light_color_dn"}
     assert cards - tested <= shipped | {"swinir_real_psnr_x4", "swinir_real_large_psnr_x4"}
 
 

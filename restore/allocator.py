@@ -1,0 +1,48 @@
+"""Keeping the C library from handing large blocks of memory back and forth.
+
+glibc takes every block of more than 32 MiB from the system anew and returns it as soon as it is freed; the system clears
+each page again. The maps of a photograph are larger than that, so a network on the processor spends half of its time on
+it. Programs tell glibc otherwise by `mallopt(3)`; here, the `restore` command does, for its own process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+__all__ = ["keep_freed_memory", "kept_bytes"]
+
+M_TRIM_THRESHOLD = -1
+M_MMAP_MAX = -4
+NEVER = -1
+
+
+class _MallInfo(ctypes.Structure):
+    """`struct mallinfo2`, see mallinfo(3)."""
+
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = [(name, ctypes.c_size_t) for name in _names]
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep memory that it frees, for what it allocates next; whether the C library can (glibc)."""
+    library = _glibc()
+    if library is None:
+        return False
+    return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, NEVER))
+
+
+def kept_bytes() -> int:
+    """Memory that this process has freed and still holds; 0 where the C library does not tell."""
+    library = _glibc()
+    if library is None:
+        return 0
+    library.mallinfo2.restype = _MallInfo
+    return library.mallinfo2().fordblks
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") and hasattr(library, "mallinfo2") else None  # 2.33 and newer
