@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "restore/__init__.py").read_text(), re.MULTILINE).group(1)
 
+OPTIMIZERS = ["pytorch-optimizer>=3.1"]  # SOAP and many more by name
+
 TEST = [
     "pytest>=8",
     "pytest-timeout>=2.2",
@@ -16,6 +18,7 @@ TEST = [
     "import-linter>=2.0",
     "ruff>=0.9",
     "jsonschema>=4.20",
+    *OPTIMIZERS,
 ]
 
 setup(
@@ -67,7 +70,7 @@ setup(
         "sets": ["torch-fidelity>=0.3"],
         "keras": ["h5py>=3.8"],
         "matlab": ["h5py>=3.8"],
-        "optimizers": ["pytorch-optimizer>=3.1"],
+        "optimizers": OPTIMIZERS,
     },
     entry_points={"console_scripts": ["restore=restore.cli:main"]},
     classifiers=[

@@ -1,8 +1,8 @@
 """Keeping the C library from handing large blocks of memory back and forth.
 
-glibc takes every block of more than 32 MiB from the system anew and returns it as soon as it is freed; the system clears
-each page again. The maps of a photograph are larger than that, so a network on the processor spends half of its time on
-it. Programs tell glibc otherwise by `mallopt(3)`; here, the `restore` command does, for its own process.
+glibc takes every block of more than 32 MiB from the system anew and returns it as soon as it is freed, and the system
+clears each page again. The maps of a photograph are larger than that: half of a network's time on the processor can go
+there. A program tells glibc otherwise by `mallopt(3)`; the `restore` command does, for its own process.
 """
 
 from __future__ import annotations

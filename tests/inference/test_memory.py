@@ -21,10 +21,13 @@ def test_free_bytes_is_the_least_of_machine_and_container(monkeypatch, tmp_path)
     assert memory._cgroup_bytes(tmp_path) == 400
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._cgroup_bytes(tmp_path) is None
+    monkeypatch.setattr(memory, "kept_bytes", lambda: 0)
     for machine, container, least in ((5, 3, 3), (5, None, 5), (None, None, 2 << 30)):
         monkeypatch.setattr(memory, "_meminfo_bytes", lambda value=machine: value)
         monkeypatch.setattr(memory, "_cgroup_bytes", lambda value=container: value)
         assert free_bytes(CPU) == least
+    monkeypatch.setattr(memory, "kept_bytes", lambda: 7)
+    assert free_bytes(CPU) == (2 << 30) + 7
 
 
 def test_free_bytes_here_is_plausible():

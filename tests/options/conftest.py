@@ -147,6 +147,12 @@ class L1Loss:
         self.loss_weight, self.reduction = loss_weight, reduction
 
 
+class Learning:
+    @classmethod
+    def problems(cls, options) -> list:
+        return []
+
+
 def calculate_psnr(restored, reference, *, crop_border: int, test_y_channel: bool = False) -> float:
     return 0.0
 
@@ -167,7 +173,7 @@ def fakes(monkeypatch) -> dict[str, Registry]:
     for kind, members in contents.items():
         for member in members:
             registries[kind].add()(member)
-    registries["model_type"].add("SRModel", "SwinIRModel")(object)
+    registries["model_type"].add("SRModel", "SwinIRModel")(Learning)
     slots = [
         components.Slot(old.pattern, registries[old.registry.kind], old.supplied, old.keyword_only)
         for old in components.SLOTS

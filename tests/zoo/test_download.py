@@ -126,11 +126,12 @@ def test_a_card_without_a_network_is_recognised(server, monkeypatch):
 @pytest.mark.parametrize(
     ("wanted", "name"),
     [
-        ({"task": "sr", "scale": 4}, "swinir_light_x4"),  # the one that is here
+        ({"task": "sr", "scale": 4}, "metaformer_light_x4"),  # one that is here
         ({"task": "sr", "scale": 8}, "swinir_classical_x8"),
         ({"task": "jpeg", "quality": 12}, "swinir_color_jpeg10"),
         ({"task": "jpeg", "quality": 40}, "swinir_color_jpeg40"),
-        ({"task": "denoise", "sigma": 25}, "swinir_color_dn25"),
+        ({"task": "denoise", "sigma": 25}, "swinir_light_color_dn"),  # blind, and here
+        ({"task": "denoise"}, "swinir_light_color_dn"),
         ({"task": "deblur"}, "uformer_b_gopro"),
     ],
 )
@@ -138,10 +139,19 @@ def test_the_model_for_a_task(server, wanted, name):
     assert choose_model(**wanted).name == name
 
 
+@pytest.fixture
+def no_shipped_denoiser(monkeypatch):
+    """As if none came with the package."""
+    cards = tuple(card for card in list_cards() if card.name != "swinir_light_color_dn")
+    monkeypatch.setattr("restore.zoo.choose.list_cards", lambda: cards)
+
+
+@pytest.mark.usefixtures("no_shipped_denoiser")
 def test_the_nearest_noise_level_that_can_be_had_is_taken(server):
     assert choose_model("denoise", sigma=30).name == "swinir_color_dn25"  # IPT's for 30 must be fetched by hand
 
 
+@pytest.mark.usefixtures("no_shipped_denoiser")
 def test_what_is_on_disk_comes_before_what_must_be_fetched(server, tmp_path, monkeypatch):
     assert place_of(choose_model("derain")) is Place.BY_HAND
     monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path))
@@ -151,6 +161,7 @@ def test_what_is_on_disk_comes_before_what_must_be_fetched(server, tmp_path, mon
     assert choose_model("denoise", sigma=30).name == "ipt_color_dn30"
 
 
+@pytest.mark.usefixtures("no_shipped_denoiser")
 def test_without_a_level_a_blind_model_is_taken(server, tmp_path, monkeypatch):
     with pytest.raises(
         OptionsError, match=r"needs --sigma: there are models for 15, 25, 30, 50\. uformer_b_sidd needs"
