@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from restore.quality import build_quality
 from restore.training.objectives import Quality
 from restore.training.run import train
 
+OPTIONS = Path(__file__).parents[2] / "options"
 ENCODER = {"type": "conv_pyramid", "widths": [4, 8]}
 SMALL = {"encoder": ENCODER, "num_layers": 1, "width": 8, "num_heads": 2, "ffn_width": 8, "dropout": 0.0}
 MODELS = {
@@ -86,6 +88,48 @@ def test_training_validation_and_test(option_file, tmp_path, caplog):
     report = results.with_name("report.html").read_text()
     assert report.count("<circle") == 4
     assert len(results.with_name("scores.csv").read_text().splitlines()) == 5
+
+
+def test_two_phases_with_groups_of_sizes(tmp_path, monkeypatch):
+    """The published schedule of TRIQ, from its own option files: two sizes of each image, batches of one size."""
+    lines = []
+    for index in range(20):
+        pixels = np.random.default_rng(index).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        write_image(tmp_path / "koniq10k" / "512x384" / f"{index}.jpg", pixels)
+        votes = [0] * 5
+        votes[index % 5] = 10
+        lines.append(f'"{index}.jpg",{",".join(map(str, votes))},10,{index % 5 + 1}.0,0.3,10')
+    header = '"image_name","c1","c2","c3","c4","c5","c_total","MOS","SD","MOS_zscore"'
+    (tmp_path / "koniq10k" / "koniq10k_scores_and_distributions.csv").write_text("\n".join([header, *lines]))
+    small = [
+        "num_gpu=0",
+        *(f"datasets.{part}.dataroot={tmp_path / 'koniq10k'}" for part in ("train", "val")),
+        "datasets.train.format=koniq10k",
+        "datasets.train.batch_size_per_gpu=2",
+        "datasets.train.num_worker_per_gpu=0",
+        f"network_g={json.dumps(MODELS['TRIQ'])}",
+        "train.total_iter=8",
+        "val.val_freq=4",
+        "logger.save_checkpoint_freq=4",
+        f"path.experiments_root={tmp_path / 'experiments'}",
+    ]
+    sizes = []
+    losses = Quality.losses
+
+    def watched(self, batch, turn="g"):
+        sizes.append(tuple(batch["image"].shape[1:]))
+        return losses(self, batch, turn)
+
+    monkeypatch.setattr(Quality, "losses", watched)
+    assert train(load(OPTIONS / "train_triq_koniq10k.yml", [*small, "logger.save_best=rmse"], is_train=True)) == 0
+    assert set(sizes) == {(3, 24, 32), (3, 12, 16)}
+    best = tmp_path / "experiments" / "triq_koniq10k" / "models" / "net_g_best.pth"
+    second = [*small, f"path.pretrain_network_g={best}", "logger.save_best=rmse"]
+    assert train(load(OPTIONS / "train_triq_koniq10k_phase2.yml", second, is_train=True)) == 0
+    before = read_state_dict(best)
+    after = read_state_dict(tmp_path / "experiments" / "triq_koniq10k_phase2" / "models" / "net_g_latest.pth")
+    moved = max(float((after[name] - before[name]).abs().max()) for name in before)
+    assert 0 < moved < 1e-4  # eight steps of 1e-6 at most
 
 
 @pytest.mark.parametrize("option_file", ["IQT"], indirect=True)
