@@ -48,7 +48,7 @@ Sigma = Annotated[float, Field(gt=0)]
 _SMALL_PX = 11  # up to here OpenCV filters directly
 _SEPARABLE_TOLERANCE = 1e-9  # of the largest value of a kernel
 _CROP_TOLERANCE = 1e-6  # of the sum of a kernel's absolute values
-_STRIP_PX = 64  # rows of a banded matrix that are multiplied at once
+_STRIP_PX = 32  # rows that are filtered at once by a matrix
 
 
 class KernelBlur(Operator):
@@ -245,41 +245,39 @@ def _filter_separable(x_BCHW: torch.Tensor, radius_px: int) -> torch.Tensor:
     if not uses_opencv(x_BCHW):
         down, across = (_gaussian_matrix(length, radius_px).to(x_BCHW) for length in (height, width))
         return down @ x_BCHW @ across.T
-    lines = x_BCHW.reshape(-1, width)
-    filtered = torch.empty_like(lines)
-    for inside, around, matrix in _gaussian_strips(width, radius_px):
-        torch.mm(lines[:, around], matrix.T, out=filtered[:, inside])
-    planes = filtered.view(-1, height, width)
-    result = torch.empty_like(planes)
-    for inside, around, matrix in _gaussian_strips(height, radius_px):
-        torch.matmul(matrix, planes[:, around], out=result[:, inside])
-    return result.view(x_BCHW.shape)
+    lines = x_BCHW.reshape(-1, width).numpy()
+    across = cv2.transpose(_filter_columns([cv2.transpose(lines)], radius_px)[0].numpy())
+    return _filter_columns(across.reshape(-1, height, width), radius_px).reshape(x_BCHW.shape)
+
+
+def _filter_columns(planes: Sequence[np.ndarray], radius_px: int) -> torch.Tensor:
+    """The Gaussian down the columns of (H, W) planes: strips of rows, with those around them, times one matrix."""
+    strip = _gaussian_strip(radius_px)
+    rows, rows_around = strip.shape
+    height, width = planes[0].shape
+    margin, missing = (rows_around - rows) // 2, -height % rows
+    filtered = torch.empty(len(planes), (height + missing) // rows, rows, width)
+    for plane, target in zip(planes, filtered, strict=True):
+        padded = cv2.copyMakeBorder(plane, margin, margin + missing, 0, 0, cv2.BORDER_REFLECT_101)
+        strips = torch.from_numpy(padded).unfold(0, rows_around, rows).transpose(1, 2)
+        torch.matmul(strip, strips, out=target)
+    return filtered.view(len(planes), -1, width)[:, :height]
 
 
 @functools.lru_cache(maxsize=8)
 def _gaussian_matrix(length: int, radius_px: int) -> torch.Tensor:
     """The (length, length) matrix that filters a line of pixels."""
-    matrix = torch.zeros(length, length)
-    for inside, around, strip in _gaussian_strips(length, radius_px):
-        matrix[inside, around] = strip
-    return matrix
+    return _filter_columns([np.eye(length, dtype=np.float32)], radius_px)[0]
 
 
-@functools.lru_cache(maxsize=32)
-def _gaussian_strips(length: int, radius_px: int) -> list[tuple[slice, slice, torch.Tensor]]:
-    """For each strip of rows of that matrix: the rows, the columns that are not all zero there, and what they hold."""
-    taps = cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_64F)[:, 0]
-    margin = len(taps) // 2
-    source = _mirrored(length, margin).numpy()
-    strips = []
-    for start in range(0, length, _STRIP_PX):
-        rows = np.arange(start, min(start + _STRIP_PX, length))
-        around = slice(max(start - margin, 0), min(start + _STRIP_PX + margin, length))
-        matrix = np.zeros((len(rows), around.stop - around.start))
-        offsets = np.arange(len(taps))
-        np.add.at(matrix, ((rows - start)[:, None], source[rows[:, None] + offsets] - around.start), taps)
-        strips.append((slice(start, start + len(rows)), around, torch.from_numpy(matrix).float()))
-    return strips
+@functools.lru_cache(maxsize=8)
+def _gaussian_strip(radius_px: int) -> torch.Tensor:
+    """The matrix that makes a strip of filtered rows from the rows in and around it."""
+    taps = cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_32F)[:, 0]
+    matrix = np.zeros((_STRIP_PX, _STRIP_PX + len(taps) - 1), np.float32)
+    for row in range(_STRIP_PX):
+        matrix[row, row : row + len(taps)] = taps
+    return torch.from_numpy(matrix)
 
 
 def _filter_image(image_CHW: np.ndarray, kernel: np.ndarray, target_CHW: np.ndarray) -> None:

@@ -148,8 +148,8 @@ def _through_files(function: Any, x_BCHW: torch.Tensor, samples: Sequence[Operat
         rows = cv2.max(image_CHW.reshape(-1, image_CHW.shape[-1]), 0)
         planes = cv2.convertScaleAbs(rows, alpha=255).reshape(image_CHW.shape)  # rounds half to even, and clips
         decoded = function(cv2.merge(tuple(planes[::-1])), sample)
-        for plane, target in zip(cv2.split(decoded), target_CHW[::-1], strict=True):
-            cv2.LUT(plane, _LEVELS, dst=target)
+        order = [index for channel in range(len(target_CHW)) for index in (channel, channel)]
+        cv2.mixChannels([cv2.LUT(decoded, _LEVELS)], list(target_CHW[::-1]), order)
 
     return on_images(convert, x_BCHW.float().cpu(), samples).to(x_BCHW)
 

@@ -12,15 +12,19 @@ import functools
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import cv2
+import numpy as np
 import torch
 
 from restore.degradations.operator import Operator, uses_opencv
 
-__all__ = ["run"]
+__all__ = ["run", "stack", "value_range"]
+
+Result = TypeVar("Result")
 
 
 def run(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
@@ -34,12 +38,32 @@ def run(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch
     return _run_grouped(x_BCHW, plans)
 
 
+def stack(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Images of one size as a batch. On the CPU NumPy does it: torch would wake its own threads, which keep a core busy
+    for milliseconds after they are done."""
+    if images[0].device.type == "cpu" and not any(image.requires_grad for image in images):
+        return torch.from_numpy(np.stack([image.numpy() for image in images]))
+    return torch.stack(list(images))
+
+
+def value_range(x_BCHW: torch.Tensor) -> tuple[float, float]:
+    """The smallest and the largest value of a batch; NaN if it holds one."""
+    if not uses_opencv(x_BCHW):
+        low, high = x_BCHW.detach().aminmax()
+        return float(low), float(high)
+    ranges = np.array([(float(low), float(high)) for low, high in _each(torch.aminmax, x_BCHW)])
+    return float(ranges[:, 0].min()), float(ranges[:, 1].max())
+
+
 def _run_each(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
-    num_threads = torch.get_num_threads()
     with _opencv_threads(1):
-        if num_threads == 1:
-            return [_run_one(x_CHW, plan) for x_CHW, plan in zip(x_BCHW, plans, strict=True)]
-        return list(_threads(os.getpid(), num_threads).map(_run_one, x_BCHW, plans))
+        return list(_each(_run_one, x_BCHW, plans))
+
+
+def _each(function: Callable[..., Result], *items: Iterable) -> Iterator[Result]:
+    """`map`, by as many threads as torch has."""
+    num_threads = torch.get_num_threads()
+    return map(function, *items) if num_threads == 1 else _threads(os.getpid(), num_threads).map(function, *items)
 
 
 def _run_one(x_CHW: torch.Tensor, plan: Sequence[Operator]) -> torch.Tensor:
@@ -85,6 +109,7 @@ def _threads(process: int, count: int) -> ThreadPoolExecutor:
     everyone_started = threading.Barrier(count + 1)
 
     def start() -> None:
+        torch.get_num_threads()  # a thread's first call takes over the number of the process: not after we set ours
         torch.set_num_threads(1)
         everyone_started.wait()
 

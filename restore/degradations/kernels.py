@@ -12,6 +12,9 @@ random trajectory.
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 from scipy import special
 
@@ -35,11 +38,10 @@ def plateau(size: int, sigma_x: float, sigma_y: float, angle: float, beta: float
 
 def sinc(size: int, cutoff: float) -> np.ndarray:
     """Ideal circular low-pass filter with the given cutoff in radians per pixel (pi lets everything through)."""
-    y, x = _grid(size)
-    radius = np.hypot(x, y)
-    radius[size // 2, size // 2] = 1.0
-    kernel = cutoff * special.j1(cutoff * radius) / (2 * np.pi * radius)
-    kernel[size // 2, size // 2] = cutoff**2 / (4 * np.pi)
+    radius = _radius(size)
+    with np.errstate(invalid="ignore"):
+        kernel = special.j1(cutoff * radius) / radius
+    kernel[size // 2, size // 2] = cutoff / 2  # the limit
     return _normalised(kernel)
 
 
@@ -102,11 +104,30 @@ def _splat(path: np.ndarray, size: int) -> np.ndarray:
 
 def _ellipse(size: int, sigma_x: float, sigma_y: float, angle: float, shift_px: float = 0.0) -> np.ndarray:
     """The quadratic form q on the grid."""
+    squares = _squares(size, shift_px)
+    cos, sin = math.cos(angle), math.sin(angle)
+    along, across = sigma_x**-2, sigma_y**-2
+    form = (along * cos**2 + across * sin**2, along * sin**2 + across * cos**2, 2 * (along - across) * cos * sin)
+    return (form @ squares).reshape(size, size)
+
+
+@functools.lru_cache(maxsize=64)
+def _squares(size: int, shift_px: float) -> np.ndarray:
+    """(3, size^2): x^2, y^2 and x y on the grid."""
+    y, x = (axis.ravel() - shift_px for axis in _grid(size))
+    return _constant(np.stack([x * x, y * y, x * y]))
+
+
+@functools.lru_cache(maxsize=64)
+def _radius(size: int) -> np.ndarray:
+    """(size, size): the distance from the centre."""
     y, x = _grid(size)
-    x, y = x - shift_px, y - shift_px
-    along = np.cos(angle) * x + np.sin(angle) * y
-    across = np.cos(angle) * y - np.sin(angle) * x
-    return (along / sigma_x) ** 2 + (across / sigma_y) ** 2
+    return _constant(np.hypot(x, y))
+
+
+def _constant(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
 
 
 def _grid(size: int, odd: bool = True) -> tuple[np.ndarray, np.ndarray]:

@@ -22,8 +22,9 @@ import torch
 import yaml
 
 from restore.degradations import grammar
+from restore.degradations.compression import Quantise
 from restore.degradations.draw import Draw
-from restore.degradations.execution import run
+from restore.degradations.execution import run, stack, value_range
 from restore.degradations.expression import resolve
 from restore.degradations.operator import Operator
 from restore.errors import ImageError, OptionsError, Problem, nearest
@@ -117,8 +118,9 @@ class Pipeline:
 
     def _apply(self, gt_BCHW: torch.Tensor, samples: Sequence[_Drawn]) -> dict[str, Any]:
         if any(sample.target for sample in samples):
-            gt_BCHW = torch.stack(run(gt_BCHW, [sample.target for sample in samples]))
-        images = run(gt_BCHW, [sample.steps for sample in samples])
+            gt_BCHW = stack(run(gt_BCHW, [sample.target for sample in samples]))
+        rounding = [Quantise()] if self.round else []
+        images = run(gt_BCHW, [[*sample.steps, *rounding] for sample in samples])
         expected = tuple(side // self.scale for side in gt_BCHW.shape[-2:])
         for image in images:
             if tuple(image.shape[-2:]) != expected:
@@ -127,10 +129,7 @@ class Pipeline:
                     f"{self.scale} asks for {expected[0]} x {expected[1]}. Make "
                     '{type: resize, of_gt: "=1 / scale"} one of its last steps, or correct its variable `scale`.'
                 )
-        lq_BCHW = torch.stack(images).contiguous()
-        if self.round:
-            lq_BCHW = lq_BCHW.mul(255).round_().clamp_(0, 255).div_(255)
-        return {"lq": lq_BCHW, "gt": gt_BCHW, "parameters": [sample.to_dict(self.name) for sample in samples]}
+        return {"lq": stack(images), "gt": gt_BCHW, "parameters": [sample.to_dict(self.name) for sample in samples]}
 
     def _check(self, gt_BCHW: torch.Tensor) -> None:
         if gt_BCHW.ndim != 4 or not gt_BCHW.is_floating_point() or gt_BCHW.shape[1] not in (1, 3) or not len(gt_BCHW):
@@ -145,7 +144,7 @@ class Pipeline:
             )
         if height % self.scale or width % self.scale:
             raise ImageError(f"{self.name}: {height} x {width} px is not divisible by the scale {self.scale}; crop it.")
-        low, high = (float(end) for end in gt_BCHW.detach().aminmax())
+        low, high = value_range(gt_BCHW)
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             bad = [index for index, gt_CHW in enumerate(gt_BCHW) if not gt_CHW.isfinite().all()]
             raise ImageError(f"{self.name}: pixels of image(s) {bad} of the batch are not finite (NaN or infinity).")

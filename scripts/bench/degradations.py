@@ -1,10 +1,15 @@
-"""How fast is `realesrgan` on 256 x 256 originals, against a plain implementation that takes one image after the other?
+"""How fast is `realesrgan` on 256 x 256 originals, against plain implementations that take one image after the other?
 
     python scripts/bench/degradations.py [--images DIR] [--threads 2] [--batch 16] [--rounds 7] [--device cuda]
 
-Both do the same published operators with the same probabilities and ranges. The plain one is what one writes first:
-OpenCV for filters, resizing and JPEG, NumPy for the noise. Rounds alternate between the two, and medians are compared,
-so that other work on the machine touches both. On an accelerator (batch 48) there is nothing plain to compare with.
+All do the same published operators with the same probabilities and ranges. Two plain ones are what one writes first:
+
+    torch     as the pipeline was published: NumPy for kernels, torch for the rest (convolutions, interpolation, noise,
+              and JPEG as tensor operations)
+    opencv    for a processor: OpenCV for filters, resizing and JPEG by libjpeg, NumPy for the noise
+
+Rounds alternate between them, and ratios are taken round by round, so that other work on the machine touches all alike.
+On an accelerator (batch 48) there is nothing plain to compare with.
 """
 
 from __future__ import annotations
@@ -18,13 +23,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import special
 
 from restore.degradations import load_pipeline, sample_seed
+from restore.degradations.jpeg import jpeg
 from restore.images import list_images, read_image
 
 SIDE_PX, SCALE = 256, 4
-INTERPOLATIONS = [cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC]
 
 
 def main() -> None:
@@ -41,23 +47,23 @@ def main() -> None:
     gt_BCHW = crops(arguments.images, batch).to(arguments.device)
     pipeline = load_pipeline("realesrgan", scale=SCALE)
 
-    ours, plain = [], []
+    candidates = {"ours": lambda seed: pipeline(gt_BCHW, [sample_seed(seed, i) for i in range(batch)])}
+    if arguments.device == "cpu":
+        images = [gt.permute(1, 2, 0).contiguous().numpy() for gt in gt_BCHW]
+        opencv, tensor = Plain(OpenCvOperators()), Plain(TorchOperators())
+        candidates["torch"] = lambda seed: [tensor(gt_BCHW[i : i + 1], seed + i) for i in range(batch)]
+        candidates["opencv"] = lambda seed: [opencv(image, seed + i) for i, image in enumerate(images)]
+    seconds = {name: [] for name in candidates}
     for index in range(-1, arguments.rounds):  # the round before the first warms up
-        seconds = timed(lambda index=index: pipeline(gt_BCHW, [sample_seed(index, i) for i in range(batch)]), gt_BCHW)
-        ours += [seconds] * (index >= 0)
-        if arguments.device == "cpu":
-            random.seed(index)
-            np.random.seed(index + 1)
-            images = [gt.permute(1, 2, 0).contiguous().numpy() for gt in gt_BCHW]
-            seconds = timed(lambda images=images: [plain_realesrgan(image) for image in images], gt_BCHW)
-            plain += [seconds] * (index >= 0)
-    report("ours", ours, batch, arguments)
-    if plain:
-        report("plain", plain, batch, arguments)
-        ratios = [before / after for before, after in zip(plain, ours, strict=True)]
-        print(
-            f"times faster: {statistics.median(ratios):.2f} (rounds: {', '.join(f'{r:.2f}' for r in sorted(ratios))})"
-        )
+        for name, job in candidates.items():
+            taken = timed(lambda job=job, index=index: job(batch * (index + 1)), gt_BCHW)
+            seconds[name] += [taken] * (index >= 0)
+    for name, values in seconds.items():
+        report(name, values, batch, arguments)
+    for name in list(seconds)[1:]:
+        ratios = sorted(plain / ours for plain, ours in zip(seconds[name], seconds["ours"], strict=True))
+        rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"times faster than {name}: {statistics.median(ratios):.2f} (rounds: {rounds})")
 
 
 def timed(job, tensor: torch.Tensor) -> float:
@@ -88,42 +94,116 @@ def crops(folder: Path | None, count: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
-# ---- the plain implementation: (H, W, 3) float32 in [0, 1]
+class Plain:
+    """The pipeline as published, for one image; `operators` compute."""
+
+    def __init__(self, operators: OpenCvOperators | TorchOperators):
+        self.operators = operators
+
+    def __call__(self, gt, seed: int):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        do = self.operators
+        image = do.usm(gt)
+        image = do.filter(image, plain_kernel([0.2, 3]))
+        image = do.resize(image, int(SIDE_PX * plain_factor([0.2, 0.7, 0.1], [0.15, 1.5])))
+        image = self.noise(image, [1, 30], [0.05, 3])
+        image = do.jpeg(image, random.randint(30, 95))
+        if random.random() < 0.8:
+            image = do.filter(image, plain_kernel([0.2, 1.5]))
+        image = do.resize(image, int(SIDE_PX / SCALE * plain_factor([0.3, 0.4, 0.3], [0.3, 1.2])))
+        image = self.noise(image, [1, 25], [0.05, 2.5])
+        if random.random() < 0.5:
+            image = do.jpeg(self.back(image), random.randint(30, 95))
+        else:
+            image = self.back(do.jpeg(image, random.randint(30, 95)))
+        return do.rounded(image) / 255
+
+    def noise(self, image, sigma_range: list[float], scale_range: list[float]):
+        grey = random.random() < 0.4
+        if random.random() < 0.5:
+            return self.operators.gaussian_noise(image, random.uniform(*sigma_range), grey)
+        return self.operators.poisson_noise(image, random.uniform(*scale_range), grey)
+
+    def back(self, image):
+        image = self.operators.resize(image, SIDE_PX // SCALE)
+        if random.random() < 0.8:
+            kernel = plain_sinc(random.randrange(7, 22, 2), random.uniform(np.pi / 3, np.pi))
+            image = self.operators.filter(image, kernel)
+        return image
 
 
-def plain_realesrgan(gt: np.ndarray) -> np.ndarray:
-    height, width = gt.shape[:2]
-    image = plain_usm(gt)
-    image = cv2.filter2D(image, -1, plain_kernel([0.2, 3]), borderType=cv2.BORDER_REFLECT_101)
-    factor = plain_factor([0.2, 0.7, 0.1], [0.15, 1.5])
-    image = plain_resize(image, int(height * factor), int(width * factor))
-    image = plain_noise(image, [1, 30], [0.05, 3])
-    image = plain_jpeg(image, random.uniform(30, 95))
-    if random.random() < 0.8:
-        image = cv2.filter2D(image, -1, plain_kernel([0.2, 1.5]), borderType=cv2.BORDER_REFLECT_101)
-    factor = plain_factor([0.3, 0.4, 0.3], [0.3, 1.2])
-    image = plain_resize(image, int(height / SCALE * factor), int(width / SCALE * factor))
-    image = plain_noise(image, [1, 25], [0.05, 2.5])
-    if random.random() < 0.5:
-        image = plain_jpeg(plain_back(image, height, width), random.uniform(30, 95))
-    else:
-        image = plain_back(plain_jpeg(image, random.uniform(30, 95)), height, width)
-    return np.clip((image * 255).round(), 0, 255) / 255
+class OpenCvOperators:
+    """(H, W, 3) float32 in [0, 1]."""
+
+    def filter(self, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+    def usm(self, image: np.ndarray, weight: float = 0.5, radius: int = 51, threshold: float = 10) -> np.ndarray:
+        residual = image - cv2.GaussianBlur(image, (radius, radius), 0)
+        mask = (np.abs(residual) * 255 > threshold).astype(np.float32)
+        soft_mask = cv2.GaussianBlur(mask, (radius, radius), 0)
+        return soft_mask * np.clip(image + weight * residual, 0, 1) + (1 - soft_mask) * image
+
+    def resize(self, image: np.ndarray, side: int) -> np.ndarray:
+        kind = random.choice([cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC])
+        return cv2.resize(image, (side, side), interpolation=kind)
+
+    def gaussian_noise(self, image: np.ndarray, sigma: float, grey: bool) -> np.ndarray:
+        shape = (*image.shape[:2], 1) if grey else image.shape
+        return np.clip(image + np.float32(np.random.randn(*shape)) * (sigma / 255), 0, 1)
+
+    def poisson_noise(self, image: np.ndarray, scale: float, grey: bool) -> np.ndarray:
+        source = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2GRAY)[..., None] if grey else image
+        source = self.rounded(source) / 255
+        peak = 2 ** np.ceil(np.log2(len(np.unique(source))))
+        noise = np.float32(np.random.poisson(source * peak) / peak - source)
+        return np.clip(image + noise * scale, 0, 1)
+
+    def jpeg(self, image: np.ndarray, quality: int) -> np.ndarray:
+        pixels = self.rounded(image).astype(np.uint8)
+        _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        return np.float32(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]) / 255
+
+    def rounded(self, image: np.ndarray) -> np.ndarray:
+        return np.clip((image * 255).round(), 0, 255)
 
 
-def plain_back(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    image = plain_resize(image, height // SCALE, width // SCALE)
-    if random.random() < 0.8:
-        kernel = plain_sinc(random.randrange(7, 22, 2), random.uniform(np.pi / 3, np.pi))
-        image = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-    return image
+class TorchOperators:
+    """(1, 3, H, W) float32 in [0, 1]."""
 
+    def filter(self, image: torch.Tensor, kernel: np.ndarray) -> torch.Tensor:
+        margin = len(kernel) // 2
+        weight = torch.from_numpy(kernel).expand(3, 1, -1, -1)
+        return F.conv2d(F.pad(image, [margin] * 4, mode="reflect"), weight, groups=3)
 
-def plain_usm(image: np.ndarray, weight: float = 0.5, radius: int = 51, threshold: float = 10) -> np.ndarray:
-    residual = image - cv2.GaussianBlur(image, (radius, radius), 0)
-    mask = (np.abs(residual) * 255 > threshold).astype(np.float32)
-    soft_mask = cv2.GaussianBlur(mask, (radius, radius), 0)
-    return soft_mask * np.clip(image + weight * residual, 0, 1) + (1 - soft_mask) * image
+    def usm(self, image: torch.Tensor, weight: float = 0.5, radius: int = 51, threshold: float = 10) -> torch.Tensor:
+        taps = np.float32(cv2.getGaussianKernel(radius, 0))
+        kernel = taps @ taps.T
+        residual = image - self.filter(image, kernel)
+        soft_mask = self.filter((residual.abs() * 255 > threshold).float(), kernel)
+        return soft_mask * (image + weight * residual).clip(0, 1) + (1 - soft_mask) * image
+
+    def resize(self, image: torch.Tensor, side: int) -> torch.Tensor:
+        return F.interpolate(image, (side, side), mode=random.choice(["area", "bilinear", "bicubic"]))
+
+    def gaussian_noise(self, image: torch.Tensor, sigma: float, grey: bool) -> torch.Tensor:
+        noise = torch.randn(1, 1 if grey else 3, *image.shape[-2:]) * (sigma / 255)
+        return (image + noise).clip(0, 1)
+
+    def poisson_noise(self, image: torch.Tensor, scale: float, grey: bool) -> torch.Tensor:
+        luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        source = self.rounded((image * luma).sum(1, keepdim=True) if grey else image) / 255
+        peak = 2 ** np.ceil(np.log2(len(source.unique())))
+        noise = torch.poisson(source * peak) / peak - source
+        return (image + noise * scale).clip(0, 1)
+
+    def jpeg(self, image: torch.Tensor, quality: int) -> torch.Tensor:
+        return jpeg(image, [quality])
+
+    def rounded(self, image: torch.Tensor) -> torch.Tensor:
+        return (image * 255).round().clip(0, 255)
 
 
 def plain_kernel(sigma_range: list[float]) -> np.ndarray:
@@ -156,29 +236,6 @@ def plain_sinc(size: int, cutoff: float) -> np.ndarray:
 def plain_factor(probabilities: list[float], limits: list[float]) -> float:
     kind = random.choices(["up", "down", "keep"], probabilities)[0]
     return {"up": random.uniform(1, limits[1]), "down": random.uniform(limits[0], 1), "keep": 1}[kind]
-
-
-def plain_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    return cv2.resize(image, (width, height), interpolation=random.choice(INTERPOLATIONS))
-
-
-def plain_noise(image: np.ndarray, sigma_range: list[float], scale_range: list[float]) -> np.ndarray:
-    grey = random.random() < 0.4
-    if random.random() < 0.5:
-        shape = (*image.shape[:2], 1) if grey else image.shape
-        noise = np.float32(np.random.randn(*shape)) * random.uniform(*sigma_range) / 255
-    else:
-        source = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2GRAY)[..., None] if grey else image
-        source = np.clip((source * 255).round(), 0, 255) / 255
-        peak = 2 ** np.ceil(np.log2(len(np.unique(source))))
-        noise = np.float32(np.random.poisson(source * peak) / peak - source) * random.uniform(*scale_range)
-    return np.clip(image + noise, 0, 1)
-
-
-def plain_jpeg(image: np.ndarray, quality: float) -> np.ndarray:
-    pixels = np.clip(image * 255, 0, 255).round().astype(np.uint8)
-    _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return np.float32(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]) / 255
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from restore.degradations import list_pipelines, load_pipeline, parse_pipeline, pipeline_from_options, sample_seed
+from restore.degradations import (
+    execution,
+    list_pipelines,
+    load_pipeline,
+    parse_pipeline,
+    pipeline_from_options,
+    sample_seed,
+)
 from restore.degradations.operator import tensor_code
 from restore.errors import ImageError, OptionsError
 
@@ -88,6 +96,21 @@ def test_the_number_of_threads_does_not_matter(gt_BCHW):
         results.append(pipeline(gt_BCHW, seeds)["lq"])
     torch.set_num_threads(before)
     assert torch.equal(*results)
+
+
+def test_each_thread_computes_alone():
+    """A thread takes over the process's number of threads at its first look, and must not do so after it was told 1."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    threads = execution._threads(os.getpid(), 2)
+
+    def compute(_: int) -> int:
+        torch.rand(300, 300).matmul(torch.rand(300, 300)).sum()
+        return torch.get_num_threads()
+
+    assert list(threads.map(compute, range(8))) == [1] * 8
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 def test_other_processes_draw_the_same(gt_BCHW):
