@@ -1,7 +1,8 @@
 """Attention in windows with a learned bias, forward and backward spelled out for training on the processor.
 
 torch's fused attention has no gradient for its mask there, and takes a general path with several passes over the scores
-instead. Here the scores are made once, become the weights in place, and so does their gradient.
+instead. Here the scores are made once, become the weights in place, and so does their gradient. In bfloat16 scores and
+weights are kept in it too, as that general path does; products are summed in float32.
 
 Shape legend: W windows, N tokens of one window, C channels, h heads, d channels of a head, K classes of windows.
 """
@@ -24,7 +25,7 @@ def suits_biased_attention(qkv_WNC: Tensor, bias: Tensor | None) -> bool:
         and bias.requires_grad
         and torch.is_grad_enabled()
         and qkv_WNC.device.type == "cpu"
-        and qkv_WNC.dtype == bias.dtype == torch.float32
+        and qkv_WNC.dtype in (torch.float32, torch.bfloat16)
     )
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from restore.layers import window
 from restore.layers.biased_attention import biased_attention
 from restore.layers.window import window_attention, window_plan
 
@@ -32,6 +33,35 @@ def test_output_and_gradients_are_those_of_the_formula(counts, tokens):
         found.append([output, *torch.autograd.grad(output, inputs, towards)])
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected)
+
+
+def test_bfloat16_stays_as_near_as_its_eight_bits_allow():
+    torch.manual_seed(0)
+    qkv, bias, towards = torch.randn(300, 16, 3 * 6), torch.randn(1, 2, 16, 16), torch.randn(300, 16, 6)
+    found = []
+    for dtype, function in (
+        (torch.bfloat16, lambda *args: biased_attention(*args, 1 / math.sqrt(3))),
+        (torch.float32, plain),
+    ):
+        inputs = qkv.to(dtype).clone().requires_grad_(), bias.to(dtype).clone().requires_grad_()
+        output = function(inputs[0] * 1, 2, inputs[1], (300,))
+        found.append([output, *torch.autograd.grad(output, inputs, towards.to(output.dtype))])
+    for ours, exact in zip(*found, strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert (ours.float() - exact).norm() < 0.015 * exact.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_on_the_processor_takes_it(dtype, monkeypatch):
+    calls = []
+    monkeypatch.setattr(window, "biased_attention", lambda *args: calls.append(args) or biased_attention(*args))
+    qkv, bias = torch.randn(4, 16, 12, dtype=dtype), torch.zeros(2, 16, 16, requires_grad=True)
+    plan = window_plan(1, 8, 8, (4, 4), (2, 2), torch.device("cpu"))
+    window_attention(qkv, 2, bias, plan).sum().backward()
+    assert len(calls) == 1
+    with torch.no_grad():
+        window_attention(qkv, 2, bias, plan)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("learned", [True, False], ids=["biased_attention", "fused"])
