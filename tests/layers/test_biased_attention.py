@@ -52,7 +52,7 @@ def test_bfloat16_stays_as_near_as_its_eight_bits_allow():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_training_on_the_processor_takes_it(dtype, monkeypatch):
+def test_the_processor_takes_it_with_and_without_gradients(dtype, monkeypatch):
     calls = []
     monkeypatch.setattr(window, "biased_attention", lambda *args: calls.append(args) or biased_attention(*args))
     qkv, bias = torch.randn(4, 16, 12, dtype=dtype), torch.zeros(2, 16, 16, requires_grad=True)
@@ -61,7 +61,22 @@ def test_training_on_the_processor_takes_it(dtype, monkeypatch):
     assert len(calls) == 1
     with torch.no_grad():
         window_attention(qkv, 2, bias, plan)
-    assert len(calls) == 1
+    assert len(calls) == 2
+    window_attention(qkv.requires_grad_(), 2, bias.detach(), plan).sum().backward()  # of a frozen bias
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("scores_bytes", [1, 2**12, 2**30])
+def test_without_gradients_windows_are_computed_a_few_at_a_time(scores_bytes, monkeypatch):
+    monkeypatch.setattr("restore.layers.biased_attention._SCORES_BYTES", scores_bytes)
+    torch.manual_seed(0)
+    counts = (4, 0, 2, 1)
+    qkv, bias = torch.randn(7, 16, 3 * 6), torch.randn(4, 2, 16, 16, requires_grad=True)
+    before = qkv.clone()
+    with torch.inference_mode():
+        found = biased_attention(qkv, 2, bias, counts, 1 / math.sqrt(3))
+    assert torch.equal(qkv, before)
+    torch.testing.assert_close(found, plain(qkv, 2, bias, counts).detach())
 
 
 @pytest.mark.parametrize("learned", [True, False], ids=["biased_attention", "fused"])
