@@ -87,8 +87,9 @@ def summarise(
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed and name_failed:
         table = Table("failed", "why")
-        for outcome in failed:
-            table.add_row(escape(outcome.job.source.name), escape(outcome.error))
+        rows = [(outcome.job.source.name, outcome.error) for outcome in failed]
+        for row in dict.fromkeys(rows):  # the copies of one image fail alike
+            table.add_row(*map(escape, row))
         console.print(table)
     parts = [f"{len(outcomes) - len(failed)} {made}"]
     parts += [f"{num_skipped} done before"] if num_skipped else []
