@@ -18,7 +18,8 @@ from restore.training.run import train
 from restore.training.sharding import local, shard, split_like, whole
 
 ROOT = Path(__file__).parents[2]
-COMMON = "network_g.depths=[2] train.clip_norm=0.05 train.accumulate=2 train.optim_g.eps=1e-2"  # Adam at rest
+STILL = "network_g.depths=[2] train.clip_norm=0.05 train.optim_g.eps=1e-2"  # Adam at rest
+COMMON = f"{STILL} train.accumulate=2 runtime.precision=fp32"
 SPLIT = f"{COMMON} dist_params.strategy=fsdp"
 
 
