@@ -48,7 +48,7 @@ Sigma = Annotated[float, Field(gt=0)]
 _SMALL_PX = 11  # up to here OpenCV filters directly
 _SEPARABLE_TOLERANCE = 1e-9  # of the largest value of a kernel
 _CROP_TOLERANCE = 1e-6  # of the sum of a kernel's absolute values
-_STRIP_PX = 32  # rows that are filtered at once by a matrix
+_STRIP_PX = 16  # rows that are filtered at once by a matrix
 
 
 class KernelBlur(Operator):

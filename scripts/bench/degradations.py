@@ -1,6 +1,6 @@
 """How fast is `realesrgan` on 256 x 256 originals, against plain implementations that take one image after the other?
 
-    python scripts/bench/degradations.py [--images DIR] [--threads 2] [--batch 16] [--rounds 7] [--device cuda]
+    python scripts/bench/degradations.py [--images DIR] [--threads 2] [--batch 48] [--rounds 7] [--device cuda]
 
 All do the same published operators with the same probabilities and ranges. Two plain ones are what one writes first:
 
@@ -9,7 +9,7 @@ All do the same published operators with the same probabilities and ranges. Two 
     opencv    for a processor: OpenCV for filters, resizing and JPEG by libjpeg, NumPy for the noise
 
 Rounds alternate between them, and ratios are taken round by round, so that other work on the machine touches all alike.
-On an accelerator (batch 48) there is nothing plain to compare with.
+On an accelerator there is nothing plain to compare with.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="photographs to cut from; else smooth random images")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int)
+    parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
-    batch = arguments.batch or (16 if arguments.device == "cpu" else 48)
+    batch = arguments.batch
     gt_BCHW = crops(arguments.images, batch).to(arguments.device)
     pipeline = load_pipeline("realesrgan", scale=SCALE)
 
