@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,29 +57,69 @@ def _add_folders(parser: argparse.ArgumentParser, output: str) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from restore.data.checking import check_dataset
-    from restore.errors import RestoreError
     from restore.options import load
-    from restore.registry import DATASETS
 
     options = load(arguments.opt, arguments.overrides, check_components=False)
-    problems: list[str] = []
-    checked = 0
-    for key, block in options.datasets.items():
-        try:
-            scale = block.scale if block.task is None else _scale_of_task(options, key)
-            dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=scale)
-        except RestoreError as error:
-            problems.append(str(error))
-            continue
-        for part in getattr(dataset, "datasets", {key: dataset}).values():  # one for each task, where there are several
-            with ProgressBar(f"{key}: {part.name}", len(part)) as advance:
-                problems += check_dataset(part, num_workers=arguments.workers, on_progress=advance)
-            checked += len(part)
-    for problem in problems:
-        sys.stderr.write(f"{problem}\n")
-    sys.stderr.write(f"{checked:,} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
+    problems: dict[str, None] = {}  # a set in order
+    count = _Count()
+    try:
+        for problem in _problems(options, arguments.workers, count):
+            problems[problem] = None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: what was found until then is below.\n")
+        raise
+    finally:
+        for problem in problems:
+            sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(f"{count} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
     return 1 if problems else 0
+
+
+@dataclass
+class _Count:
+    """How many samples were read, of how many."""
+
+    total: int = 0
+    read: list[None] = field(default_factory=list)  # appending is safe in threads, counting is not
+
+    def __str__(self) -> str:
+        return f"{len(self.read):,}" if len(self.read) >= self.total else f"{len(self.read):,} of {self.total:,}"
+
+
+def _problems(options: Options, num_workers: int, count: _Count) -> Iterator[str]:
+    """What is wrong with the datasets of an option file."""
+    from restore.data.checking import check_dataset, check_files
+    from restore.data.complaints import gathering
+    from restore.errors import RestoreError
+    from restore.registry import DATASETS
+
+    parts = []
+    for key, block in options.datasets.items():
+        with gathering() as gathered:
+            try:
+                scale = block.scale if block.task is None else _scale_of_task(options, key)
+                dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=scale)
+                found = getattr(dataset, "datasets", {key: dataset}).values()  # one for each task, if there are several
+                parts += [(key, block, part) for part in found]
+            except RestoreError as error:
+                gathered.messages.append(str(error))
+        yield from gathered.messages
+        yield from check_files(gathered.files, num_workers=num_workers)
+    count.total = sum(len(part) for _, _, part in parts)
+    for key, block, part in parts:
+        with ProgressBar(f"{key}: {part.name}", len(part)) as advance:
+
+            def on_progress(advance: Callable[..., None] = advance) -> None:
+                count.read.append(None)
+                advance()
+
+            yield from check_dataset(
+                part,
+                training=block.phase == "train",
+                patch_px=max(block.gt_sizes) if block.gt_sizes else None,
+                num_workers=num_workers,
+                on_progress=on_progress,
+            )
 
 
 def _scale_of_task(options: Options, key: str) -> int:
@@ -113,6 +155,7 @@ def _subimages(arguments: argparse.Namespace) -> int:
     paths = _images(arguments)
     if arguments.output.resolve() == arguments.input.resolve():
         raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
+    _refuse_same_names(paths, arguments.remove)
     count = 0
     with ProgressBar("cutting", len(paths)) as advance, ThreadPoolExecutor(arguments.workers) as pool:
         for pieces in pool.map(lambda path: cut_image(path, arguments.output, **shape), paths):
@@ -120,6 +163,19 @@ def _subimages(arguments: argparse.Namespace) -> int:
             advance()
     sys.stderr.write(f"{count:,} pieces of {len(paths):,} images in {arguments.output}\n")
     return 0
+
+
+def _refuse_same_names(paths: Sequence[Path], remove: str) -> None:
+    """Pieces lie in one folder: images of one name would overwrite each other's."""
+    from restore.errors import DataError
+
+    first: dict[str, Path] = {}
+    for path in paths:
+        other = first.setdefault(path.stem.removesuffix(remove), path)
+        if other is not path:
+            raise DataError(
+                f"'{other}' and '{path}' would have pieces of the same names: rename one, or cut them into two folders."
+            )
 
 
 def _list(arguments: argparse.Namespace) -> int:

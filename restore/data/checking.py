@@ -1,43 +1,86 @@
-"""Opens every file of a dataset before a training does, and names all that are wrong at once."""
+"""Opens every file of a dataset before a training does, and names all that are wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
+from restore.data.databases import stored_image
+from restore.data.sampling import Draw
 from restore.errors import RestoreError
 
-__all__ = ["check_dataset"]
+__all__ = ["check_dataset", "check_files"]
 
 
 class Indexed(Protocol):
-    """A dataset of whole images."""
+    """A dataset."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, item: Any) -> Any: ...
 
 
 def check_dataset(
-    dataset: Indexed, *, num_workers: int = 4, on_progress: Callable[[], None] = lambda: None
-) -> list[str]:
-    """Read every image (or pair) of a dataset; returns one message for each that cannot be used.
+    dataset: Indexed,
+    *,
+    training: bool = False,
+    patch_px: int | None = None,
+    num_workers: int = 4,
+    on_progress: Callable[[], None] = lambda: None,
+) -> Iterator[str]:
+    """Read every sample of a dataset; gives a message for each image, or pair of them, that cannot be used.
 
     Args:
         dataset: unreadable images and sizes that do not match are errors of its own.
+        training: take patches, as a training does, not whole images: images may be too small for them.
+        patch_px: side of those patches; None for the dataset's own.
         num_workers: threads that read.
-        on_progress: called after each image.
+        on_progress: called after each sample.
     """
 
-    def check(index: int) -> str | None:
+    def check(index: int) -> list[str]:
         try:
-            dataset[index]
-        except RestoreError as error:
-            return str(error)
+            dataset[Draw(index, 0, index, patch_px) if training else index]
+        except (RestoreError, OSError) as error:
+            return [str(error), *_complaints_of_sources(dataset, index)]
         finally:
             on_progress()
-        return None
+        return []
 
+    said: set[str] = set()
+    for message in _in_threads(check, range(len(dataset)), num_workers):
+        if message not in said:
+            said.add(message)
+            yield message
+
+
+def check_files(paths: Sequence[Path], *, num_workers: int = 4) -> Iterator[str]:
+    """Read images that belong to no sample, in files or databases; gives a message for each that is damaged."""
+
+    def check(path: Path) -> list[str]:
+        try:
+            stored_image(path)
+        except (RestoreError, OSError) as error:
+            return [str(error)]
+        return []
+
+    yield from _in_threads(check, paths, num_workers)
+
+
+def _in_threads(check: Callable[[Any], list[str]], items: Sequence[Any], num_workers: int) -> Iterator[str]:
     with ThreadPoolExecutor(num_workers) as pool:
-        return [message for message in pool.map(check, range(len(dataset))) if message]
+        for messages in pool.map(check, items):
+            yield from messages
+
+
+def _complaints_of_sources(dataset: Indexed, index: int) -> Iterator[str]:
+    """Of a sample that cannot be used: a message for each of its images that cannot be read."""
+    for side in ("gt", "lq"):
+        source = getattr(dataset, side, None)
+        if source is not None:
+            try:
+                source.read(index)
+            except (RestoreError, OSError) as error:
+                yield str(error)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restore.data.complaints import complain
 from restore.errors import DataError, OutputError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class DatabaseSource:
     def __init__(self, path: str | Path, keys: Sequence[str] | None = None):
         self.path = Path(path).expanduser()
         self.keys = list(keys) if keys is not None else read_keys(self.path)
+        _check_whole(self.path)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -80,11 +82,12 @@ def stored_image(path: Path) -> Image:
 
     if not _is_in_database(path):
         return read_image(path)
-    with _environment(path.parent).begin(buffers=True) as transaction:
+    with _damage_named(path.parent), _environment(path.parent).begin(buffers=True) as transaction:
         value = transaction.get(path.name.encode("ascii"))
         if value is None:
             raise DataError(f"{path.parent}: meta_info.txt lists '{path.name}', the database does not hold it.")
-        return decode_image(bytes(value), path)
+        data = bytes(value)
+    return decode_image(data, path)
 
 
 def stored_size(path: Path) -> tuple[int, int]:
@@ -119,6 +122,39 @@ def _environment(path: Path) -> Any:
         return _opened[path]
 
 
+def _check_whole(path: Path) -> None:
+    """Refuse a database that was cut short: whoever reads past its end is killed by the system, not told.
+
+    Raises:
+        DataError: it is damaged, or shorter than it says.
+    """
+    import lmdb
+
+    if path in _opened:  # and was looked at before
+        return
+    with _damage_named(path), lmdb.open(str(path), readonly=True, lock=False, meminit=False) as environment:
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    size = (path / "data.mdb").stat().st_size
+    if size < needed:
+        raise DataError(
+            f"{path}: data.mdb is truncated: {size:,} of {needed:,} bytes are there. Copy it again, or make it again "
+            "with `restore data lmdb`."
+        )
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """What lmdb says of a damaged database becomes one message."""
+    import lmdb
+
+    try:
+        yield
+    except lmdb.Error as error:
+        raise DataError(
+            f"{path}: damaged, or not an lmdb ({error}). Copy it again, or make it again with `restore data lmdb`."
+        ) from error
+
+
 def _close_inherited() -> None:
     """A forked process opens databases anew: those of its parent are not to be used in it."""
     global _opening
@@ -148,7 +184,7 @@ def _read_listing(path: Path) -> dict[str, tuple[int, int]]:
     if not listing.is_file() or not (path / "data.mdb").is_file():
         raise DataError(f"{path}: not an lmdb with data.mdb and meta_info.txt. Make one with `restore data lmdb`.")
     sizes = {}
-    for number, line in enumerate(listing.read_text(encoding="ascii").splitlines(), start=1):
+    for number, line in enumerate(listing.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
         found = _LINE.fullmatch(line.strip())
         if not found:
             raise DataError(
@@ -167,15 +203,19 @@ def paired_databases(dataset: str, gt: str | Path, lq: str | Path) -> tuple[Data
         DataError: a key stands in one of them alone; the message names some of each side.
     """
     references, inputs = DatabaseSource(gt), DatabaseSource(lq)
-    alone = [sorted(set(one.keys) - set(other.keys)) for one, other in ((references, inputs), (inputs, references))]
-    if any(alone):
-        parts = [
-            f"{len(keys)} only in {source.path} ({', '.join(keys[:5])})"
-            for keys, source in zip(alone, (references, inputs), strict=True)
-            if keys
-        ]
-        raise DataError(f"dataset '{dataset}': the databases have different keys: {'; '.join(parts)}.")
+    sides = (references, inputs), (inputs, references)
+    alone = {source.path: sorted(set(source.keys) - set(other.keys)) for source, other in sides}
+    if any(alone.values()):
+        parts = [f"{len(keys)} only in {path} ({_some(keys)})" for path, keys in alone.items() if keys]
+        files = [path / key for path, keys in alone.items() for key in keys]
+        each = [f"dataset '{dataset}': {file} has no counterpart in the other database." for file in files]
+        complain(f"dataset '{dataset}': the databases have different keys: {'; '.join(parts)}.", each, files)
+        references = DatabaseSource(gt, [key for key in references.keys if key not in set(alone[references.path])])
     return references, DatabaseSource(lq, references.keys)
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:5]) + (" ..." if len(keys) > 5 else "")
 
 
 def write_database(

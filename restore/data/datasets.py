@@ -7,6 +7,7 @@ images as numpy arrays (H, W, C); batches are made of them by `restore.data.load
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,27 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from restore.data.augment import Crop, Symmetry, random_crop
+from restore.data.complaints import is_gathering
 from restore.data.databases import DatabaseSource, paired_databases
 from restore.data.pairs import Pair, list_folder, list_pairs, listed_files
 from restore.data.sampling import Draw, generator
-from restore.data.sources import FileSource, PackedSource, Source, channels_of
+from restore.data.sources import FileSource, JoinedSource, PackedSource, Source, channels_of
 from restore.errors import DataError
 from restore.images.resize import resize_pixels
 from restore.registry import DATASETS
 
-__all__ = ["DownsampledImageDataset", "PairedImageDataset", "PatchDataset", "each_root", "reduced", "references"]
+__all__ = [
+    "DownsampledImageDataset",
+    "PairedImageDataset",
+    "PatchDataset",
+    "each_list",
+    "each_root",
+    "reduced",
+    "references",
+    "say_list_is_not_read",
+]
+
+log = logging.getLogger(__name__)
 
 Color = Literal["rgb", "y", "grey", "gray"]
 Cache = Literal["none", "packed"]
@@ -93,7 +106,9 @@ class PatchDataset(Dataset):
 
     def files(self, paths: Sequence[Path]) -> Source:
         """A source of these files."""
-        return PackedSource(paths, self.cache_root) if self.cache == "packed" else FileSource(paths)
+        if self.cache == "packed" and not is_gathering():  # a check reads the files themselves
+            return PackedSource(paths, self.cache_root)
+        return FileSource(paths)
 
 
 @DATASETS.add("PairedImageDataset", "Dataset_PairedImage")
@@ -102,10 +117,10 @@ class PairedImageDataset(PatchDataset):
     """Degraded images and their references: folders, lists of files, or lmdb databases.
 
     Args:
-        dataroot_gt: folder or folders of the references, or a database.
-        dataroot_lq: folder or folders of the degraded images, in the same order, or a database.
+        dataroot_gt: folder or folders of the references, or databases.
+        dataroot_lq: folder or folders of the degraded images, in the same order, or databases.
         filename_tmpl: name of a degraded image without extension, `{}` standing for the reference's.
-        meta_info_file: list of the references to take.
+        meta_info_file: list of the references to take, one for each folder.
         io_backend: `{type: disk}` or `{type: lmdb}`.
         mean: subtracted from both images on [0, 1], one value for each channel.
         std: divides both images after that.
@@ -114,7 +129,7 @@ class PairedImageDataset(PatchDataset):
     dataroot_gt: Roots
     dataroot_lq: Roots
     filename_tmpl: str = "{}"
-    meta_info_file: str | None = None
+    meta_info_file: Roots | None = None
     io_backend: Storage | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -124,17 +139,19 @@ class PairedImageDataset(PatchDataset):
         self.pairs: list[Pair] = []
         self.gt: Source
         self.lq: Source
-        if (self.io_backend or {}).get("type") == "lmdb":
-            gt, lq = (only_root(self.name, roots) for roots in (self.dataroot_gt, self.dataroot_lq))
-            self.gt, self.lq = paired_databases(self.name, gt, lq)
-            paths = zip(self.gt.paths(), self.lq.paths(), strict=True)
-            self.pairs = [Pair(lq.name, gt=gt, lq=lq) for gt, lq in paths]
-            return
         roots = each_root(self.dataroot_gt), each_root(self.dataroot_lq)
         if len(roots[0]) != len(roots[1]):
             raise DataError(f"dataset '{self.name}': {len(roots[0])} dataroot_gt and {len(roots[1])} dataroot_lq.")
-        for gt, lq in zip(*roots, strict=True):
-            self.pairs += self.listed(gt, lq)
+        if (self.io_backend or {}).get("type") == "lmdb":
+            say_list_is_not_read(self.name, self.lists)
+            sources = [paired_databases(self.name, gt, lq) for gt, lq in zip(*roots, strict=True)]
+            self.gt, self.lq = (JoinedSource(each) for each in zip(*sources, strict=True))
+            for gts, lqs in sources:
+                self.pairs += [Pair(lq.name, gt, lq) for gt, lq in zip(gts.paths(), lqs.paths(), strict=True)]
+            return
+        lists = each_list(self.name, self.lists, roots[0])
+        for gt, lq, listing in zip(*roots, lists, strict=True):
+            self.pairs += self.listed(gt, lq, listing)
         self.gt = self.files([pair.gt for pair in self.pairs])
         self.lq = self.files([pair.lq for pair in self.pairs])
 
@@ -155,14 +172,19 @@ class PairedImageDataset(PatchDataset):
         gt = symmetry.of(self._normalised(self.channels(crop.scaled(self.scale).of(gt))))
         return {"lq": lq, "gt": gt, **paths}
 
-    def listed(self, gt: Path, lq: Path) -> list[Pair]:
-        """The pairs of two folders."""
+    @property
+    def lists(self) -> Roots | None:
+        """The lists of files, one for each folder."""
+        return self.meta_info_file
+
+    def listed(self, gt: Path, lq: Path, listing: Path | None) -> list[Pair]:
+        """The pairs of two folders, those on a list or all."""
         return list_pairs(
             self.name,
             gt,
             lq,
             filename_tmpl=self.filename_tmpl,
-            meta_info_file=self.meta_info_file,
+            meta_info_file=listing,
             recursive=self.recursive,
         )
 
@@ -174,8 +196,14 @@ class PairedImageDataset(PatchDataset):
         ):
             raise DataError(
                 f"dataset '{self.name}': {gt_path} is {gt.shape[1]}x{gt.shape[0]}, which is not {self.scale} times "
-                f"{lq_path} of {lq.shape[1]}x{lq.shape[0]} (width x height)."
+                f"{lq_path} of {lq.shape[1]}x{lq.shape[0]} (width x height).{self._real_scale(gt, lq)}"
             )
+
+    def _real_scale(self, gt: np.ndarray, lq: np.ndarray) -> str:
+        """A sentence, where the images fit each other at another scale than that of the option file."""
+        ratios = {divmod(large, small) for large, small in zip(gt.shape[:2], lq.shape[:2], strict=True)}
+        (ratio, rest), *others = ratios
+        return "" if others or rest or ratio == 0 else f" They fit at scale {ratio}: is scale {self.scale} right?"
 
     def _normalised(self, pixels: np.ndarray) -> np.ndarray:
         if self.mean is None and self.std is None:
@@ -193,16 +221,18 @@ class DownsampledImageDataset(PatchDataset):
     and rounded to its own depth.
 
     Args:
-        dataroot_gt: folder or folders of the references, or a database.
+        dataroot_gt: folder or folders of the references, or databases.
+        meta_info_file: list of the references to take, one for each folder.
         io_backend: `{type: disk}` or `{type: lmdb}`.
     """
 
     dataroot_gt: Roots
+    meta_info_file: Roots | None = None
     io_backend: Storage | None = None
 
     def __post_init__(self):
         super().__post_init__()
-        self.gt, self.pairs = references(self, self.dataroot_gt, self.io_backend)
+        self.gt, self.pairs = references(self, self.dataroot_gt, self.io_backend, self.meta_info_file)
 
     def __len__(self) -> int:
         return len(self.gt)
@@ -237,43 +267,51 @@ def each_root(roots: Roots) -> list[Path]:
     return [Path(root).expanduser() for root in ([roots] if isinstance(roots, (str, Path)) else roots)]
 
 
-def only_root(dataset: str, roots: Roots) -> Path:
-    """The database of a dataset.
+def each_list(dataset: str, lists: Roots | None, roots: Sequence[Path]) -> list[Path | None]:
+    """The list of files of each folder; None for all of its files.
 
     Raises:
-        DataError: several are named.
+        DataError: there are not as many as folders.
     """
-    path, *more = each_root(roots)
-    if more:
-        raise DataError(f"dataset '{dataset}': one lmdb is read, and {1 + len(more)} are named. Make one of them.")
-    return path
+    if lists is None:
+        return [None] * len(roots)
+    paths = each_root(lists)
+    if len(paths) != len(roots):
+        raise DataError(
+            f"dataset '{dataset}': {len(paths)} list(s) of files for {len(roots)} root(s): give one for each, as in "
+            "meta_info_file: [first.txt, second.txt]."
+        )
+    return paths
+
+
+def say_list_is_not_read(dataset: str, lists: Roots | None) -> None:
+    """Tell that a database knows itself what it holds, as in BasicSR."""
+    if lists is not None:
+        log.warning("dataset '%s': %s is not read: an lmdb lists its images itself", dataset, lists)
 
 
 def references(
-    dataset: PatchDataset, roots: Roots, storage: Storage | None, listing: str | None = None
+    dataset: PatchDataset, roots: Roots, storage: Storage | None, lists: Roots | None = None
 ) -> tuple[Source, list[Pair]]:
-    """The references of a dataset that has nothing else: their source, and their files if they are files.
+    """The references of a dataset that has nothing else: their source, and where they are.
 
     Args:
         dataset: whose references they are.
-        roots: folders or a database.
-        storage: `{type: lmdb}` for a database.
-        listing: a list of the files to take, relative to the only folder; by default all.
+        roots: folders or databases.
+        storage: `{type: lmdb}` for databases.
+        lists: for each folder a list of the files to take; by default all.
     """
-    if (storage or {}).get("type") == "lmdb":
-        source = DatabaseSource(only_root(dataset.name, roots))
-        return source, [Pair(path.name, gt=path) for path in source.paths()]
     folders = each_root(roots)
-    if listing is None:
-        paths = [
-            path
-            for root in folders
-            for path in list_folder(dataset.name, root, "dataroot_gt", recursive=dataset.recursive)
-        ]
-    elif len(folders) == 1:
-        paths = listed_files(dataset.name, folders[0], listing)
-    else:
-        raise DataError(f"dataset '{dataset.name}': a list of files belongs to one dataroot_gt, not {len(folders)}.")
+    if (storage or {}).get("type") == "lmdb":
+        say_list_is_not_read(dataset.name, lists)
+        sources = [DatabaseSource(root) for root in folders]
+        return JoinedSource(sources), [Pair(path.name, gt=path) for source in sources for path in source.paths()]
+    paths: list[Path] = []
+    for root, listing in zip(folders, each_list(dataset.name, lists, folders), strict=True):
+        if listing is None:
+            paths += list_folder(dataset.name, root, "dataroot_gt", recursive=dataset.recursive)
+        else:
+            paths += listed_files(dataset.name, root, listing)
     return dataset.files(paths), [Pair(path.stem, gt=path) for path in paths]
 
 

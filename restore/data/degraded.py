@@ -31,8 +31,10 @@ class SharpImageDataset(PatchDataset):
     """References alone: patches that are to be degraded, each with the seed of its degradation.
 
     Args:
-        dataroot_gt: folder or folders of the references, or a database.
-        meta_info: list of the references to take; the first word of each line is a path relative to `dataroot_gt`.
+        dataroot_gt: folder or folders of the references, or databases.
+        meta_info: list of the references to take, one for each folder; the first word of each line is a path relative
+            to `dataroot_gt`.
+        meta_info_file: HAT's name for `meta_info`.
         io_backend: `{type: disk}` or `{type: lmdb}`.
         crop_pad_size: side of the patch that is degraded, from which one of `gt_size` is cut afterwards, so that
             patches have no borders but those that they got by chance; smaller images are mirrored at their bottom and
@@ -40,7 +42,8 @@ class SharpImageDataset(PatchDataset):
     """
 
     dataroot_gt: Roots
-    meta_info: str | None = None
+    meta_info: Roots | None = None
+    meta_info_file: Roots | None = None
     io_backend: Storage | None = None
     crop_pad_size: int | None = None
 
@@ -50,7 +53,8 @@ class SharpImageDataset(PatchDataset):
             raise DataError(
                 f"dataset '{self.name}': crop_pad_size {self.crop_pad_size} is not divisible by the scale {self.scale}."
             )
-        self.gt, self._files = references(self, self.dataroot_gt, self.io_backend, self.meta_info)
+        lists = self.meta_info or self.meta_info_file
+        self.gt, self._files = references(self, self.dataroot_gt, self.io_backend, lists)
 
     def __len__(self) -> int:
         return len(self.gt)

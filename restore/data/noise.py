@@ -23,7 +23,8 @@ class GaussianNoiseDataset(PatchDataset):
     """Clean images and the same with white Gaussian noise, which is neither clipped nor rounded.
 
     Args:
-        dataroot_gt: folder or folders of the clean images, or a database.
+        dataroot_gt: folder or folders of the clean images, or databases.
+        meta_info_file: list of the images to take, one for each folder.
         dataroot_lq, filename_tmpl: not used; in Restormer's files they say `none` and `{}`.
         io_backend: `{type: disk}` or `{type: lmdb}`.
         sigma_type: how the noise level of a training patch is drawn: `constant` (`sigma_range` is one value), `random`
@@ -37,6 +38,7 @@ class GaussianNoiseDataset(PatchDataset):
     dataroot_gt: Roots
     dataroot_lq: str | None = None
     filename_tmpl: str = "{}"
+    meta_info_file: Roots | None = None
     io_backend: Storage | None = None
     sigma_type: Literal["constant", "random", "choice"] = "random"
     sigma_range: float | list[float] = (0, 55)
@@ -56,7 +58,7 @@ class GaussianNoiseDataset(PatchDataset):
             )
         if self.in_ch == 1:
             self.color = self.color or "grey"
-        self.gt, self.pairs = references(self, self.dataroot_gt, self.io_backend)
+        self.gt, self.pairs = references(self, self.dataroot_gt, self.io_backend, self.meta_info_file)
 
     def __len__(self) -> int:
         return len(self.gt)

@@ -2,22 +2,25 @@
 
 A pack is `HASH.bin`, the pixels of all images one after another, and `HASH.json`, where each of them lies. The hash
 covers path, size and modification time of every file, so a changed folder makes a new pack. It is written once, under
-a temporary name; all workers and processes share its pages.
+a temporary name, by the first of the processes that want it; all workers and processes share its pages. A file that
+cannot be decoded leaves a gap, and is named in a warning.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from restore.data.cache import cache_folder
+from restore.errors import ImageError
 from restore.files import atomic_write
 
 __all__ = ["Pack", "pack_images"]
@@ -42,8 +45,13 @@ class Pack:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        """A read-only view of image `index`, (H, W) or (H, W, C): slicing it reads only the pages of the slice."""
+    def __getitem__(self, index: int) -> np.ndarray | None:
+        """A read-only view of image `index`, (H, W) or (H, W, C): slicing it reads only the pages of the slice.
+
+        None where the file could not be decoded.
+        """
+        if self._entries[index] is None:
+            return None
         if self._pixels is None:
             self._pixels = np.memmap(self._pixels_path, np.uint8, "r")
         offset, shape, dtype = self._entries[index]
@@ -66,18 +74,42 @@ def pack_images(
     root = Path(folder).expanduser() if folder else cache_folder() / "packs"
     path = root / f"{_fingerprint(paths)}.json"
     if not path.exists():
-        log.info("decoding %d images once into %s", len(paths), path.with_suffix(".bin"))
-        _write(path, len(paths), read)
+        with _only_one(path.with_suffix(".lock")):
+            if not path.exists():
+                log.info("decoding %d images once into %s", len(paths), path.with_suffix(".bin"))
+                _write(path, len(paths), read)
     return Pack(path)
 
 
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """One process at a time: of those that want the same pack, the first writes it and the others wait."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
 def _write(path: Path, count: int, read: Callable[[int], np.ndarray]) -> None:
-    entries, offset = [], 0
+    entries: list[tuple | None] = []
+    offset = 0
+
+    def decoded(index: int) -> np.ndarray | None:
+        try:
+            return read(index)
+        except ImageError as error:
+            log.warning("left out: %s", error)
+            return None
+
     with atomic_write(path.with_suffix(".bin")) as file, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, count, 32):  # decode ahead by a bounded number of images
-            for pixels in pool.map(read, range(start, min(start + 32, count))):
+            for pixels in pool.map(decoded, range(start, min(start + 32, count))):
+                if pixels is None:
+                    entries.append(None)
+                    continue
                 file.write(np.ascontiguousarray(pixels).data)
-                entries.append([offset, pixels.shape, pixels.dtype.str])
+                entries.append((offset, pixels.shape, pixels.dtype.str))
                 offset += pixels.nbytes
     with atomic_write(path) as file:  # last: it says that the pixels are whole
         file.write(json.dumps({"images": entries}).encode())
@@ -86,6 +118,6 @@ def _write(path: Path, count: int, read: Callable[[int], np.ndarray]) -> None:
 def _fingerprint(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256(str(_VERSION).encode())
     for path in paths:
-        facts = path.stat()
+        facts = path.stat() if path.exists() else os.stat_result([0] * 10)  # a link that leads nowhere
         digest.update(f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]

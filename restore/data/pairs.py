@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from restore.data.complaints import complain, set_aside
 from restore.errors import DataError
 
-__all__ = ["Pair", "list_folder", "list_pairs", "listed_files"]
+__all__ = ["Pair", "list_folder", "list_pairs", "listed_files", "listed_lines"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ def list_pairs(
     if lq_root is None:
         return [Pair(path.stem, gt=path) for path in references]
     inputs = list_folder(dataset, lq_root, "dataroot_lq", recursive=recursive)
+    if not references or not inputs:  # which somebody who gathers complaints knows by now
+        set_aside([*references, *inputs])
+        return []
     matching = _Matching(dataset, gt_root if recursive else None, lq_root, filename_tmpl)
     return matching.pairs(references, inputs, partial=meta_info_file is not None)
 
@@ -81,12 +85,15 @@ def list_folder(dataset: str, folder: Path, option: str, *, recursive: bool = Fa
 
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise DataError(f"dataset '{dataset}': the folder {folder} {what}. Check {option}.")
+        complain(f"dataset '{dataset}': the folder {folder} {what}. Check {option}.")
+        return []
     files = list_images(folder, recursive=recursive)
     if not files:
         inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
         hint = f" It has the sub-folders {', '.join(inner[:5])}: name one, or set recursive." if inner else ""
-        raise DataError(f"dataset '{dataset}': no image in the folder {folder} ({option}).{hint}")
+        if (folder / "data.mdb").is_file():
+            hint = " It is an lmdb: set io_backend: {type: lmdb}."
+        complain(f"dataset '{dataset}': no image in the folder {folder} ({option}).{hint}")
     return files
 
 
@@ -97,19 +104,36 @@ def listed_files(dataset: str, root: Path, meta_info_file: str | Path) -> list[P
         DataError: the list is missing or empty, or names a file that is not there; says which line.
     """
     listing = Path(meta_info_file).expanduser()
+    lines = listed_lines(dataset, listing, "meta_info_file")
+    wanted = {number: root / line.split()[0] for number, line in lines.items()}
+    absent = [
+        f"dataset '{dataset}': {path} does not exist ({listing}, line {number})."
+        for number, path in wanted.items()
+        if not path.is_file()
+    ]
+    if absent:
+        complain(_first_of(absent), absent)
+    return [path for path in wanted.values() if path.is_file()]
+
+
+def listed_lines(dataset: str, listing: Path, option: str) -> dict[int, str]:
+    """The lines of a list that are not empty, by their number, counted from 1.
+
+    Raises:
+        DataError: the list is missing, empty or no text; names the dataset and the option that gave it.
+    """
     if not listing.is_file():
-        raise DataError(f"dataset '{dataset}': the list {listing} does not exist. Check meta_info_file.")
-    files = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        path = root / line.split()[0]
-        if not path.is_file():
-            raise DataError(f"dataset '{dataset}': {path} does not exist ({listing}, line {number}).")
-        files.append(path)
-    if not files:
-        raise DataError(f"dataset '{dataset}': the list {listing} names no file.")
-    return files
+        complain(f"dataset '{dataset}': the list {listing} does not exist. Check {option}.")
+        return {}
+    try:
+        text = listing.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        complain(f"dataset '{dataset}': the list {listing} is not text in UTF-8 ({error}). Check {option}.")
+        return {}
+    lines = {number: line for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
+    if not lines:
+        complain(f"dataset '{dataset}': the list {listing} names no file.")
+    return lines
 
 
 def _files(dataset: str, root: Path, meta_info_file: str | Path | None, option: str, recursive: bool) -> list[Path]:
@@ -145,8 +169,9 @@ class _Matching:
             candidates = by_name.pop(self._wanted(reference), [])
             chosen = [path for path in candidates if path.suffix == reference.suffix] or candidates
             if len(chosen) > 1:
-                raise DataError(
-                    f"dataset '{self.dataset}': {reference} has two counterparts, {chosen[0]} and {chosen[1]}."
+                complain(
+                    f"dataset '{self.dataset}': {reference} has two counterparts, {chosen[0]} and {chosen[1]}.",
+                    files=chosen[1:],
                 )
             if chosen:
                 pairs.append(Pair(chosen[0].stem, gt=reference, lq=chosen[0]))
@@ -155,7 +180,9 @@ class _Matching:
         extra = [] if partial else [path for paths in by_name.values() for path in paths]
         if orphans or extra:
             counts = f"{len(references)} GT and {len(inputs)} LQ images"
-            raise DataError(f"dataset '{self.dataset}' ({counts}): {self._complaint(orphans, extra)}")
+            alone = [*orphans, *extra]
+            each = [f"dataset '{self.dataset}': {path} has no counterpart." for path in alone]
+            complain(f"dataset '{self.dataset}' ({counts}): {self._complaint(orphans, extra)}", each, alone)
         return pairs
 
     def _wanted(self, reference: Path) -> Path:
@@ -172,6 +199,12 @@ class _Matching:
         if extra:
             sentences.append(f"{_listed(extra)} no counterpart among the references.")
         return f"{' '.join(sentences)} Check dataroot_gt, dataroot_lq and filename_tmpl ('{self.template}')."
+
+
+def _first_of(messages: Sequence[str]) -> str:
+    """The first of several complaints, and how many there are."""
+    more = len(messages) - 1
+    return f"{messages[0]}{f' And {more} more: restore data check -opt FILE names all.' if more else ''}"
 
 
 def _listed(paths: Sequence[Path]) -> str:

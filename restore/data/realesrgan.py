@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from restore.data.complaints import complain
 from restore.data.datasets import Cache, Color, PairedImageDataset, Roots, Storage  # noqa: F401 - of inherited fields
 from restore.data.degraded import SharpImageDataset
-from restore.data.pairs import Pair
+from restore.data.pairs import Pair, listed_lines
 from restore.data.sampling import Draw
-from restore.errors import DataError
 from restore.registry import DATASETS
 
 __all__ = ["RealESRGANDataset", "RealESRGANPairedDataset"]
@@ -73,31 +73,34 @@ class RealESRGANPairedDataset(PairedImageDataset):
     """As `PairedImageDataset`, and a list may name both images.
 
     Args:
-        meta_info: list of pairs; each line is the path of a reference relative to `dataroot_gt`, a comma, and the path
-            of its degraded image relative to `dataroot_lq`.
+        meta_info: list of pairs, one for each folder; each line is the path of a reference relative to `dataroot_gt`, a
+            comma, and the path of its degraded image relative to `dataroot_lq`.
     """
 
-    meta_info: str | None = None
+    meta_info: Roots | None = None
 
-    def listed(self, gt: Path, lq: Path) -> list[Pair]:
+    @property
+    def lists(self) -> Roots | None:
+        """The lists of both images, or of references."""
+        return self.meta_info or self.meta_info_file
+
+    def listed(self, gt: Path, lq: Path, listing: Path | None) -> list[Pair]:
         """The pairs of the list, or of the two folders."""
-        if self.meta_info is None:
-            return super().listed(gt, lq)
-        listing = Path(self.meta_info).expanduser()
-        if not listing.is_file():
-            raise DataError(f"dataset '{self.name}': the list {listing} does not exist. Check meta_info.")
-        lines = listing.read_text(encoding="utf-8").splitlines()
-        pairs = [self._pair(gt, lq, line, f"{listing}, line {number}") for number, line in enumerate(lines, 1) if line]
-        if not pairs:
-            raise DataError(f"dataset '{self.name}': the list {listing} names no file.")
-        return pairs
+        if listing is None or not self.meta_info:
+            return super().listed(gt, lq, listing)
+        lines = listed_lines(self.name, listing, "meta_info")
+        pairs = [self._pair(gt, lq, line, f"{listing}, line {number}") for number, line in lines.items()]
+        return [pair for pair in pairs if pair is not None]
 
-    def _pair(self, gt: Path, lq: Path, line: str, where: str) -> Pair:
+    def _pair(self, gt: Path, lq: Path, line: str, where: str) -> Pair | None:
         names = [name.strip() for name in line.split(",")]
         if len(names) != 2:
-            raise DataError(f"dataset '{self.name}': {where}: a line is 'GT, LQ', two paths; this one is '{line}'.")
+            complain(f"dataset '{self.name}': {where}: a line is 'GT, LQ', two paths; this one is '{line}'.")
+            return None
         files = gt / names[0], lq / names[1]
         missing = [str(file) for file in files if not file.is_file()]
         if missing:
-            raise DataError(f"dataset '{self.name}': {' and '.join(missing)} does not exist ({where}).")
+            there = [file for file in files if file.is_file()]
+            complain(f"dataset '{self.name}': {' and '.join(missing)} does not exist ({where}).", files=there)
+            return None
         return Pair(files[1].stem, gt=files[0], lq=files[1])

@@ -6,6 +6,8 @@ as (H, W) or (H, W, C) of uint8, uint16 or float32 in RGB order, perhaps as a re
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +17,7 @@ import numpy as np
 from restore.data.packing import Pack, pack_images
 from restore.images.colour import LUMA, STUDIO_LUMA
 
-__all__ = ["FileSource", "PackedSource", "Source", "channels_of"]
+__all__ = ["FileSource", "JoinedSource", "PackedSource", "Source", "channels_of"]
 
 
 class Source(Protocol):
@@ -51,7 +53,10 @@ class FileSource:
 
 
 class PackedSource(FileSource):
-    """Image files, decoded once into a memory-mapped pack that is kept for later runs."""
+    """Image files, decoded once into a memory-mapped pack that is kept for later runs.
+
+    A file that could not be decoded then is tried again whenever it is asked for.
+    """
 
     def __init__(self, paths: Sequence[Path], folder: str | Path | None = None):
         super().__init__(paths)
@@ -59,7 +64,35 @@ class PackedSource(FileSource):
 
     def read(self, index: int) -> np.ndarray:
         """A read-only view of image `index`."""
-        return self._pack[index]
+        pixels = self._pack[index]
+        return super().read(index) if pixels is None else pixels
+
+
+class JoinedSource:
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self.sources = list(sources)
+        self._ends = list(itertools.accumulate(map(len, self.sources)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def name(self, index: int) -> str:
+        """The path of image `index`."""
+        source, inner = self._place(index)
+        return source.name(inner)
+
+    def read(self, index: int) -> np.ndarray:
+        """Decode image `index`."""
+        source, inner = self._place(index)
+        return source.read(inner)
+
+    def _place(self, index: int) -> tuple[Source, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect.bisect_right(self._ends, index)
+        return self.sources[number], index - (self._ends[number - 1] if number else 0)
 
 
 def channels_of(pixels: np.ndarray, color: str) -> np.ndarray:

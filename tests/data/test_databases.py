@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from restore.cli import main
-from restore.data.databases import DatabaseSource, write_database
+from restore.data.databases import DatabaseSource, stored_image, write_database
 from restore.data.loading import training_loader
 from restore.data.sampling import Draw, PatchStage, StreamSampler
 from restore.errors import DataError, OutputError
@@ -61,8 +61,46 @@ def test_datasets_read_databases(images, tmp_path):
     (batch,) = loader  # in a process that was forked from one with the databases open
     assert batch["lq"].shape == (2, 3, 8, 8)
     assert [Path(path).name for path in paired[1].values() if isinstance(path, str)] == ["01", "01"]
-    with pytest.raises(DataError, match="one lmdb is read, and 2 are named"):
-        DATASETS.build({"type": "DownsampledImageDataset", **block, "dataroot_gt": [str(gt), str(gt)]}, scale=2)
+
+
+def test_several_databases_are_read_as_one(images, tmp_path, caplog):
+    roots = {
+        side: [
+            str(database(images(f"{side}{n}", count=2 + n, size=size), tmp_path / f"{side}{n}.lmdb")) for n in (0, 1)
+        ]
+        for side, size in (("gt", (32, 32)), ("lq", (16, 16)))
+    }
+    block = {"io_backend": {"type": "lmdb"}, "gt_size": 16, "meta_info_file": "list.txt"}
+    paired = DATASETS.build(
+        {"type": "PairedImageDataset", "dataroot_gt": roots["gt"], "dataroot_lq": roots["lq"], **block}, scale=2
+    )
+    assert len(paired) == len(paired.pairs) == 5
+    assert "list.txt is not read" in caplog.text
+    for index, pair in enumerate(paired.pairs):
+        sample = paired[index]
+        assert (sample["gt_path"], sample["lq_path"]) == (str(pair.gt), str(pair.lq))
+        np.testing.assert_array_equal(sample["lq"], stored_image(pair.lq).pixels)
+    assert paired[2]["lq_path"].endswith("lq1.lmdb/00")
+    with pytest.raises(IndexError):
+        paired.gt.read(5)
+    single = DATASETS.build({"type": "SingleImageDataset", "dataroot_lq": roots["lq"], "io_backend": {"type": "lmdb"}})
+    assert [single[index]["lq_path"] for index in range(5)] == [str(pair.lq) for pair in paired.pairs]
+
+
+@pytest.mark.parametrize(("damage", "message"), [("truncate", "data.mdb is truncated: 9,000 of"), ("junk", "damaged")])
+def test_a_damaged_database_is_refused_before_it_kills(images, tmp_path, damage, message):
+    """Reading past the end of a mapped file ends the process."""
+    path = database(images("gt"), tmp_path / "gt.lmdb")
+    data = (path / "data.mdb").read_bytes()
+    (path / "data.mdb").write_bytes(data[:9000] if damage == "truncate" else b"junk" * len(data))
+    with pytest.raises(DataError, match=message):
+        DatabaseSource(path)
+
+
+def test_a_database_needs_its_backend(images, tmp_path):
+    path = str(database(images("gt"), tmp_path / "gt.lmdb"))
+    with pytest.raises(DataError, match=r"It is an lmdb: set io_backend: \{type: lmdb\}"):
+        DATASETS.build({"type": "DownsampledImageDataset", "dataroot_gt": path}, scale=2)
 
 
 def test_keys_that_differ_are_named(images, tmp_path):
@@ -148,6 +186,16 @@ def test_sub_images_never_fall_among_their_images(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+def test_sub_images_of_two_images_never_share_a_name(images, tmp_path, capsys):
+    images("in/a", count=1)
+    images("in/b", count=1, tmpl="{}x2")
+    cut = ["data", "subimages", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--recursive"]
+    assert main([*cut, "--remove", "x2"]) == 2
+    assert "in/a/00.png' and " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(cut) == 0
+
+
 @pytest.mark.parametrize("option", ["--size", "--step", "--workers"])
 def test_sub_images_need_positive_numbers(tmp_path, capsys, option):
     with pytest.raises(SystemExit, match="2"):
@@ -163,29 +211,3 @@ def test_pieces_reach_the_edge(length, starts):
 
     assert [piece.left for piece in pieces(480, length)] == starts
     assert [piece.left for piece in pieces(480, length, threshold=40)] == [s for s in starts if s not in (1, 520)]
-
-
-def test_check_names_everything_that_is_wrong(images, tmp_path, capsys):
-    gt, lq = images("gt", count=4, size=(32, 32)), images("lq", count=4, size=(16, 16))
-    (gt / "01.png").write_bytes(b"no image")
-    images("lq", count=1, size=(15, 16))
-    options = tmp_path / "train.yml"
-    options.write_text(
-        f"""
-name: x
-scale: 2
-network_g: {{type: SwinIR, upscale: 2}}
-datasets:
-  train: {{name: one, type: PairedImageDataset, dataroot_gt: {gt}, dataroot_lq: {lq}, batch_size_per_gpu: 1}}
-  val: {{name: two, type: PairedImageDataset, dataroot_gt: {gt}, dataroot_lq: {tmp_path}/nowhere}}
-train: {{total_iter: 1, optim_g: {{type: Adam, lr: 1e-3}}, pixel_opt: {{type: L1Loss}}}}
-"""
-    )
-    assert main(["data", "check", "-opt", str(options)]) == 1
-    said = capsys.readouterr().err
-    assert "gt/01.png" in said
-    assert "gt/00.png is 32x32, which is not 2 times" in said
-    assert "nowhere does not exist" in said
-    assert "4 samples read, 3 problems" in said
-    main(["data", "check", "-opt", str(options), "--set", f"datasets.val.dataroot_lq={lq}"])
-    assert "8 samples read" in capsys.readouterr().err

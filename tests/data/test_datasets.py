@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from restore.data.augment import Symmetry
+from restore.data.loading import Guarded
+from restore.data.packing import pack_images
 from restore.data.sampling import Draw
 from restore.errors import DataError, ImageError, OptionsError
 from restore.images import read_image, write_image
@@ -159,6 +163,35 @@ def test_packed_images_are_the_same_images(images, tmp_path):
     write_image(root / "00.png", np.zeros((40, 40, 3), np.uint8))
     changed = build("DownsampledImageDataset", **arguments, cache="packed", cache_root=str(tmp_path / "packs"))
     assert changed[0]["gt"].max() == 0
+
+
+def test_a_pack_leaves_out_what_cannot_be_decoded(images, tmp_path, caplog):
+    root, whole = images("gt", count=3), images("again", count=3)
+    (root / "01.png").write_bytes(b"no image")
+    block = {"dataroot_gt": str(root), "cache": "packed", "cache_root": str(tmp_path / "packs"), "gt_size": 8}
+    packed = build("DownsampledImageDataset", **block, scale=2)
+    assert "left out: cannot read" in caplog.text
+    assert packed[Draw(2, 0, 0)]["gt"].shape == (8, 8, 3)
+    with pytest.raises(ImageError, match=r"gt/01\.png"):
+        packed[1]
+    assert "00.png" in Guarded(packed, skip=True)[Draw(0, 0, 0)]["gt_path"]
+    assert "02.png" in Guarded(packed, skip=True)[Draw(1, 0, 0)]["gt_path"]
+    (root / "01.png").write_bytes((whole / "01.png").read_bytes())  # put right, and read without another pack
+    assert packed[1]["gt"].shape == (24, 32, 3)
+
+
+def test_processes_that_want_the_same_pack_write_it_once(images, tmp_path):
+    paths, calls = sorted(images("gt", count=2).iterdir()), []
+
+    def read(index):
+        calls.append(index)
+        time.sleep(0.02)  # long enough for the others to come
+        return read_image(paths[index]).pixels
+
+    with ThreadPoolExecutor(3) as pool:
+        packs = list(pool.map(lambda _: pack_images(paths, read, tmp_path / "packs"), range(3)))
+    assert sorted(calls) == [0, 1]
+    assert [len(pack) for pack in packs] == [2, 2, 2]
 
 
 def test_noise_has_the_level_that_was_asked_for(images):

@@ -152,7 +152,10 @@ def test_a_list_names_the_references(photos, tmp_path):
     listing.write_text("2.png\n7.png\n")
     with pytest.raises(DataError, match=r"7\.png does not exist .*line 2"):
         build("RealESRGANDataset", photos, meta_info=str(listing))
-    with pytest.raises(DataError, match="one dataroot_gt, not 2"):
+    listing.write_text("2.png\n")
+    dataset = build("RealESRGANDataset", photos, meta_info_file=str(listing))  # HAT's name for it
+    assert [Path(dataset.gt.name(index)).name for index in range(len(dataset))] == ["2.png"]
+    with pytest.raises(DataError, match=r"1 list\(s\) of files for 2 root\(s\)"):
         DATASETS.build({"type": "RealESRGANDataset", "dataroot_gt": [str(photos)] * 2, "meta_info": str(listing)})
 
 

@@ -9,7 +9,7 @@ import pydantic
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
-from restore.options.schema.section import Path, Roots, Section, plain
+from restore.options.schema.section import Roots, Section, plain
 
 __all__ = ["PHASES", "DatasetKey", "DatasetOptions", "LoaderOptions", "StorageOptions", "phase_of"]
 
@@ -48,11 +48,12 @@ class _Source(Section):
     io_backend: StorageOptions = StorageOptions()
     """How files are read: {type: disk} or {type: lmdb}."""
     dataroot_gt: Roots = None
-    """Folder or lmdb of the sharp images, or a list of them."""
+    """Folder or lmdb of the sharp images, or a list of them, read as one."""
     dataroot_lq: Roots = None
     """Folder or lmdb of the degraded images, or a list of them."""
-    meta_info_file: Path | None = None
-    """Text file whose lines begin with the name of a sharp image, relative to dataroot_gt: only those are read."""
+    meta_info_file: Roots = None
+    """Text file whose lines begin with the name of a sharp image, relative to dataroot_gt: only those are read. With
+    several roots, a list of such files."""
     filename_tmpl: str | None = None
     """Name of the degraded image from that of the sharp one: '{}x4' for baby.png and babyx4.png."""
     gt_size: PositiveInt | None = None
