@@ -207,26 +207,29 @@ def _likeness(state: State, other: State) -> float:
     return len(ours & theirs) / max(1, len(ours | theirs))
 
 
-def describe(state: State) -> str:
-    """In a few words, what the weights seem to be."""
+def describe(state: State, network: str = "") -> str:
+    """In a few words, what the weights seem to be; with all arguments where that is the class called `network`."""
     try:
         block = infer(state)
     except CheckpointError:
         return f"an unknown network ({len(state)} tensors, first {next(iter(state), 'none')})"
-    shown = {
-        key: value for key, value in block.items() if key in ("upscale", "embed_dim", "depths", "upsampler", "scale")
-    }
+    usual = ("upscale", "embed_dim", "depths", "upsampler", "scale")
+    shown = {key: value for key, value in block.items() if key in usual or (block["type"] == network and key != "type")}
     return f"{block['type']}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
 
+_MOST_LISTED = 8  # tensors of each kind of mismatch
+
+
 def _mismatch(network, state: State, own: State, source: str, missing, extra, sizes) -> str:
-    lines = [f"{source}: made for another network than {type(network).__name__}. It seems to be {describe(state)}."]
+    kind, most = type(network).__name__, _MOST_LISTED
+    lines = [f"{source}: made for another network than {kind}. It seems to be {describe(state, kind)}."]
     if sizes:
-        shown = [f"{name} {tuple(state[name].shape)}, wanted {tuple(own[name].shape)}" for name in sizes[:4]]
-        lines.append(f"{len(sizes)} of another size: {'; '.join(shown)}{' ...' if len(sizes) > 4 else ''}.")
+        shown = [f"{name} {tuple(state[name].shape)}, wanted {tuple(own[name].shape)}" for name in sizes[:most]]
+        lines.append(f"{len(sizes)} of another size: {'; '.join(shown)}{' ...' if len(sizes) > most else ''}.")
     for what, names in (("missing", missing), ("unexpected", extra)):
         if names:
-            lines.append(f"{len(names)} {what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}.")
+            lines.append(f"{len(names)} {what}: {', '.join(names[:most])}{' ...' if len(names) > most else ''}.")
     if missing and extra and difflib.get_close_matches(missing[0], extra, 1, 0.8):
         lines.append("The names are alike: was the file written by another version or with a wrapper?")
     return "\n  ".join(lines)

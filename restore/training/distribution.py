@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import subprocess
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -189,7 +189,19 @@ def _adopt_slurm(port: int | None) -> None:
         rank, count, nodes = (os.environ[f"SLURM_{name}"] for name in ("PROCID", "NTASKS", "NODELIST"))
     except KeyError as missing:
         raise TrainingError(f"--launcher slurm: the variable {missing} is not set. Start with srun.") from None
-    listing = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
     os.environ.update(RANK=rank, WORLD_SIZE=count, LOCAL_RANK=os.environ.get("SLURM_LOCALID", "0"))
-    os.environ.setdefault("MASTER_ADDR", listing.stdout.split()[0])
+    if "MASTER_ADDR" not in os.environ:
+        os.environ["MASTER_ADDR"] = first_node(nodes)
     os.environ.setdefault("MASTER_PORT", str(port or 29500))
+
+
+def first_node(nodes: str) -> str:
+    """The first host of a Slurm node list: `gpu[03-05,9],cpu1` begins with `gpu03`.
+
+    Raises:
+        TrainingError: it is no node list.
+    """
+    found = re.match(r"([^\[,\s]+)(?:\[(\d+)[^\]]*\]([^,\[]*))?", nodes)
+    if not found:
+        raise TrainingError(f"--launcher slurm: SLURM_NODELIST is '{nodes}', which names no node. Set MASTER_ADDR.")
+    return "".join(part or "" for part in found.groups())

@@ -23,7 +23,7 @@ from restore.errors import TrainingError
 from restore.training.objectives import Objective
 from restore.training.sharding import is_sharded, local
 
-__all__ = ["FiniteGuard", "first_bad_module", "out_of_memory_explained"]
+__all__ = ["BUILDING_ADVICE", "FiniteGuard", "failures_explained", "first_bad_module"]
 
 _MOST_PENDING = 4
 
@@ -133,20 +133,43 @@ def _noting(objective: Objective) -> Iterator[list[str]]:
             handle.remove()
 
 
+STEP_ADVICE = (
+    "Lower batch_size_per_gpu (and raise train.accumulate by as much), or gt_size; or set "
+    "train.activation_checkpointing or train.precision: bf16."
+)
+BUILDING_ADVICE = "The networks alone do not fit: take smaller ones, or split them with dist_params.strategy: fsdp."
+
+
 @contextlib.contextmanager
-def out_of_memory_explained() -> Iterator[None]:
-    """Say what to lower where the device's memory is not enough.
+def failures_explained(advice: str = STEP_ADVICE) -> Iterator[None]:
+    """Say what to change where memory is not enough, or where a process that loads data was killed.
+
+    Args:
+        advice: what to do about memory.
 
     Raises:
         TrainingError: instead of torch's error.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            "out of memory on the device. Lower batch_size_per_gpu (and raise train.accumulate by as much), or "
-            f"gt_size; or set train.activation_checkpointing or train.precision: bf16. ({str(error).split('.')[0]}.)"
-        ) from error
+    except MemoryError as error:
+        raise TrainingError(f"out of memory. {advice}{_in_brackets(error)}") from error
+    except RuntimeError as error:
+        message = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in message:
+            where = "on the device" if isinstance(error, torch.OutOfMemoryError) else "on the processor"
+            raise TrainingError(f"out of memory {where}. {advice}{_in_brackets(error)}") from error
+        if message.startswith("DataLoader worker (pid"):
+            raise TrainingError(
+                "a process that loads data was killed, mostly for want of memory. Lower num_worker_per_gpu, or give a "
+                f"container more shared memory (docker run --shm-size 8g).{_in_brackets(error)}"
+            ) from error
+        raise
+
+
+def _in_brackets(error: BaseException) -> str:
+    first = str(error).partition("\n")[0].split(". ")[0]
+    return f" ({first})" if first else ""
 
 
 def _finite(value: Tensor) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import torch
@@ -24,12 +24,14 @@ class Report(Callback):
 
     Args:
         every: iterations between reports.
-        sinks: called with all scalars and the iteration.
+        sinks: called with all scalars and the iteration; the list may grow later.
+        more: further ones.
     """
 
-    def __init__(self, every: int, sinks: list[Scalars]):
+    def __init__(self, every: int, sinks: Sequence[Scalars], *more: Scalars):
         self.every = every
         self.sinks = sinks
+        self.more = more
         self._reported = 0
 
     def after_iteration(self, trainer: Trainer) -> None:
@@ -49,7 +51,7 @@ class Report(Callback):
             "memory_mib": _memory_mib(trainer.device),
         }
         log.info("%s", _line(trainer, scalars, losses))
-        for sink in self.sinks:
+        for sink in (*self.sinks, *self.more):
             sink(scalars, trainer.iteration)
 
 

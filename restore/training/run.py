@@ -30,6 +30,8 @@ from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, S
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes, restarted
 from restore.training.ema import Ema
+from restore.training.fitting import check_fit
+from restore.training.guards import BUILDING_ADVICE, failures_explained
 from restore.training.history import sinks as open_sinks
 from restore.training.layout import lay_out
 from restore.training.objectives import Objective
@@ -79,17 +81,21 @@ def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> in
     device = _device(options, processes)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
     seed_generators(seed)  # the same weights everywhere
-    networks = _networks(options, device)
+    with failures_explained(BUILDING_ADVICE):
+        networks = _networks(options, device)
     seed_generators(seed + processes.rank)  # other dropout everywhere
     dataset = _dataset(options, "train", networks["g"])
     validated = _validation_sets(options, networks["g"])
-    if processes.is_main:  # nothing was found wrong
-        _open_folder(options, run_log, fresh=saved is None)
+    check_fit(options, dataset, networks["g"])
     sampler = _sampler(options, dataset, seed, processes)
-    trainer = _trainer(options, networks, validated, folder, sampler, processes)
+    sinks: list[Scalars] = []
+    trainer = _trainer(options, networks, validated, folder, sampler, processes, sinks)
     if saved:
         resume(trainer, saved[1], _models_of(saved, options, networks))
         sampler.start_at(trainer.iteration, ours.get("position"))
+    if processes.is_main:  # nothing was found wrong
+        _open_folder(options, run_log, fresh=saved is None)
+        sinks += open_sinks(options)
     log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
     trainer.fit(_batches(options, dataset, sampler, device))
     if processes.is_main:
@@ -133,7 +139,9 @@ def _trainer(
     folder: CheckpointFolder,
     sampler: StreamSampler,
     processes: Processes,
+    sinks: list[Scalars],
 ) -> Trainer:
+    """Everything that learns, and what happens between iterations; `sinks` fill up when the run's folder is there."""
     train = options.train
     network = networks["g"]
     device = next(network.parameters()).device
@@ -157,10 +165,9 @@ def _trainer(
         clip_norm=train.gradient_limit,
         dtype=resolve_precision(train.precision, device, network.spec.precisions),
     )
-    sinks = open_sinks(options) if processes.is_main else []
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
-        Report(options.logger.print_freq, [*sinks, *([bar.show] if bar else [])]),
+        Report(options.logger.print_freq, sinks, *([bar.show] if bar else [])),
         *_validations(options, ema.network if ema else network, validated, folder, sinks),
         Saver(folder, options.logger.save_checkpoint_freq, sampler),
         *([bar] if bar else []),
@@ -320,6 +327,11 @@ def _state_to_resume(options: Options, folder: CheckpointFolder, processes: Proc
     found = processes.first(folder.newest() if wanted and processes.is_main else None)
     if found is None and options.path.resume_state:
         found = options.path.resume_state, read_checkpoint(options.path.resume_state)
+    if found and not (isinstance(found[1], Mapping) and {"iter", "optimizers", "schedulers"} <= set(found[1])):
+        raise CheckpointError(
+            f"{found[0]} is no training state, which holds iter, optimizers and schedulers. States are "
+            "training_states/ITERATION.state; weights alone go to path.pretrain_network_g."
+        )
     if found:
         log.info("resuming from %s", found[0])
     return found

@@ -37,17 +37,26 @@ class Saver(Callback):
         self.folder = folder
         self.every = every
         self.sampler = sampler
+        self._saved: int | None = None
 
     def after_iteration(self, trainer: Trainer) -> None:
         """Save if it is time."""
-        if not (trainer.due(self.every) or trainer.last):
-            return
+        if trainer.due(self.every) or trainer.last:
+            self._save(trainer)
+
+    def before_giving_up(self, trainer: Trainer) -> None:
+        """Save what was not saved yet."""
+        if self._saved != trainer.iteration:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
         state, files = self._state(trainer), network_files(trainer)  # which all processes contribute to
         if trainer.processes.is_main:
             self.folder.save(trainer.iteration, files, state)
             if trainer.iteration >= trainer.plan.total_iter:
                 self.folder.save_models("latest", files)
             log.info("iter %s  saved %s", f"{trainer.iteration:,}", self.folder.state_path(trainer.iteration))
+        self._saved = trainer.iteration
 
     def _state(self, trainer: Trainer) -> dict[str, Any]:
         position = self.sampler.position(trainer.iteration)
@@ -59,7 +68,12 @@ class Saver(Callback):
                 for optimizer in trainer.optimizers.values()
             ],
             "schedulers": [rate.state_dict(trainer.iteration) for rate in trainer.rates.values()],
-            "restore": {**trainer.state_dict(), "seed": self.sampler.seed, "position": position},
+            "restore": {
+                **trainer.state_dict(),
+                "seed": self.sampler.seed,
+                "position": position,
+                "optimizer_types": [type(optimizer).__name__ for optimizer in trainer.optimizers.values()],
+            },
         }
 
 
@@ -97,8 +111,10 @@ def resume(trainer: Trainer, state: Mapping[str, Any], models: Mapping[str, Path
         _load(trainer.objective.networks[letter], path, "params")
         if letter == main and trainer.ema:
             _load(trainer.ema.network, path, "params_ema")
-    for optimizer, saved in zip(trainer.optimizers.values(), state["optimizers"], strict=True):
-        _load_optimizer(optimizer, saved)
+    types = state.get("restore", {}).get("optimizer_types") or [None] * len(trainer.optimizers)
+    for letter, saved, kind in zip(trainer.optimizers, state["optimizers"], types, strict=True):
+        if not _starts_afresh(trainer.optimizers[letter], saved, kind, letter, ignored=letter not in models):
+            _load_optimizer(trainer.optimizers[letter], saved)
     for rate, saved in zip(trainer.rates.values(), state["schedulers"], strict=False):
         _compare_schedules(rate.state_dict(state["iter"]), saved)
     trainer.iteration = state["iter"]
@@ -120,6 +136,51 @@ def _load(network: nn.Module, path: Path, key: str) -> None:
         for name, value in read_state_dict(path, key).items()
     }
     load_weights(unwrapped(network), state, source=str(path))
+
+
+def _starts_afresh(optimizer: Optimizer, saved: dict[str, Any], kind: str | None, letter: str, ignored: bool) -> bool:
+    """Whether moments of the state are of no use to an optimizer, and are left where they are.
+
+    Args:
+        optimizer: of the network `letter`.
+        saved: its part of the state.
+        kind: the name of the optimizer that wrote it, where that is known.
+        letter: of the network.
+        ignored: whether the network was not to be taken from the checkpoint.
+
+    Raises:
+        TrainingError: the moments are those of another network.
+    """
+    now = type(optimizer).__name__
+    if kind is not None and kind != now and {kind, now} != {"Adam", "AdamW"}:  # which have the same moments
+        log.warning(
+            "train.optim_%s was %s at the checkpoint and is %s now: it starts without moments", letter, kind, now
+        )
+        return True
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    other = [
+        f"number {number}: {tuple(value.shape)}, wanted {tuple(parameters[number].shape)}"
+        for number, moments in saved["state"].items()
+        for value in list(moments.values())[:3]
+        if number < len(parameters)
+        and isinstance(value, Tensor)
+        and value.ndim
+        and _is_other(value, parameters[number])
+    ]
+    if not other:
+        return False
+    if ignored:
+        log.warning("network_%s was ignored, and its moments have other sizes: it starts without them", letter)
+        return True
+    raise TrainingError(
+        f"the state to resume from belongs to another network_{letter}: of its moments, {'; '.join(other[:4])}"
+        f"{' ...' if len(other) > 4 else ''}. Start afresh, with path.pretrain_network_{letter} if its weights help."
+    )
+
+
+def _is_other(moment: Tensor, parameter: Tensor) -> bool:
+    """Whether a moment has another number of values on each side of a matrix, whichever way an optimizer folds it."""
+    return moment.ndim == parameter.ndim and moment.shape != parameter.shape
 
 
 def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

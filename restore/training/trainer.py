@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from restore.data.loading import Batch
-from restore.errors import TrainingError
+from restore.errors import DataError, TrainingError
 from restore.inference.precision import arithmetic
 from restore.training.distribution import Processes, exchanging, unwrapped
 from restore.training.ema import Ema
-from restore.training.guards import FiniteGuard, out_of_memory_explained
+from restore.training.guards import FiniteGuard, failures_explained
 from restore.training.interrupts import Interrupts
 from restore.training.objectives import Objective
 from restore.training.randomness import restore_generators, snapshot_generators
@@ -86,6 +86,9 @@ class Callback:
 
     def after_iteration(self, trainer: Trainer) -> None:
         """Called when iteration `trainer.iteration` is finished."""
+
+    def before_giving_up(self, trainer: Trainer) -> None:
+        """Called where no iteration can follow `trainer.iteration`, as the data cannot be used."""
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a restart: plain values and tensors."""
@@ -153,18 +156,31 @@ class Trainer:
             batches: on the device; `plan.accumulate` of them for each iteration still to do.
 
         Raises:
-            TrainingError: the batches end too early.
+            DataError: a batch cannot be used; what was learnt until then is kept.
+            TrainingError: the batches end too early, or memory is not enough.
         """
         self.objective.train()
         self.started_at = self.iteration
         stream = iter(batches)
-        with Interrupts() as interrupts, out_of_memory_explained():
+        with Interrupts() as interrupts, failures_explained():
             self.clock.lap()
             while self.iteration < self.plan.total_iter and not self.interrupted:
-                self.step(self._micro_batches(stream))
+                self._try_step(stream)
                 self.interrupted = self.processes.any(interrupts.requested)
                 for callback in self.callbacks:
                     callback.after_iteration(self)
+
+    def _try_step(self, stream: Iterator[Batch]) -> None:
+        """One iteration; where its data are bad, a single process keeps those before, as nobody waits for it."""
+        done = self.iteration
+        try:
+            self.step(self._micro_batches(stream))
+        except DataError:
+            self.iteration = done
+            if done > self.started_at and self.processes.world_size == 1:
+                for callback in self.callbacks:
+                    callback.before_giving_up(self)
+            raise
 
     def step(self, micro_batches: Iterable[Batch]) -> None:
         """One iteration."""

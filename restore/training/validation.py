@@ -37,7 +37,7 @@ class Validation(Callback):
         lower_is_better: the names of metrics of which less is better.
         best_metric: which metric, on the first dataset, decides what is best.
         on_best: called in every process when the network is better than ever.
-        sinks: called with all scalars and the iteration.
+        sinks: called with all scalars and the iteration; the list may grow later.
         images: folder in which restored images are written, or None.
         patches: shows parts of the images, or None.
     """
@@ -63,7 +63,7 @@ class Validation(Callback):
         self.lower_is_better = set(lower_is_better)
         self.best_metric = best_metric or next(iter(self.metrics), None)
         self.on_best = on_best
-        self.sinks = list(sinks)
+        self.sinks = sinks
         self.images = images
         self.patches = patches
         self.best: dict[str, list[float]] = {}  # "dataset/metric": [value, iteration]

@@ -197,9 +197,17 @@ def test_nafnet_keys(training, write):
     assert options.datasets["train"].block["use_flip"] is True
     assert "use_shuffle" not in options.datasets["train"].block
     assert (options.runtime.tile, options.runtime.tile_batch, options.runtime.self_ensemble) == (320, 4, False)
-    assert options.train.gradient_limit is None
+    assert options.train.gradient_limit == 0.01  # which NAFNet's files do not say
     assert not options.train.mixing.mixup
     assert_survives_a_dump(options, write)
+
+
+@pytest.mark.parametrize(
+    ("change", "limit"),
+    [("train.use_grad_clip=false", None), ("train.clip_norm=1.0", 1.0), ("model_type=SRModel", None)],
+)
+def test_clipping_of_nafnet_is_a_default(training, change, limit):
+    assert loaded(training, "model_type=ImageRestorationModel", change).train.gradient_limit == limit
 
 
 def test_hat_tile(training, write):

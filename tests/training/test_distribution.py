@@ -13,7 +13,7 @@ import torch
 
 from restore.errors import OptionsError, TrainingError
 from restore.options import load
-from restore.training.distribution import restarted
+from restore.training.distribution import join_processes, restarted
 from restore.training.run import train
 from restore.training.sharding import local, shard, split_like, whole
 
@@ -143,6 +143,21 @@ def test_launchers_without_their_variables(option_file, monkeypatch):
         options._launcher = launcher
         with pytest.raises(TrainingError, match=f"--launcher {launcher}: the variable"):
             train(options)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("localhost", "localhost"), ("gpu[03-05,9],cpu1", "gpu03"), ("a-1,b[2-3]", "a-1"), ("n[7,9]-ib", "n7-ib")],
+)
+def test_the_first_node_needs_no_program_of_slurm(monkeypatch, nodes, first):
+    given = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_NODELIST": nodes, "SLURM_LOCALID": "0"}
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    for name, value in {**given, "PATH": ""}.items():
+        monkeypatch.setenv(name, value)
+    assert join_processes("slurm", port=29777).world_size == 1
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == (first, "29777")
 
 
 DYING = """

@@ -129,6 +129,9 @@ def test_a_fresh_start_moves_the_old_folder_away(option_file, tmp_path):
         ["path.pretrain_network_g=nowhere.pth"],
         ["val.metrics.psnr.crop_border=-1"],
         ["model_type=SRGANModel"],
+        ["train.optim_g.lr=-1"],
+        ["train.scheduler={type: CosineAnnealingRestartLR, periods: [3, 3], restart_weights: [1]}"],
+        ["scale=1"],
     ],
 )
 def test_a_start_that_fails_leaves_the_old_folder(option_file, tmp_path, overrides):

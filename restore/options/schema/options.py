@@ -87,6 +87,9 @@ class Options(DegradationOptions, _General):
         for key, dataset in self.datasets.items():
             dataset._key, dataset._scale = key, self.scale
         self.runtime = RuntimeOptions(**{**self._forks_runtime(), **_given(self.runtime)})
+        train = self.train
+        if train and self.model_type == "ImageRestorationModel" and train.clip_norm is None:
+            train.use_grad_clip = train.use_grad_clip is not False  # as in NAFNet, whose option files do not say so
 
     def _forks_runtime(self) -> dict[str, Any]:
         """What HAT, Restormer and NAFNet say elsewhere about how images go through the network."""

@@ -74,7 +74,7 @@ class TrainOptions(Section):
     clip_norm: PositiveFloat | None = None
     """Largest norm of the gradient; null: no clipping."""
     use_grad_clip: bool | None = None
-    """Restormer, NAFNet: true is clip_norm: 0.01."""
+    """Restormer, NAFNet: true is clip_norm: 0.01, which is the default of model_type ImageRestorationModel."""
     mixup: bool | None = None
     """NAFNet: true is mixing_augs: {mixup: true}."""
     mixing_augs: MixingOptions | None = None
