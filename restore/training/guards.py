@@ -168,7 +168,7 @@ def failures_explained(advice: str = STEP_ADVICE) -> Iterator[None]:
 
 
 def _in_brackets(error: BaseException) -> str:
-    first = str(error).partition("\n")[0].split(". ")[0]
+    first = str(error).partition("\n")[0].rpartition("DefaultCPUAllocator: ")[2].split(". ")[0]
     return f" ({first})" if first else ""
 
 
