@@ -40,7 +40,8 @@ class Guarded(Dataset):
 
     Args:
         dataset: the dataset.
-        skip: take the next image instead of one that cannot be read, and say so; else the training stops.
+        skip: take the next image (of its group, where batches hold one group only) instead of one that cannot be read,
+            and say so; else the training stops.
     """
 
     def __init__(self, dataset: Dataset, *, skip: bool = False):
@@ -48,15 +49,22 @@ class Guarded(Dataset):
         self.skip = skip
 
     def __getitem__(self, draw: Draw) -> dict[str, Any] | Failure:
-        for tried in range(len(self.dataset)):
-            another = draw._replace(index=(draw.index + tried) % len(self.dataset))
+        for index in self._candidates(draw.index):
             try:
-                return self.dataset[another]
+                return self.dataset[draw._replace(index=index)]
             except (DataError, ImageError) as error:
                 if not self.skip:
                     return Failure(str(error))
                 log.warning("skipped: %s", error)
         return Failure("no image of the training data can be used.")
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        """`index`, and what may stand in for it."""
+        groups = getattr(self.dataset, "groups", None)
+        for tried in range(len(self.dataset)):
+            another = (index + tried) % len(self.dataset)
+            if groups is None or groups[another] == groups[index]:
+                yield another
 
 
 def training_loader(

@@ -79,3 +79,19 @@ def test_no_usable_image_at_all(images):
             raise DataError("bad")
 
     assert "no image" in Guarded(Bad(), skip=True)[Draw(0, 0, 0)].message
+
+
+def test_what_stands_in_for_a_bad_image_is_of_its_group():
+    class Grouped:
+        groups = ("small", "large", "small", "large")
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, draw):
+            if draw.index < 2:
+                raise DataError("bad")
+            return {"index": draw.index}
+
+    guarded = Guarded(Grouped(), skip=True)
+    assert [guarded[Draw(index, 0, 0)]["index"] for index in range(4)] == [2, 3, 2, 3]
