@@ -59,6 +59,7 @@ setup(
         "pydantic>=2.7",
         "rich>=13.7",
         "safetensors>=0.4.3",
+        "filelock>=3.12",  # a pack of images is written by one process
         "Jinja2>=3.1",
     ],
     extras_require={
