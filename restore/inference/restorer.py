@@ -8,6 +8,7 @@ thing comes back, `scale` times as large.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import logging
 import math
@@ -24,7 +25,7 @@ from restore.images import Image
 from restore.images.padding import PADDINGS, Frame, frame
 from restore.inference.bands import Planes, RecoveringForward, crop_blocks, restore_bands
 from restore.inference.blocks import compile_blocks
-from restore.inference.channels import PixelSource, TensorSource
+from restore.inference.channels import Layout, PixelSource, TensorSource, has_alpha
 from restore.inference.ensemble import self_ensemble_x8
 from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
@@ -163,7 +164,7 @@ class Restorer:
                 yield group
                 group = []
             group.append(item)
-            if len(group) >= self._group_size(image):
+            if len(group) >= self.group_size(*_size(image)):
                 yield group
                 group = []
         if group:
@@ -179,6 +180,33 @@ class Restorer:
             restored = self._arrays([image.pixels for image in images])
             return [dataclasses.replace(image, pixels=new) for image, new in zip(images, restored, strict=True)]
         return self._arrays(images)
+
+    def group_size(self, height: int, width: int) -> int:
+        """How many images of this size `batches` puts together."""
+        return max(1, BATCH_PIXELS[self.device.type] // (height * width))
+
+    def tile_for(self, shape: tuple[int, ...], images: int = 1) -> int | None:
+        """The largest side of a tile for arrays of this shape, by the memory that is free now where `tile` is auto.
+
+        Args:
+            shape: (H, W) or (H, W, C).
+            images: how many go through the network together.
+
+        Returns:
+            The side in input pixels; None for whole images.
+        """
+        if self.tile != "auto":
+            return self.tile
+        channels = shape[2] if len(shape) > 2 else 1
+        alpha = has_alpha(channels) and channels != self.spec.in_channels and self.scale > 1
+        planes = images * len(Layout(channels, self.spec.in_channels, alpha).planes)
+        return self._auto_tile(*self._framed(*shape[:2]).size, planes)
+
+    def with_tile(self, tile: int | None) -> Restorer:
+        """The same restorer, sharing its network, with this side of tiles instead of its own."""
+        other = copy.copy(self)
+        other.tile = tile
+        return other
 
     def describe(self) -> str:
         """One line for a log: network, device, arithmetic, tiles."""
@@ -206,8 +234,7 @@ class Restorer:
 
     def _blocks(self, source: Planes, on_progress: Progress | None = None) -> Iterator[tuple[torch.Tensor, int]]:
         """Restored planes without their padding, as blocks of rows with the output row that each starts at."""
-        minimum = max(self.spec.min_size, self.policy.min_px)
-        framed = frame(source.height, source.width, self.padding, self.spec.size_multiple, minimum)
+        framed = self._framed(source.height, source.width)
         plan, tile_batch = self._plan(framed, source.batch)
         blocks = restore_bands(
             source,
@@ -221,6 +248,10 @@ class Restorer:
         )
         with self._evaluating():
             yield from crop_blocks(blocks, framed, self.scale)
+
+    def _framed(self, height: int, width: int) -> Frame:
+        minimum = max(self.spec.min_size, self.policy.min_px)
+        return frame(height, width, self.padding, self.spec.size_multiple, minimum)
 
     def _plan(self, framed: Frame, planes: int) -> tuple[Plan, int]:
         """The tiles of an image, and how many of them to run at once."""
@@ -250,11 +281,6 @@ class Restorer:
             logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes)
         return self._pixel_bytes
 
-    def _group_size(self, image: object) -> int:
-        """How many images like this one to run together."""
-        shape = image.shape[-2:] if isinstance(image, torch.Tensor) else getattr(image, "pixels", image).shape[:2]
-        return max(1, BATCH_PIXELS[self.device.type] // math.prod(shape))
-
     def _through_network(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), arithmetic(self.device, self.dtype):
             white = self.spec.value_range
@@ -279,6 +305,10 @@ def _whole_number(name: str, value: int | str | None, smallest: int = 1) -> int 
     if not isinstance(value, int) or value < smallest:
         raise OptionsError(f"{name} is {value!r}: allowed are auto and whole numbers from {smallest} on.")
     return value
+
+
+def _size(image: object) -> tuple[int, int]:
+    return image.shape[-2:] if isinstance(image, torch.Tensor) else getattr(image, "pixels", image).shape[:2]
 
 
 def _kind(image: object) -> tuple:

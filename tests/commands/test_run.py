@@ -131,7 +131,7 @@ def test_interruption_is_exit_code_130_and_keeps_what_is_done(tmp_path, weights,
         return restore(self, image, **options)
 
     monkeypatch.setattr(Restorer, "__call__", interrupted)
-    monkeypatch.setattr(Restorer, "_group_size", lambda self, image: 1)
+    monkeypatch.setattr(Restorer, "group_size", lambda self, height, width: 1)
     assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 130
     assert "interrupted" in capsys.readouterr().err
     assert [path.name for path in list_images(tmp_path / "out")] == ["00.png", "01.png"]

@@ -125,7 +125,7 @@ def test_a_block_goes_on_where_a_worker_died(tmp_path, enlarge):
     ledger, networks = ledger_here(), [Deadly(2) for _ in range(3)]
     for network in networks[:2]:
         worker = worker_here(network, ledger)
-        worker._restorer._group_size = lambda image: 1
+        worker._restorer.group_size = lambda height, width: 1
         with pytest.raises(SystemExit):
             worker(block_of(jobs))
     rows = worker_here(networks[2], ledger)(block_of(jobs))

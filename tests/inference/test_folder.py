@@ -158,7 +158,7 @@ def test_a_full_disk_stops_everything(tmp_path, enlarge, monkeypatch):
     monkeypatch.setattr(folder, "write_image", full)
     network = enlarge(2)
     restorer = Restorer(network, device="cpu")
-    monkeypatch.setattr(restorer, "_group_size", lambda image: 1)
+    monkeypatch.setattr(restorer, "group_size", lambda height, width: 1)
     with pytest.raises(OutputError, match="No space left"):
         list(restore_files(plan_jobs(tmp_path / "in", tmp_path / "out"), restorer))
     assert len(network.seen) < 20

@@ -124,6 +124,7 @@ def test_a_video_becomes_images_and_goes_on(tmp_path, make_clip, enlarge):
     names = Numbering(tmp_path / "out/%03d.png")
     network = enlarge(2)
     restorer = Restorer(network, device="cpu")
+    restorer.group_size = lambda height, width: 2
     outcome = restore_to_images(source, lambda number: names.path(number + 1), restorer)
     assert (outcome.num_frames, outcome.num_kept) == (6, 0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{number:03}.png" for number in range(1, 7)]

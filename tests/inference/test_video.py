@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 import itertools
+import shutil
 import weakref
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from torch import nn
 
 from restore.errors import DataError, MissingError, OptionsError
 from restore.inference import Restorer
+from restore.networks import ImageSpec
 
 av = pytest.importorskip("av", reason="video needs PyAV")
 
-from restore.inference.video import VideoFile, plan_encoding, restore_to_video  # noqa: E402
+from restore.inference.video import VideoFile, plan_encoding, restore_to_images, restore_to_video  # noqa: E402
 from restore.inference.video.clip import Clip, Frame  # noqa: E402
 from restore.inference.video.colour import Colour, frame_to_pixels, pixels_to_frame  # noqa: E402
 
@@ -25,7 +28,7 @@ VARIABLE = [0, 300, 1100, 1150, 2400, 2912, 4000, 6000, 6010, 6500, 7777, 8000, 
 def restore_clip(source, target, network, *, sound=True, segment_frames=100, **encoding):
     source = VideoFile(source)
     restorer = Restorer(network, device="cpu")
-    restorer._group_size = lambda image: 2
+    restorer.group_size = lambda height, width: 2
     encoding = plan_encoding(source.clip, restorer.scale, target.suffix, **encoding)
     sound_of = source.path if sound else None
     return restore_to_video(source, target, restorer, encoding, sound_of=sound_of, segment_frames=segment_frames)
@@ -111,6 +114,73 @@ def test_interruption_goes_on_after_the_last_segment(tmp_path, make_clip, enlarg
     assert not parts.exists()
     restore_clip(clip, tmp_path / "at_once.mp4", enlarge(2), segment_frames=5)
     assert packets(target, "video") == packets(tmp_path / "at_once.mp4", "video")
+
+
+class Batched(nn.Module):
+    """Says in every pixel how many images and how large ones went through it together, as the last bits of sums do."""
+
+    def __init__(self, dies_after=1000):
+        super().__init__()
+        self.spec = ImageSpec(scale=1)
+        self.left = dies_after
+
+    def forward(self, x):
+        self.left -= len(x)
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return x / 2 + (len(x) + x.shape[-1]) / 255
+
+
+@pytest.mark.parametrize("dies_after", [4, 5, 7, 12])
+def test_an_interrupted_clip_is_the_same_as_one_that_was_not(tmp_path, make_clip, dies_after):
+    clip = make_clip(tmp_path / "in.mkv", 13, codec="ffv1", pix_fmt="bgr0")
+    how = {"segment_frames": 5, "codec": "ffv1"}
+    restore_clip(clip, tmp_path / "at_once.mkv", Batched(), **how)
+    with pytest.raises(KeyboardInterrupt):
+        restore_clip(clip, tmp_path / "later.mkv", Batched(dies_after), **how)
+    outcome = restore_clip(clip, tmp_path / "later.mkv", Batched(), **how)
+    assert outcome.num_kept == dies_after // 5 * 5
+    assert (tmp_path / "later.mkv").read_bytes() == (tmp_path / "at_once.mkv").read_bytes()
+    restored = [frame.pixels.max() for frame in frames_of(tmp_path / "later.mkv")]
+    assert len({*restored}) > 1  # batches of two and of one
+
+
+@pytest.mark.parametrize("kept", [3, 4])
+def test_images_of_a_clip_go_on_the_same(tmp_path, make_clip, kept):
+    source = VideoFile(make_clip(tmp_path / "in.mp4", 6))
+
+    def restore(folder, **more):
+        restorer = Restorer(Batched(), device="cpu")
+        restorer.group_size = lambda height, width: 4
+        return restore_to_images(source, lambda number: tmp_path / folder / f"{number}.png", restorer, **more)
+
+    restore("at_once")
+    shutil.copytree(tmp_path / "at_once", tmp_path / "later")
+    for number in range(kept, 6):
+        (tmp_path / "later" / f"{number}.png").unlink()
+    outcome = restore("later", resume=True)
+    assert (outcome.num_frames, outcome.num_kept) == (6, kept)
+    for number in range(6):
+        at_once, later = (tmp_path / folder / f"{number}.png" for folder in ("at_once", "later"))
+        assert at_once.read_bytes() == later.read_bytes()
+
+
+def test_tiles_stay_as_they_were_when_the_job_began(tmp_path, make_clip, monkeypatch):
+    """However much memory is free when it goes on."""
+    clip = make_clip(tmp_path / "in.mkv", 4, (160, 96), codec="ffv1", pix_fmt="bgr0")
+    monkeypatch.setattr("restore.inference.restorer.SURELY_FITS_PX", 1)
+    how = {"segment_frames": 2, "codec": "ffv1"}
+
+    def with_sides(side):
+        monkeypatch.setattr("restore.inference.restorer.Restorer._auto_tile", lambda self, *size: side)
+
+    with_sides(80)
+    restore_clip(clip, tmp_path / "at_once.mkv", Batched(), **how)
+    with pytest.raises(KeyboardInterrupt):
+        restore_clip(clip, tmp_path / "later.mkv", Batched(dies_after=20), **how)
+    with_sides(64)
+    assert restore_clip(clip, tmp_path / "later.mkv", Batched(), **how).num_kept
+    assert (tmp_path / "later.mkv").read_bytes() == (tmp_path / "at_once.mkv").read_bytes()
 
 
 def test_parts_of_another_job_are_thrown_away(tmp_path, make_clip, enlarge):

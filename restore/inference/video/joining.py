@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["check_target", "join"]
 
 COPIED = ("audio", "subtitle")
+BITEXACT = 0x400  # of AVFMT_FLAG: the same file for the same packets, without times and random numbers
 logger = logging.getLogger(__name__)
 
 
@@ -75,8 +76,9 @@ def _input(source: Path | None):
 
 
 def _output(file: IO[bytes], target: Path) -> OutputContainer:
-    fmt = VIDEO_OUTPUTS[target.suffix.lower()]
-    return import_av().open(file, "w", format=fmt)
+    container = import_av().open(file, "w", format=VIDEO_OUTPUTS[target.suffix.lower()])
+    container.flags |= BITEXACT
+    return container
 
 
 def _add_streams(

@@ -1,10 +1,15 @@
 """Restoring a clip: frames stream through the network, a segment at a time, and become a file when all are there.
 
 However long the clip, what is held is a few frames and the compressed packets of one segment.
+
+A clip that was interrupted becomes the same, bit for bit, as one that was not. The last bit of a network's sums depends
+on how large the batch and the tiles are, and an encoder makes whole grey levels of it; so batches begin at fixed
+frames, and the side of the tiles is chosen once.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +17,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from restore import __version__
 from restore.errors import DataError
 from restore.files import remove_leftovers
 from restore.images import write_image
 from restore.inference.pipeline import WriteBehind, drawn_ahead
 from restore.inference.restorer import Restorer
-from restore.inference.video.clip import Frame, FrameSource, import_av
-from restore.inference.video.colour import has_alpha
+from restore.inference.video.clip import Clip, Frame, FrameSource, import_av
+from restore.inference.video.colour import array_format, has_alpha
 from restore.inference.video.encoding import Encoder, Encoding
 from restore.inference.video.joining import check_target, join
 from restore.inference.video.segments import Segments
@@ -80,9 +87,12 @@ def restore_to_video(
     check_target(target, encoding, sound_of)
     if target.parent.is_dir():
         remove_leftovers(target.parent)
-    segments = Segments(target, _job(source, restorer, encoding, segment_frames))
+    alpha = has_alpha(import_av().VideoFormat(encoding.pixel_format))
+    tile = restorer.tile_for(_shape(source.clip, alpha), restorer.group_size(source.clip.height, source.clip.width))
+    segments = Segments(target, _job(source, restorer, encoding, segment_frames), {"tile": tile})
     num_kept = segments.num_frames
-    restored = _restored(source, restorer, num_kept, alpha=has_alpha(import_av().VideoFormat(encoding.pixel_format)))
+    restorer = restorer.with_tile(segments.chosen["tile"])
+    restored = _restored(source, restorer, num_kept, segment_frames, alpha=alpha)
     _encode(restored, segments, encoding, segment_frames, on_progress or (lambda num_frames: None))
     if not segments.num_frames:
         segments.remove()
@@ -118,11 +128,14 @@ def restore_to_images(
     if target.is_dir():
         remove_leftovers(target)
     num_kept = _first_missing(name_of) if resume else 0
-    number = num_kept
+    together = restorer.group_size(source.clip.height, source.clip.width)
+    number = num_kept - num_kept % together  # the rest of a batch has to go through the network again
+    restorer = restorer.with_tile(restorer.tile_for(_shape(source.clip, alpha=True), together))
     with ThreadPoolExecutor(1) as pool:
         writes: WriteBehind[int] = WriteBehind(pool)
-        for frame in _restored(source, restorer, num_kept, alpha=True):
-            writes.put(number, partial(write_image, name_of(number), frame.pixels, quality=quality))
+        for frame in _restored(source, restorer, number, together, alpha=True):
+            if number >= num_kept:
+                writes.put(number, partial(write_image, name_of(number), frame.pixels, quality=quality))
             number += 1
             _settle(writes)
             if on_progress:
@@ -156,14 +169,24 @@ def _settle(writes: WriteBehind, *, all_of_them: bool = False) -> None:
         future.result()
 
 
-def _restored(source: FrameSource, restorer: Restorer, first: int, *, alpha: bool) -> Iterator[Frame]:
-    """The frames of a clip from `first` on, restored; they are read in a thread of their own."""
+def _restored(source: FrameSource, restorer: Restorer, first: int, run_frames: int, *, alpha: bool) -> Iterator[Frame]:
+    """The frames of a clip from `first` on, restored; they are read in a thread of their own.
+
+    A batch ends with each run of `run_frames` frames, counted from the start of the clip; `first` begins one.
+    """
     with ThreadPoolExecutor(1) as pool:
-        frames = drawn_ahead(source.frames(first, alpha=alpha), pool)
-        for batch in restorer.batches(frames, image_of=lambda frame: frame.pixels):
-            restored = restorer.batch([frame.pixels for frame in batch])
-            for frame, pixels in zip(batch, restored, strict=True):
-                yield replace(frame, pixels=pixels)
+        frames = enumerate(drawn_ahead(source.frames(first, alpha=alpha), pool), first)
+        for _, run in itertools.groupby(frames, key=lambda numbered: numbered[0] // run_frames):
+            for batch in restorer.batches((frame for _, frame in run), image_of=lambda frame: frame.pixels):
+                restored = restorer.batch([frame.pixels for frame in batch])
+                for frame, pixels in zip(batch, restored, strict=True):
+                    yield replace(frame, pixels=pixels)
+
+
+def _shape(clip: Clip, alpha: bool) -> tuple[int, ...]:
+    """Of the arrays that the frames of a clip become."""
+    fmt = import_av().VideoFormat
+    return clip.height, clip.width, len(fmt(array_format(fmt(clip.pixel_format), alpha=alpha)).components)
 
 
 def _first_missing(name_of: Callable[[int], Path]) -> int:
@@ -177,9 +200,9 @@ def _job(source: FrameSource, restorer: Restorer, encoding: Encoding, segment_fr
     """All that a segment depends on."""
     return {
         "source": source.identity(),
-        "restorer": f"{restorer.describe()}, {restorer.padding}",
+        "restorer": f"{restorer.describe()}, {restorer.padding}, {restorer.tile_batch} tiles together",
         "weights": digest_of(restorer.network),
         "encoding": {key: str(value) for key, value in asdict(encoding).items()},
         "segment_frames": segment_frames,
-        "versions": {"restore": __version__, "av": import_av().__version__},
+        "versions": {"restore": __version__, "torch": torch.__version__, "av": import_av().__version__},
     }

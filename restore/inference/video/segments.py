@@ -2,7 +2,8 @@
 
 Beside `clip.mp4` there is a folder `clip.mp4.parts`, for as long as the work lasts:
 
-    job.json      what is restored, by which network, and how; parts of another job are thrown away
+    job.json      what is restored, by which network, and how; parts of another job are thrown away. And what was
+                  chosen for it when it began, which holds until it is done
     00000.npz     the packets of the first segment of frames; then 00001.npz, ...
 
 A part appears whole or not at all, so to be there is to be complete.
@@ -16,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,17 +40,25 @@ class Segments:
     Args:
         target: the file that they will become.
         job: what says that parts of an earlier run belong to this one.
+        chosen: what this run chose by itself, such as by the memory that is free.
+
+    Attributes:
+        chosen: what the run that began the job chose: this one's results are the same only if it does likewise.
 
     Raises:
         OutputError: the folder cannot be made.
     """
 
-    def __init__(self, target: Path, job: Mapping[str, object]):
+    def __init__(self, target: Path, job: Mapping[str, object], chosen: Mapping[str, Any]):
         self.folder = target.with_name(f"{target.name}.parts")
-        description = json.dumps(job, indent=1, sort_keys=True, default=str)
+        self.chosen = dict(chosen)
+        description = json.loads(json.dumps(job, default=str))
         manifest = self.folder / "job.json"
         try:
-            if self.folder.exists() and not (manifest.is_file() and manifest.read_text("utf-8") == description):
+            begun = _read(manifest)
+            if begun.get("job") == description and begun.get("chosen", {}).keys() == self.chosen.keys():
+                self.chosen = begun["chosen"]
+            elif self.folder.exists():
                 logger.info("'%s' holds parts of another job: they are thrown away.", self.folder)
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +66,7 @@ class Segments:
         except OSError as error:
             raise OutputError(f"cannot make the folder '{self.folder}': {error.strerror or error}") from error
         with atomic_write(manifest) as file:
-            file.write(description.encode())
+            file.write(json.dumps({"job": description, "chosen": self.chosen}, indent=1, sort_keys=True).encode())
         self._num_frames = [int(np.load(path)["num_frames"]) for path in self._finished()]
 
     @property
@@ -112,6 +121,15 @@ class Segments:
         while (path := self._path(number)).is_file():
             yield path
             number += 1
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    """What a manifest holds; nothing where there is none, or where it is none."""
+    try:
+        begun = json.loads(manifest.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return begun if isinstance(begun, dict) else {}
 
 
 def _known(value: int | None) -> int:
