@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows, which refuses to remove a file that is open
     fcntl = None
 
-__all__ = ["atomic_write", "remove_leftovers", "sha256_of"]
+__all__ = ["atomic_write", "lock", "remove_leftovers", "sha256_of"]
 
 _BLOCK_BYTES = 1 << 20
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
@@ -41,7 +41,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         try:
             with temporary.open("xb") as file:
                 with contextlib.suppress(OSError):  # a file system without locks
-                    _lock(file)
+                    lock(file)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -62,7 +62,7 @@ def remove_leftovers(folder: str | Path) -> int:
     for path in Path(folder).iterdir():
         if TEMPORARY.fullmatch(path.name):
             with contextlib.suppress(OSError), path.open("rb") as file:
-                _lock(file)
+                lock(file)
                 path.unlink()
                 removed += 1
     return removed
@@ -77,11 +77,14 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _lock(file: BinaryIO) -> None:
+def lock(file: BinaryIO, *, wait: bool = False) -> None:
     """Hold the file for as long as it is open; the system lets go of it when the process dies.
+
+    Args:
+        wait: until no other process holds it.
 
     Raises:
         BlockingIOError: another process holds it.
     """
     if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -51,6 +51,50 @@ def run_example():
 
 
 @pytest.fixture
+def file_server(monkeypatch):
+    """A server on this machine that gives one file under every name; how it behaves are attributes of the fixture."""
+    import http.server
+    import threading
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        content = b""
+        limit: int | None = None  # breaks off after so many bytes
+        ranges = True
+        headers_sent = {}  # noqa: RUF012
+        status = 200
+        requests: list[str | None] = []  # noqa: RUF012
+
+        def do_GET(self):
+            wanted = self.headers.get("Range")
+            self.requests.append(wanted)
+            tag = self.headers.get("If-Range")
+            same = tag is None or tag in self.headers_sent.values()
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges and same else 0
+            if start >= len(self.content) or self.status != 200:
+                self.send_error(416 if self.status == 200 else self.status)
+                return
+            body = self.content[start:]
+            self.send_response(206 if start else 200)
+            for name, value in {"Content-Length": str(len(body)), **self.headers_sent}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body[: self.limit])
+
+        def log_message(self, *args):
+            pass
+
+    Server.requests = []
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        Server.address = f"http://127.0.0.1:{running.server_port}"
+        yield Server
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
 def one_thread():
     """Tiny tensors are faster without threads, and sums are then the same everywhere."""
     import torch

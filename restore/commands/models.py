@@ -50,11 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _described(card: Card) -> dict:
-    from restore.zoo.download import address, local_weights, place_of
+    from restore.zoo.download import address, local_weights, place_of, recorded_checksum
 
     path = local_weights(card)
     place = place_of(card).name.lower()
-    return {**card.model_dump(), "url": address(card), "path": str(path) if path else None, "place": place}
+    where = {"url": address(card), "path": str(path) if path else None, "place": place}
+    return {**card.model_dump(), **where, "recorded_sha256": recorded_checksum(card)}
 
 
 def _show_cards(cards: Sequence[Card]) -> None:
@@ -99,7 +100,7 @@ def _show_card(card: Card) -> None:
         "from": _source(card),
         "kept in": "" if card.path else f"{weights_folder()}, or a folder that RESTORE_WEIGHTS names",
         "size": _size(card),
-        "SHA-256": card.sha256 or "unknown: the first download is recorded, and compared from then on",
+        "SHA-256": _checksum(card),
         "licence": card.licence,
         "trained on": card.trained_on,
         "training": card.training,
@@ -142,8 +143,21 @@ def _figure(figure: Figure) -> str:
     return f"{figure.dataset} {figure.srcc:.3f}" if figure.srcc is not None else ""
 
 
+def _checksum(card: Card) -> str:
+    from restore.zoo.download import recorded_checksum
+
+    if card.sha256:
+        return card.sha256
+    recorded = recorded_checksum(card)
+    return (
+        f"{recorded}: of the first file seen here; nobody publishes one"
+        if recorded
+        else "nobody publishes one: that of the first file seen here is recorded, and compared from then on"
+    )
+
+
 def _size(card: Card) -> str:
-    return f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else ""
+    return f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "unknown"
 
 
 def _source(card: Card) -> str:

@@ -95,15 +95,15 @@ def _check_wishes(card: Card, arguments: argparse.Namespace) -> None:
 
 def _download(card: Card, root: Path, num_workers: int) -> None:
     """Get the parts that are missing and can be had."""
-    from restore.data.downloading import download_part
+    from restore.data.archives import download_part
     from restore.data.holdings import dataset_folder, take_stock
 
     folder = dataset_folder(card, root)
     for holding in take_stock(card, root, decode=False, num_workers=num_workers):
         if holding.missing and holding.part.downloadable:
             bar = ProgressBar(f"downloading {holding.part.archive}", None)
-            with bar as advance:
-                download_part(holding.part, folder, on_start=bar.resize, on_bytes=advance)
+            with bar:
+                download_part(holding.part, folder, on_progress=bar.show)
 
 
 def _verify(card: Card, root: Path, *, decode: bool, num_workers: int) -> list[Holding]:

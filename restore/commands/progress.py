@@ -36,6 +36,10 @@ class ProgressBar:
         """Say how much there is to do, once it is known."""
         self._progress.update(self._task, total=total)
 
+    def show(self, done: int, total: int | None) -> None:
+        """Say how much is done, and how much there is to do, if it is known."""
+        self._progress.update(self._task, completed=done, total=total)
+
 
 @contextmanager
 def naming_progress(

@@ -3,30 +3,29 @@
     RESTORE_WEIGHTS=~/weights               a folder that holds the files, for machines without a network
     RESTORE_WEIGHTS=https://mirror/weights  an address that serves them under their own names
 
-Downloads go to the cache folder (`$RESTORE_CACHE`), continue where they were interrupted, and take their name when they
-are whole. A file is compared with the size and checksum on its card; where the authors publish none, the checksum of
-the first download is recorded beside the file and compared from then on.
+Downloads go to the cache folder (`$RESTORE_CACHE`). A file is compared with the size and checksum on its card. Where
+nobody publishes one, a warning says so, and the checksum of the first file that is seen is recorded in the cache folder
+and compared from then on, also when the file is downloaded again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import http.client
 import logging
 import os
-import urllib.error
-import urllib.request
+import time
 from pathlib import Path
 
 from restore.data.cache import cache_folder
-from restore.errors import CheckpointError, MissingError
+from restore.downloads import download
+from restore.errors import CheckpointError, DataError, MissingError, OutputError
 from restore.files import atomic_write, sha256_of
 from restore.zoo.card import Card
 
-__all__ = ["Place", "address", "fetch_weights", "local_weights", "place_of"]
+__all__ = ["Place", "address", "fetch_weights", "local_weights", "place_of", "recorded_checksum"]
 
-BLOCK_BYTES = 1 << 20
-TIMEOUT_S = 30
+SECONDS_BETWEEN_NOTES = 10
 logger = logging.getLogger(__name__)
 
 
@@ -70,12 +69,18 @@ def address(card: Card) -> str | None:
     return f"{chosen.rstrip('/')}/{card.weights}" if _is_address(chosen) else card.url
 
 
+def recorded_checksum(card: Card) -> str | None:
+    """The SHA-256 of the first weights file of a card that was seen on this machine; for cards that give none."""
+    record = _record(card)
+    return record.read_text("utf-8").split()[0] if card.sha256 is None and record.is_file() else None
+
+
 def fetch_weights(card: Card) -> Path:
     """The weights file of a card, downloaded if it is not here.
 
     Raises:
         MissingError: it cannot be had; the message names the address and the folder to put it in by hand.
-        CheckpointError: size or checksum are not those of the card, or of the first download.
+        CheckpointError: size or checksum are not those of the card, or of the first file that was seen.
     """
     path = local_weights(card)
     if path is not None:
@@ -86,55 +91,31 @@ def fetch_weights(card: Card) -> Path:
     if url is None:
         raise MissingError(f"the weights of '{card.name}' have no address to load from. {_by_hand(card)}")
     path = weights_folder() / card.weights
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
     size = f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "of unknown size"
     logger.info("downloading %s (%s) to %s", url, size, path)
+    expected = card.sha256 or recorded_checksum(card)
     try:
-        _download(url, partial)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise MissingError(
-            f"the weights of '{card.name}' could not be loaded from {url} ({reason}). {_by_hand(card)}"
-        ) from None
-    try:
-        _verify(partial, card)
-    except CheckpointError:
-        partial.unlink()
-        raise
-    digest = sha256_of(partial)
-    if card.sha256 is None:
-        logger.info("nobody vouches for its checksum; recorded for later: SHA-256 %s", digest)
-    with atomic_write(_record(path)) as file:
-        file.write(digest.encode())
-    partial.replace(path)
+        digest = download(url, path, sha256=expected, size_bytes=card.size_bytes, on_progress=_Notes())
+    except MissingError as error:
+        raise MissingError(f"the weights of '{card.name}' are not here. {error} {_by_hand(card)}") from None
+    except DataError as error:
+        raise CheckpointError(f"the weights of '{card.name}': {error} {_whose(card)}") from None
+    if expected is None:
+        _vouch(card, digest)
     return path
 
 
-def _download(url: str, partial: Path) -> None:
-    """Load `url` into `partial`, continuing what is there if the server can."""
-    start = partial.stat().st_size if partial.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # it was whole already, or is another file
-            partial.unlink()
-            return _download(url, partial)
-        raise
-    with response:
-        continued = response.status == http.client.PARTIAL_CONTENT
-        expected = response.headers.get("Content-Length")
-        with partial.open("ab" if continued else "wb") as file:
-            before = file.tell()
-            while block := response.read(BLOCK_BYTES):
-                file.write(block)
-            loaded = file.tell() - before
-            file.flush()
-            os.fsync(file.fileno())
-    if expected is not None and loaded < int(expected):
-        raise ConnectionError(f"the connection broke after {loaded} of {expected} bytes; the same command continues")
-    return None
+class _Notes:
+    """Tells now and then how far a download is."""
+
+    def __init__(self):
+        self._latest = time.monotonic()
+
+    def __call__(self, num_bytes: int, total: int | None) -> None:
+        if time.monotonic() - self._latest > SECONDS_BETWEEN_NOTES:
+            self._latest = time.monotonic()
+            of_all = f" of {total / 1e6:.1f}" if total else ""
+            logger.info("%.1f%s MB", num_bytes / 1e6, of_all)
 
 
 def _verify(path: Path, card: Card) -> None:
@@ -143,21 +124,48 @@ def _verify(path: Path, card: Card) -> None:
         raise CheckpointError(
             f"{path}: {size} bytes, but '{card.name}' has {card.size_bytes}. Remove it to load it anew."
         )
-    record = _record(path)
-    recorded = record.read_text().strip() if record.is_file() else None
-    expected, whose = (card.sha256, "its card") if card.sha256 else (recorded, "the first download")
-    if expected is not None and sha256_of(path) != expected:
-        raise CheckpointError(f"{path}: its SHA-256 is not that of {whose}. Remove it to load it anew.")
+    expected, digest = card.sha256 or recorded_checksum(card), sha256_of(path)
+    if expected is None:
+        _vouch(card, digest)
+    elif digest != expected:
+        raise CheckpointError(
+            f"{path}: its SHA-256 is {digest} instead of {expected}. {_whose(card)} Remove the file to load it anew."
+        )
 
 
-def _record(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
+def _vouch(card: Card, digest: str) -> None:
+    """Warn that nobody else does, and record the checksum."""
+    record = _record(card)
+    with contextlib.suppress(OutputError), atomic_write(record) as file:
+        file.write(f"{digest}  {card.weights}\n".encode())
+    logger.warning(
+        "warning: nobody publishes a checksum for %s, so it could not be verified. Its SHA-256, %s, is recorded in %s "
+        "and compared from now on.",
+        card.weights,
+        digest,
+        record,
+    )
+
+
+def _whose(card: Card) -> str:
+    """What a file was compared with."""
+    if card.sha256 or not recorded_checksum(card):
+        return "Its card says so."
+    return f"That is of the first file seen here, recorded in {_record(card)}: remove the record to accept another."
+
+
+def _record(card: Card) -> Path:
+    return weights_folder() / f"{card.weights}.sha256"
 
 
 def _by_hand(card: Card) -> str:
     where = address(card) or card.page
     found = f"Get {card.weights} from {where}" if where else f"Get {card.weights}"
-    return f"{found} and put it in {weights_folder()}, or in a folder that RESTORE_WEIGHTS names."
+    chosen = os.environ.get("RESTORE_WEIGHTS", "")
+    named = ""
+    if chosen and not _is_address(chosen):
+        named = f" (it names '{chosen}'{'' if Path(chosen).expanduser().is_dir() else ', which is no folder'})"
+    return f"{found} and put it in {weights_folder()}, or in a folder that RESTORE_WEIGHTS names{named}."
 
 
 def _is_address(text: str) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from restore.commands import prepare_dataset
+from restore.data.archives import download_part
 from restore.data.cards import list_cards, read_card
 from restore.data.databases import DatabaseSource
-from restore.data.downloading import download_part
 from restore.data.holdings import take_stock
 from restore.data.preparing import Cutting, cut_images, make_inputs
 from restore.errors import DataError, OptionsError, OutputError
@@ -146,7 +146,7 @@ def test_download_is_checked_and_unpacked(tmp_path):
     part = read_card_part(tmp_path, published, hashlib.sha256(published.read_bytes()).hexdigest())
     download_part(part, tmp_path / "Tiny")
     assert (tmp_path / "Tiny/HR/0001.txt").read_text() == "x"
-    with pytest.raises(DataError, match="other bytes than the card describes"):
+    with pytest.raises(DataError, match="gave bytes of SHA-256"):
         download_part(read_card_part(tmp_path, published, "0" * 64), tmp_path / "Other")
     assert not list((tmp_path / "Other").iterdir())
 

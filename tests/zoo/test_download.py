@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import threading
 
 import pytest
 import torch
@@ -14,50 +12,19 @@ from restore.networks.residual import EDSR
 from restore.zoo import list_cards, load_network
 from restore.zoo.card import Card
 from restore.zoo.choose import choose_model
-from restore.zoo.download import Place, fetch_weights, local_weights, place_of
+from restore.zoo.download import Place, fetch_weights, local_weights, place_of, recorded_checksum
 
 FILE = "edsr.pth"
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves `content` under every name; breaks off after `limit` bytes; knows ranges."""
-
-    content = b""
-    limit: int | None = None
-    requests: list[str | None]
-
-    def do_GET(self):
-        wanted = self.headers.get("Range")
-        self.requests.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        if start >= len(self.content):
-            self.send_error(416)
-            return
-        body = self.content[start:]
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.limit])
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(file_server, tmp_path, monkeypatch):
     torch.manual_seed(0)
     torch.save({"params": EDSR(num_feat=4, num_block=1).state_dict()}, tmp_path / FILE)
-    handler = type("OurHandler", (Handler,), {"content": (tmp_path / FILE).read_bytes(), "requests": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        handler.address = f"http://127.0.0.1:{running.server_port}"
-        monkeypatch.setenv("RESTORE_CACHE", str(tmp_path / "cache"))
-        monkeypatch.delenv("RESTORE_WEIGHTS", raising=False)
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        yield handler
-        running.shutdown()
-        thread.join()
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RESTORE_WEIGHTS", raising=False)
+    file_server.content = (tmp_path / FILE).read_bytes()
+    return file_server
 
 
 def card(server=None, **changes) -> Card:
@@ -65,41 +32,58 @@ def card(server=None, **changes) -> Card:
     return Card(**{"name": "edsr", "task": "sr", "summary": "", "weights": FILE, "url": url, "scale": 4, **changes})
 
 
-def test_loaded_once_and_recorded(server, caplog):
+def test_without_a_checksum_a_warning_and_a_record(server, caplog):
     caplog.set_level("INFO", "restore")
+    digest = hashlib.sha256(server.content).hexdigest()
     path = fetch_weights(card(server))
     assert "(of unknown size)" in caplog.text
-    assert f"recorded for later: SHA-256 {hashlib.sha256(server.content).hexdigest()}" in caplog.text
+    (warned,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "nobody publishes a checksum for edsr.pth" in warned
+    assert digest in warned
     assert path.read_bytes() == server.content
     assert fetch_weights(card(server)) == path == local_weights(card(server))
     assert server.requests == [None]
     assert sorted(file.name for file in path.parent.iterdir()) == [FILE, f"{FILE}.sha256"]
+    assert recorded_checksum(card(server)) == digest
+    assert caplog.text.count("nobody publishes") == 1
+
+
+def test_the_next_download_is_compared_with_the_first(server):
+    path = fetch_weights(card(server))
     path.write_bytes(server.content[:-1] + b"!")
-    with pytest.raises(CheckpointError, match="not that of the first download"):
+    with pytest.raises(CheckpointError, match=r"That is of the first file seen here.* Remove the file to load it anew"):
         fetch_weights(card(server))
+    path.unlink()
+    server.content = server.content[:-1] + b"!"
+    with pytest.raises(CheckpointError, match=r"they are thrown away.* remove the record to accept another"):
+        fetch_weights(card(server))
+    assert local_weights(card(server)) is None
+    (path.parent / f"{FILE}.sha256").unlink()
+    assert fetch_weights(card(server)).read_bytes() == server.content
 
 
 def test_a_broken_download_continues(server):
-    server.limit = 1000
-    with pytest.raises(MissingError, match="the connection broke after 1000 of"):
-        fetch_weights(card(server))
-    server.limit = None
+    server.limit, server.headers_sent = 1000, {"ETag": '"1"'}
     assert fetch_weights(card(server)).read_bytes() == server.content
-    assert server.requests == [None, "bytes=1000-"]
-
-
-def test_a_stale_part_is_loaded_anew(server, tmp_path):
-    folder = tmp_path / "cache" / "weights"
-    folder.mkdir(parents=True)
-    (folder / f"{FILE}.part").write_bytes(b"x" * (len(server.content) + 5))
-    assert fetch_weights(card(server)).read_bytes() == server.content
+    assert server.requests[:2] == [None, "bytes=1000-"]
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"sha256": "0" * 64}, "SHA-256"), ({"size_bytes": 7}, "has 7")])
 def test_another_file_than_the_card_means(server, changes, message):
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message + ".* Its card says so"):
         fetch_weights(card(server, **changes))
     assert local_weights(card(server)) is None
+
+
+def test_a_file_put_there_by_hand_is_recorded_too(server, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path))
+    assert fetch_weights(card()) == tmp_path / FILE
+    assert "nobody publishes a checksum" in caplog.text
+    (tmp_path / FILE).write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="first file seen here"):
+        fetch_weights(card())
+    with pytest.raises(CheckpointError, match=r"7 bytes, but 'edsr' has 8\."):
+        fetch_weights(card(size_bytes=8))
 
 
 def test_mirror_and_folder(server, tmp_path, monkeypatch):
@@ -109,12 +93,15 @@ def test_mirror_and_folder(server, tmp_path, monkeypatch):
     assert fetch_weights(card()) == tmp_path / FILE
 
 
-def test_offline_says_where_to_get_it(server):
+def test_offline_says_where_to_get_it(server, tmp_path, monkeypatch):
     with pytest.raises(
         MissingError, match=r"http://127\.0\.0\.1:9/edsr\.pth.* and put it in .*weights, or in a folder"
     ):
         fetch_weights(card(url="http://127.0.0.1:9/edsr.pth"))
     with pytest.raises(MissingError, match=r"no address to load from\. Get edsr\.pth from https://page"):
+        fetch_weights(card(page="https://page"))
+    monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path / "gone"))
+    with pytest.raises(MissingError, match=r"RESTORE_WEIGHTS names \(it names '.*gone', which is no folder\)"):
         fetch_weights(card(page="https://page"))
 
 

@@ -1,0 +1,196 @@
+"""Downloads that go on where they were interrupted, and that are whole, checked and named, or not there.
+
+    digest = download("https://example.org/net.pth", folder / "net.pth", sha256="51bd...")
+
+While a file is on its way, its bytes are in `NAME.part`. Only one process writes there; others wait for it. What the
+server says to tell this file from a later one of the same name (RFC 9110, If-Range) is in `NAME.part.version`: the rest
+of another file is never put behind the beginning of this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from restore.errors import DataError, MissingError, OutputError
+from restore.files import lock, sha256_of
+
+__all__ = ["download"]
+
+BLOCK_BYTES = 1 << 20
+TIMEOUT_S = 30
+Progress = Callable[[int, int | None], None]
+HEADERS = {"User-Agent": "restore-toolkit"}  # some servers turn urllib's own name away
+
+
+def download(
+    url: str,
+    path: Path,
+    *,
+    sha256: str | None = None,
+    size_bytes: int | None = None,
+    on_progress: Progress = lambda num_bytes, total: None,
+) -> str:
+    """Load `url` into `path`, and check it; a connection that breaks is taken up again for as long as bytes come.
+
+    Args:
+        url: http, https or file.
+        path: the file; its folder is made.
+        sha256: its checksum, if known.
+        size_bytes: its size, if known.
+        on_progress: called with how many bytes are here, and with how many there are, or None if nobody tells.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        MissingError: the address does not answer, or not with a file. What came is kept for the next call.
+        DataError: these are other bytes than `sha256` or `size_bytes` say; they are thrown away.
+        OutputError: the file cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _held(partial) as file:
+            version = _Version(partial)
+            if path.is_file():  # by another process, while this one waited
+                partial.unlink(missing_ok=True)
+                return sha256_of(path)
+            before = -1
+            while not _is_whole(url, file, version, sha256, size_bytes, on_progress):
+                loaded = file.tell()
+                if loaded <= before:
+                    raise MissingError(f"{url} breaks off after {loaded} bytes: run the same command again to go on.")
+                before = loaded
+            file.flush()
+            os.fsync(file.fileno())
+            digest = sha256_of(partial)
+            _check(url, digest, file.tell(), sha256, size_bytes, partial)
+            version.forget()
+            if os.name == "nt":  # where a file that is open cannot be renamed
+                file.close()
+            partial.replace(path)
+            return digest
+    except OSError as error:
+        raise OutputError(f"cannot write '{partial}': {error.strerror or error}") from error
+
+
+def _is_whole(
+    url: str,
+    file: BinaryIO,
+    version: _Version,
+    sha256: str | None,
+    size_bytes: int | None,
+    on_progress: Progress,
+) -> bool:
+    """Ask for what is missing of a file, and write it; whether it is all there now."""
+    start = file.seek(0, os.SEEK_END)
+    if size_bytes is not None and start == size_bytes:
+        return True
+    known = version.read()
+    if start and not known and sha256 is None:  # nothing would tell that the rest is of another file
+        start = file.truncate(0)
+    asked = {"Range": f"bytes={start}-", **({"If-Range": known} if known else {})} if start else {}
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS | asked), timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            file.truncate(0)
+            file.seek(0)
+            version.forget()
+            return False
+        raise MissingError(f"{url} cannot be had: the server says {error.code} {error.reason}.") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise MissingError(f"{url} cannot be had: no answer ({reason}). Is this machine offline?") from None
+    with response:
+        if response.headers.get_content_type() == "text/html":
+            raise MissingError(f"{url} cannot be had: a web page came instead of the file.")
+        start, total = _extent(response, start)
+        if size_bytes is not None and total not in (None, size_bytes):
+            raise DataError(f"{url} offers {total} bytes, and the file has {size_bytes}: it is another file.")
+        file.truncate(start)
+        file.seek(start)
+        version.write(response)
+        on_progress(start, total)
+        while block := _block(response):
+            file.write(block)
+            on_progress(file.tell(), total)
+    return block is not None and (total is None or file.tell() >= total)
+
+
+def _extent(response: Any, asked: int) -> tuple[int, int | None]:
+    """Where the bytes of an answer begin in the file, and how many the file has, if the server tells."""
+    length = response.headers.get("Content-Length")
+    if response.status != http.client.PARTIAL_CONTENT:
+        return 0, int(length) if length else None
+    extent, _, total = response.headers.get("Content-Range", f"bytes {asked}-/*").removeprefix("bytes ").partition("/")
+    start = int(extent.partition("-")[0])
+    if start > asked:
+        raise MissingError(f"the server was asked for bytes from {asked} on and sends those from {start} on.")
+    return start, int(total) if total.isdigit() else start + int(length) if length else None
+
+
+def _block(response: Any) -> bytes | None:
+    """The next bytes that come; none at the end, None where the connection breaks."""
+    try:
+        return response.read(BLOCK_BYTES)
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def _check(url: str, digest: str, size: int, sha256: str | None, size_bytes: int | None, partial: Path) -> None:
+    problem = None
+    if size_bytes is not None and size != size_bytes:
+        problem = f"{size} bytes instead of {size_bytes}"
+    elif sha256 is not None and digest != sha256:
+        problem = f"bytes of SHA-256 {digest} instead of {sha256}"
+    if problem:
+        _Version(partial).forget()
+        partial.unlink()
+        raise DataError(f"{url} gave {problem}: they are thrown away.")
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What the server said to tell the bytes in a partial file from those of a later version."""
+
+    partial: Path
+
+    @property
+    def _path(self) -> Path:
+        return self.partial.with_name(f"{self.partial.name}.version")
+
+    def read(self) -> str:
+        return self._path.read_text("utf-8") if self._path.is_file() else ""
+
+    def write(self, response: Any) -> None:
+        tag = response.headers.get("ETag", "")
+        mark = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # weak tags do not count
+        if mark != self.read():
+            self._path.write_text(mark, "utf-8")
+
+    def forget(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that this process alone writes; waits for another one that does."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
+        with contextlib.suppress(OSError):  # a file system without locks
+            lock(file, wait=True)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        file.close()  # the other process has renamed or removed it
+    with file:
+        yield file
