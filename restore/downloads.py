@@ -192,5 +192,10 @@ def _held(path: Path) -> Iterator[BinaryIO]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
         file.close()  # the other process has renamed or removed it
-    with file:
+    try:
         yield file
+    finally:
+        file.close()
+        with contextlib.suppress(FileNotFoundError):
+            if not path.stat().st_size:
+                path.unlink()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from restore.commands.progress import naming_progress, summarise
-from restore.errors import ImageError
+from restore.errors import ImageError, RestoreError
 
 if TYPE_CHECKING:
     from restore.inference.folder import Outcome
@@ -46,8 +47,9 @@ def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0) -> int:
                 outcomes.append(outcome)
                 show(outcome.job.source.name, len(outcomes))
     finally:
-        made = f"restored in {time.perf_counter() - started:.1f} s"
-        summarise(console, outcomes, made, len(jobs), num_skipped, name_failed=len(jobs) > 1)
+        if outcomes or not isinstance(sys.exc_info()[1], RestoreError):  # one that says why nothing was begun is enough
+            made = f"restored in {time.perf_counter() - started:.1f} s"
+            summarise(console, outcomes, made, len(jobs), num_skipped, name_failed=len(jobs) > 1)
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed and len(jobs) == 1 and not num_skipped:
         raise ImageError(failed[0].error)

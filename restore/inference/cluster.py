@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from restore.allocator import keep_freed_memory
 from restore.errors import DataError, MissingError, OptionsError, OutputError, RestoreError
 from restore.inference.folder import Outcome, restore_files
 from restore.inference.jobs import Job
@@ -88,7 +89,8 @@ def restore_with_ray(
             job = jobs[done["number"]]
             if on_progress:
                 on_progress(job, 1.0)
-            yield Outcome(job, error=done["error"] or None, seconds=done["seconds"])
+            error = done["error"].replace(str(job.source.absolute()), str(job.source))  # as the user called it
+            yield Outcome(job, error=error or None, seconds=done["seconds"])
 
 
 class _Ledger:
@@ -123,6 +125,7 @@ class _Worker:
     def __init__(self, network_ref: Any, runtime: Mapping[str, Any], quality: int, ledger: Any):
         import ray
 
+        keep_freed_memory()
         self._ask, self._ledger = ray.get, ledger
         self._restorer = Restorer(ray.get(network_ref), **runtime)
         self._quality = quality

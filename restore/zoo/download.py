@@ -159,7 +159,7 @@ def _record(card: Card) -> Path:
 
 
 def _by_hand(card: Card) -> str:
-    where = address(card) or card.page
+    where = card.url or address(card) or card.page
     found = f"Get {card.weights} from {where}" if where else f"Get {card.weights}"
     chosen = os.environ.get("RESTORE_WEIGHTS", "")
     named = ""

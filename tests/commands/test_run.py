@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from restore.cli import main
+from restore.commands.restoring import run_jobs
+from restore.errors import OptionsError
 from restore.images import Image, list_images, read_image, write_image
+from restore.inference.jobs import Job
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,6 +138,16 @@ def test_interruption_is_exit_code_130_and_keeps_what_is_done(tmp_path, weights,
     assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 130
     assert "interrupted" in capsys.readouterr().err
     assert [path.name for path in list_images(tmp_path / "out")] == ["00.png", "01.png"]
+
+
+def test_what_cannot_begin_says_why_and_no_more(tmp_path, capsys):
+    def engine(jobs, *, on_progress):
+        raise OptionsError("--workers is 9")
+        yield
+
+    with pytest.raises(OptionsError):
+        run_jobs([Job(tmp_path / "a.png", tmp_path / "b.png")] * 2, engine)
+    assert capsys.readouterr().err == ""
 
 
 def test_kill_leaves_no_half_written_image_and_resume_completes(tmp_path, weights):

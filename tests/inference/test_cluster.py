@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,8 +28,6 @@ RUNTIME = {"device": "cpu"}
 
 class Enlarge(nn.Module):
     """Nearest-neighbour enlargement that dies of black images; 50 ms each, so that there is time to be killed."""
-
-    __module__ = "__main__"  # sent to the workers as it is: they do not know this file
 
     def __init__(self):
         super().__init__()
@@ -56,6 +55,7 @@ def photos(folder, count=24):
 def cluster():
     """Ray on this machine, with two processors; its processes are marked, so that they can be found."""
     ray = pytest.importorskip("ray", reason="--engine ray needs Ray")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers do not know this file
     os.environ[MARK] = "1"
     try:
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -63,6 +63,7 @@ def cluster():
         del os.environ[MARK]
     yield ray
     ray.shutdown()
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def workers():
@@ -148,6 +149,14 @@ def test_a_full_disk_is_told_to_all(tmp_path, enlarge):
     assert "cannot make the folder" in rows["error"][0]
 
 
+def test_workers_keep_memory_that_they_free(monkeypatch, enlarge):
+    called = []
+    monkeypatch.setattr("restore.inference.cluster.keep_freed_memory", lambda: called.append(True))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda network: network))
+    _Worker(enlarge(2), RUNTIME, 95, ledger=None)
+    assert called == [True]
+
+
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingError, match=r"restore-toolkit\[ray\]"):
@@ -186,10 +195,11 @@ def test_a_killed_worker_and_a_deadly_image(tmp_path, cluster):
 
 
 @pytest.mark.slow
-def test_outcomes_are_those_of_the_plain_engine(tmp_path, cluster):
+def test_outcomes_are_those_of_the_plain_engine(tmp_path, cluster, monkeypatch):
     torch.manual_seed(0)
-    folder = photos(tmp_path / "in", 5)
-    ray_jobs, plain_jobs = (plan_jobs(folder, tmp_path / name, suffix="_x2") for name in ("ray", "plain"))
+    photos(tmp_path / "in", 5)
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere, and call files by their full names
+    ray_jobs, plain_jobs = (plan_jobs("in", name, suffix="_x2") for name in ("ray", "plain"))
     by_ray = {outcome.job: outcome.error for outcome in restore_with_ray(ray_jobs, Enlarge(), RUNTIME, num_workers=2)}
     plain = {outcome.job: outcome.error for outcome in restore_files(plain_jobs, Restorer(Enlarge(), **RUNTIME))}
     assert [by_ray[job] for job in ray_jobs] == [plain[job] for job in plain_jobs]
