@@ -309,6 +309,14 @@ def test_of_a_file_that_was_cut_off_all_is_kept_that_is_there(tmp_path, make_cli
     assert "are missing" in outcome.problems[0]
 
 
+def test_without_its_index_nothing_of_a_file_can_be_read(tmp_path, make_clip):
+    clip = make_clip(tmp_path / "in.mov", 4)
+    data = clip.read_bytes()
+    clip.write_bytes(data[: data.index(b"moov")])
+    with pytest.raises(DataError, match=r"is not a video that can be read .* its end is missing"):
+        VideoFile(clip)
+
+
 def test_damage_in_the_middle_is_passed_over(tmp_path, make_clip, enlarge):
     clip = make_clip(tmp_path / "in.mp4", 40, sound=None)
     data = bytearray(clip.read_bytes())

@@ -138,7 +138,13 @@ def open_video(path: Path) -> InputContainer:
     try:
         return av.open(str(path), metadata_errors="replace")
     except av.FFmpegError as error:
-        raise DataError(f"'{path}' is not a video that can be read ({error.strerror}).") from error
+        hint = " If its end is missing, nothing can be read: its index lies there." if _is_mp4(path) else ""
+        raise DataError(f"'{path}' is not a video that can be read ({error.strerror}).{hint}") from error
+
+
+def _is_mp4(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"ftyp"
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
