@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ __all__ = ["Batch", "DeviceLoader", "Failure", "Guarded", "collate", "to_float",
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Any]
+
+_LAST_ITERATION_S = 120
 
 
 @dataclass(frozen=True)
@@ -174,5 +177,15 @@ def _keep_until_used(batch: Batch, device: torch.device) -> None:
 
 
 def _start_worker(number: int) -> None:
+    """Signals that reach all processes of a run are the main one's to answer: it may still need batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _outlive_a_last_iteration)
     torch.set_num_threads(1)
+
+
+def _outlive_a_last_iteration(number: int, frame: FrameType | None) -> None:
+    """Live on for a while: torchrun and Slurm ask every process of a run to end, and workers that end first end it.
+
+    A worker that hangs, which torch asks as well, is ended by the alarm.
+    """
+    signal.alarm(_LAST_ITERATION_S)
