@@ -21,7 +21,7 @@ from restore.errors import CheckpointError, OutputError
 from restore.files import atomic_write
 from restore.networks.checkpoint import read_checkpoint
 
-__all__ = ["CheckpointFolder", "save_file"]
+__all__ = ["CheckpointFolder", "read_state", "save_file"]
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,24 @@ class CheckpointFolder:
         return sorted(int(path.stem) for path in self.states.glob("*.state") if path.stem.isdigit())
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest state that can be read with its networks, or None; those passed over are warned of."""
+        """The newest state that can be read with its networks, those passed over warned of; None if there are none.
+
+        Raises:
+            CheckpointError: there are states, and none can be used.
+        """
+        letters = {path.stem.split("_")[1] for path in self.models.glob("net_*_*.pth")}
         for iteration in reversed(self.iterations()):
             path = self.state_path(iteration)
             try:
-                for weights in self.models.glob(f"net_*_{iteration}.pth"):
-                    read_checkpoint(weights)
-                return path, read_checkpoint(path)
+                for letter in sorted(letters):
+                    read_checkpoint(self.model_path(letter, iteration))
+                return path, read_state(path)
             except CheckpointError as error:
-                log.warning("%s Falling back to the one before.", error)
+                log.warning("%s Passed over.", error)
+        if self.iterations():
+            raise CheckpointError(
+                f"no state in {self.states} can be resumed (see the warnings). To start anew, leave out --auto_resume."
+            )
         return None
 
     def _rotate(self) -> None:
@@ -86,6 +95,21 @@ class CheckpointFolder:
             self.state_path(iteration).unlink(missing_ok=True)
             for path in self.models.glob(f"net_*_{iteration}.pth"):
                 path.unlink(missing_ok=True)
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The content of a `.state` file.
+
+    Raises:
+        CheckpointError: there is no such file, it cannot be read, or it is something else.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file; a state to resume from is wanted, training_states/ITER.state.")
+    state = read_checkpoint(path)
+    lacking = [key for key in ("iter", "optimizers", "schedulers") if not isinstance(state, dict) or key not in state]
+    if lacking:
+        raise CheckpointError(f"{path} is not the state of a training: it has no {', '.join(lacking)}.")
+    return state
 
 
 def save_file(content: Any, path: Path) -> None:

@@ -20,15 +20,15 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
-from restore.errors import CheckpointError, RestoreError
+from restore.errors import RestoreError
 from restore.inference import Restorer
 from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
 from restore.networks.branches import Branch, branch_weights
-from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
+from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
-from restore.training.distribution import Processes, join_processes, restarted
+from restore.training.distribution import Processes, join_processes
 from restore.training.ema import Ema
 from restore.training.history import sinks as open_sinks
 from restore.training.layout import lay_out
@@ -40,7 +40,8 @@ from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
 from restore.training.quality_validation import QualityValidation
 from restore.training.randomness import seed_generators
-from restore.training.saving import Saver, network_files, resume
+from restore.training.resuming import resume, state_to_resume
+from restore.training.saving import Saver, network_files
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
 from restore.training.validation import Validation, check_samples
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 log = logging.getLogger(__name__)
-
-SavedState = tuple[Path, dict[str, Any]]
 
 
 def train(options: Options) -> int:
@@ -71,7 +70,7 @@ def train(options: Options) -> int:
 
 def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> int:
     folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
-    saved = _state_to_resume(options, folder, processes)
+    saved = state_to_resume(options, folder, processes)
     ours = saved[1].get("restore", {}) if saved else {}
     drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
     seed = ours.get("seed", processes.first(drawn))
@@ -83,18 +82,27 @@ def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> in
     seed_generators(seed + processes.rank)  # other dropout everywhere
     dataset = _dataset(options, "train", networks["g"])
     validated = _validation_sets(options, networks["g"])
+    sampler = _sampler(options, dataset, seed, processes)
+    trainer = _trainer(options, networks, validated, folder, sampler, processes, saved[1]["iter"] if saved else None)
     if processes.is_main:  # nothing was found wrong
         _open_folder(options, run_log, fresh=saved is None)
-    sampler = _sampler(options, dataset, seed, processes)
-    trainer = _trainer(options, networks, validated, folder, sampler, processes)
     if saved:
-        resume(trainer, saved[1], _models_of(saved, options, networks))
+        resume(trainer, saved, ignored=options.path.ignore_resume_networks)
         sampler.start_at(trainer.iteration, ours.get("position"))
+        _say_what_is_left(options, trainer, seed)
     log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
     trainer.fit(_batches(options, dataset, sampler, device))
     if processes.is_main:
         log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
+
+
+def _say_what_is_left(options: Options, trainer: Trainer, seed: int) -> None:
+    if options.manual_seed not in (None, seed):
+        log.warning("manual_seed: the run goes on with the seed of the checkpoint, %d", seed)
+    if trainer.iteration >= options.train.total_iter:
+        done, total = f"{trainer.iteration:,}", f"{options.train.total_iter:,}"
+        log.warning("the checkpoint is of iteration %s and train.total_iter is %s: nothing is left to do", done, total)
 
 
 def _device(options: Options, processes: Processes) -> torch.device:
@@ -133,6 +141,7 @@ def _trainer(
     folder: CheckpointFolder,
     sampler: StreamSampler,
     processes: Processes,
+    resumed_at: int | None,
 ) -> Trainer:
     train = options.train
     network = networks["g"]
@@ -157,7 +166,7 @@ def _trainer(
         clip_norm=train.gradient_limit,
         dtype=resolve_precision(train.precision, device, network.spec.precisions),
     )
-    sinks = open_sinks(options) if processes.is_main else []
+    sinks = open_sinks(options, resumed_at) if processes.is_main else []
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
         Report(options.logger.print_freq, [*sinks, *([bar.show] if bar else [])]),
@@ -314,33 +323,6 @@ def _stages(options: Options) -> list[PatchStage]:
     return [PatchStage(dataset.batch_size_per_gpu)]
 
 
-def _state_to_resume(options: Options, folder: CheckpointFolder, processes: Processes) -> SavedState | None:
-    """The state to go on from: the newest one that the main process can read, or the one that the options name."""
-    wanted = options.auto_resume or restarted()
-    found = processes.first(folder.newest() if wanted and processes.is_main else None)
-    if found is None and options.path.resume_state:
-        found = options.path.resume_state, read_checkpoint(options.path.resume_state)
-    if found:
-        log.info("resuming from %s", found[0])
-    return found
-
-
-def _models_of(saved: SavedState, options: Options, networks: Mapping[str, nn.Module]) -> dict[str, Path]:
-    """The networks' files that belong to a state; those that are to be ignored keep what they started from."""
-    path, state = saved
-    folder = CheckpointFolder(Path(path).parent.parent)
-    models = {letter: folder.model_path(letter, state["iter"]) for letter in networks}
-    models = {
-        letter: path
-        for letter, path in models.items()
-        if f"network_{letter}" not in options.path.ignore_resume_networks
-    }
-    missing = [str(path) for path in models.values() if not path.is_file()]
-    if missing:
-        raise CheckpointError(f"{path} cannot be resumed: {', '.join(missing)} is missing.")
-    return models
-
-
 @contextlib.contextmanager
 def _log_of_run(processes: Processes) -> Iterator[MemoryHandler]:
     """Keeps what the main process says until its folder is there to write it to, errors too; the others only warn."""
@@ -367,14 +349,9 @@ def _open_folder(options: Options, run_log: MemoryHandler, fresh: bool) -> None:
     """The run's folder with a log file and a copy of the options; at a fresh start, an older one is moved away."""
     root = options.paths.experiments_root
     now = time.strftime("%Y%m%d_%H%M%S")
-    if fresh and root.exists():
-        archived = next(
-            path
-            for number in itertools.count()
-            if not (path := root.with_name(f"{root.name}_archived_{now}{f'_{number}' if number else ''}")).exists()
-        )
-        root.rename(archived)
-        log.warning("%s was there: moved to %s", root, archived.name)
+    for folder in (root, options.paths.tb_logger):
+        if fresh and folder.exists():
+            log.warning("%s was there: moved to %s", folder, _moved_away(folder, f"archived_{now}").name)
     root.mkdir(parents=True, exist_ok=True)
     (root / f"{options.name}.yml").write_text(options.dump(), encoding="utf-8")
     file = logging.FileHandler(root / f"train_{options.name}_{now}.log", encoding="utf-8")
@@ -382,3 +359,12 @@ def _open_folder(options: Options, run_log: MemoryHandler, fresh: bool) -> None:
     run_log.setTarget(file)
     run_log.flushLevel = logging.NOTSET  # from here on at once
     run_log.flush()
+
+
+def _moved_away(folder: Path, mark: str) -> Path:
+    """Rename a folder, by a mark and if need be a number behind its name; returns its new path."""
+    for number in itertools.count():
+        moved = folder.with_name(f"{folder.name}_{mark}{f'_{number}' if number else ''}")
+        if not moved.exists():
+            return folder.rename(moved)
+    raise AssertionError("counting never ends")

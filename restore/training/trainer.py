@@ -87,6 +87,9 @@ class Callback:
     def after_iteration(self, trainer: Trainer) -> None:
         """Called when iteration `trainer.iteration` is finished."""
 
+    def go_on(self, trainer: Trainer) -> None:
+        """Called before the first iteration of this process, when the state is loaded."""
+
     def state_dict(self) -> dict[str, Any]:
         """What must survive a restart: plain values and tensors."""
         return {}
@@ -135,6 +138,7 @@ class Trainer:
         self.iteration = self.started_at = 0
         self.clock = Clock()
         self.interrupted: str | None = None
+        self._interrupts = Interrupts()
         self.device = next(objective.parameters()).device
         if ema is not None:
             objective.follow(ema.network)
@@ -158,11 +162,13 @@ class Trainer:
         self.objective.train()
         self.started_at = self.iteration
         stream = iter(batches)
-        with Interrupts() as interrupts, out_of_memory_explained():
+        with self._interrupts, out_of_memory_explained():
+            for callback in self.callbacks:
+                callback.go_on(self)
             self.clock.lap()
             while self.iteration < self.plan.total_iter and not self.interrupted:
                 self.step(self._micro_batches(stream))
-                self.interrupted = self.processes.any(interrupts.requested)
+                self.interrupted = self.processes.any(self.stop_requested)
                 for callback in self.callbacks:
                     callback.after_iteration(self)
 
@@ -180,6 +186,11 @@ class Trainer:
             self._update(turn)
         if self.ema is not None and next(iter(self.objective.networks)) in turns:
             self.ema.update()
+
+    @property
+    def stop_requested(self) -> str | None:
+        """Name of the signal that asked this process to stop, or None; others of the run may not know of it yet."""
+        return self._interrupts.requested
 
     @property
     def last(self) -> bool:
@@ -204,6 +215,21 @@ class Trainer:
         """The network to validate: the average if there is one, else the first network."""
         return self.ema.network if self.ema else unwrapped(next(iter(self.objective.networks.values())))
 
+    @property
+    def setting(self) -> dict[str, Any]:
+        """How this run learns, by option path, as far as neither optimizers nor schedules save it: plain values."""
+        setting: dict[str, Any] = {
+            "train.ema_decay": self.ema.decay if self.ema else 0.0,
+            "train.accumulate": self.plan.accumulate,
+            "train.clip_norm": self.plan.clip_norm,
+            "train.precision": str(self.plan.dtype).removeprefix("torch."),
+        }
+        for letter, rate in self.rates.items():
+            setting[f"train.optim_{letter}.type"] = type(rate.optimizer).__name__
+            setting["train.scheduler.type"] = type(rate.schedule).__name__
+            setting["train.warmup_iter"] = max(rate.warmup_iter, 0)
+        return setting
+
     def state_dict(self) -> dict[str, Any]:
         """Everything besides the networks' weights that later processes need to go on bit by bit.
 
@@ -211,6 +237,7 @@ class Trainer:
         """
         self.guard.settle()
         return {
+            "setting": self.setting,
             "generators": self.processes.collect(snapshot_generators()),
             "objective": self.processes.collect(self.objective.running_state()),
             "scaler": self.scaler.state_dict(),
@@ -221,7 +248,8 @@ class Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty if it was not needed
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.num_updates = state["ema_updates"]
         for callback in self.callbacks:

@@ -37,6 +37,23 @@ def test_tensorboard_shows_the_same_patches_at_every_validation(option_file, tmp
     ]
 
 
+def test_tensorboard_begins_anew_or_goes_on_like_the_run(option_file, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ["logger.use_tb_logger=true", "logger.num_patches=0", "logger.print_freq=1", "val=null"]
+    options.append("logger.save_best=null")
+    run(option_file, *options, "train.total_iter=5")
+    (tmp_path / "experiments/tiny/training_states/5.state").unlink()
+    (tmp_path / "experiments/tiny/models/net_g_5.pth").unlink()
+    run(option_file, *options, auto_resume=True)  # from iteration 3: what was written of 4 and 5 counts no more
+    log = EventAccumulator(str(tmp_path / "tb_logger/tiny")).Reload()
+    assert [event.step for event in log.Scalars("lr")] == [1, 2, 3, 4, 5, 6]
+    run(option_file, *options, "train.total_iter=1")
+    log = EventAccumulator(str(tmp_path / "tb_logger/tiny")).Reload()
+    assert [event.step for event in log.Scalars("lr")] == [1]
+    assert len(list((tmp_path / "tb_logger").glob("tiny_archived_*"))) == 1
+
+
 def test_a_patch_is_the_middle_of_input_result_and_reference():
     screen = Screen()
     lq = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8, 1)
