@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,6 @@ __all__ = ["Batch", "DeviceLoader", "Failure", "Guarded", "collate", "to_float",
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Any]
-
-_LAST_ITERATION_S = 120
 
 
 @dataclass(frozen=True)
@@ -177,15 +175,16 @@ def _keep_until_used(batch: Batch, device: torch.device) -> None:
 
 
 def _start_worker(number: int) -> None:
-    """Signals that reach all processes of a run are the main one's to answer: it may still need batches."""
+    """Leave the signals that reach every process of a run to the main one, which may still need batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _outlive_a_last_iteration)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_main_process_asks, daemon=True).start()
     torch.set_num_threads(1)
 
 
-def _outlive_a_last_iteration(number: int, frame: FrameType | None) -> None:
-    """Live on for a while: torchrun and Slurm ask every process of a run to end, and workers that end first end it.
-
-    A worker that hangs, which torch asks as well, is ended by the alarm.
-    """
-    signal.alarm(_LAST_ITERATION_S)
+def _end_when_the_main_process_asks() -> None:
+    """Wait for its SIGTERM; others', such as torchrun's and Slurm's, go to the whole run."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -121,5 +121,7 @@ def save_file(content: Any, path: Path) -> None:
     try:
         with atomic_write(path) as stream:
             torch.save(content, stream)
-    except RuntimeError as error:  # torch reports a write that fails in the middle so
-        raise OutputError(f"cannot write '{path}': {error}") from error
+    except RuntimeError as error:  # so torch reports a write that fails in the middle, on the way from the cause
+        cause = error.__cause__ or error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) else error
+        raise OutputError(f"cannot write '{path}': {reason}") from error

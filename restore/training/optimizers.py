@@ -73,9 +73,14 @@ def _try_out(build: Callable[[list[Tensor]], Optimizer], parameters: list[Tensor
         reason = next(iter(str(error).strip().splitlines()), "")
         if isinstance(error, pickle.UnpicklingError):
             reason = "its state holds more than numbers and tensors"
+        hint = " It may take convolutions with train.channels_last: false." if _is_turned(stand_ins) else ""
         raise OptionsError(
-            [Problem(f"{path}.type", f"{name} cannot train this network: {type(error).__name__} ({reason}).")]
+            [Problem(f"{path}.type", f"{name} cannot train this network: {type(error).__name__} ({reason}).{hint}")]
         ) from error
+
+
+def _is_turned(tensors: list[nn.Parameter]) -> bool:
+    return not all(tensor.is_contiguous() for tensor in tensors)
 
 
 def _stand_in(parameter: Tensor) -> nn.Parameter:

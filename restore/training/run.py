@@ -8,6 +8,7 @@ import inspect
 import itertools
 import logging
 import random
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from logging.handlers import MemoryHandler
@@ -341,7 +342,8 @@ def _log_of_run(processes: Processes) -> Iterator[MemoryHandler]:
     finally:
         logger.removeHandler(kept)
         if kept.target is not None:
-            kept.target.close()
+            with contextlib.suppress(OSError):  # what could not be written cannot be now
+                kept.target.close()
         kept.close()
 
 
@@ -354,11 +356,21 @@ def _open_folder(options: Options, run_log: MemoryHandler, fresh: bool) -> None:
             log.warning("%s was there: moved to %s", folder, _moved_away(folder, f"archived_{now}").name)
     root.mkdir(parents=True, exist_ok=True)
     (root / f"{options.name}.yml").write_text(options.dump(), encoding="utf-8")
-    file = logging.FileHandler(root / f"train_{options.name}_{now}.log", encoding="utf-8")
+    file = _LogFile(root / f"train_{options.name}_{now}.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
     run_log.setTarget(file)
     run_log.flushLevel = logging.NOTSET  # from here on at once
     run_log.flush()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that says once that it cannot be written, and lets the run go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Called where a line could not be written: the disk is full, say."""
+        if self.level < logging.CRITICAL:
+            self.setLevel(logging.CRITICAL + 1)
+            log.warning("the log file %s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
 
 
 def _moved_away(folder: Path, mark: str) -> Path:

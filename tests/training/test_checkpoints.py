@@ -94,6 +94,18 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, error):
     assert [file.name for file in tmp_path.iterdir()] == ["5.state"]
 
 
+def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch):
+    def fail(content, stream):
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(checkpoints.torch, "save", fail)
+    with pytest.raises(OutputError, match=r"5\.state': No space left on device$"):
+        save_file({"iter": 5}, tmp_path / "5.state")
+
+
 def test_code_in_a_state_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
