@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from types import SimpleNamespace
@@ -88,6 +89,14 @@ def test_wandb_that_is_not_installed(option_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingError, match="pip install wandb"):
         run(option_file, "logger.wandb.project=p")
+
+
+def test_curves_say_what_they_show(tmp_path):
+    rows = [{"iter": 1, "lr": 1e-4, "memory_mib": 3}, {"iter": 2, "lr": 1e-5, "metrics/set5/psnr": 30}]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    page = plot.plot_history(tmp_path).read_text()
+    titles = re.findall("<figcaption>(.*?) <small>by iteration; last (.*?)</small>", page)
+    assert titles == [("set5/psnr", "30"), ("learning rate", "1e-05"), ("memory in MiB", "3")]
 
 
 def test_ticks_of_a_curve_can_be_told_apart():
