@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -182,5 +183,16 @@ def _keep_until_used(batch: Batch, device: torch.device) -> None:
 
 
 def _start_worker(number: int) -> None:
+    """Leave the signals that reach every process of a run to the main one, which may still need batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_main_process_asks, daemon=True).start()
     torch.set_num_threads(1)
+
+
+def _end_when_the_main_process_asks() -> None:
+    """Wait for its SIGTERM; others', such as torchrun's and Slurm's, go to the whole run."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

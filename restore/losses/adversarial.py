@@ -7,7 +7,7 @@ the weight does not apply) or the generator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,17 @@ GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
 class GANLoss(nn.Module):
     """The adversarial loss.
 
+    Attributes:
+        compares: what it is given (see `restore.losses`).
+
     Args:
         gan_type: vanilla (binary cross entropy), lsgan (squared), wgan (mean score), wgan_softplus (logistic) or hinge.
         real_label_val: target of real images, for vanilla and lsgan.
         fake_label_val: target of restored images, for vanilla and lsgan.
         loss_weight: factor of the generator's loss.
     """
+
+    compares: ClassVar[str] = "scores"
 
     def __init__(
         self,
@@ -86,6 +91,8 @@ class FeatureMatchingLoss(nn.Module):
         criterion: distance of two maps.
         reduction: over the values of a map.
     """
+
+    compares: ClassVar[str] = "features"
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,8 @@ class PatchContrastiveLoss(nn.Module):
     Args:
         loss_weight: factor of the loss; IPT trains with 0.1.
     """
+
+    compares: ClassVar[str] = "patches"
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()

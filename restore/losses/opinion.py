@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,8 @@ class OpinionLoss(nn.Module):
     Args:
         loss_weight: factor of the loss.
     """
+
+    compares: ClassVar[str] = "opinions"
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()

@@ -108,8 +108,8 @@ class WeightedTVLoss(nn.Module):
         self.loss_weight = loss_weight
         self.reduction = reduction
 
-    def forward(self, restored: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The loss; `weight` (B, 1 or C, H, W) counts some pixels more than others."""
+    def forward(self, restored: Tensor, reference: Tensor | None = None, *, weight: Tensor | None = None) -> Tensor:
+        """The loss, which does not look at the reference; `weight` (B, 1 or C, H, W) counts some pixels more."""
         down = (restored[:, :, :-1] - restored[:, :, 1:]).abs()
         right = (restored[..., :-1] - restored[..., 1:]).abs()
         if weight is not None:

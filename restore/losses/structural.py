@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restore.errors import ImageError
 from restore.metrics.fidelity import MS_SSIM_WEIGHTS, ssim_terms
 from restore.registry import LOSSES
 
@@ -50,7 +51,18 @@ class MSSSIMLoss(nn.Module):
         self.weights = [weight / sum(weights) for weight in weights]
 
     def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
-        """The loss."""
+        """The loss.
+
+        Raises:
+            ImageError: the images are too small for so many scales.
+        """
+        height, width = restored.shape[-2:]
+        least_px = 11 * 2 ** (len(self.weights) - 1)
+        if min(height, width) < least_px:
+            raise ImageError(
+                f"MS-SSIM of {len(self.weights)} scales needs at least {least_px}x{least_px} px; given: "
+                f"{height}x{width}. Fewer `weights` are fewer scales."
+            )
         similarity_BC = torch.ones_like(restored[..., 0, 0])
         for scale, weight in enumerate(self.weights):
             if scale:

@@ -21,7 +21,7 @@ from restore.errors import CheckpointError, OutputError
 from restore.files import atomic_write
 from restore.networks.checkpoint import read_checkpoint
 
-__all__ = ["CheckpointFolder", "save_file"]
+__all__ = ["CheckpointFolder", "read_state", "save_file"]
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,24 @@ class CheckpointFolder:
         return sorted(int(path.stem) for path in self.states.glob("*.state") if path.stem.isdigit())
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest state that can be read with its networks, or None; those passed over are warned of."""
+        """The newest state that can be read with its networks, those passed over warned of; None if there are none.
+
+        Raises:
+            CheckpointError: there are states, and none can be used.
+        """
+        letters = {path.stem.split("_")[1] for path in self.models.glob("net_*_*.pth")}
         for iteration in reversed(self.iterations()):
             path = self.state_path(iteration)
             try:
-                for weights in self.models.glob(f"net_*_{iteration}.pth"):
-                    read_checkpoint(weights)
-                return path, read_checkpoint(path)
+                for letter in sorted(letters):
+                    read_checkpoint(self.model_path(letter, iteration))
+                return path, read_state(path)
             except CheckpointError as error:
-                log.warning("%s Falling back to the one before.", error)
+                log.warning("%s Passed over.", error)
+        if self.iterations():
+            raise CheckpointError(
+                f"no state in {self.states} can be resumed (see the warnings). To start anew, leave out --auto_resume."
+            )
         return None
 
     def _rotate(self) -> None:
@@ -88,6 +97,24 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
 
 
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The content of a `.state` file.
+
+    Raises:
+        CheckpointError: there is no such file, it cannot be read, or it is something else.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file; a state to resume from is wanted, training_states/ITER.state.")
+    state = read_checkpoint(path)
+    lacking = [key for key in ("iter", "optimizers", "schedulers") if not isinstance(state, dict) or key not in state]
+    if lacking:
+        raise CheckpointError(
+            f"{path} is not the state of a training: it has no {', '.join(lacking)}. States are "
+            "training_states/ITERATION.state; weights alone go to path.pretrain_network_g."
+        )
+    return state
+
+
 def save_file(content: Any, path: Path) -> None:
     """Write `content` with torch, so that `path` is the old file or the whole new one.
 
@@ -97,5 +124,7 @@ def save_file(content: Any, path: Path) -> None:
     try:
         with atomic_write(path) as stream:
             torch.save(content, stream)
-    except RuntimeError as error:  # torch reports a write that fails in the middle so
-        raise OutputError(f"cannot write '{path}': {error}") from error
+    except RuntimeError as error:  # so torch reports a write that fails in the middle, on the way from the cause
+        cause = error.__cause__ or error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) else error
+        raise OutputError(f"cannot write '{path}': {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from restore.errors import MissingError
 from restore.training.progress import Scalars
 
 if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
     from restore.options import Options
 
 __all__ = ["HISTORY", "History", "TensorBoard", "WeightsAndBiases", "read_history", "sinks"]
@@ -24,12 +27,17 @@ HISTORY = "history.jsonl"
 Row = dict[str, float]
 
 
-def sinks(options: Options) -> list[Scalars]:
-    """Everything that the option file wants scalars to go to."""
+def sinks(options: Options, resumed_at: int | None = None) -> list[Scalars]:
+    """Everything that the option file wants scalars to go to; nothing is written yet.
+
+    Args:
+        options: the options of the run.
+        resumed_at: the iteration that a resumed run goes on from.
+    """
     logger, paths = options.logger, options.paths
     wanted: list[Scalars] = [History(paths.experiments_root / HISTORY)]
     if logger.use_tb_logger:
-        wanted.append(TensorBoard(paths.tb_logger))
+        wanted.append(TensorBoard(paths.tb_logger, resumed_at))
     if logger.wandb.project:
         wanted.append(WeightsAndBiases(logger.wandb.project, options.name, logger.wandb.resume_id))
     return wanted
@@ -60,12 +68,29 @@ def read_history(path: Path) -> dict[int, Row]:
 
 
 class TensorBoard:
-    """Event files with BasicSR's tags: `losses/l_*`, `metrics/DATASET/METRIC`, everything else by its name."""
+    """Event files with BasicSR's tags: `losses/l_*`, `metrics/DATASET/METRIC`, everything else by its name.
 
-    def __init__(self, folder: Path):
-        from torch.utils.tensorboard import SummaryWriter
+    Args:
+        folder: where they go.
+        resumed_at: what an earlier part of the run wrote of later iterations is not shown.
 
-        self._writer = SummaryWriter(str(folder))
+    Raises:
+        MissingError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path, resumed_at: int | None = None):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingError(
+                "logger.use_tb_logger is set and tensorboard is not installed: `pip install tensorboard`."
+            ) from error
+        purge_step = None if resumed_at is None else resumed_at + 1
+        self._open = functools.partial(SummaryWriter, str(folder), purge_step=purge_step)
+
+    @functools.cached_property
+    def _writer(self) -> SummaryWriter:
+        return self._open()
 
     def __call__(self, scalars: Mapping[str, float], iteration: int) -> None:
         """Write every scalar."""

@@ -13,6 +13,12 @@ __all__ = ["plot_history"]
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 220, 72, 24
 _TICKS = 5
+_TITLES = {
+    "lr": "learning rate",
+    "it_per_s": "iterations per second",
+    "data_wait": "share of the time spent waiting for data",
+    "memory_mib": "memory in MiB",
+}
 _PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
 <style>
  body {{ font: 14px system-ui, sans-serif; margin: 24px; background: Canvas; color: CanvasText }}
@@ -69,8 +75,9 @@ def _figure(name: str, points: list[tuple[int, float]]) -> str:
     for x in sorted({round(first + (last - first) * part) for part in parts}):
         grid += f'<text x="{across(x):.1f}" y="{_HEIGHT - 4}" text-anchor="middle">{x:,}</text>'
     line = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in points)
+    title = escape(_TITLES.get(name, name.removeprefix("metrics/")))
     return (
-        f"<figure><figcaption>{escape(name.removeprefix('metrics/'))} <small>last {ys[-1]:.5g}</small></figcaption>"
+        f"<figure><figcaption>{title} <small>by iteration; last {ys[-1]:.5g}</small></figcaption>"
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img">{grid}<polyline points="{line}"/></svg></figure>'
     )
 

@@ -34,11 +34,12 @@ class QualityValidation(Validation):
         )
         self.network = network
 
-    def _measure(self, trainer: Trainer, name: str) -> dict[str, float]:
-        """The correlations over dataset `name`, its images shared among the processes."""
-        processes, dataset = trainer.processes, self.datasets[name]
-        mine = range(processes.rank, len(dataset), processes.world_size)
-        judged = [(each.score, each.opinion) for each in judgements(self.network, dataset, mine)]
-        everywhere = [pair for part in processes.gather(judged) for pair in part]
+    def _measure(self, trainer: Trainer, name: str) -> dict[str, float] | None:
+        """The correlations over dataset `name`, its images shared among the processes; None if stopped."""
+        dataset = self.datasets[name]
+        judged = [(each.score, each.opinion) for each in judgements(self.network, dataset, self._mine(trainer, name))]
+        everywhere = [pair for part in trainer.processes.gather(judged) for pair in part]
+        if len(everywhere) < len(dataset):
+            return None
         scores, opinions = zip(*everywhere, strict=True)
         return correlations(scores, opinions)

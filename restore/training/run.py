@@ -8,6 +8,7 @@ import inspect
 import itertools
 import logging
 import random
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from logging.handlers import MemoryHandler
@@ -20,15 +21,15 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
-from restore.errors import CheckpointError, RestoreError
+from restore.errors import RestoreError
 from restore.inference import Restorer
 from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
 from restore.networks.branches import Branch, branch_weights
-from restore.networks.checkpoint import load_weights, read_checkpoint, read_state_dict
+from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
-from restore.training.distribution import Processes, join_processes, restarted
+from restore.training.distribution import Processes, join_processes
 from restore.training.ema import Ema
 from restore.training.fitting import check_fit
 from restore.training.guards import BUILDING_ADVICE, failures_explained
@@ -42,7 +43,8 @@ from restore.training.plot import plot_history
 from restore.training.progress import Bar, Report, Scalars
 from restore.training.quality_validation import QualityValidation
 from restore.training.randomness import seed_generators
-from restore.training.saving import Saver, network_files, resume
+from restore.training.resuming import resume, state_to_resume
+from restore.training.saving import Saver, network_files
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
 from restore.training.validation import Validation, check_samples
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 log = logging.getLogger(__name__)
-
-SavedState = tuple[Path, dict[str, Any]]
 
 
 def train(options: Options) -> int:
@@ -73,7 +73,7 @@ def train(options: Options) -> int:
 
 def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> int:
     folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
-    saved = _state_to_resume(options, folder, processes)
+    saved = state_to_resume(options, folder, processes)
     ours = saved[1].get("restore", {}) if saved else {}
     drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
     seed = ours.get("seed", processes.first(drawn))
@@ -88,19 +88,26 @@ def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> in
     validated = _validation_sets(options, networks["g"])
     check_fit(options, dataset, networks["g"])
     sampler = _sampler(options, dataset, seed, processes)
-    sinks: list[Scalars] = []
-    trainer = _trainer(options, networks, validated, folder, sampler, processes, sinks)
+    trainer = _trainer(options, networks, validated, folder, sampler, processes, saved[1]["iter"] if saved else None)
     if saved:
-        resume(trainer, saved[1], _models_of(saved, options, networks))
+        resume(trainer, saved, ignored=options.path.ignore_resume_networks)
         sampler.start_at(trainer.iteration, ours.get("position"))
+        _say_what_is_left(options, trainer, seed)
     if processes.is_main:  # nothing was found wrong
         _open_folder(options, run_log, fresh=saved is None)
-        sinks += open_sinks(options)
     log.info("%s training images, seed %d, %s", f"{len(dataset):,}", seed, device)
     trainer.fit(_batches(options, dataset, sampler, device))
     if processes.is_main:
         log.info("curves: %s", plot_history(options.paths.experiments_root))
     return 130 if trainer.interrupted else 0
+
+
+def _say_what_is_left(options: Options, trainer: Trainer, seed: int) -> None:
+    if options.manual_seed not in (None, seed):
+        log.warning("manual_seed: the run goes on with the seed of the checkpoint, %d", seed)
+    if trainer.iteration >= options.train.total_iter:
+        done, total = f"{trainer.iteration:,}", f"{options.train.total_iter:,}"
+        log.warning("the checkpoint is of iteration %s and train.total_iter is %s: nothing is left to do", done, total)
 
 
 def _device(options: Options, processes: Processes) -> torch.device:
@@ -139,7 +146,7 @@ def _trainer(
     folder: CheckpointFolder,
     sampler: StreamSampler,
     processes: Processes,
-    sinks: list[Scalars],
+    resumed_at: int | None,
 ) -> Trainer:
     """Everything that learns, and what happens between iterations; `sinks` fill up when the run's folder is there."""
     train = options.train
@@ -165,6 +172,7 @@ def _trainer(
         clip_norm=train.gradient_limit,
         dtype=resolve_precision(train.precision, device, network.spec.precisions),
     )
+    sinks = open_sinks(options, resumed_at) if processes.is_main else []
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
         Report(options.logger.print_freq, sinks, *([bar.show] if bar else [])),
@@ -321,38 +329,6 @@ def _stages(options: Options) -> list[PatchStage]:
     return [PatchStage(dataset.batch_size_per_gpu)]
 
 
-def _state_to_resume(options: Options, folder: CheckpointFolder, processes: Processes) -> SavedState | None:
-    """The state to go on from: the newest one that the main process can read, or the one that the options name."""
-    wanted = options.auto_resume or restarted()
-    found = processes.first(folder.newest() if wanted and processes.is_main else None)
-    if found is None and options.path.resume_state:
-        found = options.path.resume_state, read_checkpoint(options.path.resume_state)
-    if found and not (isinstance(found[1], Mapping) and {"iter", "optimizers", "schedulers"} <= set(found[1])):
-        raise CheckpointError(
-            f"{found[0]} is no training state, which holds iter, optimizers and schedulers. States are "
-            "training_states/ITERATION.state; weights alone go to path.pretrain_network_g."
-        )
-    if found:
-        log.info("resuming from %s", found[0])
-    return found
-
-
-def _models_of(saved: SavedState, options: Options, networks: Mapping[str, nn.Module]) -> dict[str, Path]:
-    """The networks' files that belong to a state; those that are to be ignored keep what they started from."""
-    path, state = saved
-    folder = CheckpointFolder(Path(path).parent.parent)
-    models = {letter: folder.model_path(letter, state["iter"]) for letter in networks}
-    models = {
-        letter: path
-        for letter, path in models.items()
-        if f"network_{letter}" not in options.path.ignore_resume_networks
-    }
-    missing = [str(path) for path in models.values() if not path.is_file()]
-    if missing:
-        raise CheckpointError(f"{path} cannot be resumed: {', '.join(missing)} is missing.")
-    return models
-
-
 @contextlib.contextmanager
 def _log_of_run(processes: Processes) -> Iterator[MemoryHandler]:
     """Keeps what the main process says until its folder is there to write it to, errors too; the others only warn."""
@@ -371,7 +347,8 @@ def _log_of_run(processes: Processes) -> Iterator[MemoryHandler]:
     finally:
         logger.removeHandler(kept)
         if kept.target is not None:
-            kept.target.close()
+            with contextlib.suppress(OSError):  # what could not be written cannot be now
+                kept.target.close()
         kept.close()
 
 
@@ -379,18 +356,32 @@ def _open_folder(options: Options, run_log: MemoryHandler, fresh: bool) -> None:
     """The run's folder with a log file and a copy of the options; at a fresh start, an older one is moved away."""
     root = options.paths.experiments_root
     now = time.strftime("%Y%m%d_%H%M%S")
-    if fresh and root.exists():
-        archived = next(
-            path
-            for number in itertools.count()
-            if not (path := root.with_name(f"{root.name}_archived_{now}{f'_{number}' if number else ''}")).exists()
-        )
-        root.rename(archived)
-        log.warning("%s was there: moved to %s", root, archived.name)
+    for folder in (root, options.paths.tb_logger):
+        if fresh and folder.exists():
+            log.warning("%s was there: moved to %s", folder, _moved_away(folder, f"archived_{now}").name)
     root.mkdir(parents=True, exist_ok=True)
     (root / f"{options.name}.yml").write_text(options.dump(), encoding="utf-8")
-    file = logging.FileHandler(root / f"train_{options.name}_{now}.log", encoding="utf-8")
+    file = _LogFile(root / f"train_{options.name}_{now}.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
     run_log.setTarget(file)
     run_log.flushLevel = logging.NOTSET  # from here on at once
     run_log.flush()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that says once that it cannot be written, and lets the run go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Called where a line could not be written: the disk is full, say."""
+        if self.level < logging.CRITICAL:
+            self.setLevel(logging.CRITICAL + 1)
+            log.warning("the log file %s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
+
+
+def _moved_away(folder: Path, mark: str) -> Path:
+    """Rename a folder, by a mark and if need be a number behind its name; returns its new path."""
+    for number in itertools.count():
+        moved = folder.with_name(f"{folder.name}_{mark}{f'_{number}' if number else ''}")
+        if not moved.exists():
+            return folder.rename(moved)
+    raise AssertionError("counting never ends")

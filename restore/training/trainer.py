@@ -90,6 +90,9 @@ class Callback:
     def before_giving_up(self, trainer: Trainer) -> None:
         """Called where no iteration can follow `trainer.iteration`, as the data cannot be used."""
 
+    def go_on(self, trainer: Trainer) -> None:
+        """Called before the first iteration of this process, when the state is loaded."""
+
     def state_dict(self) -> dict[str, Any]:
         """What must survive a restart: plain values and tensors."""
         return {}
@@ -138,6 +141,7 @@ class Trainer:
         self.iteration = self.started_at = 0
         self.clock = Clock()
         self.interrupted: str | None = None
+        self._interrupts = Interrupts()
         self.device = next(objective.parameters()).device
         if ema is not None:
             objective.follow(ema.network)
@@ -162,11 +166,13 @@ class Trainer:
         self.objective.train()
         self.started_at = self.iteration
         stream = iter(batches)
-        with Interrupts() as interrupts, failures_explained():
+        with self._interrupts, failures_explained():
+            for callback in self.callbacks:
+                callback.go_on(self)
             self.clock.lap()
             while self.iteration < self.plan.total_iter and not self.interrupted:
                 self._try_step(stream)
-                self.interrupted = self.processes.any(interrupts.requested)
+                self.interrupted = self.processes.any(self.stop_requested)
                 for callback in self.callbacks:
                     callback.after_iteration(self)
 
@@ -198,6 +204,11 @@ class Trainer:
             self.ema.update()
 
     @property
+    def stop_requested(self) -> str | None:
+        """Name of the signal that asked this process to stop, or None; others of the run may not know of it yet."""
+        return self._interrupts.requested
+
+    @property
     def last(self) -> bool:
         """Whether no iteration will follow this one."""
         return self.iteration >= self.plan.total_iter or self.interrupted is not None
@@ -220,6 +231,21 @@ class Trainer:
         """The network to validate: the average if there is one, else the first network."""
         return self.ema.network if self.ema else unwrapped(next(iter(self.objective.networks.values())))
 
+    @property
+    def setting(self) -> dict[str, Any]:
+        """How this run learns, by option path, as far as neither optimizers nor schedules save it: plain values."""
+        setting: dict[str, Any] = {
+            "train.ema_decay": self.ema.decay if self.ema else 0.0,
+            "train.accumulate": self.plan.accumulate,
+            "train.clip_norm": self.plan.clip_norm,
+            "train.precision": str(self.plan.dtype).removeprefix("torch."),
+        }
+        for letter, rate in self.rates.items():
+            setting[f"train.optim_{letter}.type"] = type(rate.optimizer).__name__
+            setting["train.scheduler.type"] = type(rate.schedule).__name__
+            setting["train.warmup_iter"] = max(rate.warmup_iter, 0)
+        return setting
+
     def state_dict(self) -> dict[str, Any]:
         """Everything besides the networks' weights that later processes need to go on bit by bit.
 
@@ -227,6 +253,7 @@ class Trainer:
         """
         self.guard.settle()
         return {
+            "setting": self.setting,
             "generators": self.processes.collect(snapshot_generators()),
             "objective": self.processes.collect(self.objective.running_state()),
             "scaler": self.scaler.state_dict(),
@@ -237,18 +264,17 @@ class Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty if it was not needed
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.num_updates = state["ema_updates"]
         for callback in self.callbacks:
             callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
         if len(state["generators"]) == self.processes.world_size:
             restore_generators(state["generators"][self.processes.rank])
-            sums = state["losses"]
-            sums = sums if isinstance(sums, dict) else sums[self.processes.rank]  # a dict in older states
+            sums = state["losses"][self.processes.rank]
             self._sums = {name: (total.to(self.device), count) for name, (total, count) in sums.items()}
-            remembered = state.get("objective") or [{}] * self.processes.world_size
-            self.objective.load_running_state(remembered[self.processes.rank], self.device)
+            self.objective.load_running_state(state["objective"][self.processes.rank], self.device)
         else:
             log.warning(
                 "resuming with another number of processes: random generators start from the seed, pools of pairs empty"

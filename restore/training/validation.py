@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ class Validation(Callback):
         self.images = images
         self.patches = patches
         self.best: dict[str, list[float]] = {}  # "dataset/metric": [value, iteration]
+        self.unfinished = False  # a signal ended the last validation
 
     def after_iteration(self, trainer: Trainer) -> None:
         """Validate if it is time."""
@@ -75,14 +77,26 @@ class Validation(Callback):
         with trainer.clock.paused():
             self.validate(trainer)
 
+    def go_on(self, trainer: Trainer) -> None:
+        """Make up for a validation that a signal ended."""
+        if self.unfinished:
+            self.validate(trainer)
+
     def validate(self, trainer: Trainer) -> dict[str, float]:
-        """Validate now; returns the mean of every metric as `dataset/metric`."""
+        """Validate now; returns the mean of every metric as `dataset/metric`.
+
+        A signal that asks to stop ends it: nothing is returned or noted, and the run that is resumed starts with it.
+        """
+        means: dict[str, float] = {}
         with unsharded(trainer.network):
-            means = {
-                f"{name}/{metric}": value
-                for name in self.datasets
-                for metric, value in self._measure(trainer, name).items()
-            }
+            for name in self.datasets:
+                measured = self._measure(trainer, name)
+                self.unfinished = measured is None
+                if measured is None:
+                    trainer.interrupted = trainer.processes.any(trainer.stop_requested)
+                    log.warning("iter %s  validation left out; a resumed run begins with it", f"{trainer.iteration:,}")
+                    return {}
+                means |= {f"{name}/{metric}": value for metric, value in measured.items()}
         improved = self._note_best(means, trainer.iteration)
         for key, value in means.items():
             best, at = self.best[key]
@@ -95,18 +109,19 @@ class Validation(Callback):
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """The best values so far."""
-        return {"best": self.best}
+        """The best values so far, and whether the last validation is still to be done."""
+        return {"best": self.best, "unfinished": self.unfinished}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.best = {key: list(value) for key, value in state.get("best", {}).items()}
+        self.unfinished = state.get("unfinished", False)
 
-    def _measure(self, trainer: Trainer, name: str) -> dict[str, float]:
-        """The mean of every metric over dataset `name`, its images shared among the processes."""
+    def _measure(self, trainer: Trainer, name: str) -> dict[str, float] | None:
+        """The mean of every metric over dataset `name`, its images shared among the processes; None if stopped."""
         processes, dataset, restorer = trainer.processes, self.datasets[name], self.restorers[name]
         values: dict[int, list[float]] = {}
-        for index in range(processes.rank, len(dataset), processes.world_size):
+        for index in self._mine(trainer, name):
             sample = dataset[index]
             restored = restorer(sample["lq"])
             gt = sample.get("gt")
@@ -120,8 +135,16 @@ class Validation(Callback):
             if self.images:
                 write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
         everywhere = {index: row for part in processes.gather(values) for index, row in part.items()}
+        if len(everywhere) < len(dataset):
+            return None
         columns = zip(*(everywhere[index] for index in sorted(everywhere)), strict=True)
         return {name: sum(column) / len(dataset) for name, column in zip(self.metrics, columns, strict=True)}
+
+    def _mine(self, trainer: Trainer, name: str) -> Iterator[int]:
+        """The numbers of the images of dataset `name` that this process measures, until it is asked to stop."""
+        processes = trainer.processes
+        every = range(processes.rank, len(self.datasets[name]), processes.world_size)
+        return itertools.takewhile(lambda _: not (trainer.interrupted or trainer.stop_requested), every)
 
     def _note_best(self, means: Mapping[str, float], iteration: int) -> set[str]:
         improved = set()

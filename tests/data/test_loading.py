@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +53,18 @@ def test_workers_change_nothing_and_leave_the_global_generators_alone(images):
     for one, other in zip(alone, helped, strict=True):
         assert one["gt_path"] == other["gt_path"]
         assert torch.equal(one["lq"], other["lq"])
+
+
+def test_a_request_to_end_that_reaches_every_process_leaves_the_workers_to_the_main_one(images):
+    batches = iter(loader(images, 1, prefetch_factor=1))
+    seen = [next(batches)]
+    (worker,) = multiprocessing.active_children()
+    subprocess.run(["kill", str(worker.pid)], check=True)  # a process that is not its parent
+    seen += itertools.islice(batches, 2)
+    assert len(seen) == 3
+    worker.terminate()
+    worker.join(20)
+    assert worker.exitcode == 0
 
 
 @pytest.mark.parametrize("workers", [0, 1])

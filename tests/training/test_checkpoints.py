@@ -7,13 +7,17 @@ import torch
 
 from restore.errors import CheckpointError, OutputError
 from restore.training import checkpoints
-from restore.training.checkpoints import CheckpointFolder, save_file
+from restore.training.checkpoints import CheckpointFolder, read_state, save_file
 from restore.training.randomness import restore_generators, seed_generators, snapshot_generators
+
+
+def state(iteration):
+    return {"iter": iteration, "optimizers": [], "schedulers": []}
 
 
 def saved(folder, *iterations):
     for iteration in iterations:
-        folder.save(iteration, {"g": {"params": {"w": torch.tensor([float(iteration)])}}}, {"iter": iteration})
+        folder.save(iteration, {"g": {"params": {"w": torch.tensor([float(iteration)])}}}, state(iteration))
 
 
 def test_names(tmp_path):
@@ -37,20 +41,40 @@ def test_only_the_newest_are_kept(tmp_path):
     assert sorted(path.name for path in folder.models.iterdir()) == ["net_g_10.pth", "net_g_100.pth", "net_g_best.pth"]
 
 
-@pytest.mark.parametrize("which", ["training_states/10.state", "models/net_g_10.pth"])
-def test_a_truncated_newest_state_is_passed_over(tmp_path, caplog, which):
+@pytest.mark.parametrize(
+    ("which", "kept"),
+    [("training_states/10.state", 100), ("models/net_g_10.pth", 100), ("models/net_g_10.pth", None)],
+    ids=["state", "network", "no_network"],
+)
+def test_an_incomplete_newest_state_is_passed_over(tmp_path, caplog, which, kept):
     folder = CheckpointFolder(tmp_path)
     saved(folder, 5, 10)
     path = tmp_path / which
-    path.write_bytes(path.read_bytes()[:100])
-    found, state = folder.newest()
-    assert (found.name, state["iter"]) == ("5.state", 5)
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:kept])
+    found, content = folder.newest()
+    assert (found.name, content["iter"]) == ("5.state", 5)
     assert path.name in caplog.text
-    assert "Falling back" in caplog.text
+    assert "Passed over" in caplog.text
 
 
 def test_nothing_to_resume(tmp_path):
-    assert CheckpointFolder(tmp_path).newest() is None
+    folder = CheckpointFolder(tmp_path)
+    assert folder.newest() is None
+    saved(folder, 5)
+    folder.state_path(5).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"no state in .*To start anew, leave out --auto_resume"):
+        folder.newest()
+
+
+def test_a_state_to_resume_from_is_a_state(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no such file; a state to resume from is wanted"):
+        read_state(tmp_path / "5.state")
+    save_file({"params": {}}, tmp_path / "net_g_5.pth")
+    with pytest.raises(CheckpointError, match="is not the state of a training: it has no iter, optimizers, schedulers"):
+        read_state(tmp_path / "net_g_5.pth")
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
@@ -68,6 +92,18 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, error):
     monkeypatch.undo()
     assert torch.load(path, weights_only=True) == {"iter": 5}
     assert [file.name for file in tmp_path.iterdir()] == ["5.state"]
+
+
+def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch):
+    def fail(content, stream):
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(checkpoints.torch, "save", fail)
+    with pytest.raises(OutputError, match=r"5\.state': No space left on device$"):
+        save_file({"iter": 5}, tmp_path / "5.state")
 
 
 def test_code_in_a_state_is_refused(tmp_path):

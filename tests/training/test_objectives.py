@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from restore.training.ema import Ema
 from restore.training.mixing import Mixing
 from restore.training.objectives import Adversarial, RelativisticAdversarial, Restoration
 from restore.training.schedules import RateControl
-from restore.training.trainer import Plan, Trainer
+from restore.training.trainer import Callback, Plan, Trainer
 
 GAN = {"gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}}
 PIXEL = {"pixel_opt": {"type": "L1Loss"}}
@@ -40,6 +42,53 @@ def test_restoration_logs_every_loss_by_its_name(network, batches):
 def test_no_loss_is_an_error(network):
     with pytest.raises(OptionsError, match="no loss"):
         Restoration({"g": network}, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "losses", "path", "message"),
+    [
+        (
+            Restoration,
+            {"gan_opt": {"type": "GANLoss"}},
+            "train.gan_opt",
+            "needs a discriminator: take model_type SRGAN",
+        ),
+        (Restoration, {"ldl_opt": {"type": "L1Loss"}}, "train.ldl_opt", "needs a discriminator"),
+        (Restoration, {"x_opt": {"type": "PatchContrastiveLoss"}}, "train.x_opt.type", "compares features of patches"),
+        (Restoration, {"x_opt": {"type": "L1Loss", "reduction": "none"}}, "train.x_opt.reduction", "mean or sum"),
+        (Adversarial, {"gan_opt": {"type": "L1Loss"}}, "train.gan_opt.type", "L1Loss compares images, not a discrim"),
+        (Adversarial, {"pixel_opt": {"type": "GANLoss"}}, "train.pixel_opt.type", "not images"),
+    ],
+)
+def test_losses_stand_where_they_are_given_what_they_compare(kind, losses, path, message):
+    (problem,) = kind.loss_problems(losses)
+    assert problem.path == path
+    assert message in str(problem)
+
+
+def test_total_variation_does_not_look_at_the_reference(network, batches):
+    batch = next(batches(1))
+    objective = Restoration({"g": network.eval()}, {"tv_opt": {"type": "WeightedTVLoss"}})
+    other = {**batch, "gt": torch.zeros_like(batch["gt"])}
+    assert torch.equal(objective.losses(batch)["l_tv"], objective.losses(other)["l_tv"])
+    assert objective.losses(batch)["l_tv"] > 0
+
+
+def test_patches_that_are_too_small_for_a_loss_are_named(network, batches):
+    objective = Restoration({"g": network}, {"ms_opt": {"type": "MSSSIMLoss"}})
+    message = r"datasets\.train\.gt_size: patches of 12x12 px are too small for the loss l_ms: MS-SSIM of 5 scales"
+    with pytest.raises(OptionsError, match=message):
+        objective.losses(next(batches(1)))
+
+
+def test_the_average_is_given_images_in_the_range_of_the_network(network, judge, batches):
+    network.spec = dataclasses.replace(network.spec, value_range=255)
+    objective = Adversarial({"g": network.eval(), "d": judge}, {**PIXEL, **GAN, "ldl_opt": {"type": "L1Loss"}})
+    seen = []
+    objective.follow(lambda lq: seen.append(lq) or network(lq))
+    batch = next(batches(1))
+    objective.losses(batch, "g")
+    assert torch.equal(seen[0], 255 * batch["lq"])
 
 
 def test_relativistic_losses_by_hand(network, judge, batches):
@@ -71,7 +120,7 @@ def test_each_network_gets_gradients_in_its_own_turn_alone(network, judge, batch
     constant = SCHEDULERS.build({"type": "Constant"})
     changed = []
 
-    class Watch:
+    class Watch(Callback):
         def after_iteration(self, trainer):
             now = {name: [p.detach().clone() for p in each.parameters()] for name, each in networks.items()}
             changed.append({name for name in networks if not all(map(torch.equal, now[name], before[name]))})

@@ -43,6 +43,23 @@ def test_mistakes_are_named(network, block):
         build_optimizer(block, network)
 
 
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"type": "AdaHessian", "lr": 1e-3}, r"optim_g\.type: AdaHessian cannot train this network: RuntimeError"),
+        ({"type": "AdaShift", "lr": 1e-3}, r"AdaShift cannot .* \(its state holds more than numbers and tensors"),
+        ({"type": "DeMo", "lr": 1e-3}, "DeMo cannot train"),
+    ],
+    ids=["second_derivatives", "objects_in_its_state", "matrices_alone"],
+)
+def test_what_cannot_train_or_be_resumed_is_known_before(network, block, message):
+    pytest.importorskip("pytorch_optimizer")
+    before = torch.get_rng_state()
+    with pytest.raises(OptionsError, match=message):
+        build_optimizer(block, network)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_library_is_not_imported_for_torchs_own():
     program = (
         "import sys; from restore.registry import OPTIMIZERS; OPTIMIZERS.get('AdamW'); print('pytorch_optimizer' in "

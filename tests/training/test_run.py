@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,9 @@ from restore.cli import main
 from restore.data.sampling import StreamSampler
 from restore.errors import CheckpointError, OptionsError, RestoreError, TrainingError
 from restore.inference import blocks
+from restore.metrics import psnr
 from restore.options import load
+from restore.training.history import read_history
 from restore.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +136,7 @@ def test_a_fresh_start_moves_the_old_folder_away(option_file, tmp_path):
         ["train.optim_g.lr=-1"],
         ["train.scheduler={type: CosineAnnealingRestartLR, periods: [3, 3], restart_weights: [1]}"],
         ["scale=1"],
+        ["train.perceptual_opt={type: PerceptualLoss, layer_weights: {conv1_1: 1}, weights: nowhere.pth}"],
     ],
 )
 def test_a_start_that_fails_leaves_the_old_folder(option_file, tmp_path, overrides):
@@ -166,6 +171,61 @@ def test_changed_options_are_said_and_applied(option_file, tmp_path, caplog):
     assert state(tmp_path, 9)["optimizers"][0]["param_groups"][0]["lr"] == pytest.approx(5e-4)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["train.optim_g={type: SGD, lr: 2e-3, momentum: 0.9}"],
+            ["optim_g was Adam at the checkpoint, SGD now: it starts without moments", "optim_g.type was Adam"],
+        ),
+        (["train.scheduler={type: CosineAnnealingRestartLR, periods: [9]}"], ["scheduler.type was MultiStepLR"]),
+        (["train.precision=fp16"], ["precision was float32 at the checkpoint; the option file's float16 applies"]),
+        (["train.ema_decay=0", "train.warmup_iter=2"], ["ema_decay was 0.9", "warmup_iter was 0"]),
+        (["manual_seed=5", "train.clip_norm=1"], ["goes on with the seed of the checkpoint, 3", "clip_norm was None"]),
+        (["train.total_iter=3"], ["the checkpoint is of iteration 3 and train.total_iter is 3: nothing is left to do"]),
+    ],
+    ids=["optimizer", "schedule", "precision", "average", "seed", "nothing_left"],
+)
+def test_what_the_option_file_changed_is_said(option_file, tmp_path, caplog, overrides, said):
+    run(option_file, "train.total_iter=3", "val=null", "logger.save_best=null")
+    with caplog.at_level(logging.WARNING, "restore"):
+        assert run(option_file, "val=null", "logger.save_best=null", *overrides, auto_resume=True) == 0
+    assert all(message in caplog.text for message in said)
+
+
+def test_an_unchanged_option_file_is_passed_over_in_silence(option_file, caplog):
+    run(option_file, "train.total_iter=3")
+    with caplog.at_level(logging.WARNING, "restore"):
+        run(option_file, auto_resume=True)
+    assert not caplog.text
+
+
+def test_nothing_to_resume_is_said(option_file, caplog):
+    with caplog.at_level(logging.INFO, "restore"):
+        run(option_file, "train.total_iter=1", auto_resume=True)
+    assert "nothing to resume in" in caplog.text
+
+
+def test_a_state_of_another_optimizer_without_its_name(option_file, tmp_path, caplog):
+    run(option_file, "train.total_iter=3")
+    content = state(tmp_path, 3)
+    del content["restore"]
+    torch.save(content, tmp_path / "experiments/tiny/training_states/3.state")
+    run(option_file, "train.optim_g={type: SGD, lr: 1e-3}", auto_resume=True)
+    assert "SGD starts without its moments" in caplog.text
+
+
+def test_numbers_that_an_optimizer_keeps_among_its_options_survive(option_file, tmp_path):
+    pytest.importorskip("pytorch_optimizer")
+    constant = ["train.optim_g={type: Prodigy, lr: 1.0}", "train.scheduler.type=Constant", "val=null"]
+    constant = [*constant, "train.scheduler={type: Constant}", "logger.save_best=null"]
+    run(option_file, *constant, "name=whole")
+    run(option_file, *constant, "train.total_iter=3")
+    run(option_file, *constant, auto_resume=True)
+    assert state(tmp_path, 3)["optimizers"][0]["param_groups"][0]["d"] != 1e-6  # where it starts
+    assert same(state(tmp_path, 6)["optimizers"], state(tmp_path, 6, "whole")["optimizers"])
+
+
 def test_a_state_of_basicsr_is_taken_up(option_file, tmp_path, caplog):
     run(option_file, "train.total_iter=3")
     path = tmp_path / "experiments/tiny/training_states/3.state"
@@ -196,7 +256,7 @@ def test_resuming_without_the_weights(option_file, tmp_path):
     run(option_file, "train.total_iter=3")
     (tmp_path / "experiments/tiny/models/net_g_3.pth").unlink()
     with pytest.raises(CheckpointError, match=r"net_g_3\.pth is missing"):
-        run(option_file, auto_resume=True)
+        run(option_file, f"path.resume_state={tmp_path}/experiments/tiny/training_states/3.state")
 
 
 def test_warm_start(option_file, tmp_path):
@@ -213,14 +273,38 @@ def test_an_interrupted_run_is_saved_and_says_so(option_file, tmp_path, monkeypa
     def interrupted(trainer, micro_batches):
         step(trainer, micro_batches)
         if trainer.iteration == 2:
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Trainer, "step", interrupted)
     assert main(["train", "-opt", str(option_file)]) == 130
     assert state(tmp_path, 2)["iter"] == 2
+
+
+@pytest.mark.parametrize("total", [3, 6], ids=["in_the_last_validation", "in_another_one"])
+def test_a_signal_ends_a_validation_which_the_resumed_run_makes_up_for(option_file, tmp_path, monkeypatch, total):
+    run(option_file, f"train.total_iter={total}", "name=whole")
+    measured = []
+
+    def interrupting(restored, reference):
+        measured.append(1)
+        if len(measured) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return psnr(restored, reference, border_px=2)
+
+    interrupting.traits = psnr.traits
+    with monkeypatch.context() as patched:
+        patched.setattr("restore.training.run._metrics", lambda options: {"psnr": interrupting})
+        assert run(option_file, f"train.total_iter={total}") == 130
+    assert len(measured) == 2
+    assert state(tmp_path, 3)["restore"]["callbacks"]["Validation"] == {"best": {}, "unfinished": True}
+    assert not (tmp_path / "experiments/tiny/models/net_g_best.pth").exists()
+    assert run(option_file, f"train.total_iter={total}", auto_resume=True) == 0
+    best = tmp_path / "experiments/tiny/models/net_g_best.pth"
+    assert same(torch.load(best), torch.load(tmp_path / "experiments/whole/models/net_g_best.pth"))
+    histories = [read_history(tmp_path / f"experiments/{name}/history.jsonl") for name in ("whole", "tiny")]
+    assert len({history[3]["metrics/noise/psnr"] for history in histories}) == 1
+    if total > 3:
+        assert same(state(tmp_path, 6)["restore"], state(tmp_path, 6, "whole")["restore"])
 
 
 @pytest.mark.parametrize(

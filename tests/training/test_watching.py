@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from types import SimpleNamespace
@@ -35,6 +36,23 @@ def test_tensorboard_shows_the_same_patches_at_every_validation(option_file, tmp
         (3, 24, 60),
         (6, 24, 60),
     ]
+
+
+def test_tensorboard_begins_anew_or_goes_on_like_the_run(option_file, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ["logger.use_tb_logger=true", "logger.num_patches=0", "logger.print_freq=1", "val=null"]
+    options.append("logger.save_best=null")
+    run(option_file, *options, "train.total_iter=5")
+    (tmp_path / "experiments/tiny/training_states/5.state").unlink()
+    (tmp_path / "experiments/tiny/models/net_g_5.pth").unlink()
+    run(option_file, *options, auto_resume=True)  # from iteration 3: what was written of 4 and 5 counts no more
+    log = EventAccumulator(str(tmp_path / "tb_logger/tiny")).Reload()
+    assert [event.step for event in log.Scalars("lr")] == [1, 2, 3, 4, 5, 6]
+    run(option_file, *options, "train.total_iter=1")
+    log = EventAccumulator(str(tmp_path / "tb_logger/tiny")).Reload()
+    assert [event.step for event in log.Scalars("lr")] == [1]
+    assert len(list((tmp_path / "tb_logger").glob("tiny_archived_*"))) == 1
 
 
 def test_a_patch_is_the_middle_of_input_result_and_reference():
@@ -71,6 +89,14 @@ def test_wandb_that_is_not_installed(option_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingError, match="pip install wandb"):
         run(option_file, "logger.wandb.project=p")
+
+
+def test_curves_say_what_they_show(tmp_path):
+    rows = [{"iter": 1, "lr": 1e-4, "memory_mib": 3}, {"iter": 2, "lr": 1e-5, "metrics/set5/psnr": 30}]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    page = plot.plot_history(tmp_path).read_text()
+    titles = re.findall("<figcaption>(.*?) <small>by iteration; last (.*?)</small>", page)
+    assert titles == [("set5/psnr", "30"), ("learning rate", "1e-05"), ("memory in MiB", "3")]
 
 
 def test_ticks_of_a_curve_can_be_told_apart():

@@ -17,7 +17,7 @@ from restore.errors import OptionsError, Problem
 from restore.losses.adversarial import artifact_map
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
-from restore.training.objectives.base import Objective, named
+from restore.training.objectives.base import Objective, compared
 from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Adversarial(Objective):
     """
 
     relative: ClassVar[bool] = False
+    compares: ClassVar[Mapping[str, str]] = {"gan_opt": "scores", "feature_matching_opt": "features"}
 
     def __init__(
         self,
@@ -65,8 +66,8 @@ class Adversarial(Objective):
         self.gan = built.pop("gan")
         self.ldl = built.pop("ldl", None)
         self.feature_matching = built.pop("feature_matching", None)
-        names = {"pixel": "g_pix", "perceptual": "g_percep"}
-        self.criteria = nn.ModuleDict({names.get(key, f"g_{key}"): loss for key, loss in built.items()})
+        names = {"pixel": "pix", "perceptual": "percep"}
+        self.criteria = nn.ModuleDict({names.get(key, key): loss for key, loss in built.items()})
         self.averaged: nn.Module | None = None
         self._restored: Tensor | None = None
 
@@ -128,10 +129,9 @@ class Adversarial(Objective):
         found: dict[str, Tensor] = {}
         targets = self.targets(batch)
         for name, criterion in self.criteria.items():
-            target = targets["perceptual" if name == "g_percep" else "pixel"]
-            value = criterion(restored, target)
-            value = {f"g_{part}": loss for part, loss in value.items()} if isinstance(value, Mapping) else value
-            found |= named(name, value)
+            target = targets["perceptual" if name == "percep" else "pixel"]
+            losses = compared(name, criterion, restored, target)
+            found |= {f"l_g_{part.removeprefix('l_')}": loss for part, loss in losses.items()}
         if self.ldl is not None:
             found["l_g_ldl"] = self._locally_discriminative(batch, restored, targets["ldl"])
         judge = unwrapped(self.networks["d"])  # frozen now: no gradients of it are to be shared
@@ -160,7 +160,7 @@ class Adversarial(Objective):
         if self.averaged is None:
             raise OptionsError([_NO_AVERAGE])
         with torch.no_grad():
-            averaged = self.averaged(batch["lq"]).float()
+            averaged = self.averaged(batch["lq"] * self.white).float() / self.white
         weight = artifact_map(restored, target, averaged)
         return self.ldl(weight * restored, weight * target)
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
-from restore.errors import OptionsError, Problem
+from restore.errors import ImageError, OptionsError, Problem
+from restore.registry import LOSSES
 from restore.training.distribution import unwrapped
 from restore.training.mixing import Mixing
 from restore.training.preparation import Preparation
@@ -18,7 +19,15 @@ from restore.training.preparation import Preparation
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["Objective", "named"]
+__all__ = ["Objective", "compared", "named"]
+
+_COMPARED = {
+    "images": "images",
+    "scores": "a discriminator's scores (train.gan_opt of SRGANModel, ESRGANModel and RealESRGANModel)",
+    "features": "a discriminator's features (train.feature_matching_opt of the same)",
+    "patches": "features of patches (train.contrastive_opt of IPTModel)",
+    "opinions": "opinions (QualityModel)",
+}
 
 
 class Objective(nn.Module, ABC):
@@ -31,10 +40,12 @@ class Objective(nn.Module, ABC):
         judges: whether the networks judge images (they are quality models) instead of restoring them.
         leaves_parameters_out: whether a batch may leave parameters without a gradient, which processes that average
             their gradients must know.
+        compares: what the loss under an option key is given, where that is not images (see `restore.losses`).
     """
 
     judges: ClassVar[bool] = False
     leaves_parameters_out: ClassVar[bool] = False
+    compares: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, networks: Mapping[str, nn.Module], preparations: Sequence[Preparation] = ()):
         super().__init__()
@@ -49,11 +60,26 @@ class Objective(nn.Module, ABC):
     @classmethod
     def problems(cls, options: Options) -> list[Problem]:
         """The mistakes in an option file that only this kind of learning can tell; asked when the file is read."""
+        problems = cls.loss_problems(options.train.losses())
         try:
             cls.preparations_of(options)
         except OptionsError as error:
-            return error.problems
-        return []
+            problems += error.problems
+        return problems
+
+    @classmethod
+    def loss_problems(cls, losses: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+        """What is wrong with losses, each of them right by itself, where they stand: blocks by option key."""
+        problems = []
+        for key, block in losses.items():
+            wanted, given = cls.compares.get(key, "images"), getattr(LOSSES.get(block["type"]), "compares", "images")
+            if given != wanted:
+                message = f"{block['type']} compares {_COMPARED[given]}, not {_COMPARED[wanted]}."
+                problems.append(Problem(f"train.{key}.type", message))
+            if block.get("reduction") == "none":
+                message = "none leaves a number for every pixel, and training needs a single one: take mean or sum."
+                problems.append(Problem(f"train.{key}.reduction", message))
+        return problems
 
     @classmethod
     def preparations_of(cls, options: Options) -> list[Preparation]:
@@ -102,6 +128,20 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
+
+
+def compared(name: str, criterion: nn.Module, restored: Tensor, reference: Tensor) -> dict[str, Tensor]:
+    """What `criterion` says of images, as `named` has it.
+
+    Raises:
+        OptionsError: the training patches are too small for it.
+    """
+    try:
+        return named(name, criterion(restored, reference))
+    except ImageError as error:
+        height, width = restored.shape[-2:]
+        message = f"patches of {height}x{width} px are too small for the loss l_{name}: {error}"
+        raise OptionsError([Problem("datasets.train.gt_size", message)]) from error
 
 
 def named(name: str, value: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:

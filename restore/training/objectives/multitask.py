@@ -12,7 +12,7 @@ needs no other model type.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ from restore.errors import OptionsError, Problem
 from restore.networks.branches import task_number, tasks_of
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
-from restore.training.objectives.base import named
+from restore.training.objectives.base import compared
 from restore.training.objectives.restoration import Restoration
 from restore.training.preparation import Preparation
 
@@ -73,7 +73,8 @@ class MultiTask(Restoration):
         task = f"_{batch['task'][0]}" if "task" in batch else ""
         found: dict[str, Tensor] = {}
         for name, criterion in self.criteria.items():
-            found |= {f"{key}{task}": value for key, value in named(name, criterion(restored, batch["gt"])).items()}
+            losses = compared(name, criterion, restored, batch["gt"])
+            found |= {f"{key}{task}": value for key, value in losses.items()}
         return found
 
 
@@ -90,6 +91,8 @@ class ContrastivePretraining(MultiTask):
         tasks: the number that each task of the batches has in the network.
         preparations: what happens to every batch before the network sees it.
     """
+
+    compares: ClassVar[Mapping[str, str]] = {"contrastive_opt": "patches"}
 
     def __init__(
         self,

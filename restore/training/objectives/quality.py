@@ -49,6 +49,12 @@ class Quality(Objective):
         """Every loss that stands in the section `train`."""
         return cls(networks, options.train.losses())
 
+    @classmethod
+    def loss_problems(cls, losses: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+        """As for every objective; losses of opinions stand under any key."""
+        compared = {key: getattr(LOSSES.get(block["type"]), "compares", "images") for key, block in losses.items()}
+        return super().loss_problems({key: block for key, block in losses.items() if compared[key] != "opinions"})
+
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""
         network = self.networks["g"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.registry import LOSSES, OBJECTIVES
-from restore.training.objectives.base import Objective, named
+from restore.training.objectives.base import Objective, compared
 from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -59,10 +59,18 @@ class Restoration(Objective):
         """Also whether there is nothing to minimise."""
         return [*([] if options.train.losses() else [_NO_LOSS]), *super().problems(options)]
 
+    @classmethod
+    def loss_problems(cls, losses: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+        """Also the losses that need a discriminator."""
+        message = "needs a discriminator: take model_type SRGANModel, ESRGANModel or RealESRGANModel, or remove it."
+        lacking = [key for key in ("gan_opt", "ldl_opt", "feature_matching_opt") if key in losses]
+        others = {key: block for key, block in losses.items() if key not in lacking}
+        return [*(Problem(f"train.{key}", message) for key in lacking), *super().loss_problems(others)]
+
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""
         restored = self.restored(batch["lq"])
         found: dict[str, Tensor] = {}
         for name, criterion in self.criteria.items():
-            found |= named(name, criterion(restored, batch["gt"]))
+            found |= compared(name, criterion, restored, batch["gt"])
         return found
