@@ -45,12 +45,14 @@ class Registry:
 
         `fixed` presets arguments. A name that is taken is a ValueError.
         """
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("add is called before it decorates: write add(), or add(NAME)")
 
         def register(component: Component) -> Component:
             name, *aliases = names or (component.__name__,)
             for key in (name, *aliases):
                 if key in self._components or key in self._aliases:
-                    raise ValueError(f"the {self.kind} '{key}' is registered already")
+                    raise ValueError(f"the {self.kind} '{key}' is registered already: {component!r} needs another name")
             self._components[name] = functools.partial(component, **fixed) if fixed else component
             self._aliases.update(dict.fromkeys(aliases, name))
             return component
@@ -87,7 +89,7 @@ class Registry:
         """The component itself; a name that is not there is an OptionsError with the nearest one and the list."""
         if name not in self:
             hint = nearest(str(name), [*self._components, *self._aliases])
-            wrong = f"unknown {self.kind} '{name}'.{hint}" if name else f"missing: the name of a {self.kind}."
+            wrong = f"unknown {self.kind} '{name}'.{hint}" if name else f"missing: the name of the {self.kind}."
             raise OptionsError([Problem(path, f"{wrong} Known: {', '.join(self)}.")])
         prefix, _, inner = name.partition(":")
         return self._components.get(self._aliases.get(name, name)) or self._families[prefix](inner)

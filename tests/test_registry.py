@@ -52,13 +52,21 @@ def test_required_arguments(shapes):
 def test_unknown_names_list_what_exists(shapes):
     with pytest.raises(OptionsError, match=r"a\.type: unknown shape 'Boxx'\. Did you mean 'Box'\? Known: area, Box"):
         shapes.build({"type": "Boxx"}, path="a")
-    with pytest.raises(OptionsError, match=r"type: missing: the name of a shape"):
+    with pytest.raises(OptionsError, match=r"type: missing: the name of the shape"):
         shapes.build({})
 
 
 def test_names_cannot_be_taken_twice(shapes):
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(ValueError, match=r"'cuboid' is registered already: <function .* needs another name"):
         shapes.add("cuboid")(lambda: None)
+
+
+def test_decorators_are_written_with_parentheses(shapes):
+    with pytest.raises(TypeError, match=r"write add\(\), or add\(NAME\)"):
+
+        @shapes.add
+        class Sphere:
+            pass
 
 
 def test_nearest_is_silent_when_nothing_is_close():

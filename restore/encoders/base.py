@@ -14,12 +14,14 @@ with an input, or with the maps. `EncoderTester` in `tests/encoders` holds every
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from restore.layers.arguments import require_positive
 from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
 
 __all__ = ["Encoder"]
@@ -39,12 +41,23 @@ class Encoder(nn.Module, ABC):
             encoded side by side. None for all others.
 
     Attributes:
+        num_maps: how many maps there are to choose from.
         channels: of the maps that `forward` returns.
         strides: of the maps that `forward` returns.
 
     Raises:
-        ValueError: an index that no map has; channels and strides that do not belong together.
+        TypeError: a subclass whose constructor does not take `in_chans` and `out_indices`, when it is defined.
+        ValueError: an index that no map has, or none at all; channels and strides that do not belong together.
     """
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        missing = {"in_chans", "out_indices"} - {*inspect.signature(cls.__init__).parameters}
+        if missing:
+            raise TypeError(
+                f"{cls.__name__}.__init__ does not take {' and '.join(sorted(missing))}: add "
+                "`in_chans: int = 3, out_indices: Sequence[int] | None = None`, and give both to super().__init__"
+            )
 
     def __init__(
         self,
@@ -59,11 +72,15 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         if len(channels) != len(strides) or list(strides) != sorted(strides):
             raise ValueError(f"one stride for each map, ascending: channels {channels}, strides {strides}")
+        require_positive(in_chans=in_chans, channels=channels, strides=strides, size_multiple=size_multiple)
         self._declared = tuple(zip(channels, strides, strict=True))
         indices = range(len(channels)) if out_indices is None else out_indices
+        if not indices:
+            raise ValueError("out_indices is empty: name at least one map, or leave it out for all")
         wrong = [index for index in indices if not -len(channels) <= index < len(channels)]
         if wrong:
             raise ValueError(f"out_indices {wrong} do not exist: this encoder has {len(channels)} maps")
+        self.num_maps = len(channels)
         self.out_indices = tuple(index % len(channels) for index in indices)
         self.channels = tuple(channels[index] for index in self.out_indices)
         self.strides = tuple(strides[index] for index in self.out_indices)
@@ -78,15 +95,15 @@ class Encoder(nn.Module, ABC):
         Raises:
             ValueError: the input is empty, or does not have `in_chans` channels.
         """
-        H, W = x_BCHW.shape[2:]
-        if x_BCHW.shape[1] != self.in_chans or not H or not W:
+        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.in_chans or not all(x_BCHW.shape[2:]):
             raise ValueError(
                 f"this encoder takes (B, {self.in_chans}, H, W) with sides of at least one pixel, "
                 f"given {tuple(x_BCHW.shape)}"
             )
         padded = pad_to_multiple(x_BCHW, self.tile_px or self.size_multiple)
         maps = self._tiled(padded) if self.tile_px else self.maps(padded)
-        self._check(maps, *padded.shape[2:])
+        self._check(maps, padded.shape)
+        H, W = x_BCHW.shape[2:]
         chosen = [maps[index] for index in self.out_indices]
         return [
             each[:, :, : -(-H // stride), : -(-W // stride)] for each, stride in zip(chosen, self.strides, strict=True)
@@ -96,10 +113,12 @@ class Encoder(nn.Module, ABC):
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, (B, C_i, H / stride_i, W / stride_i), of an image whose size fits."""
 
-    def _check(self, maps: Sequence[torch.Tensor], height: int, width: int) -> None:
+    def _check(self, maps: Sequence[torch.Tensor], shape: Sequence[int]) -> None:
         """Maps are what the encoder declares: what comes out too large would be cut, and nobody would know."""
-        found = [tuple(each.shape[1:]) for each in maps]
-        declared = [(channels, -(-height // stride), -(-width // stride)) for channels, stride in self._declared]
+        B, _, H, W = shape
+        declared = [(B, channels, -(-H // stride), -(-W // stride)) for channels, stride in self._declared]
+        assert isinstance(maps, (list, tuple)), f"{type(self).__name__}.maps gave {type(maps).__name__}, not a list"
+        found = [tuple(each.shape) for each in maps]
         assert found == declared, f"{type(self).__name__}.maps gave {found} where it declares {declared}"
 
     def _tiled(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:

@@ -22,6 +22,7 @@ def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **su
 
     Raises:
         OptionsError: neither ours nor timm's, or options that the encoder does not have.
+        TypeError: what is registered under the name is no encoder.
     """
     block = {"type": block} if isinstance(block, str) else dict(block)
     name = block.get("type")
@@ -34,4 +35,13 @@ def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **su
                 [Problem(f"{path}.type", f"unknown encoder '{name}', also to timm {timm.__version__}.{suggestion}")]
             )
         block |= {"type": "timm", "name": name}
-    return ENCODERS.build(block, path=path, **supplied)
+    encoder = ENCODERS.build(block, path=path, **supplied)
+    kind = type(encoder).__name__
+    if not isinstance(encoder, Encoder):
+        raise TypeError(f"{kind} is registered as an encoder but is none: derive it from Encoder")
+    if "out_indices" not in vars(encoder):
+        raise TypeError(f"{kind}.__init__ does not call super().__init__(in_chans, channels=..., strides=..., ...)")
+    wanted = block.get("out_indices", supplied.get("out_indices"))
+    if wanted is not None and encoder.out_indices != tuple(index % encoder.num_maps for index in wanted):
+        raise TypeError(f"{kind}.__init__ does not give out_indices to super().__init__")
+    return encoder

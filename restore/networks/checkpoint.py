@@ -2,7 +2,8 @@
 
 Accepted are `.pth`, `.pt`, `.ckpt` (read with `weights_only=True`, so that no code in them runs) and `.safetensors`; in
 them a bare state dict or one under `params_ema`, `params`, `state_dict`, `model_state_dict`, `model` or `net`, with
-or without the `module.` prefix of a parallel wrapper.
+or without the `module.` prefix of a parallel wrapper. Files that our training wrote also hold the option block of their
+network (`network`), which says what keys and shapes cannot: attention heads, value ranges, mixers, encoders.
 """
 
 from __future__ import annotations
@@ -21,14 +22,29 @@ import torch
 
 from restore.errors import CheckpointError, nearest
 
-__all__ = ["RECOGNISERS", "digest_of", "infer", "load_weights", "read_checkpoint", "read_state_dict", "recognises"]
+__all__ = [
+    "NETWORK_BLOCK",
+    "RECOGNISERS",
+    "digest_of",
+    "infer",
+    "load_weights",
+    "read_checkpoint",
+    "read_state_dict",
+    "read_weights",
+    "recognises",
+    "without_foreign_prefix",
+]
 
 State = Mapping[str, torch.Tensor]
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.")
+NETWORK_BLOCK = "network"
 
 _BUILDABLE = {"SwinIR": {"upscale": 1}}
 """Arguments without which the published defaults of a network contradict each other."""
+
+_CONFIGURED = {"MetaFormerRestorer": "first_norm.weight", "UNetRestorer": "lateral.0.weight"}
+"""Networks that are made of what an option file names, and a key of each."""
 
 RECOGNISERS: dict[str, Callable[[State], dict[str, Any] | None]] = {}
 """For each network: a function from a state dict to the arguments of the constructor, or None if it is not one."""
@@ -65,10 +81,12 @@ def read_checkpoint(path: str | Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            what = f"({found[1]}) " if found else ""
             raise CheckpointError(
-                f"{path}: refused. The file is a pickle that holds more than tensors, and reading it could run code; "
-                "nothing was executed. If you trust its source, convert it to .safetensors with the program that "
-                f"wrote it. ({_first_line(error)})"
+                f"{path}: refused. The file is a pickle that holds more than tensors {what}and reading it could run "
+                "code; nothing was executed. If you trust its source, save the state dict alone (`model.state_dict()`) "
+                "or a .safetensors file with the program that wrote it."
             ) from None
         raise CheckpointError(f"{path}: not a readable weights file ({_first_line(error)}).") from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
@@ -93,7 +111,12 @@ def _require_beginning(path: Path) -> None:
 
 
 def read_state_dict(path: str | Path, key: str | None = None) -> dict[str, torch.Tensor]:
-    """The state dict in a weights file, without wrappers and prefixes.
+    """The state dict in a weights file, without wrappers and prefixes; see `read_weights`."""
+    return read_weights(path, key)[0]
+
+
+def read_weights(path: str | Path, key: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+    """The state dict in a weights file, without wrappers and prefixes, and the option block of its network, if it says.
 
     Args:
         key: entry that holds the weights (`params`, `params_ema`, ...); None finds it, preferring averaged weights.
@@ -107,7 +130,8 @@ def read_state_dict(path: str | Path, key: str | None = None) -> dict[str, torch
         found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         wanted = f"the key '{key}'" if key else "weights"
         raise CheckpointError(f"{path}: does not hold {wanted}. It holds: {found[:300]}.")
-    return state
+    block = content.get(NETWORK_BLOCK)
+    return state, dict(block) if isinstance(block, Mapping) and isinstance(block.get("type"), str) else None
 
 
 def unwrap(content: Any, key: str | None = None) -> dict[str, torch.Tensor] | None:
@@ -115,21 +139,24 @@ def unwrap(content: Any, key: str | None = None) -> dict[str, torch.Tensor] | No
     if not isinstance(content, Mapping):
         return None
     for wrapper in (key, "params") if key else WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            return _tensors(content[wrapper])
+        if isinstance(content.get(wrapper), Mapping) and content[wrapper]:
+            inner = content[wrapper]
+            return _tensors(inner) or unwrap(inner)
     if content and all(isinstance(value, torch.Tensor) for value in content.values()):
         return _tensors(content)
     return None
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    cleaned = {}
-    for name, value in state.items():
-        if isinstance(value, torch.Tensor):
-            for prefix in PREFIXES:
-                name = name.removeprefix(prefix)
-            cleaned[name] = value
-    return cleaned
+    return {_bare(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _bare(name: str) -> str:
+    """The name without the prefixes of wrappers, however many there are."""
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return _bare(name.removeprefix(prefix))
+    return name
 
 
 def load_weights(network: torch.nn.Module, state: State, *, source: str = "weights", strict: bool = True) -> list[str]:
@@ -175,23 +202,47 @@ def infer(state: State, *, source: str = "weights") -> dict[str, Any]:
     Raises:
         CheckpointError: none of our networks; the message names the nearest one.
     """
+    block = _told(state)
+    if block is None:
+        raise CheckpointError(
+            f"{source}: the keys belong to none of our networks ({', '.join(RECOGNISERS)}). {_nearest_family(state)}"
+            f"First keys: {', '.join(list(state)[:4])}."
+        )
+    return block
+
+
+def without_foreign_prefix(state: State) -> State:
+    """The weights under our names, where all of them have one more word in front (`net_g.`, `params_ema.`)."""
+    if len({name.partition(".")[0] for name in state}) != 1:
+        return state
+    inner = {name.partition(".")[2]: value for name, value in state.items()}
+    return inner if _told(state) is None and _told(inner) is not None else state
+
+
+def _told(state: State) -> dict[str, Any] | None:
     from restore.registry import NETWORKS
 
     NETWORKS.names()  # imports the networks, which brings their recognisers
     for name, recognise in RECOGNISERS.items():
-        arguments = recognise(state)
+        try:
+            arguments = recognise(state)
+        except (ArithmeticError, LookupError, ValueError):  # a relative that lacks keys, or has others
+            continue
         if arguments is not None:
             return {"type": name, **arguments}
-    raise CheckpointError(
-        f"{source}: the keys belong to none of our networks ({', '.join(RECOGNISERS)}). {_nearest_family(state)}"
-        f"First keys: {', '.join(list(state)[:4])}."
-    )
+    return None
 
 
 def _nearest_family(state: State) -> str:
     """A sentence that names the network whose keys are most alike, numbers aside; nothing if none is."""
     from restore.registry import NETWORKS
 
+    for name, key in _CONFIGURED.items():
+        if key in state:
+            return (
+                f"They seem to be of {name}, whose parts no key tells: say in an option file what `network_g` is, or "
+                f"load a file that our training wrote, which holds it. "
+            )
     shares = {}
     for name in RECOGNISERS:
         with torch.device("meta"):

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.arguments import require_positive
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import DepthwiseFeedForward
 from restore.layers.initialisation import initialise_linear
@@ -102,6 +103,9 @@ class EDT(nn.Module):
         self.tasks = self.task_names({"scales": scales, "noise_levels": noise_levels, "rain_levels": rain_levels})
         if not self.tasks:
             raise ValueError("EDT needs a task: name at least one of scales, noise_levels and rain_levels")
+        if len({*self.tasks}) < len(self.tasks) or "." in "".join(self.tasks):
+            raise ValueError(f"the tasks are {self.tasks}: each is named once, and without a dot")
+        require_positive(in_chans=in_chans, depth=depth, img_size=img_size, num_feat=num_feat, img_range=img_range)
         self.task_scales = dict.fromkeys(self.tasks, 1) | {f"sr_x{s}": s for s in scales}
         self.in_chans, self.depth, self.img_range, self.downsample = in_chans, depth, img_range, downsample
         self.body = Body(
@@ -310,8 +314,11 @@ class Body(nn.Module):
 
     def __init__(self, dim, depths, num_heads, window_size, mlp_ratio, resi_connection, drop_path_rate, img_size):
         super().__init__()
-        if len(depths) != len(num_heads):
+        if not depths or len(depths) != len(num_heads):
             raise ValueError(f"depths and num_heads name one stage each: {len(depths)} and {len(num_heads)} given")
+        require_positive(
+            embed_dim=dim, depths=depths, num_heads=num_heads, window_size=window_size, mlp_ratio=mlp_ratio
+        )
         self.size_multiple = math.lcm(*window_size)
         rates = iter([drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))])
         self.patch_embed = nn.Module()

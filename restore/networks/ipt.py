@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.errors import CheckpointError
+from restore.layers.arguments import require_positive
 from restore.layers.convolution import PixelShuffleUpsampler
 from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
 from restore.networks.checkpoint import recognises
@@ -82,6 +83,10 @@ class IPT(nn.Module):
     ):
         super().__init__()
         self.scales = _scales(scale)
+        if not self.scales:
+            raise ValueError("scale is empty: name that of each task, 1 for denoising and deraining")
+        require_positive(patch_size=patch_size, rgb_range=rgb_range, n_colors=n_colors, n_feats=n_feats)
+        require_positive(patch_dim=patch_dim, num_heads=num_heads, num_layers=num_layers)
         self.rgb_range = rgb_range
         self.n_colors = n_colors
         if num_queries not in (1, len(self.scales)):

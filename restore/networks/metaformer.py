@@ -21,15 +21,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock, Placement
 from restore.layers.convolution import Reconstruction, residual_conv
 from restore.layers.ffn import FEED_FORWARDS
-from restore.layers.mixers import Mixer
+from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import pad_to_multiple
 from restore.layers.position import POSITIONS
 from restore.layers.precision import float32_when_half
 from restore.networks.spec import ImageSpec
-from restore.registry import MIXERS, NETWORKS
+from restore.registry import NETWORKS
 
 __all__ = ["MetaFormerRestorer"]
 
@@ -56,7 +57,7 @@ class MetaFormerRestorer(nn.Module):
 
     Raises:
         OptionsError: a mixer that does not exist or options that it does not have.
-        ValueError: an upscale that the upsampler cannot make, or widths that do not divide.
+        ValueError: an upscale that the upsampler cannot make, widths that do not divide, or more mixers than blocks.
     """
 
     def __init__(
@@ -77,13 +78,21 @@ class MetaFormerRestorer(nn.Module):
     ):
         super().__init__()
         self.in_chans, self.upscale = in_chans, upscale
-        choices = _blocks([mixers] if isinstance(mixers, (str, dict)) else mixers)
+        require_positive(in_chans=in_chans, embed_dim=embed_dim, depths=depths, mlp_ratio=mlp_ratio, upscale=upscale)
+        choices = [mixers] if isinstance(mixers, (str, dict)) else mixers
+        if not choices or not depths:
+            raise ValueError("mixers and depths name at least one each (see `restore models mixer`)")
+        if len(choices) > max(depths):
+            raise ValueError(
+                f"mixers take turns within a stage; {len(choices)} are given, but no stage has more than {max(depths)} "
+                "blocks: some would never be used"
+            )
 
         def block(index: int, number: int) -> MetaFormerBlock:
             hidden = int(embed_dim * mlp_ratio)
             return MetaFormerBlock(
                 embed_dim,
-                MIXERS.build(choices[index % len(choices)], embed_dim, path=f"mixers.{index % len(choices)}"),
+                build_mixer(choices[index % len(choices)], embed_dim, path=f"mixers.{index % len(choices)}"),
                 FEED_FORWARDS[feed_forward](embed_dim, hidden) if feed_forward != "none" else None,
                 norm=norm,
                 layer_scale=layer_scale,
@@ -145,9 +154,3 @@ class Stage(nn.Module):
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         deep = self.blocks(self.position(x_BHWC)).permute(0, 3, 1, 2)
         return x_BHWC + float32_when_half(self.conv, deep).permute(0, 2, 3, 1)
-
-
-def _blocks(mixers: Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
-    if not mixers:
-        raise ValueError("mixers is empty: name at least one (see `restore models --kind mixer`)")
-    return [{"type": mixer} if isinstance(mixer, str) else mixer for mixer in mixers]

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from restore.layers.arguments import require_positive
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import FeedForward
 from restore.layers.initialisation import initialise_linear
@@ -101,9 +102,11 @@ class SwinIR(nn.Module):
         resi_connection: Literal["1conv", "3conv"] = "1conv",
     ):
         super().__init__()
-        if len(depths) != len(num_heads):
+        if not depths or len(depths) != len(num_heads):
             raise ValueError(f"depths and num_heads name one stage each: {len(depths)} and {len(num_heads)} given")
-        if embed_dim % max(num_heads) or any(embed_dim % heads for heads in num_heads):
+        require_positive(in_chans=in_chans, img_size=img_size, embed_dim=embed_dim, depths=depths, num_heads=num_heads)
+        require_positive(window_size=window_size, mlp_ratio=mlp_ratio, upscale=upscale, img_range=img_range)
+        if any(embed_dim % heads for heads in num_heads):
             raise ValueError(f"embed_dim {embed_dim} is not divisible by num_heads {tuple(num_heads)}")
         self.window_size, self.upscale, self.img_range = window_size, upscale, img_range
         self.upsampler = upsampler or ""

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from restore.layers.arguments import require_positive
 from restore.layers.ffn import FeedForward, depthwise_feed_forward
 from restore.layers.initialisation import initialise_linear
 from restore.layers.padding import pad_to_multiple
@@ -81,7 +82,8 @@ class Uformer(nn.Module):
         cross_norm: False for the published oversight (see above).
 
     Raises:
-        ValueError: not nine stages, or heads that do not divide the width.
+        ValueError: not nine stages, heads that do not divide the width, or an input that is to be added to an output of
+            other channels.
     """
 
     def __init__(
@@ -111,8 +113,17 @@ class Uformer(nn.Module):
         super().__init__()
         if len(depths) != 2 * LEVELS + 1 or len(num_heads) != len(depths):
             raise ValueError(f"depths and num_heads have nine entries each: {len(depths)} and {len(num_heads)} given")
+        require_positive(in_chans=in_chans, dd_in=dd_in, embed_dim=embed_dim, depths=depths, num_heads=num_heads)
+        require_positive(win_size=win_size, mlp_ratio=mlp_ratio)
+        if img_size < 1 << LEVELS:
+            raise ValueError(f"img_size {img_size} is less than {1 << LEVELS}: nothing is left of it at the bottleneck")
         self.in_chans, self.dd_in = in_chans, dd_in
         self.global_residual = dd_in == 3 if global_residual is None else global_residual
+        if self.global_residual and in_chans != dd_in:
+            raise ValueError(
+                f"the input of dd_in {dd_in} channels is added to the output of in_chans {in_chans}: give both the "
+                "same number, or global_residual: false"
+            )
         rates = _drop_path_rates(drop_path_rate, depths)
         sides = [img_size >> level for level in (0, 1, 2, 3, 4, 3, 2, 1, 0)]
         widths = [embed_dim << level for level in (0, 1, 2, 3, 4, 4, 3, 2, 1)]
@@ -365,6 +376,8 @@ def _recognise(state) -> dict | None:
     width, dd_in = state["input_proj.proj.0.weight"].shape[:2]
     block = "decoderlayer_0.blocks.0"
     hidden = state.get(f"{block}.mlp.linear1.0.weight", state.get(f"{block}.mlp.fc1.weight"))
+    if hidden is None:
+        return None
     return {
         "img_size": 16 * min(windows[LEVELS], windows[0]),
         "in_chans": state["output_proj.proj.0.weight"].shape[0],

@@ -23,12 +23,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.encoders import build_encoder
+from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
 from restore.layers.convolution import Reconstruction
 from restore.layers.ffn import FeedForward
+from restore.layers.mixers import build_mixer
 from restore.layers.padding import pad_to_multiple
 from restore.networks.spec import ImageSpec
-from restore.registry import MIXERS, NETWORKS
+from restore.registry import NETWORKS
 
 __all__ = ["UNetRestorer"]
 
@@ -65,17 +67,17 @@ class UNetRestorer(nn.Module):
     ):
         super().__init__()
         self.in_chans, self.upscale = in_chans, upscale
+        require_positive(in_chans=in_chans, width=width, max_width=max_width, upscale=upscale)
         self.encoder = build_encoder(encoder, in_chans=in_chans)
         if list(self.encoder.strides) != sorted(self.encoder.strides):
             raise ValueError(f"out_indices must go from fine to coarse, the strides are {self.encoder.strides}")
         widths = [min(width << level, max_width) for level in range(len(self.encoder.channels) + 1)]
-        block = {"type": mixer} if isinstance(mixer, str) else mixer
         self.stem = nn.Conv2d(in_chans, width, 3, padding=1)
         self.lateral = nn.ModuleList(
             nn.Conv2d(channels, out, 1) for channels, out in zip(self.encoder.channels, widths[1:], strict=True)
         )
         self.decoder = nn.ModuleList(
-            Join(coarse, fine, [_block(block, fine) for _ in range(depth)])
+            Join(coarse, fine, [_block(mixer, fine) for _ in range(depth)])
             for fine, coarse in itertools.pairwise(widths)
         )
         self.reconstruction = Reconstruction(width, in_chans, upscale, upsampler)
@@ -119,10 +121,9 @@ class Join(nn.Module):
         return self.blocks((larger + fine_BCHW).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _block(mixer: dict[str, Any], dim: int) -> MetaFormerBlock:
-    built = MIXERS.build(mixer, dim, path="mixer")
+def _block(mixer: str | dict[str, Any], dim: int) -> MetaFormerBlock:
+    built = build_mixer(mixer, dim)
     if built.size_multiple != 1:
-        raise ValueError(
-            f"mixer '{mixer['type']}' takes multiples of {built.size_multiple}; the decoder needs one for any size"
-        )
+        name = mixer if isinstance(mixer, str) else mixer["type"]
+        raise ValueError(f"mixer '{name}' takes multiples of {built.size_multiple}; the decoder needs one for any size")
     return MetaFormerBlock(dim, built, FeedForward(dim, 2 * dim))

@@ -1,11 +1,12 @@
 """What a run leaves on disk: BasicSR's files and names, written so that a crash never leaves half a file.
 
-    experiments/NAME/models/net_g_{iter}.pth          {'params': ..., 'params_ema': ...}
+    experiments/NAME/models/net_g_{iter}.pth          {'params': ..., 'params_ema': ..., 'network': network_g}
     experiments/NAME/training_states/{iter}.state     {'epoch', 'iter', 'optimizers', 'schedulers', 'restore': ...}
 
-BasicSR loads both. The key `restore` holds what it lacks: random generators, sampler position, moving average,
-gradient scaler and best values, so that a resumed run continues bit by bit. The networks' files of an iteration are
-written before its state: a state that exists is complete.
+BasicSR loads both. `network` is the network's option block, so that the file says what it is for. The key `restore`
+holds what BasicSR lacks: random generators, sampler position, moving average, gradient scaler and best values, so that
+a resumed run continues bit by bit. The networks' files of an iteration are written before its state: a state that
+exists is complete.
 """
 
 from __future__ import annotations

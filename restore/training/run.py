@@ -177,7 +177,7 @@ def _trainer(
     callbacks = [
         Report(options.logger.print_freq, sinks, *([bar.show] if bar else [])),
         *_validations(options, ema.network if ema else network, validated, folder, sinks),
-        Saver(folder, options.logger.save_checkpoint_freq, sampler),
+        Saver(folder, options.logger.save_checkpoint_freq, sampler, _blocks(options)),
         *([bar] if bar else []),
     ]
     return Trainer(objective, optimizers, rates, plan, ema=ema, processes=processes, callbacks=callbacks)
@@ -234,7 +234,7 @@ def _validations(
     sets = {names[key]: each for key, each in validated.items()}
     shared = {
         "best_metric": options.logger.save_best,
-        "on_best": functools.partial(_save_best, folder),
+        "on_best": functools.partial(_save_best, folder, _blocks(options)),
         "sinks": sinks,
     }
     if _objective(options).judges:
@@ -264,8 +264,13 @@ def _seen_by(options: Options, key: str, network: nn.Module) -> nn.Module:
     return network if task is None else Branch(network, task)
 
 
-def _save_best(folder: CheckpointFolder, trainer: Trainer) -> None:
-    files = network_files(trainer)
+def _blocks(options: Options) -> dict[str, dict[str, Any]]:
+    """The option block of each network, by its letter."""
+    return {key.removeprefix("network_"): block for key, block in options.networks.items()}
+
+
+def _save_best(folder: CheckpointFolder, blocks: Mapping[str, Mapping[str, Any]], trainer: Trainer) -> None:
+    files = network_files(trainer, blocks)
     if trainer.processes.is_main:
         folder.save_models("best", files)
 

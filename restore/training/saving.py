@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from restore.data.sampling import StreamSampler
+from restore.networks.checkpoint import NETWORK_BLOCK
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import unwrapped
 from restore.training.sharding import whole
@@ -25,12 +28,16 @@ class Saver(Callback):
         folder: where checkpoints go.
         every: iterations between checkpoints.
         sampler: knows the seed, and which samples an iteration ends with.
+        blocks: the option block of each network, by its letter.
     """
 
-    def __init__(self, folder: CheckpointFolder, every: int, sampler: StreamSampler):
+    def __init__(
+        self, folder: CheckpointFolder, every: int, sampler: StreamSampler, blocks: Mapping[str, Mapping[str, Any]]
+    ):
         self.folder = folder
         self.every = every
         self.sampler = sampler
+        self.blocks = blocks
         self._saved: int | None = None
 
     def after_iteration(self, trainer: Trainer) -> None:
@@ -44,7 +51,7 @@ class Saver(Callback):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        state, files = self._state(trainer), network_files(trainer)  # which all processes contribute to
+        state, files = self._state(trainer), network_files(trainer, self.blocks)  # which all processes contribute to
         if trainer.processes.is_main:
             self.folder.save(trainer.iteration, files, state)
             if trainer.iteration >= trainer.plan.total_iter:
@@ -66,13 +73,16 @@ class Saver(Callback):
         }
 
 
-def network_files(trainer: Trainer) -> dict[str, dict[str, Any]]:
-    """What the file of each network holds: `params`, and `params_ema` where there is an average.
+def network_files(trainer: Trainer, blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the file of each network holds: `params`, `params_ema` where there is an average, and its option block.
 
     Every process must ask; the result is complete in the main one.
     """
     keep = trainer.processes.is_main
-    files = {letter: {"params": _weights(network, keep)} for letter, network in trainer.objective.networks.items()}
+    files = {
+        letter: {"params": _weights(network, keep), NETWORK_BLOCK: copy.deepcopy(dict(blocks[letter]))}
+        for letter, network in trainer.objective.networks.items()
+    }
     if trainer.ema:
         next(iter(files.values()))["params_ema"] = _weights(trainer.ema.network, keep)
     return files

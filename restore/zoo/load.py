@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
 from restore.networks.branches import branch_weights, tasks_of
-from restore.networks.checkpoint import infer, load_weights, read_state_dict
+from restore.networks.checkpoint import (
+    infer,
+    load_weights,
+    read_state_dict,
+    read_weights,
+    without_foreign_prefix,
+)
 from restore.networks.foreign import load_foreign
 from restore.zoo.card import find_card, list_cards
 from restore.zoo.download import fetch_weights
@@ -56,7 +62,9 @@ def load_network(name_or_path: str | Path, *, key: str | None = None, task: str 
     """
     if _is_file(name_or_path):
         path = Path(name_or_path).expanduser()
-        return _recognised(read_state_dict(path, key), str(path), task).eval()
+        state, block = read_weights(path, key)
+        network = _recognised(state, str(path), task) if block is None else _described(state, block, str(path), task)
+        return network.eval()
     card = find_card(str(name_or_path))
     path = weights_path(card.name)
     state = read_state_dict(path, key)
@@ -70,7 +78,7 @@ def load_network(name_or_path: str | Path, *, key: str | None = None, task: str 
 
 def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int | None) -> nn.Module:
     """The network that the weights belong to: one of ours, or else one of spandrel's."""
-    state = _of_task(state, task, source)
+    state = _of_task(without_foreign_prefix(state), task, source)
     try:
         network = build_model(infer(state, source=source))
         load_weights(network, state, source=source)
@@ -83,6 +91,34 @@ def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int 
         if foreign is None:
             raise CheckpointError(f"{ours}\n  spandrel does not know it either.") from None
         return foreign
+
+
+def _described(
+    state: Mapping[str, torch.Tensor], block: Mapping[str, Any], source: str, task: str | int | None
+) -> nn.Module:
+    """The network whose option block stands beside its weights; of several tasks, that of one."""
+    if task is not None:
+        own = branch_weights(state, task, source=source)
+        whole = infer(state)
+        block = {**block, **{key: value for key, value in infer(own).items() if value != whole[key]}}
+        state = own
+    if block["type"] in registry.QUALITY:
+        raise CheckpointError(f"{source}: holds the weights of {block['type']}, which judges images and restores none.")
+    try:
+        network = registry.NETWORKS.build(_without_downloads(block), path="network")
+    except OptionsError as error:
+        raise CheckpointError(f"{source}: the network that the file names cannot be built here.\n  {error}") from None
+    if not hasattr(network, "spec"):
+        raise CheckpointError(f"{source}: holds the weights of {block['type']}, which restores no images.")
+    load_weights(network, state, source=source)
+    return network
+
+
+def _without_downloads(block: Any) -> Any:
+    """The block with `pretrained: false` wherever it says more: the weights of every part are in the file."""
+    if isinstance(block, Mapping):
+        return {key: key != "pretrained" and _without_downloads(value) for key, value in block.items()}
+    return [_without_downloads(value) for value in block] if isinstance(block, list) else block
 
 
 def _of_task(state: Mapping[str, torch.Tensor], task: str | int | None, source: str) -> Mapping[str, torch.Tensor]:

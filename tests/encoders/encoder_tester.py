@@ -76,6 +76,14 @@ class EncoderTester:
         for a, b in zip(together, apart, strict=True):
             assert torch.allclose(a[1:], b, atol=1e-4 * b.abs().max().item())
 
+    def test_the_image_is_left_as_it_is(self, encoder):
+        side = 2 * encoder.tile_px if encoder.tile_px else 4 * encoder.size_multiple
+        x = self.image(encoder, (side, side))  # of a size that needs no padding, so it is seen itself
+        before = x.clone()
+        with torch.no_grad():
+            encoder(x)
+        assert torch.equal(x, before)
+
     def test_weights_come_back(self, encoder, block):
         other = build_encoder(block).eval()
         other.load_state_dict(encoder.state_dict())

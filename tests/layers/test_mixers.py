@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from restore.layers.mixers import Mixer
+from restore.layers.mixers import Mixer, build_mixer
 from restore.networks.metaformer import MetaFormerRestorer
 from restore.registry import MIXERS
 
@@ -102,6 +102,16 @@ def test_images_of_a_batch_do_not_meet(name):
 
 
 @pytest.mark.parametrize("name", MIXERS.names())
+def test_the_map_is_left_as_it_is(name):
+    mixer = build(name)
+    x = torch.randn(1, *sizes(mixer)[1], DIM)
+    before = x.clone()
+    with torch.no_grad():
+        mixer(x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
 def test_state_dict_round_trip(name):
     first, second = build(name), MIXERS.build({"type": name, **SMALL.get(name, {})}, DIM).eval()
     second.load_state_dict(first.state_dict())
@@ -119,6 +129,7 @@ def test_the_mixer_of_the_documentation_keeps_the_contract(run_example, monkeypa
         test_cost_is_what_the_counter_counts,
         test_bfloat16_is_close,
         test_images_of_a_batch_do_not_meet,
+        test_the_map_is_left_as_it_is,
         test_state_dict_round_trip,
     ):
         check("depthwise")
@@ -165,8 +176,84 @@ def test_shifted_windows_do_not_see_round_the_border():
         ("stripe", {"num_heads": 5}, "twice num_heads"),
         ("channel", {"num_heads": 7}, "multiple of num_heads"),
         ("pooling", {"kernel_size": 4}, "odd"),
+        ("window", {"num_heads": 0}, "num_heads is 0: allowed are numbers above 0"),
+        ("stripe", {"window_size": [0, 4]}, r"window_size is \[0, 4\]"),
+        ("channel", {"num_heads": -1}, "num_heads is -1"),
+        ("gated_conv", {"expansion": 0.01}, r"int\(dim \* expansion\) is 0"),
     ],
 )
 def test_impossible_options_say_why(name, options, message):
     with pytest.raises(ValueError, match=message):
         MIXERS.build({"type": name, **options}, DIM)
+
+
+class Odd(Mixer):
+    """Says nothing and does something else."""
+
+    def __init__(self, dim: int = DIM, *, give=lambda x_BHWC: x_BHWC, **declared):
+        super().__init__(dim, **declared)
+        self.give = give
+
+    def mix(self, x_BHWC):
+        return self.give(x_BHWC)
+
+    def macs(self, height, width):
+        return 0
+
+
+MISTAKES = {
+    "channels first": (lambda x: x.permute(0, 3, 1, 2), r"\(1, 24, 6, 4\)"),
+    "one value for the whole map": (lambda x: x.mean((1, 2), keepdim=True), r"\(1, 1, 1, 24\)"),
+    "one channel": (lambda x: x[..., :1], r"\(1, 6, 4, 1\)"),
+    "no padding": (lambda x: x[:, 1:-1, 1:-1], r"\(1, 4, 2, 24\)"),
+    "two maps": (lambda x: (x, x), "tuple"),
+    "nothing": (lambda x: None, "NoneType"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_another_shape_is_found(mistake):
+    give, found = MISTAKES[mistake]
+    assert Odd()(torch.zeros(1, 6, 4, DIM)).shape == (1, 6, 4, DIM)
+    with pytest.raises(AssertionError, match=rf"Odd\.mix made {found} of a map \(1, 6, 4, 24\)"):
+        Odd(give=give)(torch.zeros(1, 6, 4, DIM))
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [({"size_multiple": 0}, "size_multiple is 0"), ({"halo_px": -1}, "halo_px is -1"), ({"dim": 0}, "dim is 0")],
+)
+def test_declarations_that_cannot_be_are_refused(declared, message):
+    with pytest.raises(ValueError, match=message):
+        Odd(**declared)
+
+
+def test_a_mixer_takes_the_channels_of_the_map():
+    with pytest.raises(TypeError, match=r"Deaf\.__init__ does not take dim"):
+
+        class Deaf(Mixer):
+            def __init__(self, channels: int):
+                super().__init__(channels)
+
+
+class NoMixer(torch.nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+
+
+class Headless(Odd):
+    def __init__(self, dim: int):
+        self.dim = dim
+
+
+@pytest.mark.parametrize(
+    ("component", "message"),
+    [
+        (NoMixer, "NoMixer is registered as a mixer but is none: derive it from Mixer"),
+        (Headless, r"Headless\.__init__ does not call super\(\)\.__init__"),
+    ],
+)
+def test_what_breaks_the_contract_is_refused_when_it_is_built(component, message, monkeypatch):
+    monkeypatch.setattr(MIXERS, "_components", MIXERS._components | {"mine": component})
+    with pytest.raises(TypeError, match=message):
+        build_mixer("mine", DIM)

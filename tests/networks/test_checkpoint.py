@@ -85,6 +85,10 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     with pytest.raises(CheckpointError, match="refused"):
         read_state_dict(tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
+    torch.save(SwinIR(**TINY, upscale=2, upsampler="pixelshuffledirect"), tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError, match=r"more than tensors \(restore\.networks\.swinir\.SwinIR\) and") as caught:
+        read_state_dict(tmp_path / "whole.pth")
+    assert "\x1b" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -122,6 +126,22 @@ def test_not_strict_skips_and_says_what(network):
     skipped = load_weights(network, other.state_dict(), strict=False)
     assert skipped == ["upsample.0.bias", "upsample.0.weight"]
     assert torch.equal(network.conv_first.weight, other.conv_first.weight)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("first_norm.weight", "MetaFormerRestorer"), ("lateral.0.weight", "UNetRestorer")]
+)
+def test_networks_of_chosen_parts_are_named(key, name):
+    with pytest.raises(CheckpointError, match=rf"They seem to be of {name}, whose parts no key tells"):
+        infer({key: torch.zeros(1)})
+
+
+@pytest.mark.parametrize(("name", "lost"), [("Uformer", ".mlp."), ("SwinIR", ".mlp."), ("EDT", ".mlp.")])
+def test_relatives_that_lack_keys_are_not_ours(name, lost):
+    with torch.device("meta"):
+        state = NETWORKS.build({"type": name, **({"upscale": 1} if name == "SwinIR" else {})}).state_dict()
+    with pytest.raises(CheckpointError, match=f"Nearest: {name}"):
+        infer({key: value for key, value in state.items() if lost not in key})
 
 
 def test_unknown_weights(network):

@@ -22,6 +22,15 @@ WRAPPERS = {
     "state_dict": lambda state: {"state_dict": state, "epoch": 250, "optimizer": {"lr": 2e-4}},
     "module.": lambda state: {f"module.{key}": value for key, value in state.items()},
     "state_dict, module.": lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
+    "params_ema, module.": lambda state: {
+        "params": state,
+        "params_ema": {f"module.{key}": value for key, value in state.items()},
+    },
+    "params, an empty params_ema": lambda state: {"params": state, "params_ema": {}},
+    "state_dict, params": lambda state: {"state_dict": {"params": state}, "epoch": 3},
+    "module. of a compiled network, twice": lambda state: {
+        f"module._orig_mod.module.{key}": value for key, value in state.items()
+    },
 }
 
 SWINIR = {
@@ -137,7 +146,10 @@ def test_files_load_whatever_their_wrapper(family, tmp_path):
     state = network.state_dict()
     for number, wrap in enumerate(WRAPPERS.values()):
         torch.save(wrap(state), tmp_path / f"{number}.pth")
-    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "x.safetensors")
+    for prefix in ("", "module.", "params_ema.", "net_g."):  # tensors without a dictionary around them
+        save_file(
+            {f"{prefix}{key}": value.clone() for key, value in state.items()}, tmp_path / f"{prefix}x.safetensors"
+        )
     for path in sorted(tmp_path.iterdir()):
         restorer = load_model(path, device="cpu")
         assert (type(restorer.network).__name__, restorer.scale) == (family, SCALES[family])

@@ -157,7 +157,15 @@ def test_activation_checkpointing_gives_the_same_gradients():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"depths": [2] * 8}, "nine entries"), ({"num_heads": [3] * 9}, "not a multiple")],
+    [
+        ({"depths": [2] * 8}, "nine entries"),
+        ({"num_heads": [3] * 9}, "not a multiple"),
+        ({"num_heads": [0] * 9}, r"num_heads is \[0, .*: allowed are numbers above 0"),
+        ({"img_size": 8}, "img_size 8 is less than 16"),
+        ({"in_chans": 1}, "give both the same number, or global_residual: false"),
+        ({"in_chans": 4}, "dd_in 3 channels is added to the output of in_chans 4"),
+        ({"dd_in": 4, "global_residual": True}, "dd_in 4 channels is added to the output of in_chans 3"),
+    ],
 )
 def test_impossible_configurations_say_why(options, message):
     with pytest.raises(ValueError, match=message):

@@ -53,7 +53,7 @@ def test_smallest_test_file(write):
     options = loaded(path)
     assert not options.is_train
     assert (options.scale, options.num_gpu, options.train) == (1, "auto", None)
-    assert options.runtime.arguments()["tile"] == "auto"
+    assert (options.runtime.arguments()["tile"], options.runtime.precision) == ("auto", "fp32")
     assert_survives_a_dump(options, write)
 
 

@@ -58,9 +58,7 @@ def test_bad_data_ends_a_run_after_saving(option_file, tmp_path, monkeypatch):
 
 def test_a_file_of_weights_is_no_state(option_file, tmp_path):
     run(option_file, "train.total_iter=1")
-    with pytest.raises(
-        CheckpointError, match=r"net_g_1\.pth is not the state of a training: .* path\.pretrain_network_g"
-    ):
+    with pytest.raises(CheckpointError, match=r"net_g_1\.pth is not the state of a training: .*pretrain_network_g"):
         run(option_file, f"path.resume_state={tmp_path}/experiments/tiny/models/net_g_1.pth")
 
 

@@ -121,7 +121,7 @@ def test_the_state_is_one_of_basicsr(option_file, tmp_path):
     state, _ = saved(tmp_path, iteration=2)
     assert set(state) == {"epoch", "iter", "optimizers", "schedulers", "restore"}
     assert len(state["optimizers"]) == len(state["schedulers"]) == 2
-    assert set(saved(tmp_path, iteration=2, network="d")[1]) == {"params"}
+    assert set(saved(tmp_path, iteration=2, network="d")[1]) == {"params", "network"}
 
 
 @pytest.mark.slow

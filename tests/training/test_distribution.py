@@ -73,7 +73,7 @@ def test_several_processes_train_as_one(trained, name):
         assert {key: ours.pop(key) for key in metrics} == pytest.approx(metrics, rel=1e-4)  # of rounded images
         assert ours == pytest.approx(theirs, rel=1e-5)
     one, other = weights(trained, "one"), weights(trained, name)
-    assert other.keys() == {"params", "params_ema"}
+    assert other.keys() == {"params", "params_ema", "network"}
     for a, b in zip(tensors(one), tensors(other), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)  # a twentieth of one of Adam's steps
 
@@ -82,7 +82,7 @@ def test_a_split_network_is_saved_whole(trained):
     for part in (weights, lambda *run: state(*run)["optimizers"]):
         one, split = (tensors(part(trained, name)) for name in ("one", "split"))
         assert [(type(tensor), tensor.shape) for tensor in one] == [(type(tensor), tensor.shape) for tensor in split]
-    assert weights(trained, "split", "best").keys() == {"params", "params_ema"}
+    assert weights(trained, "split", "best").keys() == {"params", "params_ema", "network"}
 
 
 def test_a_split_run_is_resumed_bit_by_bit(trained):

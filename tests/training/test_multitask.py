@@ -145,9 +145,10 @@ def test_stopped_and_resumed_is_bit_identical(write_file, tmp_path):
         if file.stem in ("6", "net_g_6", "net_g_latest"):
             file.unlink()
     run(path, *overrides, "name=parts", auto_resume=True)
-    for key, weights in checkpoint(tmp_path, 6).items():
-        again = checkpoint(tmp_path, 6, "parts")[key]
-        assert all(torch.equal(weights[name], again[name]) for name in weights)
+    whole, parts = checkpoint(tmp_path, 6), checkpoint(tmp_path, 6, "parts")
+    assert whole["network"] == parts["network"]
+    for key in ("params", "params_ema"):
+        assert all(torch.equal(weight, parts[key][name]) for name, weight in whole[key].items())
 
 
 def same_on_two_processes(path, tmp_path, ways):

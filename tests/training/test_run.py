@@ -23,6 +23,7 @@ from restore.metrics import psnr
 from restore.options import load
 from restore.training.history import read_history
 from restore.training.trainer import Trainer
+from restore.zoo import load_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ def test_a_training_leaves_the_files_of_basicsr(option_file, tmp_path):
     states = {"training_states/3.state", "training_states/6.state"}
     assert len(logs) == 1
     assert names == {*logs, *models, *states, "tiny.yml", "history.jsonl", "curves.html"}
-    assert set(weights(tmp_path, 6)) == {"params", "params_ema"}
+    assert set(weights(tmp_path, 6)) == {"params", "params_ema", "network"}
     saved = state(tmp_path, 6)
     assert {"epoch", "iter", "optimizers", "schedulers"} < set(saved)
     assert (saved["iter"], saved["epoch"]) == (6, 2)
@@ -56,6 +57,20 @@ def test_a_training_leaves_the_files_of_basicsr(option_file, tmp_path):
     assert [row["iter"] for row in rows if "metrics/noise/psnr" in row] == [3, 6]
     assert load(folder / "tiny.yml", is_train=True).train.total_iter == 6
     assert main(["train", "-opt", str(option_file), "--plot"]) == 0
+
+
+def test_a_trained_file_says_which_network_it_is_for(option_file, tmp_path):
+    """Neither heads nor the range of values can be told from keys and shapes."""
+    chosen = ["num_heads=[4]", "embed_dim=12", "depths=[1]", "img_range=2.0", "window_size=7"]
+    run(option_file, *(f"network_g.{each}" for each in chosen), "train.total_iter=1", "val.val_freq=1")
+    for label in ("1", "best", "latest"):
+        assert weights(tmp_path, label)["network"]["img_range"] == 2.0
+        network = load_network(tmp_path / f"experiments/tiny/models/net_g_{label}.pth")
+        assert (network.img_range, network.window_size, network.layers[0].residual_group.blocks[0].attn.num_heads) == (
+            2.0,
+            7,
+            4,
+        )
 
 
 def test_debugging_messages_are_ours_alone(option_file, tmp_path):
@@ -195,9 +210,9 @@ def test_what_the_option_file_changed_is_said(option_file, tmp_path, caplog, ove
 
 def test_an_unchanged_option_file_is_passed_over_in_silence(option_file, caplog):
     run(option_file, "train.total_iter=3")
-    with caplog.at_level(logging.WARNING, "restore"):
-        run(option_file, auto_resume=True)
-    assert not caplog.text
+    caplog.clear()
+    run(option_file, auto_resume=True)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_nothing_to_resume_is_said(option_file, caplog):
@@ -212,7 +227,7 @@ def test_a_state_of_another_optimizer_without_its_name(option_file, tmp_path, ca
     del content["restore"]
     torch.save(content, tmp_path / "experiments/tiny/training_states/3.state")
     run(option_file, "train.optim_g={type: SGD, lr: 1e-3}", auto_resume=True)
-    assert "SGD starts without its moments" in caplog.text
+    assert "optim_g was another optimizer at the checkpoint, SGD now: it starts without moments" in caplog.text
 
 
 def test_numbers_that_an_optimizer_keeps_among_its_options_survive(option_file, tmp_path):

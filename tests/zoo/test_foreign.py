@@ -117,7 +117,6 @@ def _psnr(option_file, weights, folder, *overrides) -> float:
     path = Path(__file__).parents[2] / f"options/{option_file}.yml"
     running = [
         "num_gpu=0",
-        "runtime.precision=fp32",
         "runtime.tile=~",
         "val.metrics.ssim=~",
         f"path.results_root={folder}",

@@ -64,6 +64,67 @@ def test_a_file_loads_without_an_option_file(tmp_path):
     assert restorer(np.zeros((5, 7, 3), np.uint8)).shape == (10, 14, 3)
 
 
+def save(path, block, **changes):
+    """A file as training writes it; returns the network."""
+    torch.manual_seed(0)
+    network = restore.build_model(block).eval()
+    torch.save({"params": network.state_dict(), "network": block | changes}, path)
+    return network
+
+
+PARTS = {
+    "mixers": {"type": "MetaFormerRestorer", "mixers": ["pooling", {"type": "channel", "num_heads": 2}]}
+    | {"embed_dim": 8, "depths": [2], "norm": "res-post"},
+    "an encoder": {"type": "UNetRestorer", "encoder": {"type": "test_resnet", "pretrained": False}, "width": 8}
+    | {"depth": 1},
+    "a residual that no key shows": {"type": "Uformer", "embed_dim": 4, "depths": [1] * 9, "num_heads": [1] * 9}
+    | {"in_chans": 1, "dd_in": 1, "global_residual": True},
+    "heads that no key shows": {"type": "EDT", "num_feat": 4, "embed_dim": 12, "depths": [1], "num_heads": [2]},
+}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_trained_file_is_restored_with_as_it_was_trained(parts, tmp_path):
+    block = PARTS[parts]
+    network = save(tmp_path / "net_g_latest.pth", block)
+    x = torch.rand(1, network.spec.in_channels, 9, 14)
+    with torch.no_grad():
+        assert torch.equal(load_network(tmp_path / "net_g_latest.pth")(x), network(x))
+
+
+def test_nothing_is_downloaded_for_a_trained_file(tmp_path, monkeypatch):
+    encoder = {"type": "test_resnet", "pretrained": True}
+    block = PARTS["an encoder"]
+    network = save(tmp_path / "x.pth", block, encoder=encoder)
+    assert load_network(tmp_path / "x.pth").state_dict().keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize(("task", "tasks"), [("sr_x3", ["sr_x3"]), (2, ["dn_g25"])])
+def test_one_task_of_a_trained_file(task, tasks, tmp_path):
+    block = {"type": "EDT", "num_feat": 4, "embed_dim": 12, "depths": [1], "num_heads": [2], "scales": [2, 3]}
+    network = save(tmp_path / "x.pth", block | {"noise_levels": [25], "img_range": 2.0})
+    alone = load_network(tmp_path / "x.pth", task=task)
+    x = torch.rand(1, 3, 9, 14)
+    with torch.no_grad():
+        assert torch.equal(alone(x), network(x, tasks[0]))
+    assert alone.tasks == tasks
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"type": "UNetDiscriminatorSN", "num_feat": 4}, "UNetDiscriminatorSN, which restores no images"),
+        ({"type": "IQT"}, "IQT, which judges images and restores none"),
+        ({"type": "Swinir"}, r"cannot be built here\.\n  network\.type: unknown network .* Did you mean 'SwinIR'"),
+        ({"type": "SwinIR", "upscale": 1, "heads": 3}, r"cannot be built here\.\n  network\.heads: unknown option"),
+    ],
+)
+def test_files_of_what_restores_no_images_say_so(block, message, tmp_path):
+    torch.save({"params": {"x": torch.zeros(1)}, "network": block}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=message):
+        load_network(tmp_path / "x.pth")
+
+
 def test_public_names_exist():
     assert set(restore.__all__) <= set(dir(restore))
     for name in restore.__all__:

@@ -1,5 +1,10 @@
-"""Token mixers: what stands in the first slot of a block. See `Mixer` for the contract that all of them keep."""
+"""Token mixers: what stands in the first slot of a block. See `Mixer` for the contract that all of them keep.
+
+mixer = build_mixer({"type": "window", "window_size": 8}, 60)
+mixed_BHWC = mixer(x_BHWC)
+"""
 
 from restore.layers.mixers.base import Mixer
+from restore.layers.mixers.build import build_mixer
 
-__all__ = ["Mixer"]
+__all__ = ["Mixer", "build_mixer"]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
 from restore.layers.precision import add_branch
 from restore.registry import MIXERS
@@ -26,6 +27,7 @@ class ChannelAttention(Mixer):
     """
 
     def __init__(self, dim: int, num_heads: int = 6):
+        require_positive(num_heads=num_heads)
         super().__init__(dim, halo_px=None)
         if dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")

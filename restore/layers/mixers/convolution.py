@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
 from restore.layers.precision import add_branch
 from restore.registry import MIXERS
@@ -64,6 +65,7 @@ class SeparableConvolution(Mixer):
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 2.0):
         super().__init__(dim, halo_px=_odd(kernel_size) // 2)
         hidden = int(dim * expansion)
+        require_positive(**{"int(dim * expansion)": hidden})
         self.expand = nn.Linear(dim, hidden)
         self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.reduce = nn.Linear(hidden, dim)
@@ -92,6 +94,7 @@ class GatedConvolution(Mixer):
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 1.0):
         super().__init__(dim, halo_px=_odd(kernel_size) // 2)
         hidden = int(dim * expansion)
+        require_positive(**{"int(dim * expansion)": hidden})
         self.expand = nn.Linear(dim, 2 * hidden)
         self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.reduce = nn.Linear(hidden, dim)

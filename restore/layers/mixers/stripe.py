@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
 from restore.layers.precision import add_branch
 from restore.layers.window import join_windows, split_windows, window_attention, window_plan
@@ -32,6 +33,7 @@ class StripeAttention(Mixer):
     """
 
     def __init__(self, dim: int, num_heads: int = 6, window_size: tuple[int, int] = (6, 24), shifted: bool = False):
+        require_positive(num_heads=num_heads, window_size=window_size)
         super().__init__(dim, size_multiple=math.lcm(*window_size), halo_px=max(window_size) - 1)
         if dim % (2 * num_heads):
             raise ValueError(f"dim {dim} must be a multiple of twice num_heads ({num_heads})")

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
 from restore.layers.precision import add_branch
 from restore.layers.window import (
@@ -48,6 +49,7 @@ class WindowAttention(Mixer):
         position: Literal["table", "none"] = "table",
         qkv_bias: bool = True,
     ):
+        require_positive(num_heads=num_heads, window_size=window_size)
         super().__init__(dim, size_multiple=window_size, halo_px=window_size - 1)
         if dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")

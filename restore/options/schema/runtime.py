@@ -16,8 +16,8 @@ class RuntimeOptions(Section):
 
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the computation; auto takes the fastest that the network survives on this device."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Number format; figures of papers are fp32, auto takes the fastest that the network survives on this device."""
     channels_last: bool = False
     """Whether feature maps keep their channels innermost; speeds up convolutions on some processors."""
     compile: bool = False

@@ -1,0 +1,22 @@
+"""What constructors ask of the numbers they are given, before torch stumbles over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["require_positive"]
+
+
+def require_positive(**arguments: float | Sequence[float]) -> None:
+    """Refuse sizes and counts, alone or in a list, that are not above zero.
+
+    Raises:
+        ValueError: the message names every argument that has such a number.
+    """
+    wrong = [
+        f"{name} is {list(value) if isinstance(value, Sequence) else value}"
+        for name, value in arguments.items()
+        if any(not number > 0 for number in (value if isinstance(value, Sequence) else (value,)))
+    ]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: allowed are numbers above 0")
