@@ -33,7 +33,7 @@ class Source(Protocol):
 
 
 class FileSource:
-    """Image files, decoded whole each time they are read."""
+    """Image files, decoded whole each time they are read; of uncompressed TIFF files only what is taken is read."""
 
     def __init__(self, paths: Sequence[Path]):
         self.paths = list(paths)
@@ -46,10 +46,13 @@ class FileSource:
         return str(self.paths[index])
 
     def read(self, index: int) -> np.ndarray:
-        """Decode image `index`."""
+        """Decode image `index`, or map it where the file lets that."""
         from restore.images import read_image
+        from restore.images.tiff import map_pixels
 
-        return read_image(self.paths[index]).pixels
+        path = self.paths[index]
+        mapped = map_pixels(path) if path.suffix.lower() in (".tif", ".tiff") else None
+        return read_image(path).pixels if mapped is None else mapped
 
 
 class PackedSource(FileSource):

@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import tifffile
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-__all__ = ["TiffHeader", "decode_deep", "encode", "read_header", "without_orientation"]
+__all__ = ["TiffHeader", "decode_deep", "encode", "map_pixels", "read_header", "without_orientation"]
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 274, 34665, 34853, 40965
 _DESCRIPTIVE_TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, _EXIF_IFD, _GPS_IFD)
@@ -64,6 +65,31 @@ def read_header(data: bytes) -> TiffHeader:
             None if file.is_bigtiff else _exif_of(data),
             len(file.pages),
         )
+
+
+def map_pixels(path: Path) -> np.ndarray | None:
+    """The pixels of an uncompressed file as they lie in it: slicing reads only the pages of the slice.
+
+    Returns:
+        a read-only (H, W) or (H, W, C) of uint8 or uint16; None where decoding would give anything else, or
+        the file is none that can be mapped.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            plain = page.is_memmappable and page.photometric in (1, 2) and page.axes in ("YX", "YXS")
+            turned = page.tags.get(_ORIENTATION)
+            if not plain or len(file.pages) > 1 or (turned and turned.value != 1) or page.bitspersample < 8:
+                return None
+            end = page.dataoffsets[0] + page.nbytes
+        if path.stat().st_size < end:
+            return None  # truncated: decoding says so
+        pixels = np.asarray(tifffile.memmap(path, mode="r"))
+    except (OSError, ValueError, struct.error):  # tifffile's own errors are ValueErrors
+        return None
+    return pixels if pixels.dtype.isnative and pixels.dtype.name in ("uint8", "uint16") else None
 
 
 def decode_deep(data: bytes) -> np.ndarray:

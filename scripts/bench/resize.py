@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, default=Path("resize.json"))
+    parser.add_argument("--json", type=Path, default=Path("results/bench/resize.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
@@ -108,6 +108,7 @@ def main() -> None:
         figures = [f"{value:.1f}" for value in result["milliseconds"].values()]
         table.add_row(f"{result['scale']:.3g}", *figures, f"{result['times_faster_than_loop']:.1f}")
     Console().print(table)
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps({"image": [height, width], "results": results}, indent=2))
 
 

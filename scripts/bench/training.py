@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tifffile
 import torch
 from torch import nn
 
@@ -168,6 +169,8 @@ def loaders(arguments: argparse.Namespace, batches: int = 12) -> list[dict]:
             grain = noise.normal(0, 2, smooth.shape)
             write_image(root / "whole" / f"{number}.png", (smooth.numpy() * 255 + grain).clip(0, 255).astype(np.uint8))
             cut_image(root / "whole" / f"{number}.png", root / "pieces")
+            (root / "tiff").mkdir(exist_ok=True)
+            tifffile.imwrite(root / f"tiff/{number}.tif", read_image(root / f"whole/{number}.png").pixels)
         pieces = list_images(root / "pieces")
         write_database(
             [(path.stem, lambda path=path: read_image(path).pixels) for path in pieces], root / "pieces.lmdb"
@@ -176,6 +179,7 @@ def loaders(arguments: argparse.Namespace, batches: int = 12) -> list[dict]:
             "whole PNG files": {"dataroot_gt": str(root / "whole")},
             "sub-images": {"dataroot_gt": str(root / "pieces")},
             "sub-images in lmdb": {"dataroot_gt": str(root / "pieces.lmdb"), "io_backend": {"type": "lmdb"}},
+            "uncompressed TIFF files": {"dataroot_gt": str(root / "tiff")},
             "packed": {"dataroot_gt": str(root / "whole"), "cache": "packed", "cache_root": str(root / "packs")},
         }
         streams = {name: stream(source, arguments.batch) for name, source in sources.items()}

@@ -46,7 +46,7 @@ def workspace(tmp_path_factory):
     write_image(folder / "restored/cat.png", photograph(192, 240))
     write_image(folder / "frames/00001.png", photograph(24, 32))
     for name in ("photos", "bsds400"):
-        write_image(folder / f"datasets/train/{name}/one.png", photograph(160, 200))
+        write_image(folder / f"datasets/train/{name}/one.png", photograph(200, 240))
     reference = photograph(64, 80)
     write_image(folder / "datasets/benchmark/Set5/HR/bird.png", reference)
     reduced = resize_pixels(reference, scale=1 / 4)
