@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from restore.layers.biased_attention import biased_attention, suits_biased_attention
+from restore.layers.explicit_attention import explicit_attention, suits_explicit_attention
 from restore.layers.padding import is_exporting
 
 __all__ = [
@@ -229,8 +229,9 @@ def window_attention(
     dim = qkv_WNC.shape[-1] // (3 * num_heads)
     scale = scale or 1 / math.sqrt(dim)
     biases = _class_biases(bias_hNN, plan, qkv_WNC.dtype)
-    if suits_biased_attention(qkv_WNC, bias_hNN):
-        return biased_attention(qkv_WNC, num_heads, biases.flatten(0, 1), plan.counts, scale)
+    if suits_explicit_attention(qkv_WNC, bias_hNN):
+        bias_KhNN = biases.flatten(0, 1) if isinstance(biases, torch.Tensor) else None
+        return explicit_attention(qkv_WNC, num_heads, bias_KhNN, plan.counts, scale)
     outputs = []
     groups = qkv_WNC.split(plan.counts) if len(plan.counts) > 1 else (qkv_WNC,)
     for qkv, bias in zip(groups, biases, strict=True):

@@ -1,7 +1,7 @@
-"""Attention in windows with a learned bias, spelled out for the processor.
+"""Attention in windows, spelled out for the processor.
 
-torch's fused attention has no gradient for its mask there, and takes a general path with several passes over the scores
-instead; without gradients, heads as narrow as those of restoration networks leave it half as fast as plain products.
+torch's fused attention has no gradient for a learned bias there, and takes a general path with several passes over the
+scores instead; without one, heads as narrow as those of restoration networks leave it half as fast as plain products.
 Here the scores are made once, become the weights in place, and so does their gradient. Where no gradient is wanted, a
 few windows at a time have theirs in the cache. In bfloat16 scores and weights are kept in it too, as that general path
 does; products are summed in float32.
@@ -19,27 +19,27 @@ from torch.autograd.function import once_differentiable
 
 from restore.layers.padding import is_exporting
 
-__all__ = ["biased_attention", "suits_biased_attention"]
+__all__ = ["explicit_attention", "suits_explicit_attention"]
 
 _SCORES_BYTES = 2**21  # of the windows that are computed at once without gradients
 
 
-def suits_biased_attention(qkv_WNC: Tensor, bias: Tensor | None) -> bool:
-    """Whether this is the case that `biased_attention` is for."""
-    if bias is None or qkv_WNC.device.type != "cpu" or qkv_WNC.dtype not in (torch.float32, torch.bfloat16):
+def suits_explicit_attention(qkv_WNC: Tensor, bias: Tensor | None) -> bool:
+    """Whether this is the case that `explicit_attention` is for."""
+    if qkv_WNC.device.type != "cpu" or qkv_WNC.dtype not in (torch.float32, torch.bfloat16):
         return False
-    if _wants_gradient(qkv_WNC, bias):
-        return bias.requires_grad
-    return not torch.compiler.is_compiling() and not is_exporting()
+    return _wants_gradient(qkv_WNC, bias) or not (torch.compiler.is_compiling() or is_exporting())
 
 
-def biased_attention(qkv_WNC: Tensor, num_heads: int, bias_KhNN: Tensor, counts: Sequence[int], scale: float) -> Tensor:
+def explicit_attention(
+    qkv_WNC: Tensor, num_heads: int, bias_KhNN: Tensor | None, counts: Sequence[int], scale: float
+) -> Tensor:
     """Multi-head attention inside each window; differentiable once.
 
     Args:
         qkv_WNC: (W, N, 3C) queries, keys and values side by side, each (h, d).
         num_heads: h.
-        bias_KhNN: added to the scores of the windows of each class.
+        bias_KhNN: added to the scores of the windows of each class, or (K, 1, N, N) where heads are alike.
         counts: how many windows of each class follow each other.
         scale: of the scores.
 
@@ -47,23 +47,23 @@ def biased_attention(qkv_WNC: Tensor, num_heads: int, bias_KhNN: Tensor, counts:
         (W, N, C).
     """
     if _wants_gradient(qkv_WNC, bias_KhNN):
-        return _BiasedAttention.apply(qkv_WNC, num_heads, bias_KhNN, tuple(counts), scale)
+        return _ExplicitAttention.apply(qkv_WNC, num_heads, bias_KhNN, tuple(counts), scale)
     return _without_gradient(qkv_WNC, num_heads, bias_KhNN, counts, scale)
 
 
-def _wants_gradient(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+def _wants_gradient(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _without_gradient(qkv_WNC, num_heads, bias_KhNN, counts, scale):
     output_WNC = torch.empty_like(qkv_WNC[..., : qkv_WNC.shape[-1] // 3])
     num_tokens = qkv_WNC.shape[1]
     at_once = max(1, _SCORES_BYTES // (num_heads * num_tokens**2 * qkv_WNC.element_size()))
-    classes = zip(qkv_WNC.split(counts), output_WNC.split(counts), bias_KhNN, strict=True)
-    for class_qkv, class_output, bias_hNN in classes:
+    biases = [None] if bias_KhNN is None else bias_KhNN.split(1)
+    for class_qkv, class_output, bias in zip(qkv_WNC.split(counts), output_WNC.split(counts), biases, strict=True):
         for qkv, output in zip(class_qkv.split(at_once), class_output.split(at_once), strict=True):
             if len(qkv):
-                (_, _, values), weights = _weigh(qkv, num_heads, (bias_hNN,), (len(qkv),), scale)
+                (_, _, values), weights = _weigh(qkv, num_heads, bias, (len(qkv),), scale)
                 output.copy_(_channels_last(torch.bmm(values, weights.mT)[None], num_heads))
     return output_WNC
 
@@ -74,12 +74,13 @@ def _weigh(qkv_WNC, num_heads, bias_KhNN, counts, scale):
     queries, keys, _ = qkv
     queries.mul_(scale)
     weights = torch.bmm(queries.mT, keys)
-    for scores_WhNN, bias_hNN in zip(weights.unflatten(0, (-1, num_heads)).split(counts), bias_KhNN, strict=True):
-        scores_WhNN.add_(bias_hNN)
+    if bias_KhNN is not None:
+        for scores_WhNN, bias_hNN in zip(weights.unflatten(0, (-1, num_heads)).split(counts), bias_KhNN, strict=True):
+            scores_WhNN.add_(bias_hNN)
     return qkv, torch.softmax(weights, -1, out=weights)
 
 
-class _BiasedAttention(torch.autograd.Function):
+class _ExplicitAttention(torch.autograd.Function):
     """Tokens stand innermost in here, so that every product but two runs along whole rows of N."""
 
     @staticmethod
@@ -100,7 +101,9 @@ class _BiasedAttention(torch.autograd.Function):
         torch.bmm(gradient, weights, out=of_values)
         scores = torch.bmm(gradient.mT, values)
         torch.ops.aten._softmax_backward_data.out(scores, weights, -1, weights.dtype, grad_input=scores)
-        of_bias = torch.stack([_sum(part) for part in scores.unflatten(0, (-1, ctx.num_heads)).split(ctx.counts)])
+        of_bias = None
+        if ctx.needs_input_grad[2]:
+            of_bias = torch.stack([_sum(part) for part in scores.unflatten(0, (-1, ctx.num_heads)).split(ctx.counts)])
         torch.bmm(keys, scores.mT, out=of_queries).mul_(ctx.scale)
         torch.bmm(queries, scores, out=of_keys)  # the queries are scaled already
         return _channels_last(of_qkv, ctx.num_heads), None, of_bias, None, None
