@@ -99,18 +99,22 @@ def test_curves_say_what_they_show(tmp_path):
     assert titles == [("set5/psnr", "30"), ("learning rate", "1e-05"), ("memory in MiB", "3")]
 
 
-def test_ticks_of_a_curve_can_be_told_apart():
+def test_ticks_of_a_curve_are_round_and_can_be_told_apart():
     def labels(*points):
-        return re.findall(r">([^<]*)</text>", plot._figure("l_pix", list(points)))
+        span = points[0][0], points[-1][0]
+        return re.findall(r">([^<]*)</text>", plot._figure("l_pix", list(points), span))
 
-    assert labels((2, 27.7675), (4, 27.7674)) == [
-        "27.7674",
-        "27.767425",
-        "27.76745",
-        "27.767475",
-        "27.7675",
-        "2",
-        "3",
-        "4",
-    ]
-    assert labels((1, 2e-4), (100000, 0.0))[4:] == ["0.0002", "1", "25,001", "50,000", "75,000", "100,000"]
+    numbers = ["27.76740", "27.76745", "27.76750"]
+    assert labels((2, 27.7675), (4, 27.7674)) == [*numbers, "2", "3", "4"]
+    numbers = ["0.00000", "0.00005", "0.00010", "0.00015", "0.00020"]
+    assert labels((1, 2e-4), (100000, 0.0)) == [*numbers, "0", "50,000", "100,000"]
+    assert labels((7, 22.7))[-2:] == ["7", "8"]
+    assert labels((1, 1e-8), (2, 3e-8))[:3] == ["1.0e-08", "1.5e-08", "2.0e-08"]
+
+
+def test_single_values_are_seen_where_they_stand_in_the_run(tmp_path):
+    rows = [{"iter": 10, "l_pix": 0.1}, {"iter": 20, "l_pix": 0.2, "metrics/set5/psnr": 30}]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    validated, trained = plot.plot_history(tmp_path).read_text().split("<figure>")[1:]
+    place = r'<circle cx="([^"]*)"'
+    assert re.findall(place, validated) == re.findall(place, trained)[1:]
