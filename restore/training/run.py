@@ -148,7 +148,7 @@ def _trainer(
     processes: Processes,
     resumed_at: int | None,
 ) -> Trainer:
-    """Everything that learns, and what happens between iterations; `sinks` fill up when the run's folder is there."""
+    """Everything that learns, and what happens between iterations; nothing is written yet."""
     train = options.train
     network = networks["g"]
     device = next(network.parameters()).device
