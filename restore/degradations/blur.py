@@ -48,7 +48,7 @@ Sigma = Annotated[float, Field(gt=0)]
 _SMALL_PX = 11  # up to here OpenCV filters directly
 _SEPARABLE_TOLERANCE = 1e-9  # of the largest value of a kernel
 _CROP_TOLERANCE = 1e-6  # of the sum of a kernel's absolute values
-_STRIP_PX = 16  # rows that are filtered at once by a matrix
+_STRIP_PX = 16  # rows or columns that are filtered at once by a matrix
 
 
 class KernelBlur(Operator):
@@ -203,12 +203,13 @@ class Usm(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Usm]) -> torch.Tensor:
         """Sharpen; the result is in [0, 1]."""
-        blurred = functools.partial(_filter_separable, radius_px=samples[0].radius_px)
+        blurred = functools.partial(_usm_blur, radius_px=samples[0].radius_px)
         with torch.autocast(x_BCHW.device.type, enabled=False):
             residual = x_BCHW - blurred(x_BCHW)
             threshold = column(x_BCHW, [sample.threshold / 255 for sample in samples])
             soft_mask = blurred(residual.detach().abs().gt_(threshold))
-        sharp = (residual * column(x_BCHW, [sample.weight for sample in samples])).add_(x_BCHW).clamp_(0, 1)
+        weight = column(x_BCHW, [sample.weight for sample in samples])
+        sharp = torch.addcmul(x_BCHW, residual, weight).clamp_(0, 1)
         return torch.lerp(x_BCHW, sharp, soft_mask)
 
 
@@ -239,45 +240,65 @@ def _mirrored(length: int, margin_px: int) -> torch.Tensor:
     return torch.minimum(position, period - position) if length > 1 else torch.zeros_like(position)
 
 
-def _filter_separable(x_BCHW: torch.Tensor, radius_px: int) -> torch.Tensor:
+def _usm_blur(x_BCHW: torch.Tensor, radius_px: int) -> torch.Tensor:
     """The Gaussian of `Usm`, across and then down, with mirrored borders."""
     height, width = x_BCHW.shape[-2:]
     if not uses_opencv(x_BCHW):
         down, across = (_gaussian_matrix(length, radius_px).to(x_BCHW) for length in (height, width))
         return down @ x_BCHW @ across.T
-    lines = x_BCHW.reshape(-1, width).numpy()
-    across = cv2.transpose(_filter_columns([cv2.transpose(lines)], radius_px)[0].numpy())
-    return _filter_columns(across.reshape(-1, height, width), radius_px).reshape(x_BCHW.shape)
+    planes = x_BCHW.reshape(-1, height, width).numpy()
+    return torch.from_numpy(_filter_in_strips(planes, _gaussian_strip(radius_px))).view(x_BCHW.shape)
 
 
-def _filter_columns(planes: Sequence[np.ndarray], radius_px: int) -> torch.Tensor:
-    """The Gaussian down the columns of (H, W) planes: strips of rows, with those around them, times one matrix."""
-    strip = _gaussian_strip(radius_px)
-    rows, rows_around = strip.shape
-    height, width = planes[0].shape
-    margin, missing = (rows_around - rows) // 2, -height % rows
-    filtered = torch.empty(len(planes), (height + missing) // rows, rows, width)
-    for plane, target in zip(planes, filtered, strict=True):
-        padded = cv2.copyMakeBorder(plane, margin, margin + missing, 0, 0, cv2.BORDER_REFLECT_101)
-        strips = torch.from_numpy(padded).unfold(0, rows_around, rows).transpose(1, 2)
-        torch.matmul(strip, strips, out=target)
-    return filtered.view(len(planes), -1, width)[:, :height]
+def _filter_in_strips(planes_PHW: np.ndarray, strip: np.ndarray) -> np.ndarray:
+    """Both ways one product for all strips of 16 columns or rows, each with what lies around it.
+
+    The matrices are so small that OpenBLAS, which NumPy comes with, multiplies them where they lie, and without threads
+    of its own; between the two passes the rows of all planes lie side by side, so that one call pads them.
+    """
+    count, height, width = planes_PHW.shape
+    step, reach = strip.shape
+    before = (reach - step) // 2
+    missing = [-length % step for length in (height, width)]
+    after = [before + length for length in missing]
+
+    lines = planes_PHW.reshape(-1, width)
+    lines = cv2.copyMakeBorder(lines, 0, 0, before, after[1], cv2.BORDER_REFLECT_101).reshape(count, height, -1)
+    plane, row, pixel = lines.strides
+    num_strips = (width + missing[1]) // step
+    windows = np.ndarray((num_strips, count, height, reach), np.float32, lines, 0, (step * pixel, plane, row, pixel))
+    rows_HPW = np.empty((height, count, num_strips * step), np.float32)
+    np.matmul(windows, np.ascontiguousarray(strip.T), out=rows_HPW.reshape(height, count, num_strips, step).transpose(2, 1, 0, 3))
+
+    lines = rows_HPW.reshape(height, -1)
+    lines = cv2.copyMakeBorder(lines, before, after[0], 0, 0, cv2.BORDER_REFLECT_101).reshape(-1, *rows_HPW.shape[1:])
+    row, plane, pixel = lines.strides
+    num_strips, width_px = (height + missing[0]) // step, lines.shape[2]
+    windows = np.ndarray((count, num_strips, reach, width_px), np.float32, lines, 0, (plane, step * row, row, pixel))
+    filtered = np.matmul(strip, windows).reshape(count, -1, width_px)
+    return np.ascontiguousarray(filtered[:, :height, :width])
 
 
 @functools.lru_cache(maxsize=8)
 def _gaussian_matrix(length: int, radius_px: int) -> torch.Tensor:
     """The (length, length) matrix that filters a line of pixels."""
-    return _filter_columns([np.eye(length, dtype=np.float32)], radius_px)[0]
+    taps = torch.from_numpy(_gaussian_taps(radius_px))
+    sources = _mirrored(length, len(taps) // 2).unfold(0, len(taps), 1)
+    return torch.zeros(length, length).scatter_add_(1, sources, taps.expand(length, -1))
 
 
 @functools.lru_cache(maxsize=8)
-def _gaussian_strip(radius_px: int) -> torch.Tensor:
+def _gaussian_strip(radius_px: int) -> np.ndarray:
     """The matrix that makes a strip of filtered rows from the rows in and around it."""
-    taps = cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_32F)[:, 0]
+    taps = _gaussian_taps(radius_px)
     matrix = np.zeros((_STRIP_PX, _STRIP_PX + len(taps) - 1), np.float32)
     for row in range(_STRIP_PX):
         matrix[row, row : row + len(taps)] = taps
-    return torch.from_numpy(matrix)
+    return matrix
+
+
+def _gaussian_taps(radius_px: int) -> np.ndarray:
+    return cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_32F)[:, 0]
 
 
 def _filter_image(image_CHW: np.ndarray, kernel: np.ndarray, target_CHW: np.ndarray) -> None:
@@ -319,6 +340,6 @@ def _filter_fourier(image_CHW: np.ndarray, kernel: np.ndarray, target_CHW: np.nd
     planes = torch.empty(channels, *size)
     for plane, padded in zip(image_CHW, planes.numpy(), strict=True):
         cv2.copyMakeBorder(plane, margin, after[0], margin, after[1], cv2.BORDER_REFLECT_101, dst=padded)
-    spectrum = torch.fft.rfft2(torch.from_numpy(np.float32(kernel[::-1, ::-1])), s=size)
+    spectrum = torch.fft.rfft2(torch.from_numpy(np.array(kernel[::-1, ::-1], np.float32)), s=size)
     filtered = torch.fft.irfft2(torch.fft.rfft2(planes).mul_(spectrum), s=size)
     np.copyto(target_CHW, filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width].numpy())

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from restore.degradations.jpeg import from_ycbcr, jpeg, shrink_chroma, stretch_chroma, to_ycbcr
-from restore.degradations.operator import Operator, column, on_images, operator, uses_opencv
+from restore.degradations.operator import Operator, column, joined, operator, to_levels, uses_opencv
 from restore.errors import MissingError
 
 __all__ = ["ChromaSubsampling", "Jpeg", "Quantise", "VideoFrame", "WebP"]
@@ -144,14 +144,14 @@ class Quantise(Operator):
 def _through_files(function: Any, x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
     """Apply a function of an 8-bit image, BGR or grey as OpenCV has it, to each image of a batch on any device."""
 
-    def convert(image_CHW: np.ndarray, sample: Operator, target_CHW: np.ndarray) -> None:
-        rows = cv2.max(image_CHW.reshape(-1, image_CHW.shape[-1]), 0)
-        planes = cv2.convertScaleAbs(rows, alpha=255).reshape(image_CHW.shape)  # rounds half to even, and clips
+    results = []
+    for planes, sample in zip(to_levels(x_BCHW.float().cpu()).numpy(), samples, strict=True):
         decoded = function(cv2.merge(tuple(planes[::-1])), sample)
-        order = [index for channel in range(len(target_CHW)) for index in (channel, channel)]
-        cv2.mixChannels([cv2.LUT(decoded, _LEVELS)], list(target_CHW[::-1]), order)
-
-    return on_images(convert, x_BCHW.float().cpu(), samples).to(x_BCHW)
+        result = np.empty(planes.shape, np.float32)
+        order = [index for channel in range(len(result)) for index in (channel, channel)]
+        cv2.mixChannels([cv2.LUT(decoded, _LEVELS)], list(result[::-1]), order)
+        results.append(torch.from_numpy(result))
+    return joined(results).to(x_BCHW)
 
 
 def _opencv_round_trip(pixels: np.ndarray, suffix: str, settings: tuple[int, ...]) -> np.ndarray:

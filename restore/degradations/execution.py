@@ -27,22 +27,34 @@ __all__ = ["run", "stack", "value_range"]
 Result = TypeVar("Result")
 
 
-def run(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
+def run(x_BCHW: torch.Tensor, *stages: Sequence[Sequence[Operator]]) -> list[list[torch.Tensor]]:
     """Apply to each image of a batch the operators of its plan, one after the other.
 
+    Args:
+        x_BCHW: the images.
+        *stages: plans, one for each image; every stage goes on where the one before ended.
+
     Returns:
-        one (C, H, W) tensor for each sample; sizes may differ.
+        for each stage, one (C, H, W) tensor for each sample; sizes may differ.
     """
     if uses_opencv(x_BCHW):
-        return _run_each(x_BCHW, plans)
-    return _run_grouped(x_BCHW, plans)
+        with _opencv_threads(1):
+            images = list(_each(_run_one, x_BCHW, *stages))
+        return [list(stage) for stage in zip(*images, strict=True)]
+    results, images = [], list(x_BCHW)
+    for plans in stages:
+        images = _run_grouped(images, plans)
+        results.append(images)
+    return results
 
 
 def stack(images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Images of one size as a batch. On the CPU NumPy does it: torch would wake its own threads, which keep a core busy
-    for milliseconds after they are done."""
+    """Images of one size as a batch. On the CPU our threads do it: torch would wake its own, which keep a core busy for
+    milliseconds after they are done."""
     if images[0].device.type == "cpu" and not any(image.requires_grad for image in images):
-        return torch.from_numpy(np.stack([image.numpy() for image in images]))
+        batch = images[0].new_empty(len(images), *images[0].shape)
+        list(_each(torch.Tensor.copy_, batch, images))
+        return batch
     return torch.stack(list(images))
 
 
@@ -55,26 +67,23 @@ def value_range(x_BCHW: torch.Tensor) -> tuple[float, float]:
     return float(ranges[:, 0].min()), float(ranges[:, 1].max())
 
 
-def _run_each(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
-    with _opencv_threads(1):
-        return list(_each(_run_one, x_BCHW, plans))
-
-
 def _each(function: Callable[..., Result], *items: Iterable) -> Iterator[Result]:
     """`map`, by as many threads as torch has."""
     num_threads = torch.get_num_threads()
     return map(function, *items) if num_threads == 1 else _threads(os.getpid(), num_threads).map(function, *items)
 
 
-def _run_one(x_CHW: torch.Tensor, plan: Sequence[Operator]) -> torch.Tensor:
-    x_BCHW = x_CHW[None]
-    for operator in plan:
-        x_BCHW = operator.apply(x_BCHW, [operator])
-    return x_BCHW[0]
+def _run_one(x_CHW: torch.Tensor, *plans: Sequence[Operator]) -> list[torch.Tensor]:
+    results, x_BCHW = [], x_CHW[None]
+    for plan in plans:
+        for operator in plan:
+            x_BCHW = operator.apply(x_BCHW, [operator])
+        results.append(x_BCHW[0])
+    return results
 
 
-def _run_grouped(x_BCHW: torch.Tensor, plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
-    images = list(x_BCHW)
+def _run_grouped(images: Sequence[torch.Tensor], plans: Sequence[Sequence[Operator]]) -> list[torch.Tensor]:
+    images = list(images)
     for position in range(max(map(len, plans), default=0)):
         groups = defaultdict(list)
         for index, plan in enumerate(plans):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from restore.degradations.operator import joined
+
 __all__ = ["field", "random_words"]
 
 
@@ -28,7 +30,7 @@ def field(
     shape, device = (channels or x_BCHW.shape[1], *x_BCHW.shape[-2:]), x_BCHW.device
     sample = torch.randn if kind == "normal" else torch.rand
     fields = [sample(shape, generator=torch.Generator(device).manual_seed(seed), device=device) for seed in seeds]
-    return (fields[0][None] if len(fields) == 1 else torch.stack(fields)).to(x_BCHW.dtype)
+    return joined(fields).to(x_BCHW.dtype)
 
 
 def random_words(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:

@@ -11,13 +11,14 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import cv2
 import numpy as np
 import torch
 from pydantic import Field
 from scipy import stats
 
 from restore.degradations.fields import field, random_words
-from restore.degradations.operator import Operator, column, operator
+from restore.degradations.operator import Operator, column, joined, operator, to_levels
 
 __all__ = [
     "CorrelatedNoise",
@@ -111,9 +112,9 @@ class PoissonNoise(Operator):
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
         """Add the noise."""
         source = luma(x_BCHW) if samples[0].grey else x_BCHW
-        levels = source.mul(255).round_().clamp_(0, 255)
+        levels = to_levels(source)
         sampler = _poisson_from_levels if samples[0].peak is None else _poisson_from_peaks
-        noise = sampler(levels, samples).sub_(levels, alpha=1 / 255)
+        noise = sampler(levels, samples).to(x_BCHW.dtype).sub_(levels, alpha=1 / 255)
         noise = noise.mul_(column(x_BCHW, [sample.scale for sample in samples]))
         return _clipped(_added(noise, x_BCHW), samples)
 
@@ -203,14 +204,12 @@ def _poisson_from_peaks(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNois
 
 def _poisson_from_levels(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
     """Poisson counts at 256 possible rates, by Walker's alias method: one random word and one look-up a pixel."""
-    counted = [_count(level_CHW, sample.seed) for level_CHW, sample in zip(levels_BCHW, samples, strict=True)]
-    return counted[0][None] if len(counted) == 1 else torch.stack(counted)
+    return joined([_count(level_CHW, sample.seed) for level_CHW, sample in zip(levels_BCHW, samples, strict=True)])
 
 
 def _count(levels_CHW: torch.Tensor, seed: int) -> torch.Tensor:
     """Counts over the peak: the low bits of a word choose a cell, all of them whether the other count is taken."""
-    num_levels = int(torch.bincount(levels_CHW.byte().flatten(), minlength=256).count_nonzero())
-    peak = 2 ** math.ceil(math.log2(num_levels))
+    peak = 2 ** math.ceil(math.log2(_num_levels(levels_CHW)))
     table = _alias_table(peak, levels_CHW.device)
     words = random_words(levels_CHW.shape, torch.Generator(levels_CHW.device).manual_seed(seed))
     cell = words & (table.shape[1] - 1)
@@ -218,7 +217,14 @@ def _count(levels_CHW: torch.Tensor, seed: int) -> torch.Tensor:
     entry = entry.view(levels_CHW.shape)
     goes = words.bitwise_right_shift_(1).sub_(entry).bitwise_right_shift_(31)  # every bit set, or none
     counts = entry.bitwise_and_(0xFFFF).bitwise_and_(goes).bitwise_xor_(cell)
-    return counts.to(levels_CHW.dtype).mul_(1 / peak)
+    return counts.float().mul_(1 / peak)
+
+
+def _num_levels(levels_CHW: torch.Tensor) -> int:
+    if levels_CHW.device.type == "cpu":
+        histogram = cv2.calcHist([levels_CHW.view(-1, levels_CHW.shape[-1]).numpy()], [0], None, [256], [0, 256])
+        return int(np.count_nonzero(histogram))
+    return int(torch.bincount(levels_CHW.flatten(), minlength=256).count_nonzero())
 
 
 @functools.lru_cache(maxsize=32)

@@ -30,12 +30,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
+import cv2
 import numpy as np
 import torch
 
 from restore.registry import DEGRADATIONS
 
-__all__ = ["Operator", "column", "on_images", "operator", "tensor_code", "uses_opencv"]
+__all__ = ["Operator", "column", "joined", "on_images", "operator", "tensor_code", "to_levels", "uses_opencv"]
 
 Sample = TypeVar("Sample", bound="Operator")
 
@@ -100,6 +101,11 @@ def tensor_code() -> Iterator[None]:
         _TENSOR_CODE.reset(token)
 
 
+def joined(images_CHW: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Images as a batch; a single one shares its memory."""
+    return images_CHW[0][None] if len(images_CHW) == 1 else torch.stack(list(images_CHW))
+
+
 def on_images(
     function: Callable[[np.ndarray, Sample, np.ndarray], None],
     x_BCHW: torch.Tensor,
@@ -110,12 +116,21 @@ def on_images(
 
     Args:
         function: of an image (C, H, W), its sample, and the array (C, *size) that it has to fill.
-        x_BCHW: float32.
+        x_BCHW: float32, without a gradient.
         samples: one for each image.
         size: height and width of the result; those of the images if not given.
     """
-    result = x_BCHW.new_empty(*x_BCHW.shape[:2], *(size or x_BCHW.shape[-2:]))
-    images = x_BCHW.detach().contiguous().numpy()
-    for image, sample, target in zip(images, samples, result.numpy(), strict=True):
+    images = np.ascontiguousarray(x_BCHW.numpy())
+    result = np.empty((*images.shape[:2], *(size or images.shape[2:])), np.float32)
+    for image, sample, target in zip(images, samples, result, strict=True):
         function(image, sample, target)
-    return result
+    return torch.from_numpy(result)
+
+
+def to_levels(x_BCHW: torch.Tensor) -> torch.Tensor:
+    """The nearest of the 256 levels of an 8-bit image, uint8; what lies outside [0, 1] is clipped."""
+    if not uses_opencv(x_BCHW):
+        return x_BCHW.detach().mul(255).round_().clamp_(0, 255).byte()
+    rows = np.ascontiguousarray(x_BCHW.numpy()).reshape(-1, x_BCHW.shape[-1])
+    levels = cv2.addWeighted(rows, 255, rows, 0, 0, dtype=cv2.CV_8U)
+    return torch.from_numpy(levels.reshape(x_BCHW.shape))

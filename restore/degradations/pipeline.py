@@ -117,10 +117,13 @@ class Pipeline:
         return _Drawn(seed, gt_px, self.target.draw(draw, gt_px), self.steps.draw(draw, gt_px))
 
     def _apply(self, gt_BCHW: torch.Tensor, samples: Sequence[_Drawn]) -> dict[str, Any]:
-        if any(sample.target for sample in samples):
-            gt_BCHW = stack(run(gt_BCHW, [sample.target for sample in samples]))
         rounding = [Quantise()] if self.round else []
-        images = run(gt_BCHW, [[*sample.steps, *rounding] for sample in samples])
+        steps = [[*sample.steps, *rounding] for sample in samples]
+        if any(sample.target for sample in samples):
+            targets, images = run(gt_BCHW, [sample.target for sample in samples], steps)
+            gt_BCHW = stack(targets)
+        else:
+            [images] = run(gt_BCHW, steps)
         expected = tuple(side // self.scale for side in gt_BCHW.shape[-2:])
         for image in images:
             if tuple(image.shape[-2:]) != expected:
