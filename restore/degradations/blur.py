@@ -20,7 +20,16 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 
 from restore.degradations import kernels
-from restore.degradations.operator import Operator, column, on_images, operator, uses_opencv
+from restore.degradations.operator import (
+    Operator,
+    column,
+    joined,
+    on_images,
+    operator,
+    to_pixels,
+    to_planes,
+    uses_opencv,
+)
 
 __all__ = [
     "Decimate",
@@ -45,7 +54,8 @@ def _odd(size: int) -> int:
 
 KernelSize = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Sigma = Annotated[float, Field(gt=0)]
-_SMALL_PX = 11  # up to here OpenCV filters directly
+_SMALL_PX = 11  # up to here OpenCV filters directly,
+_SMALL_IMAGE_PX = 96**2  # and in images of this size by any kernel
 _SEPARABLE_TOLERANCE = 1e-9  # of the largest value of a kernel
 _CROP_TOLERANCE = 1e-6  # of the sum of a kernel's absolute values
 _STRIP_PX = 16  # rows or columns that are filtered at once by a matrix
@@ -63,7 +73,13 @@ class KernelBlur(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[KernelBlur]) -> torch.Tensor:
         """Filter each image by its sample's kernel."""
+        if uses_opencv(x_BCHW):
+            return on_images(x_BCHW, samples)
         return filter_2d(x_BCHW, [sample.kernel() for sample in samples])
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Filter one image."""
+        return _filter_image(image, self.kernel())
 
 
 @operator("gaussian_blur")
@@ -203,20 +219,37 @@ class Usm(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Usm]) -> torch.Tensor:
         """Sharpen; the result is in [0, 1]."""
-        blurred = functools.partial(_usm_blur, radius_px=samples[0].radius_px)
+        if uses_opencv(x_BCHW):
+            return on_images(x_BCHW, samples)
+        down, across = (_gaussian_matrix(px, samples[0].radius_px).to(x_BCHW) for px in x_BCHW.shape[-2:])
         with torch.autocast(x_BCHW.device.type, enabled=False):
-            residual = x_BCHW - blurred(x_BCHW)
+            residual = x_BCHW - down @ x_BCHW @ across.T
             threshold = column(x_BCHW, [sample.threshold / 255 for sample in samples])
-            soft_mask = blurred(residual.detach().abs().gt_(threshold))
-        weight = column(x_BCHW, [sample.weight for sample in samples])
-        sharp = torch.addcmul(x_BCHW, residual, weight).clamp_(0, 1)
+            soft_mask = down @ residual.detach().abs().gt_(threshold) @ across.T
+        sharp = (residual * column(x_BCHW, [sample.weight for sample in samples])).add_(x_BCHW).clamp_(0, 1)
         return torch.lerp(x_BCHW, sharp, soft_mask)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Sharpen one image."""
+        strip = _gaussian_strip(self.radius_px)
+        planes = to_planes(image)
+        rows = planes.reshape(-1, planes.shape[-1])
+        blurred = _filter_in_strips(planes, strip).reshape(rows.shape)
+        residual = cv2.absdiff(rows, blurred)
+        _, mask = cv2.threshold(residual, self.threshold / 255, 1, cv2.THRESH_BINARY, dst=residual)
+        soft_mask = _filter_in_strips(mask.reshape(planes.shape), strip)
+        sharp = torch.from_numpy(cv2.addWeighted(rows, 1 + self.weight, blurred, -self.weight, 0)).clamp_(0, 1)
+        sharpened = torch.from_numpy(rows).lerp(sharp, torch.from_numpy(soft_mask.reshape(rows.shape)))
+        return to_pixels(sharpened.numpy().reshape(planes.shape))
 
 
 def filter_2d(x_BCHW: torch.Tensor, per_sample: Sequence[np.ndarray]) -> torch.Tensor:
     """Filter each image by its own square kernel of odd size (correlation), with mirrored borders of any width."""
     if uses_opencv(x_BCHW):
-        return on_images(_filter_image, x_BCHW, per_sample)
+        images = (
+            _filter_image(to_pixels(image), kernel) for image, kernel in zip(x_BCHW.numpy(), per_sample, strict=True)
+        )
+        return joined([torch.from_numpy(to_planes(image)) for image in images])
     size = max(len(kernel) for kernel in per_sample)
     padded = [np.pad(kernel, (size - len(kernel)) // 2) for kernel in per_sample]
     weight = torch.from_numpy(np.stack(padded)).to(x_BCHW)[:, None]
@@ -240,43 +273,33 @@ def _mirrored(length: int, margin_px: int) -> torch.Tensor:
     return torch.minimum(position, period - position) if length > 1 else torch.zeros_like(position)
 
 
-def _usm_blur(x_BCHW: torch.Tensor, radius_px: int) -> torch.Tensor:
-    """The Gaussian of `Usm`, across and then down, with mirrored borders."""
-    height, width = x_BCHW.shape[-2:]
-    if not uses_opencv(x_BCHW):
-        down, across = (_gaussian_matrix(length, radius_px).to(x_BCHW) for length in (height, width))
-        return down @ x_BCHW @ across.T
-    planes = x_BCHW.reshape(-1, height, width).numpy()
-    return torch.from_numpy(_filter_in_strips(planes, _gaussian_strip(radius_px))).view(x_BCHW.shape)
-
-
 def _filter_in_strips(planes_PHW: np.ndarray, strip: np.ndarray) -> np.ndarray:
-    """Both ways one product for all strips of 16 columns or rows, each with what lies around it.
+    """Filter across and down, each by one product for all strips of 16 columns or rows with what lies around them.
 
     The matrices are so small that OpenBLAS, which NumPy comes with, multiplies them where they lie, and without threads
     of its own; between the two passes the rows of all planes lie side by side, so that one call pads them.
     """
-    count, height, width = planes_PHW.shape
+    num_planes, height, width = planes_PHW.shape
     step, reach = strip.shape
-    before = (reach - step) // 2
-    missing = [-length % step for length in (height, width)]
-    after = [before + length for length in missing]
+    margin = (reach - step) // 2
 
     lines = planes_PHW.reshape(-1, width)
-    lines = cv2.copyMakeBorder(lines, 0, 0, before, after[1], cv2.BORDER_REFLECT_101).reshape(count, height, -1)
-    plane, row, pixel = lines.strides
-    num_strips = (width + missing[1]) // step
-    windows = np.ndarray((num_strips, count, height, reach), np.float32, lines, 0, (step * pixel, plane, row, pixel))
-    rows_HPW = np.empty((height, count, num_strips * step), np.float32)
-    np.matmul(windows, np.ascontiguousarray(strip.T), out=rows_HPW.reshape(height, count, num_strips, step).transpose(2, 1, 0, 3))
+    lines = cv2.copyMakeBorder(lines, 0, 0, margin, margin + -width % step, cv2.BORDER_REFLECT_101)
+    plane, row, pixel = lines.strides[0] * height, *lines.strides
+    num_strips = -(-width // step)
+    strides = (step * pixel, plane, row, pixel)
+    windows = np.ndarray((num_strips, num_planes, height, reach), np.float32, lines, strides=strides)
+    across = np.empty((height, num_planes, num_strips, step), np.float32)
+    np.matmul(windows, np.ascontiguousarray(strip.T), out=across.transpose(2, 1, 0, 3))
 
-    lines = rows_HPW.reshape(height, -1)
-    lines = cv2.copyMakeBorder(lines, before, after[0], 0, 0, cv2.BORDER_REFLECT_101).reshape(-1, *rows_HPW.shape[1:])
-    row, plane, pixel = lines.strides
-    num_strips, width_px = (height + missing[0]) // step, lines.shape[2]
-    windows = np.ndarray((count, num_strips, reach, width_px), np.float32, lines, 0, (plane, step * row, row, pixel))
-    filtered = np.matmul(strip, windows).reshape(count, -1, width_px)
-    return np.ascontiguousarray(filtered[:, :height, :width])
+    lines = across.reshape(height, -1)
+    lines = cv2.copyMakeBorder(lines, margin, margin + -height % step, 0, 0, cv2.BORDER_REFLECT_101)
+    row, plane = lines.strides[0], lines.strides[0] // num_planes
+    num_columns, num_strips = lines.shape[1] // num_planes, -(-height // step)
+    strides = (plane, step * row, row, pixel)
+    windows = np.ndarray((num_planes, num_strips, reach, num_columns), np.float32, lines, strides=strides)
+    down = np.matmul(strip, windows).reshape(num_planes, -1, num_columns)
+    return np.ascontiguousarray(down[:, :height, :width])
 
 
 @functools.lru_cache(maxsize=8)
@@ -301,19 +324,17 @@ def _gaussian_taps(radius_px: int) -> np.ndarray:
     return cv2.getGaussianKernel(radius_px | 1, 0, cv2.CV_32F)[:, 0]
 
 
-def _filter_image(image_CHW: np.ndarray, kernel: np.ndarray, target_CHW: np.ndarray) -> None:
+def _filter_image(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     kernel = _cropped(kernel)
     y, x = np.unravel_index(np.argmax(kernel), kernel.shape)
     across, down = kernel[y], kernel[:, x] / kernel[y, x]
     if np.abs(np.outer(down, across) - kernel).max() <= _SEPARABLE_TOLERANCE * across[x]:
-        filter_plane = functools.partial(cv2.sepFilter2D, kernelX=np.float32(across), kernelY=np.float32(down))
-    elif len(kernel) <= _SMALL_PX:
-        filter_plane = functools.partial(cv2.filter2D, kernel=np.float32(kernel))
-    else:
-        _filter_fourier(image_CHW, kernel, target_CHW)
-        return
-    for plane, target in zip(image_CHW, target_CHW, strict=True):
-        filter_plane(plane, cv2.CV_32F, dst=target, borderType=cv2.BORDER_REFLECT_101)
+        return cv2.sepFilter2D(
+            image, cv2.CV_32F, np.float32(across), np.float32(down), borderType=cv2.BORDER_REFLECT_101
+        )
+    if len(kernel) <= _SMALL_PX or image.shape[0] * image.shape[1] <= _SMALL_IMAGE_PX:
+        return cv2.filter2D(image, cv2.CV_32F, np.float32(kernel), borderType=cv2.BORDER_REFLECT_101)
+    return _filter_fourier(image, kernel)
 
 
 def _cropped(kernel: np.ndarray) -> np.ndarray:
@@ -331,15 +352,13 @@ def _ring_numbers(size: int) -> np.ndarray:
     return np.maximum(distance[:, None], distance).ravel()
 
 
-def _filter_fourier(image_CHW: np.ndarray, kernel: np.ndarray, target_CHW: np.ndarray) -> None:
+def _filter_fourier(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Correlation as a product of spectra, on planes whose sides have small prime factors only."""
     margin = len(kernel) // 2
-    channels, height, width = image_CHW.shape
+    height, width = image.shape[:2]
     size = [cv2.getOptimalDFTSize(length + 2 * margin) for length in (height, width)]
     after = [side - length - margin for side, length in zip(size, (height, width), strict=True)]
-    planes = torch.empty(channels, *size)
-    for plane, padded in zip(image_CHW, planes.numpy(), strict=True):
-        cv2.copyMakeBorder(plane, margin, after[0], margin, after[1], cv2.BORDER_REFLECT_101, dst=padded)
+    padded = cv2.copyMakeBorder(image, margin, after[0], margin, after[1], cv2.BORDER_REFLECT_101)
     spectrum = torch.fft.rfft2(torch.from_numpy(np.array(kernel[::-1, ::-1], np.float32)), s=size)
-    filtered = torch.fft.irfft2(torch.fft.rfft2(planes).mul_(spectrum), s=size)
-    np.copyto(target_CHW, filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width].numpy())
+    filtered = torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(to_planes(padded))).mul_(spectrum), s=size)
+    return to_pixels(filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width].numpy())

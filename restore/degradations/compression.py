@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -14,14 +14,13 @@ import torch
 from pydantic import Field
 
 from restore.degradations.jpeg import from_ycbcr, jpeg, shrink_chroma, stretch_chroma, to_ycbcr
-from restore.degradations.operator import Operator, column, joined, operator, to_levels, uses_opencv
+from restore.degradations.operator import Operator, column, from_levels, on_images, operator, to_levels, uses_opencv
 from restore.errors import MissingError
 
 __all__ = ["ChromaSubsampling", "Jpeg", "Quantise", "VideoFrame", "WebP"]
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 Subsampling = Literal["444", "422", "420"]
-_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 _OPENCV_SUBSAMPLING = {
     "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
@@ -51,20 +50,15 @@ class Jpeg(Operator):
         first = samples[0]
         if first.codec == "tensor" or (first.codec == "auto" and not uses_opencv(x_BCHW)):
             return jpeg(x_BCHW, [sample.quality for sample in samples], subsampling=first.subsampling)
-        return _through_files(
-            lambda image, sample: _opencv_round_trip(
-                image,
-                ".jpg",
-                (
-                    cv2.IMWRITE_JPEG_QUALITY,
-                    sample.quality,
-                    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-                    _OPENCV_SUBSAMPLING[sample.subsampling],
-                ),
-            ),
-            x_BCHW,
-            samples,
-        )
+        return _through_files(x_BCHW, samples)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Encode and decode one image."""
+        if self.codec == "tensor":
+            return super().on_pixels(image)
+        subsampling = _OPENCV_SUBSAMPLING[self.subsampling]
+        settings = (cv2.IMWRITE_JPEG_QUALITY, self.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, subsampling)
+        return _through_file(image, lambda bgr: _opencv_round_trip(bgr, ".jpg", settings))
 
 
 @operator("webp")
@@ -76,11 +70,12 @@ class WebP(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[WebP]) -> torch.Tensor:
         """Encode and decode, on the CPU."""
-        return _through_files(
-            lambda image, sample: _opencv_round_trip(image, ".webp", (cv2.IMWRITE_WEBP_QUALITY, sample.quality)),
-            x_BCHW,
-            samples,
-        )
+        return _through_files(x_BCHW, samples)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Encode and decode one image."""
+        settings = (cv2.IMWRITE_WEBP_QUALITY, self.quality)
+        return _through_file(image, lambda bgr: _opencv_round_trip(bgr, ".webp", settings))
 
 
 @operator("chroma_subsampling")
@@ -125,7 +120,11 @@ class VideoFrame(Operator):
         Raises:
             MissingError: PyAV is not installed or has no such codec.
         """
-        return _through_files(_video_round_trip, x_BCHW, samples)
+        return _through_files(x_BCHW, samples)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Encode and decode one image."""
+        return _through_file(image, functools.partial(_video_round_trip, sample=self))
 
 
 @operator("quantise")
@@ -140,18 +139,22 @@ class Quantise(Operator):
         steps = column(x_BCHW, [sample.levels - 1 for sample in samples])
         return (x_BCHW.clamp(0, 1) * steps).round_() / steps
 
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Clip and round one image."""
+        return from_levels(to_levels(image)) if self.levels == 256 else super().on_pixels(image)
 
-def _through_files(function: Any, x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
-    """Apply a function of an 8-bit image, BGR or grey as OpenCV has it, to each image of a batch on any device."""
 
-    results = []
-    for planes, sample in zip(to_levels(x_BCHW.float().cpu()).numpy(), samples, strict=True):
-        decoded = function(cv2.merge(tuple(planes[::-1])), sample)
-        result = np.empty(planes.shape, np.float32)
-        order = [index for channel in range(len(result)) for index in (channel, channel)]
-        cv2.mixChannels([cv2.LUT(decoded, _LEVELS)], list(result[::-1]), order)
-        results.append(torch.from_numpy(result))
-    return joined(results).to(x_BCHW)
+def _through_files(x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
+    """Image by image, from any device and back."""
+    return on_images(x_BCHW.detach().float().cpu(), samples).to(x_BCHW)
+
+
+def _through_file(image: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply a function of an 8-bit image, BGR or grey."""
+    levels = to_levels(image)
+    if image.ndim == 2:
+        return from_levels(function(levels))
+    return from_levels(cv2.cvtColor(function(cv2.cvtColor(levels, cv2.COLOR_RGB2BGR)), cv2.COLOR_BGR2RGB))
 
 
 def _opencv_round_trip(pixels: np.ndarray, suffix: str, settings: tuple[int, ...]) -> np.ndarray:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from restore.degradations.operator import Operator, uses_opencv
+from restore.degradations.operator import Operator, to_pixels, to_planes, uses_opencv
 
 __all__ = ["run", "stack", "value_range"]
 
@@ -74,11 +74,11 @@ def _each(function: Callable[..., Result], *items: Iterable) -> Iterator[Result]
 
 
 def _run_one(x_CHW: torch.Tensor, *plans: Sequence[Operator]) -> list[torch.Tensor]:
-    results, x_BCHW = [], x_CHW[None]
+    results, image = [], to_pixels(x_CHW.numpy())
     for plan in plans:
         for operator in plan:
-            x_BCHW = operator.apply(x_BCHW, [operator])
-        results.append(x_BCHW[0])
+            image = operator.on_pixels(image)
+        results.append(torch.from_numpy(to_planes(image)))
     return results
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from scipy import stats
 
 from restore.degradations.fields import field, random_words
-from restore.degradations.operator import Operator, column, joined, operator, to_levels
+from restore.degradations.operator import Operator, column, on_images, operator, to_levels, to_pixels, uses_opencv
 
 __all__ = [
     "CorrelatedNoise",
@@ -51,7 +51,15 @@ class GaussianNoise(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise]) -> torch.Tensor:
         """Add the noise."""
-        return _clipped(_added(_noise(x_BCHW, samples), x_BCHW), samples)
+        if uses_opencv(x_BCHW):
+            return on_images(x_BCHW, samples)
+        return _clipped(x_BCHW + _noise(x_BCHW, samples), samples)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Add the noise to one image."""
+        channels = 1 if self.grey or image.ndim == 2 else image.shape[2]
+        noise = torch.randn((channels, *image.shape[:2]), generator=torch.Generator().manual_seed(self.seed))
+        return _plus(image, to_pixels(noise.numpy()), self.sigma / 255, clip=self.clip)
 
 
 @operator("speckle_noise")
@@ -62,6 +70,10 @@ class SpeckleNoise(GaussianNoise):
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[SpeckleNoise]) -> torch.Tensor:
         """Add the noise."""
         return _clipped(_noise(x_BCHW, samples).mul(x_BCHW).add_(x_BCHW), samples)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Add the noise to one image."""
+        return Operator.on_pixels(self, image)
 
 
 @operator("correlated_noise")
@@ -111,12 +123,27 @@ class PoissonNoise(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
         """Add the noise."""
+        if uses_opencv(x_BCHW) and samples[0].peak is None:
+            return on_images(x_BCHW, samples)
         source = luma(x_BCHW) if samples[0].grey else x_BCHW
-        levels = to_levels(source)
+        levels = source.detach().mul(255).round_().clamp_(0, 255)
         sampler = _poisson_from_levels if samples[0].peak is None else _poisson_from_peaks
-        noise = sampler(levels, samples).to(x_BCHW.dtype).sub_(levels, alpha=1 / 255)
-        noise = noise.mul_(column(x_BCHW, [sample.scale for sample in samples]))
-        return _clipped(_added(noise, x_BCHW), samples)
+        noise = sampler(levels, samples).sub_(levels, alpha=1 / 255)
+        return _clipped(x_BCHW + noise.mul_(column(x_BCHW, [sample.scale for sample in samples])), samples)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Add the noise to one image."""
+        if self.peak is not None:
+            return super().on_pixels(image)
+        levels = to_levels(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if self.grey and image.ndim == 3 else image)
+        rows = levels.reshape(len(levels), -1)
+        peak = _peak(np.count_nonzero(cv2.calcHist([rows], [0], None, [256], [0, 256])))
+        shape = (1 if levels.ndim == 2 else levels.shape[2], *levels.shape[:2])
+        words = to_pixels(random_words(shape, torch.Generator().manual_seed(self.seed)).numpy())
+        noise = _counts(torch.from_numpy(levels), torch.from_numpy(words), peak).sub_(
+            torch.from_numpy(levels), alpha=peak / 255
+        )
+        return _plus(image, noise.numpy(), self.scale / peak, clip=self.clip)
 
 
 @operator("salt_pepper_noise")
@@ -174,9 +201,12 @@ def _noise(x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise]) -> torch.Tens
     return noise.mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
 
 
-def _added(noise: torch.Tensor, x_BCHW: torch.Tensor) -> torch.Tensor:
-    """noise + x, in the memory of the noise where that has room for it."""
-    return noise.add_(x_BCHW) if noise.shape == x_BCHW.shape else noise + x_BCHW
+def _plus(image: np.ndarray, noise: np.ndarray, scale: float, *, clip: bool) -> np.ndarray:
+    """image + scale x noise, grey noise for all channels alike."""
+    if noise.ndim < image.ndim:
+        noise = cv2.cvtColor(noise, cv2.COLOR_GRAY2RGB)
+    noisy = torch.from_numpy(cv2.scaleAdd(noise, scale, image))
+    return (noisy.clamp_(0, 1) if clip else noisy).numpy()
 
 
 def _clipped(x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
@@ -203,28 +233,34 @@ def _poisson_from_peaks(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNois
 
 
 def _poisson_from_levels(levels_BCHW: torch.Tensor, samples: Sequence[PoissonNoise]) -> torch.Tensor:
-    """Poisson counts at 256 possible rates, by Walker's alias method: one random word and one look-up a pixel."""
-    return joined([_count(level_CHW, sample.seed) for level_CHW, sample in zip(levels_BCHW, samples, strict=True)])
+    counted = []
+    for levels_CHW, sample in zip(levels_BCHW.byte(), samples, strict=True):
+        peak = _peak(int(torch.bincount(levels_CHW.flatten(), minlength=256).count_nonzero()))
+        generator = torch.Generator(levels_CHW.device).manual_seed(sample.seed)
+        counted.append(_counts(levels_CHW, random_words(levels_CHW.shape, generator), peak) / peak)
+    return torch.stack(counted)
 
 
-def _count(levels_CHW: torch.Tensor, seed: int) -> torch.Tensor:
-    """Counts over the peak: the low bits of a word choose a cell, all of them whether the other count is taken."""
-    peak = 2 ** math.ceil(math.log2(_num_levels(levels_CHW)))
-    table = _alias_table(peak, levels_CHW.device)
-    words = random_words(levels_CHW.shape, torch.Generator(levels_CHW.device).manual_seed(seed))
+def _peak(num_levels: int) -> int:
+    return 2 ** math.ceil(math.log2(num_levels))
+
+
+def _counts(levels: torch.Tensor, words: torch.Tensor, peak: int) -> torch.Tensor:
+    """Poisson counts at 256 possible rates, float32, by Walker's alias method: one random word and one look-up a pixel.
+
+    The low bits of a word choose a cell, all of them whether the other count is taken.
+
+    Args:
+        levels: uint8; the rate is level x peak / 255.
+        words: int32, of the same shape; overwritten.
+        peak: the rate at level 255.
+    """
+    table = _alias_table(peak, levels.device)
     cell = words & (table.shape[1] - 1)
-    entry = table.view(-1).index_select(0, torch.add(cell, levels_CHW.int(), alpha=table.shape[1]).view(-1))
-    entry = entry.view(levels_CHW.shape)
+    entry = table.view(-1).index_select(0, torch.add(cell, levels.int(), alpha=table.shape[1]).view(-1))
+    entry = entry.view(levels.shape)
     goes = words.bitwise_right_shift_(1).sub_(entry).bitwise_right_shift_(31)  # every bit set, or none
-    counts = entry.bitwise_and_(0xFFFF).bitwise_and_(goes).bitwise_xor_(cell)
-    return counts.float().mul_(1 / peak)
-
-
-def _num_levels(levels_CHW: torch.Tensor) -> int:
-    if levels_CHW.device.type == "cpu":
-        histogram = cv2.calcHist([levels_CHW.view(-1, levels_CHW.shape[-1]).numpy()], [0], None, [256], [0, 256])
-        return int(np.count_nonzero(histogram))
-    return int(torch.bincount(levels_CHW.flatten(), minlength=256).count_nonzero())
+    return entry.bitwise_and_(0xFFFF).bitwise_and_(goes).bitwise_xor_(cell).float()
 
 
 @functools.lru_cache(maxsize=32)

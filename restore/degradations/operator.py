@@ -17,8 +17,10 @@ can be written to a file and applied again. `apply` takes a batch and one such o
 Two fields have a meaning of their own: `seed` (of a field of random numbers) is drawn by the pipeline unless it is
 configured, and `gt_px` (height and width of the original) is filled in by it.
 
-Tensors are float in [0, 1]; x_BCHW means (batch, channels, height, width). On the CPU many operators hand single images
-to OpenCV; the tensor code beside it serves accelerators and gradients, and the tests hold the two together.
+Tensors are float in [0, 1]; x_BCHW means (batch, channels, height, width). On the CPU many operators have a second form
+for one image as OpenCV has it, `on_pixels`: the tensor code beside it serves accelerators and gradients, and the tests
+hold the two together. Images stay in that form from one operator to the next, so that there is little to do in Python
+between them: its lock is what keeps threads waiting.
 """
 
 from __future__ import annotations
@@ -36,7 +38,19 @@ import torch
 
 from restore.registry import DEGRADATIONS
 
-__all__ = ["Operator", "column", "joined", "on_images", "operator", "tensor_code", "to_levels", "uses_opencv"]
+__all__ = [
+    "Operator",
+    "column",
+    "from_levels",
+    "joined",
+    "on_images",
+    "operator",
+    "tensor_code",
+    "to_levels",
+    "to_pixels",
+    "to_planes",
+    "uses_opencv",
+]
 
 Sample = TypeVar("Sample", bound="Operator")
 
@@ -52,6 +66,11 @@ class Operator(ABC):
     @abstractmethod
     def apply(cls: type[Sample], x_BCHW: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
         """Degrade a batch, each image by the parameters of its sample."""
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """The same for one image as OpenCV has it, float32 (H, W, 3) or (H, W), which is not written to."""
+        x_BCHW = torch.from_numpy(to_planes(image))[None]
+        return to_pixels(self.apply(x_BCHW, [self])[0].numpy())
 
     def group(self) -> Hashable:
         """Samples (of equal image size) can share one call of `apply` if this is equal."""
@@ -86,9 +105,9 @@ def column(x_BCHW: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
 
 
 def uses_opencv(x_BCHW: torch.Tensor) -> bool:
-    """Whether OpenCV may do the work: float32 on the CPU, no gradient wanted."""
+    """Whether images may go through `on_pixels`: grey or RGB, float32 on the CPU, no gradient wanted."""
     plain = x_BCHW.device.type == "cpu" and x_BCHW.dtype == torch.float32 and not x_BCHW.requires_grad
-    return plain and not _TENSOR_CODE.get()
+    return plain and x_BCHW.shape[1] in (1, 3) and not _TENSOR_CODE.get()
 
 
 @contextlib.contextmanager
@@ -106,31 +125,31 @@ def joined(images_CHW: Sequence[torch.Tensor]) -> torch.Tensor:
     return images_CHW[0][None] if len(images_CHW) == 1 else torch.stack(list(images_CHW))
 
 
-def on_images(
-    function: Callable[[np.ndarray, Sample, np.ndarray], None],
-    x_BCHW: torch.Tensor,
-    samples: Sequence[Sample],
-    size: tuple[int, int] | None = None,
-) -> torch.Tensor:
-    """Apply a function to each image of a CPU batch, plane by plane where OpenCV wants that: planes fit into the cache.
-
-    Args:
-        function: of an image (C, H, W), its sample, and the array (C, *size) that it has to fill.
-        x_BCHW: float32, without a gradient.
-        samples: one for each image.
-        size: height and width of the result; those of the images if not given.
-    """
-    images = np.ascontiguousarray(x_BCHW.numpy())
-    result = np.empty((*images.shape[:2], *(size or images.shape[2:])), np.float32)
-    for image, sample, target in zip(images, samples, result, strict=True):
-        function(image, sample, target)
-    return torch.from_numpy(result)
+def on_images(x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
+    """Apply `on_pixels` of its sample to each image of a batch."""
+    planes = zip(x_BCHW.numpy(), samples, strict=True)
+    return joined([torch.from_numpy(to_planes(sample.on_pixels(to_pixels(image)))) for image, sample in planes])
 
 
-def to_levels(x_BCHW: torch.Tensor) -> torch.Tensor:
-    """The nearest of the 256 levels of an 8-bit image, uint8; what lies outside [0, 1] is clipped."""
-    if not uses_opencv(x_BCHW):
-        return x_BCHW.detach().mul(255).round_().clamp_(0, 255).byte()
-    rows = np.ascontiguousarray(x_BCHW.numpy()).reshape(-1, x_BCHW.shape[-1])
-    levels = cv2.addWeighted(rows, 255, rows, 0, 0, dtype=cv2.CV_8U)
-    return torch.from_numpy(levels.reshape(x_BCHW.shape))
+def to_pixels(planes_CHW: np.ndarray) -> np.ndarray:
+    """An image as OpenCV has it, (H, W, C), or (H, W) if it is grey; of any type."""
+    return cv2.merge(tuple(planes_CHW)) if len(planes_CHW) > 1 else np.ascontiguousarray(planes_CHW[0])
+
+
+def to_planes(image: np.ndarray) -> np.ndarray:
+    """(C, H, W) from an image as OpenCV has it."""
+    if image.ndim == 2:
+        return image[None]
+    planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
+    cv2.split(image, tuple(planes))
+    return planes
+
+
+def to_levels(image: np.ndarray) -> np.ndarray:
+    """The nearest of the 256 levels of an 8-bit image; what lies outside [0, 1] is clipped."""
+    return cv2.addWeighted(image, 255, image, 0, 0, dtype=cv2.CV_8U)
+
+
+def from_levels(levels: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1] from 8 bits."""
+    return torch.from_numpy(levels).float().div_(255).numpy()

@@ -65,20 +65,23 @@ class Resize(Operator):
         if size == tuple(x_BCHW.shape[-2:]):
             return x_BCHW
         if uses_opencv(x_BCHW) and first.interpolation in ("area", *_OPENCV):
-            return on_images(_area if first.interpolation == "area" else _with_opencv, x_BCHW, samples, size)
+            return on_images(x_BCHW, samples)
         return F.interpolate(x_BCHW, size=size, mode=first.interpolation)
 
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Resize one image."""
+        size = self.target_px(*image.shape[:2])
+        if self.interpolation in _OPENCV:
+            return cv2.resize(image, size[::-1], interpolation=_OPENCV[self.interpolation])
+        return _area(image, size) if self.interpolation == "area" else super().on_pixels(image)
 
-def _with_opencv(image_CHW: np.ndarray, sample: Resize, target_CHW: np.ndarray) -> None:
-    for plane, target in zip(image_CHW, target_CHW, strict=True):
-        cv2.resize(plane, target.shape[::-1], dst=target, interpolation=_OPENCV[sample.interpolation])
 
-
-def _area(image_CHW: np.ndarray, _: Resize, target_CHW: np.ndarray) -> None:
+def _area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Mean over bins as sparse matrix products, down and then across; torch's own loop is many times slower."""
-    down, across = (_bins(*lengths) for lengths in zip(image_CHW.shape[1:], target_CHW.shape[1:], strict=True))
-    rows = np.concatenate([down @ plane for plane in image_CHW])
-    cv2.transpose(across @ cv2.transpose(rows), dst=target_CHW.reshape(len(rows), -1))
+    for length, new_length in zip(image.shape[:2], size, strict=True):
+        averaged = _bins(length, new_length) @ image.reshape(length, -1)
+        image = cv2.transpose(averaged.reshape(new_length, *image.shape[1:]))
+    return image
 
 
 @functools.lru_cache(maxsize=256)
