@@ -58,7 +58,7 @@ _SMALL_PX = 11  # up to here OpenCV filters directly,
 _SMALL_IMAGE_PX = 96**2  # and in images of this size by any kernel
 _SEPARABLE_TOLERANCE = 1e-9  # of the largest value of a kernel
 _CROP_TOLERANCE = 1e-6  # of the sum of a kernel's absolute values
-_STRIP_PX = 16  # rows or columns that are filtered at once by a matrix
+_STRIP_PX, _BLOCK_PX = 16, 256  # rows or columns that a matrix filters at once, and the pixels along them
 
 
 class KernelBlur(Operator):
@@ -246,10 +246,8 @@ class Usm(Operator):
 def filter_2d(x_BCHW: torch.Tensor, per_sample: Sequence[np.ndarray]) -> torch.Tensor:
     """Filter each image by its own square kernel of odd size (correlation), with mirrored borders of any width."""
     if uses_opencv(x_BCHW):
-        images = (
-            _filter_image(to_pixels(image), kernel) for image, kernel in zip(x_BCHW.numpy(), per_sample, strict=True)
-        )
-        return joined([torch.from_numpy(to_planes(image)) for image in images])
+        pairs = zip(x_BCHW.numpy(), per_sample, strict=True)
+        return joined([torch.from_numpy(to_planes(_filter_image(to_pixels(x_CHW), kernel))) for x_CHW, kernel in pairs])
     size = max(len(kernel) for kernel in per_sample)
     padded = [np.pad(kernel, (size - len(kernel)) // 2) for kernel in per_sample]
     weight = torch.from_numpy(np.stack(padded)).to(x_BCHW)[:, None]
@@ -274,10 +272,10 @@ def _mirrored(length: int, margin_px: int) -> torch.Tensor:
 
 
 def _filter_in_strips(planes_PHW: np.ndarray, strip: np.ndarray) -> np.ndarray:
-    """Filter across and down, each by one product for all strips of 16 columns or rows with what lies around them.
+    """Filter across and down, as products with the matrix of a strip of columns or rows and what lies around them.
 
-    The matrices are so small that OpenBLAS, which NumPy comes with, multiplies them where they lie, and without threads
-    of its own; between the two passes the rows of all planes lie side by side, so that one call pads them.
+    OpenBLAS, which NumPy comes with, multiplies matrices up to this size where they lie, and in one thread. Between the
+    two passes the rows of all planes lie side by side, so that one call pads them.
     """
     num_planes, height, width = planes_PHW.shape
     step, reach = strip.shape
@@ -285,21 +283,27 @@ def _filter_in_strips(planes_PHW: np.ndarray, strip: np.ndarray) -> np.ndarray:
 
     lines = planes_PHW.reshape(-1, width)
     lines = cv2.copyMakeBorder(lines, 0, 0, margin, margin + -width % step, cv2.BORDER_REFLECT_101)
-    plane, row, pixel = lines.strides[0] * height, *lines.strides
-    num_strips = -(-width // step)
-    strides = (step * pixel, plane, row, pixel)
-    windows = np.ndarray((num_strips, num_planes, height, reach), np.float32, lines, strides=strides)
-    across = np.empty((height, num_planes, num_strips, step), np.float32)
-    np.matmul(windows, np.ascontiguousarray(strip.T), out=across.transpose(2, 1, 0, 3))
+    row, pixel = lines.strides
+    across = np.empty((height, num_planes, -(-width // step), step), np.float32)
+    shape, strides = (across.shape[2], num_planes, height, reach), (step * pixel, height * row, row, pixel)
+    windows = np.ndarray(shape, np.float32, lines, strides=strides)
+    columns = np.ascontiguousarray(strip.T)
+    for part in _blocks(height):
+        np.matmul(windows[:, :, part], columns, out=across[part].transpose(2, 1, 0, 3))
 
     lines = across.reshape(height, -1)
     lines = cv2.copyMakeBorder(lines, margin, margin + -height % step, 0, 0, cv2.BORDER_REFLECT_101)
     row, plane = lines.strides[0], lines.strides[0] // num_planes
-    num_columns, num_strips = lines.shape[1] // num_planes, -(-height // step)
-    strides = (plane, step * row, row, pixel)
-    windows = np.ndarray((num_planes, num_strips, reach, num_columns), np.float32, lines, strides=strides)
-    down = np.matmul(strip, windows).reshape(num_planes, -1, num_columns)
-    return np.ascontiguousarray(down[:, :height, :width])
+    down = np.empty((num_planes, -(-height // step), step, plane // pixel), np.float32)
+    shape, strides = (*down.shape[:2], reach, down.shape[3]), (plane, step * row, row, pixel)
+    windows = np.ndarray(shape, np.float32, lines, strides=strides)
+    for part in _blocks(down.shape[3]):
+        np.matmul(strip, windows[..., part], out=down[..., part])
+    return np.ascontiguousarray(down.reshape(num_planes, -1, down.shape[3])[:, :height, :width])
+
+
+def _blocks(length: int) -> list[slice]:
+    return [slice(start, start + _BLOCK_PX) for start in range(0, length, _BLOCK_PX)]
 
 
 @functools.lru_cache(maxsize=8)

@@ -71,10 +71,6 @@ class SpeckleNoise(GaussianNoise):
         """Add the noise."""
         return _clipped(_noise(x_BCHW, samples).mul(x_BCHW).add_(x_BCHW), samples)
 
-    def on_pixels(self, image: np.ndarray) -> np.ndarray:
-        """Add the noise to one image."""
-        return Operator.on_pixels(self, image)
-
 
 @operator("correlated_noise")
 class CorrelatedNoise(Operator):
@@ -140,9 +136,8 @@ class PoissonNoise(Operator):
         peak = _peak(np.count_nonzero(cv2.calcHist([rows], [0], None, [256], [0, 256])))
         shape = (1 if levels.ndim == 2 else levels.shape[2], *levels.shape[:2])
         words = to_pixels(random_words(shape, torch.Generator().manual_seed(self.seed)).numpy())
-        noise = _counts(torch.from_numpy(levels), torch.from_numpy(words), peak).sub_(
-            torch.from_numpy(levels), alpha=peak / 255
-        )
+        levels, words = torch.from_numpy(levels), torch.from_numpy(words)
+        noise = _counts(levels, words, peak).sub_(levels, alpha=peak / 255)
         return _plus(image, noise.numpy(), self.scale / peak, clip=self.clip)
 
 

@@ -62,6 +62,12 @@ class Operator(ABC):
 
     name: ClassVar[str]
 
+    def __init_subclass__(cls) -> None:
+        """A new `apply` without an `on_pixels` of its own does not inherit one that does something else."""
+        super().__init_subclass__()
+        if "apply" in vars(cls) and "on_pixels" not in vars(cls):
+            cls.on_pixels = Operator.on_pixels
+
     @classmethod
     @abstractmethod
     def apply(cls: type[Sample], x_BCHW: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restore.degradations.blur import DefocusBlur, GaussianBlur, Ringing, SincBlur, Usm, reflect_pad
+from restore.degradations.blur import DefocusBlur, GaussianBlur, Ringing, SincBlur, Usm, filter_2d, reflect_pad
 from restore.degradations.camera import BayerMosaic, CameraNoise
 from restore.degradations.compression import ChromaSubsampling, Jpeg, Quantise, VideoFrame, WebP
 from restore.degradations.noise import (
@@ -110,6 +110,24 @@ def test_both_engines_agree(name, photo):
     torch.testing.assert_close(on_cpu, as_tensors, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"video_frame"}))
+def test_any_memory_layout(name, photo):
+    operator = build(name)
+    expected = operator(photo[..., 8:80, 16:96].contiguous())
+    for layout in (photo, photo.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(operator(layout[..., 8:80, 16:96]), expected)
+
+
+def test_an_operator_that_only_has_tensor_code_is_that_on_the_cpu_too(photo):
+    class Inverted(GaussianNoise):
+        @classmethod
+        def apply(cls, x_BCHW, samples):
+            return 1 - x_BCHW
+
+    image = photo[0].permute(1, 2, 0).contiguous().numpy()
+    np.testing.assert_array_equal(Inverted(sigma=25).on_pixels(image), 1 - image)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_parameters_survive_being_written_down(name):
     operator = build(name)
@@ -137,6 +155,21 @@ def test_cutting_a_kernel_down_changes_nothing(photo, sigma, sigma_y):
     operator = GaussianBlur(size=21, sigma=sigma, sigma_y=sigma_y, angle=0.4)
     expected = cv2.filter2D(photo[0, 0].double().numpy(), -1, operator.kernel(), borderType=cv2.BORDER_REFLECT_101)
     np.testing.assert_allclose(operator(photo)[0, 0].numpy(), expected, atol=3e-6)
+
+
+@pytest.mark.parametrize("size", [(270, 301), (16, 530), (7, 9)])
+def test_usm_of_any_size(size):
+    x_BCHW = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with tensor_code():
+        expected = Usm()(x_BCHW)
+    torch.testing.assert_close(Usm()(x_BCHW), expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size_px", [5, 21])
+def test_kernels_in_single_precision(photo, size_px):
+    kernel = GaussianBlur(size=size_px, sigma=3.0, sigma_y=1.0, angle=0.3).kernel()
+    large = photo.repeat(1, 1, 2, 2)
+    torch.testing.assert_close(filter_2d(large, [np.float32(kernel)]), filter_2d(large, [kernel]), atol=1e-5, rtol=0)
 
 
 def test_usm_is_opencvs(photo):
