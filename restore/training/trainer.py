@@ -88,7 +88,7 @@ class Callback:
         """Called when iteration `trainer.iteration` is finished."""
 
     def before_giving_up(self, trainer: Trainer) -> None:
-        """Called where no iteration can follow `trainer.iteration`, as the data cannot be used."""
+        """Called where no iteration can follow `trainer.iteration`, as the data or a validation failed."""
 
     def go_on(self, trainer: Trainer) -> None:
         """Called before the first iteration of this process, when the state is loaded."""
@@ -177,16 +177,20 @@ class Trainer:
                     callback.after_iteration(self)
 
     def _try_step(self, stream: Iterator[Batch]) -> None:
-        """One iteration; where its data are bad, a single process keeps those before, as nobody waits for it."""
+        """One iteration; where its data are bad, those before are kept."""
         done = self.iteration
         try:
             self.step(self._micro_batches(stream))
         except DataError:
             self.iteration = done
-            if done > self.started_at and self.processes.world_size == 1:
-                for callback in self.callbacks:
-                    callback.before_giving_up(self)
+            self.keep_what_was_learnt()
             raise
+
+    def keep_what_was_learnt(self) -> None:
+        """Called on an error after which the weights are still good: a single process saves them, as it is alone."""
+        if self.iteration > self.started_at and self.processes.world_size == 1:
+            for callback in self.callbacks:
+                callback.before_giving_up(self)
 
     def step(self, micro_batches: Iterable[Batch]) -> None:
         """One iteration."""

@@ -68,17 +68,22 @@ class Validation(Callback):
         self.images = images
         self.patches = patches
         self.best: dict[str, list[float]] = {}  # "dataset/metric": [value, iteration]
-        self.unfinished = False  # a signal ended the last validation
+        self.unfinished = False  # a signal or an error ended the last validation
 
     def after_iteration(self, trainer: Trainer) -> None:
         """Validate if it is time."""
         if not (trainer.due(self.every) or (trainer.iteration >= trainer.plan.total_iter)):
             return
         with trainer.clock.paused():
-            self.validate(trainer)
+            try:
+                self.validate(trainer)
+            except Exception:  # an image that cannot be read, a full disk, too little memory
+                self.unfinished = True
+                trainer.keep_what_was_learnt()
+                raise
 
     def go_on(self, trainer: Trainer) -> None:
-        """Make up for a validation that a signal ended."""
+        """Make up for a validation that a signal or an error ended."""
         if self.unfinished:
             self.validate(trainer)
 

@@ -17,7 +17,7 @@ from training_runs import run, same
 
 from restore.cli import main
 from restore.data.sampling import StreamSampler
-from restore.errors import CheckpointError, OptionsError, RestoreError, TrainingError
+from restore.errors import CheckpointError, DataError, OptionsError, RestoreError, TrainingError
 from restore.inference import blocks
 from restore.metrics import psnr
 from restore.options import load
@@ -320,6 +320,22 @@ def test_a_signal_ends_a_validation_which_the_resumed_run_makes_up_for(option_fi
     assert len({history[3]["metrics/noise/psnr"] for history in histories}) == 1
     if total > 3:
         assert same(state(tmp_path, 6)["restore"], state(tmp_path, 6, "whole")["restore"])
+
+
+def test_an_error_in_a_validation_costs_no_iterations(option_file, tmp_path, monkeypatch):
+    run(option_file, "train.total_iter=6", "name=whole")
+
+    def failing(restored, reference):
+        raise DataError("'a.png' is damaged")
+
+    failing.traits = psnr.traits
+    with monkeypatch.context() as patched:
+        patched.setattr("restore.training.run._metrics", lambda options: {"psnr": failing})
+        with pytest.raises(DataError, match=r"a\.png"):
+            run(option_file, "train.total_iter=6", "logger.save_checkpoint_freq=100")
+    assert state(tmp_path, 3)["restore"]["callbacks"]["Validation"] == {"best": {}, "unfinished": True}
+    assert run(option_file, "train.total_iter=6", auto_resume=True) == 0
+    assert same(state(tmp_path, 6)["restore"], state(tmp_path, 6, "whole")["restore"])
 
 
 @pytest.mark.parametrize(
