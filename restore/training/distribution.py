@@ -113,6 +113,11 @@ class Processes:
             network, device_ids=devices, find_unused_parameters=find_unused_parameters, gradient_as_bucket_view=True
         )
 
+    def wait_for_all(self) -> None:
+        """Wait until every process is here: who leaves early resets connections that others still read from."""
+        if self.control is not None:
+            distributed.barrier(group=self.control)
+
     def leave(self) -> None:
         """Leave the group at the end of a run."""
         if self.control is not None:

@@ -66,7 +66,9 @@ def train(options: Options) -> int:
     processes = join_processes(options.launcher, backend=options.dist_params.backend, port=options.dist_params.port)
     try:
         with _log_of_run(processes) as run_log:
-            return _train(options, processes, run_log)
+            code = _train(options, processes, run_log)
+        processes.wait_for_all()
+        return code
     finally:
         processes.leave()
 
