@@ -295,6 +295,37 @@ def test_an_interrupted_run_is_saved_and_says_so(option_file, tmp_path, monkeypa
     assert state(tmp_path, 2)["iter"] == 2
 
 
+@pytest.mark.parametrize(
+    ("signals", "left"),
+    [([signal.SIGTERM], ["3", "6", "7"]), ([signal.SIGINT] * 2, ["3"])],
+    ids=["asked", "at_once"],
+)
+@pytest.mark.parametrize("write", [3, 4], ids=["of_the_network", "of_the_state"])
+def test_signals_in_the_middle_of_writing_a_checkpoint(option_file, tmp_path, monkeypatch, signals, left, write):
+    overrides = ["train.total_iter=9", "val.val_freq=100"]
+    run(option_file, *overrides, "name=whole")
+    save, writes = torch.save, []
+
+    def interrupted(content, stream):
+        stream.write(b"half of a file")
+        writes.append(stream)
+        if len(writes) == write:  # of iteration 6, after both files of iteration 3
+            for number in signals:
+                os.kill(os.getpid(), number)
+        stream.seek(0)
+        save(content, stream)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("restore.training.checkpoints.torch.save", interrupted)
+        assert main(["train", "-opt", str(option_file), "--set", *overrides]) == 130
+    folder = tmp_path / "experiments/tiny"
+    assert not list(folder.rglob("*.tmp"))
+    assert sorted(path.stem for path in folder.rglob("*.state")) == left
+    assert run(option_file, *overrides, auto_resume=True) == 0
+    assert same(weights(tmp_path, 9), weights(tmp_path, 9, "whole"))
+    assert same(state(tmp_path, 9)["restore"], state(tmp_path, 9, "whole")["restore"])
+
+
 @pytest.mark.parametrize("total", [3, 6], ids=["in_the_last_validation", "in_another_one"])
 def test_a_signal_ends_a_validation_which_the_resumed_run_makes_up_for(option_file, tmp_path, monkeypatch, total):
     run(option_file, f"train.total_iter={total}", "name=whole")
