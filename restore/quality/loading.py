@@ -1,7 +1,7 @@
 """Quality models from option blocks, and with their weights from files that say what they hold.
 
-A weights file of a quality model carries its option block in the header of the safetensors file (`quality`), so that a
-name or a path is enough to use it as a metric or as a loss.
+A weights file of a quality model carries its option block, in the header of a safetensors file (`quality`) or as
+training writes it, so that a name or a path is enough to use it as a metric or as a loss.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from restore.errors import CheckpointError, MissingError, nearest
 from restore.files import sha256_of
-from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.networks.checkpoint import load_weights, read_weights
 from restore.quality.base import QualityModel
 from restore.registry import QUALITY
 
@@ -40,7 +40,7 @@ def load_quality(name_or_path: str | Path, *, device: str | torch.device = "cpu"
     """A quality model with its weights, in evaluation mode and frozen; the same object for the same arguments.
 
     Args:
-        name_or_path: a shipped model (`iqt_small`, `triq_small`), or a file that `save_quality` wrote.
+        name_or_path: a shipped model (`iqt_small`, `triq_small`), or a file of a training or of `save_quality`.
         device: where to put it.
 
     Raises:
@@ -48,8 +48,17 @@ def load_quality(name_or_path: str | Path, *, device: str | torch.device = "cpu"
         CheckpointError: the file cannot be read, or does not say which model it holds.
     """
     path = _path_of(name_or_path)
-    model = build_quality(_block_of(path))
-    load_weights(model, {key: value.float() for key, value in read_state_dict(path).items()}, source=str(path))
+    state, block = read_weights(path)
+    if path.suffix == ".safetensors":
+        block = _read_block(path)
+    name = block["type"] if block else "nothing"
+    if name not in QUALITY.names():
+        raise CheckpointError(
+            f"{path}: does not say which quality model it holds (of its kind it says: {name}). Build the model with "
+            "build_quality, load the weights into it and write them with restore.quality.loading.save_quality."
+        )
+    model = build_quality(block)
+    load_weights(model, {key: value.float() for key, value in state.items()}, source=str(path))
     return model.eval().requires_grad_(False).to(device)
 
 
@@ -77,20 +86,9 @@ def _path_of(name_or_path: str | Path) -> Path:
         known = [each.stem for each in sorted(_SHIPPED.glob("*.safetensors")) if _read_block(each)]
         raise MissingError(
             f"there is no shipped quality model '{name_or_path}'.{nearest(str(name_or_path), known)} "
-            f"Known: {', '.join(known) or 'none'}; or give a .safetensors file."
+            f"Known: {', '.join(known) or 'none'}; or give a file."
         )
     return shipped
-
-
-def _block_of(path: Path) -> dict[str, Any]:
-    read_state_dict(path)  # says what is wrong with a file that is not there or damaged
-    block = _read_block(path) if path.suffix == ".safetensors" else None
-    if block is None:
-        raise CheckpointError(
-            f"{path}: does not say which quality model it holds. Build the model with build_quality, load the weights "
-            "into it and write them with restore.quality.loading.save_quality."
-        )
-    return block
 
 
 def _read_block(path: Path) -> dict[str, Any] | None:

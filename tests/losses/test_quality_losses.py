@@ -42,6 +42,9 @@ def test_files_that_do_not_say_it_are_refused(tmp_path):
     torch.save({"params": build_quality(BLOCK).state_dict()}, tmp_path / "net_g_latest.pth")
     with pytest.raises(CheckpointError, match="does not say which quality model"):
         load_quality(tmp_path / "net_g_latest.pth")
+    torch.save({"params": {"a": torch.zeros(1)}, "network": {"type": "SwinIR"}}, tmp_path / "swinir.pth")
+    with pytest.raises(CheckpointError, match="it says: SwinIR"):
+        load_quality(tmp_path / "swinir.pth")
     with pytest.raises(CheckpointError, match="no such weights file"):
         load_quality(tmp_path / "nothing.safetensors")
     with pytest.raises(MissingError, match="no shipped quality model 'iqt_smal'"):

@@ -18,7 +18,7 @@ from restore.images import write_image
 from restore.losses.opinion import OpinionLoss
 from restore.networks.checkpoint import read_state_dict
 from restore.options import load
-from restore.quality import build_quality
+from restore.quality import build_quality, load_quality
 from restore.training.objectives import Quality
 from restore.training.run import train
 
@@ -78,8 +78,10 @@ def test_training_validation_and_test(option_file, tmp_path, caplog):
     assert "between/rmse" in caplog.text
     (weights,) = tmp_path.rglob("net_g_latest.pth")
     assert list(tmp_path.rglob("net_g_best*.pth"))
-    block = yaml.safe_load(option_file.read_text())["network_g"]
-    build_quality(block).load_state_dict(read_state_dict(weights))
+    trained = load_quality(weights)
+    assert type(trained).__name__ == yaml.safe_load(option_file.read_text())["network_g"]["type"]
+    ours = read_state_dict(weights)
+    assert all(torch.equal(value, ours[key]) for key, value in trained.state_dict().items())
     assert main(["test", "-opt", str(option_file), "--set", f"path.pretrain_network_g={weights}"]) == 0
     (results,) = tmp_path.rglob("results.json")
     found = json.loads(results.read_text())["datasets"]["between"]
