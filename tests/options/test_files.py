@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from restore.errors import OptionsError
+from restore.metrics import psnr
 from restore.options import load
+from restore.registry import DATASETS
 from restore.zoo import list_cards
 
 FOLDER_OF_OURS = Path(__file__).parents[2] / "options"
@@ -52,11 +54,21 @@ def test_test_files_measure_what_their_model_is_for(path):
         variables = block.get("variables", {})
         assert block.get("sigma_test", variables.get("sigma")) == card.sigma
         assert variables.get("quality") == card.quality
-        assert (block.get("in_ch") == 1 or block.get("color") == "y") == card.grey
+        assert (block.get("in_ch") == 1 or block.get("color") in ("y", "grey")) == card.grey
     borders = [
         block[key] for block in options.val.metrics.values() for key in ("crop_border", "border_px") if key in block
     ]
     assert set(borders) <= {options.scale if options.scale > 1 else 0}
+
+
+@pytest.mark.parametrize(("quality", "expected"), [(10, 27.82), (40, 32.43)])
+def test_jpeg_of_classic5_is_measured_on_its_grey_files_as_they_are(shared, quality, expected):
+    """Luma of video range, which `color: y` makes of grey files too, would give 0.8 dB more."""
+    first = next(load(FOLDER_OF_OURS / f"test_swinir_jpeg_grey_{quality}.yml").phases("test"))
+    folder = shared("data/benchmark/classic5")
+    dataset = DATASETS.build(first.block | {"dataroot_gt": str(folder)}, name="Classic5", scale=1)
+    values = [psnr(dataset[index]["lq"], dataset[index]["gt"]) for index in range(len(dataset))]
+    assert sum(values) / len(values) == pytest.approx(expected, abs=0.005)
 
 
 def test_every_model_of_the_four_networks_has_a_test_file():
