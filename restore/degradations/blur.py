@@ -73,8 +73,6 @@ class KernelBlur(Operator):
     @classmethod
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[KernelBlur]) -> torch.Tensor:
         """Filter each image by its sample's kernel."""
-        if uses_opencv(x_BCHW):
-            return on_images(x_BCHW, samples)
         return filter_2d(x_BCHW, [sample.kernel() for sample in samples])
 
     def on_pixels(self, image: np.ndarray) -> np.ndarray:
