@@ -7,7 +7,9 @@ as (H, W) or (H, W, C) of uint8, uint16 or float32 in RGB order, perhaps as a re
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +20,8 @@ from restore.data.packing import Pack, pack_images
 from restore.images.colour import LUMA, STUDIO_LUMA
 
 __all__ = ["FileSource", "JoinedSource", "PackedSource", "Source", "channels_of"]
+
+log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -113,8 +117,18 @@ def channels_of(pixels: np.ndarray, color: str) -> np.ndarray:
     if color in ("grey", "gray"):
         return pixels if is_grey else _weighted(pixels, LUMA)
     if is_grey:
+        if color == "y":
+            _warn_of_studio_luma()
         pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return pixels if color == "rgb" else _studio_luma(pixels)
+
+
+@functools.cache
+def _warn_of_studio_luma() -> None:
+    """Once: papers measure grey sets such as Classic5 as they are, which is 0.8 dB less there."""
+    log.warning(
+        "color: y squeezes grey images into the range of video, 16 to 235; to take them as they are: color: grey"
+    )
 
 
 def _weighted(pixels: np.ndarray, weights: Sequence[float]) -> np.ndarray:

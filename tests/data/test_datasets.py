@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from restore.data import sources
 from restore.data.augment import Symmetry
 from restore.data.loading import Guarded
 from restore.data.packing import pack_images
@@ -115,6 +116,15 @@ def test_luma_is_that_of_the_metrics(images):
     sample = build("PairedImageDataset", dataroot_gt=root, dataroot_lq=root, color="y")[0]
     rgb = torch.from_numpy(read_image(root / "00.png").pixels / np.float32(255)).permute(2, 0, 1)[None]
     np.testing.assert_allclose(sample["gt"][..., 0], rgb_to_y(rgb)[0, 0].numpy(), atol=2e-7)
+
+
+def test_luma_of_grey_files_is_warned_of_once(images, caplog):
+    sources._warn_of_studio_luma.cache_clear()
+    root = images("grey", channels=1)
+    dataset = build("PairedImageDataset", dataroot_gt=root, dataroot_lq=root, color="y")
+    samples = [dataset[0], dataset[1]]
+    assert caplog.text.count("color: grey") == 1
+    assert min(sample["gt"].min() for sample in samples) >= 16 / 255
 
 
 def test_sixteen_bits_survive(images):
