@@ -23,10 +23,10 @@ from restore.degradations import kernels
 from restore.degradations.operator import (
     Operator,
     column,
+    from_planes,
     joined,
     on_images,
     operator,
-    to_pixels,
     to_planes,
     uses_opencv,
 )
@@ -238,14 +238,15 @@ class Usm(Operator):
         soft_mask = _filter_in_strips(mask.reshape(planes.shape), strip)
         sharp = torch.from_numpy(cv2.addWeighted(rows, 1 + self.weight, blurred, -self.weight, 0)).clamp_(0, 1)
         sharpened = torch.from_numpy(rows).lerp(sharp, torch.from_numpy(soft_mask.reshape(rows.shape)))
-        return to_pixels(sharpened.numpy().reshape(planes.shape))
+        return from_planes(sharpened.numpy().reshape(planes.shape))
 
 
 def filter_2d(x_BCHW: torch.Tensor, per_sample: Sequence[np.ndarray]) -> torch.Tensor:
     """Filter each image by its own square kernel of odd size (correlation), with mirrored borders of any width."""
     if uses_opencv(x_BCHW):
         pairs = zip(x_BCHW.numpy(), per_sample, strict=True)
-        return joined([torch.from_numpy(to_planes(_filter_image(to_pixels(x_CHW), kernel))) for x_CHW, kernel in pairs])
+        filtered = [_filter_image(from_planes(planes), kernel) for planes, kernel in pairs]
+        return joined([torch.from_numpy(to_planes(image)) for image in filtered])
     size = max(len(kernel) for kernel in per_sample)
     padded = [np.pad(kernel, (size - len(kernel)) // 2) for kernel in per_sample]
     weight = torch.from_numpy(np.stack(padded)).to(x_BCHW)[:, None]
@@ -363,4 +364,4 @@ def _filter_fourier(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     padded = cv2.copyMakeBorder(image, margin, after[0], margin, after[1], cv2.BORDER_REFLECT_101)
     spectrum = torch.fft.rfft2(torch.from_numpy(np.array(kernel[::-1, ::-1], np.float32)), s=size)
     filtered = torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(to_planes(padded))).mul_(spectrum), s=size)
-    return to_pixels(filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width].numpy())
+    return from_planes(filtered[:, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width].numpy())

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from restore.degradations.operator import Operator, to_pixels, to_planes, uses_opencv
+from restore.degradations.operator import Operator, from_planes, to_planes, uses_opencv
 
 __all__ = ["run", "stack", "value_range"]
 
@@ -74,7 +74,7 @@ def _each(function: Callable[..., Result], *items: Iterable) -> Iterator[Result]
 
 
 def _run_one(x_CHW: torch.Tensor, *plans: Sequence[Operator]) -> list[torch.Tensor]:
-    results, image = [], to_pixels(x_CHW.numpy())
+    results, image = [], from_planes(x_CHW.numpy())
     for plan in plans:
         for operator in plan:
             image = operator.on_pixels(image)

@@ -10,7 +10,7 @@ import torch
 
 from restore.degradations.operator import joined
 
-__all__ = ["field", "random_words"]
+__all__ = ["field", "field_of_one", "random_words"]
 
 
 def field(
@@ -27,10 +27,16 @@ def field(
     Returns:
         (B, channels, H, W); the same on every run on one kind of device.
     """
-    shape, device = (channels or x_BCHW.shape[1], *x_BCHW.shape[-2:]), x_BCHW.device
+    shape = (channels or x_BCHW.shape[1], *x_BCHW.shape[-2:])
+    return joined([field_of_one(shape, seed, device=x_BCHW.device, kind=kind) for seed in seeds]).to(x_BCHW.dtype)
+
+
+def field_of_one(
+    shape_CHW: Sequence[int], seed: int, *, device: torch.device | str = "cpu", kind: str = "normal"
+) -> torch.Tensor:
+    """The part of `field` that belongs to one sample, (C, H, W) float32."""
     sample = torch.randn if kind == "normal" else torch.rand
-    fields = [sample(shape, generator=torch.Generator(device).manual_seed(seed), device=device) for seed in seeds]
-    return joined(fields).to(x_BCHW.dtype)
+    return sample(shape_CHW, generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
 def random_words(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:

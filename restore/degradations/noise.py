@@ -17,8 +17,8 @@ import torch
 from pydantic import Field
 from scipy import stats
 
-from restore.degradations.fields import field, random_words
-from restore.degradations.operator import Operator, column, on_images, operator, to_levels, to_pixels, uses_opencv
+from restore.degradations.fields import field, field_of_one, random_words
+from restore.degradations.operator import Operator, column, from_planes, on_images, operator, to_levels, uses_opencv
 
 __all__ = [
     "CorrelatedNoise",
@@ -57,9 +57,8 @@ class GaussianNoise(Operator):
 
     def on_pixels(self, image: np.ndarray) -> np.ndarray:
         """Add the noise to one image."""
-        channels = 1 if self.grey or image.ndim == 2 else image.shape[2]
-        noise = torch.randn((channels, *image.shape[:2]), generator=torch.Generator().manual_seed(self.seed))
-        return _plus(image, to_pixels(noise.numpy()), self.sigma / 255, clip=self.clip)
+        noise = field_of_one(_planar(image, grey=self.grey), self.seed)
+        return _plus(image, from_planes(noise.numpy()), self.sigma / 255, clip=self.clip)
 
 
 @operator("speckle_noise")
@@ -134,8 +133,7 @@ class PoissonNoise(Operator):
         levels = to_levels(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if self.grey and image.ndim == 3 else image)
         rows = levels.reshape(len(levels), -1)
         peak = _peak(np.count_nonzero(cv2.calcHist([rows], [0], None, [256], [0, 256])))
-        shape = (1 if levels.ndim == 2 else levels.shape[2], *levels.shape[:2])
-        words = to_pixels(random_words(shape, torch.Generator().manual_seed(self.seed)).numpy())
+        words = from_planes(random_words(_planar(levels), torch.Generator().manual_seed(self.seed)).numpy())
         levels, words = torch.from_numpy(levels), torch.from_numpy(words)
         noise = _counts(levels, words, peak).sub_(levels, alpha=peak / 255)
         return _plus(image, noise.numpy(), self.scale / peak, clip=self.clip)
@@ -194,6 +192,11 @@ def luma(x_BCHW: torch.Tensor) -> torch.Tensor:
 def _noise(x_BCHW: torch.Tensor, samples: Sequence[GaussianNoise]) -> torch.Tensor:
     noise = field(x_BCHW, [sample.seed for sample in samples], channels=1 if samples[0].grey else None)
     return noise.mul_(column(x_BCHW, [sample.sigma / 255 for sample in samples]))
+
+
+def _planar(image: np.ndarray, *, grey: bool = False) -> tuple[int, int, int]:
+    """(C, H, W) of an image as OpenCV has it, or of a grey one of its size."""
+    return (1 if grey or image.ndim == 2 else image.shape[2], *image.shape[:2])
 
 
 def _plus(image: np.ndarray, noise: np.ndarray, scale: float, *, clip: bool) -> np.ndarray:

@@ -42,12 +42,12 @@ __all__ = [
     "Operator",
     "column",
     "from_levels",
+    "from_planes",
     "joined",
     "on_images",
     "operator",
     "tensor_code",
     "to_levels",
-    "to_pixels",
     "to_planes",
     "uses_opencv",
 ]
@@ -76,7 +76,7 @@ class Operator(ABC):
     def on_pixels(self, image: np.ndarray) -> np.ndarray:
         """The same for one image as OpenCV has it, float32 (H, W, 3) or (H, W), which is not written to."""
         x_BCHW = torch.from_numpy(to_planes(image))[None]
-        return to_pixels(self.apply(x_BCHW, [self])[0].numpy())
+        return from_planes(self.apply(x_BCHW, [self])[0].numpy())
 
     def group(self) -> Hashable:
         """Samples (of equal image size) can share one call of `apply` if this is equal."""
@@ -134,10 +134,10 @@ def joined(images_CHW: Sequence[torch.Tensor]) -> torch.Tensor:
 def on_images(x_BCHW: torch.Tensor, samples: Sequence[Operator]) -> torch.Tensor:
     """Apply `on_pixels` of its sample to each image of a batch."""
     planes = zip(x_BCHW.numpy(), samples, strict=True)
-    return joined([torch.from_numpy(to_planes(sample.on_pixels(to_pixels(image)))) for image, sample in planes])
+    return joined([torch.from_numpy(to_planes(sample.on_pixels(from_planes(image)))) for image, sample in planes])
 
 
-def to_pixels(planes_CHW: np.ndarray) -> np.ndarray:
+def from_planes(planes_CHW: np.ndarray) -> np.ndarray:
     """An image as OpenCV has it, (H, W, C), or (H, W) if it is grey; of any type."""
     return cv2.merge(tuple(planes_CHW)) if len(planes_CHW) > 1 else np.ascontiguousarray(planes_CHW[0])
 
