@@ -17,7 +17,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from restore.errors import OptionsError, Problem, nearest
 from restore.signature import refusals_named, validated_arguments
@@ -130,6 +130,21 @@ class Registry:
         return str(name) in self._components or str(name) in self._aliases or bool(colon and prefix in self._families)
 
 
+class Nested:
+    """In an `Annotated` argument: the argument is itself a component, or a list or mapping of components.
+
+    Args:
+        registry: where its name is looked up.
+        supplied: arguments of the nested component that its owner passes, so that option files cannot.
+    """
+
+    def __init__(self, registry: Registry, *supplied: str):
+        self.registry, self.supplied = registry, supplied
+
+    def __repr__(self) -> str:
+        return f"Nested({self.registry.kind})"
+
+
 def _import_all(package: str) -> None:
     module = importlib.import_module(package)
     for info in pkgutil.walk_packages(module.__path__, f"{package}."):
@@ -147,3 +162,18 @@ DATASETS = Registry("dataset", "restore.data")
 OBJECTIVES = Registry("model_type", "restore.training")
 OPTIMIZERS = Registry("optimizer", "restore.training")
 SCHEDULERS = Registry("scheduler", "restore.training")
+DISCRIMINATORS = Registry("discriminator", "restore.networks")
+NORMS = Registry("norm", "restore.layers")
+FEED_FORWARDS = Registry("feed-forward network", "restore.layers")
+POSITIONS = Registry("position", "restore.layers")
+PLACEMENTS = Registry("placement", "restore.layers")
+
+OptionBlock = str | Mapping[str, Any]  # a component's name, or a `{type: NAME, argument: value}` block
+NetworkOption = Annotated[OptionBlock, Nested(NETWORKS)]
+EncoderOption = Annotated[OptionBlock, Nested(ENCODERS, "in_chans")]
+MixerOption = Annotated[OptionBlock, Nested(MIXERS, "dim")]
+FeedForwardOption = Annotated[OptionBlock, Nested(FEED_FORWARDS, "dim")]
+NormOption = Annotated[OptionBlock, Nested(NORMS, "dim")]
+PositionOption = Annotated[OptionBlock, Nested(POSITIONS, "dim")]
+PlacementOption = Annotated[OptionBlock, Nested(PLACEMENTS, "index", "num_blocks")]
+LossOption = Annotated[OptionBlock, Nested(LOSSES)]
