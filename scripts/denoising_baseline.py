@@ -15,7 +15,7 @@ from statistics import mean
 from rich.progress import track
 from skimage.restoration import denoise_nl_means
 
-from restore.degradations.noise import EvaluationNoise
+from restore.degradations.operators.noise import EvaluationNoise
 from restore.images import list_images, read_image, to_pixels, to_tensor
 from restore.metrics import psnr
 

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
-from restore.degradations.blur import KernelBlur
-from restore.degradations.operator import Operator
+from restore.degradations.operators.base import Operator
+from restore.degradations.operators.blur import KernelBlur
 from restore.encoders.base import Encoder
 from restore.layers.mixers.base import Mixer
 from restore.quality.base import QualityModel

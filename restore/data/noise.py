@@ -9,7 +9,7 @@ import numpy as np
 
 from restore.data.datasets import Cache, Color, PatchDataset, Roots, Storage, references  # noqa: F401 - of inherited fields
 from restore.data.sampling import Draw, generator
-from restore.degradations.noise import EvaluationNoise
+from restore.degradations.operators.noise import EvaluationNoise
 from restore.errors import DataError
 from restore.images import convert_depth, to_tensor
 from restore.registry import DATASETS

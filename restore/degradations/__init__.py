@@ -16,13 +16,13 @@ from typing import Any
 
 _LAZY = {
     "PairPool": "pairs",
-    "Pipeline": "pipeline",
+    "Pipeline": "recipe.pipeline",
     "crop_pairs": "pairs",
-    "list_pipelines": "pipeline",
-    "load_pipeline": "pipeline",
-    "parse_pipeline": "pipeline",
-    "pipeline_from_options": "basicsr",
-    "sample_seed": "draw",
+    "list_pipelines": "recipe.pipeline",
+    "load_pipeline": "recipe.pipeline",
+    "parse_pipeline": "recipe.pipeline",
+    "pipeline_from_options": "recipe.basicsr",
+    "sample_seed": "recipe.draw",
 }
 
 __all__ = sorted(_LAZY)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from restore.degradations.draw import sample_seed
-from restore.degradations.pipeline import Pipeline
+from restore.degradations.recipe.draw import sample_seed
+from restore.degradations.recipe.pipeline import Pipeline
 from restore.errors import ImageError, MissingError
 from restore.images import to_pixels
 

@@ -22,8 +22,8 @@ from typing import Any
 import cv2
 import torch
 
-from restore.degradations.draw import sample_seed
-from restore.degradations.pipeline import Pipeline, load_pipeline
+from restore.degradations.recipe.draw import sample_seed
+from restore.degradations.recipe.pipeline import Pipeline, load_pipeline
 from restore.errors import DataError, ImageError, OptionsError
 from restore.files import atomic_write, remove_leftovers
 from restore.images import Image, list_images, read_image, to_pixels, to_tensor, write_image

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from restore.degradations.draw import Draw
+from restore.degradations.recipe.draw import Draw
 from restore.errors import DataError, ImageError
 
 __all__ = ["PairPool", "crop_pairs"]

@@ -16,8 +16,8 @@ import torch
 from restore.data.degraded import load_recipe
 from restore.data.loading import Batch
 from restore.degradations import PairPool, Pipeline, crop_pairs, pipeline_from_options, sample_seed
-from restore.degradations.basicsr import DATASET_DEFAULTS, TOP_DEFAULTS
-from restore.degradations.blur import Usm
+from restore.degradations.operators.blur import Usm
+from restore.degradations.recipe.basicsr import DATASET_DEFAULTS, TOP_DEFAULTS
 from restore.errors import OptionsError, Problem
 from restore.training.preparation import Preparation
 

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from scipy import special
 
 from restore.degradations import load_pipeline, sample_seed
-from restore.degradations.jpeg import jpeg
+from restore.degradations.operators.jpeg import jpeg
 from restore.images import list_images, read_image
 
 SIDE_PX, SCALE = 256, 4

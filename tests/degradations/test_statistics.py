@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 
 from restore.degradations import load_pipeline, sample_seed
-from restore.degradations.draw import Draw, parse_distribution
+from restore.degradations.recipe.draw import Draw, parse_distribution
 
 COUNT = 3000
 UNLIKELY = 1e-4

@@ -14,7 +14,7 @@ from training_runs import run, same
 
 from restore.data.sampling import Draw
 from restore.degradations import PairPool, load_pipeline, pipeline_from_options
-from restore.degradations.blur import Usm
+from restore.degradations.operators.blur import Usm
 from restore.errors import DataError, OptionsError
 from restore.images import read_image, write_image
 from restore.options import load

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from restore.degradations.operator import Operator, from_planes, to_planes, uses_opencv
+from restore.degradations.operators.base import Operator, from_planes, to_planes, uses_opencv
 
 __all__ = ["run", "stack", "value_range"]
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from restore.degradations.pipeline import Pipeline, parse_pipeline
+from restore.degradations.recipe.pipeline import Pipeline, parse_pipeline
 from restore.errors import OptionsError, Problem, nearest
 
 __all__ = ["DATASET_DEFAULTS", "TOP_DEFAULTS", "pipeline_from_options"]

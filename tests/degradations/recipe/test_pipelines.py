@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from restore.degradations import (
-    execution,
     list_pipelines,
     load_pipeline,
     parse_pipeline,
     pipeline_from_options,
     sample_seed,
 )
-from restore.degradations.operator import tensor_code
+from restore.degradations.operators.base import tensor_code
+from restore.degradations.recipe import execution
 from restore.errors import ImageError, OptionsError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = [
     "bicubic",
     "blur_down",

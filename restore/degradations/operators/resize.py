@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from scipy import sparse
 
-from restore.degradations.operator import Operator, on_images, operator, uses_opencv
+from restore.degradations.operators.base import Operator, on_images, operator, uses_opencv
 from restore.images import resize as matlab_resize
 
 __all__ = ["Resize"]

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from restore.degradations.blur import reflect_pad
-from restore.degradations.fields import field
-from restore.degradations.operator import Operator, column, operator
+from restore.degradations.operators.base import Operator, column, operator
+from restore.degradations.operators.blur import reflect_pad
+from restore.degradations.operators.fields import field
 from restore.errors import ImageError
 
 __all__ = ["BayerMosaic", "CameraNoise", "demosaic", "mosaic"]

@@ -21,18 +21,18 @@ from typing import Any, NoReturn
 import torch
 import yaml
 
-from restore.degradations import grammar
-from restore.degradations.compression import Quantise
-from restore.degradations.draw import Draw
-from restore.degradations.execution import run, stack, value_range
-from restore.degradations.expression import resolve
-from restore.degradations.operator import Operator
+from restore.degradations.operators.base import Operator
+from restore.degradations.operators.compression import Quantise
+from restore.degradations.recipe import grammar
+from restore.degradations.recipe.draw import Draw
+from restore.degradations.recipe.execution import run, stack, value_range
+from restore.degradations.recipe.expression import resolve
 from restore.errors import ImageError, OptionsError, Problem, nearest
 from restore.registry import DEGRADATIONS
 
 __all__ = ["Pipeline", "list_pipelines", "load_pipeline", "parse_pipeline"]
 
-_FOLDER = Path(__file__).parent / "pipelines"
+_FOLDER = Path(__file__).parents[1] / "pipelines"
 _KEYS = ("description", "source", "extends", "variables", "target", "steps", "round")
 _RANGE_TOLERANCE = 1e-3
 

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 
-from restore.degradations import kernels
-from restore.degradations.operator import (
+from restore.degradations.operators import kernels
+from restore.degradations.operators.base import (
     Operator,
     column,
     from_planes,

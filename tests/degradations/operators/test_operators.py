@@ -10,10 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from restore.degradations.blur import DefocusBlur, GaussianBlur, Ringing, SincBlur, Usm, filter_2d, reflect_pad
-from restore.degradations.camera import BayerMosaic, CameraNoise
-from restore.degradations.compression import ChromaSubsampling, Jpeg, Quantise, VideoFrame, WebP
-from restore.degradations.noise import (
+from restore.degradations.operators.base import tensor_code
+from restore.degradations.operators.blur import (
+    DefocusBlur,
+    GaussianBlur,
+    Ringing,
+    SincBlur,
+    Usm,
+    filter_2d,
+    reflect_pad,
+)
+from restore.degradations.operators.camera import BayerMosaic, CameraNoise
+from restore.degradations.operators.compression import ChromaSubsampling, Jpeg, Quantise, VideoFrame, WebP
+from restore.degradations.operators.noise import (
     CorrelatedNoise,
     EvaluationNoise,
     GaussianNoise,
@@ -21,9 +30,8 @@ from restore.degradations.noise import (
     SaltPepperNoise,
     SpeckleNoise,
 )
-from restore.degradations.operator import tensor_code
-from restore.degradations.resize import Resize
-from restore.degradations.weather import Haze, InpaintingMask, LowLight, RainStreaks
+from restore.degradations.operators.resize import Resize
+from restore.degradations.operators.weather import Haze, InpaintingMask, LowLight, RainStreaks
 from restore.errors import ImageError
 from restore.registry import DEGRADATIONS
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from restore.degradations.operator import joined
+from restore.degradations.operators.base import joined
 
 __all__ = ["field", "field_of_one", "random_words"]
 

@@ -13,8 +13,16 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from restore.degradations.jpeg import from_ycbcr, jpeg, shrink_chroma, stretch_chroma, to_ycbcr
-from restore.degradations.operator import Operator, column, from_levels, on_images, operator, to_levels, uses_opencv
+from restore.degradations.operators.base import (
+    Operator,
+    column,
+    from_levels,
+    on_images,
+    operator,
+    to_levels,
+    uses_opencv,
+)
+from restore.degradations.operators.jpeg import from_ycbcr, jpeg, shrink_chroma, stretch_chroma, to_ycbcr
 from restore.errors import MissingError
 
 __all__ = ["ChromaSubsampling", "Jpeg", "Quantise", "VideoFrame", "WebP"]
@@ -32,8 +40,8 @@ _OPENCV_SUBSAMPLING = {
 class Jpeg(Operator):
     """JPEG at a quality of 1 to 100 (values outside [0, 1] are clipped, as the format demands).
 
-    `codec` is "libjpeg" (through OpenCV), "tensor" (see `restore.degradations.jpeg`) or "auto": libjpeg on the CPU, the
-    tensor code on an accelerator or where a gradient is wanted.
+    `codec` is "libjpeg" (through OpenCV), "tensor" (see `restore.degradations.operators.jpeg`) or "auto": libjpeg on
+    the CPU, the tensor code on an accelerator or where a gradient is wanted.
     """
 
     quality: Quality

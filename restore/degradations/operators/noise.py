@@ -17,8 +17,16 @@ import torch
 from pydantic import Field
 from scipy import stats
 
-from restore.degradations.fields import field, field_of_one, random_words
-from restore.degradations.operator import Operator, column, from_planes, on_images, operator, to_levels, uses_opencv
+from restore.degradations.operators.base import (
+    Operator,
+    column,
+    from_planes,
+    on_images,
+    operator,
+    to_levels,
+    uses_opencv,
+)
+from restore.degradations.operators.fields import field, field_of_one, random_words
 
 __all__ = [
     "CorrelatedNoise",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from restore.degradations import kernels
+from restore.degradations.operators import kernels
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from restore.degradations.fields import field, random_words
+from restore.degradations.operators.fields import field, random_words
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from restore.degradations.blur import filter_2d
-from restore.degradations.fields import field
-from restore.degradations.operator import Operator, column, operator
+from restore.degradations.operators.base import Operator, column, operator
+from restore.degradations.operators.blur import filter_2d
+from restore.degradations.operators.fields import field
 
 __all__ = ["Haze", "InpaintingMask", "LowLight", "RainStreaks"]
 

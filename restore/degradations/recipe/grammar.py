@@ -17,8 +17,8 @@
         variables: {sigma: [0.2, 1.5]}                         # for expressions ("=sigma") inside
         steps: [...]
 
-`restore.degradations.draw` lists the distributions, `restore.degradations.expression` the expressions. A tree is drawn
-from with one stream of random numbers and gives the flat list of operators for one sample.
+`restore.degradations.recipe.draw` lists the distributions, `restore.degradations.recipe.expression` the expressions. A
+tree is drawn from with one stream of random numbers and gives the flat list of operators for one sample.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from restore.degradations.draw import Constant, Distribution, Draw, parse_distribution, probability_problem
-from restore.degradations.expression import resolve
-from restore.degradations.operator import Operator
+from restore.degradations.operators.base import Operator
+from restore.degradations.recipe.draw import Constant, Distribution, Draw, parse_distribution, probability_problem
+from restore.degradations.recipe.expression import resolve
 from restore.errors import OptionsError, Problem, nearest
 from restore.registry import DEGRADATIONS
 
