@@ -88,8 +88,8 @@ class _Count:
 
 def _problems(options: Options, num_workers: int, count: _Count) -> Iterator[str]:
     """What is wrong with the datasets of an option file."""
-    from restore.data.checking import check_dataset, check_files
     from restore.data.complaints import gathering
+    from restore.data.preparation.checking import check_dataset, check_files
     from restore.errors import RestoreError
     from restore.registry import DATASETS
 
@@ -135,7 +135,7 @@ def _scale_of_task(options: Options, key: str) -> int:
 
 
 def _lmdb(arguments: argparse.Namespace) -> int:
-    from restore.data.databases import write_database
+    from restore.data.storage.databases import write_database
     from restore.images import read_image
 
     paths = _images(arguments)
@@ -149,7 +149,7 @@ def _lmdb(arguments: argparse.Namespace) -> int:
 
 
 def _subimages(arguments: argparse.Namespace) -> int:
-    from restore.data.subimages import cut_image
+    from restore.data.preparation.subimages import cut_image
 
     shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
     paths = _images(arguments)
@@ -182,7 +182,7 @@ def _list(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from restore.data.cards import list_cards
+    from restore.data.preparation.cards import list_cards
 
     table = Table("name", "task", "images", "licence", "source", box=None, header_style="bold")
     for card in list_cards():

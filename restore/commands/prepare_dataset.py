@@ -19,8 +19,8 @@ from restore.commands.arguments import positive
 from restore.commands.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from restore.data.cards import Card
-    from restore.data.holdings import Holding
+    from restore.data.preparation.cards import Card
+    from restore.data.preparation.holdings import Holding
 
 __all__ = ["add_arguments", "run"]
 
@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, then make; 0 when the dataset is complete and everything is made, 1 when something is missing."""
-    from restore.data.cards import read_card
-    from restore.data.holdings import dataset_folder
+    from restore.data.preparation.cards import read_card
+    from restore.data.preparation.holdings import dataset_folder
 
     card = _chosen(read_card(arguments.name), arguments.parts)
     _check_wishes(card, arguments)
@@ -80,7 +80,7 @@ def _chosen(card: Card, parts: list[str]) -> Card:
 
 
 def _check_wishes(card: Card, arguments: argparse.Namespace) -> None:
-    from restore.data.preparing import Cutting
+    from restore.data.preparation.steps import Cutting
     from restore.errors import OptionsError
 
     if any(scale < 2 for scale in arguments.scales):
@@ -95,8 +95,8 @@ def _check_wishes(card: Card, arguments: argparse.Namespace) -> None:
 
 def _download(card: Card, root: Path, num_workers: int) -> None:
     """Get the parts that are missing and can be had."""
-    from restore.data.archives import download_part
-    from restore.data.holdings import dataset_folder, take_stock
+    from restore.data.preparation.archives import download_part
+    from restore.data.preparation.holdings import dataset_folder, take_stock
 
     folder = dataset_folder(card, root)
     for holding in take_stock(card, root, decode=False, num_workers=num_workers):
@@ -107,7 +107,7 @@ def _download(card: Card, root: Path, num_workers: int) -> None:
 
 
 def _verify(card: Card, root: Path, *, decode: bool, num_workers: int) -> list[Holding]:
-    from restore.data.holdings import take_stock
+    from restore.data.preparation.holdings import take_stock
 
     bar = ProgressBar(f"reading {card.name}", None)
     with bar as advance:
@@ -137,7 +137,7 @@ def _report(card: Card, holdings: list[Holding]) -> None:
 
 def _prepare_package(card: Card, arguments: argparse.Namespace) -> int:
     """A card whose images a package carries: they are always complete."""
-    from restore.data.cards import prepare
+    from restore.data.preparation.cards import prepare
 
     folder = prepare(card)
     files = {image.title: folder / f"{image.title}.png" for image in card.images}
@@ -148,7 +148,7 @@ def _prepare_package(card: Card, arguments: argparse.Namespace) -> int:
 
 def _make(part: str, role: str, files: dict[str, Path], output: Path, arguments: argparse.Namespace) -> None:
     """Everything that is asked for of one part."""
-    from restore.data.preparing import Cutting, cut_images, make_inputs, write_lmdb
+    from restore.data.preparation.steps import Cutting, cut_images, make_inputs, write_lmdb
 
     cutting = Cutting(arguments.size, arguments.step, tuple(arguments.scales)) if arguments.subimages else None
     workers = arguments.workers

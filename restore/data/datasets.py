@@ -18,10 +18,10 @@ from torch.utils.data import Dataset
 
 from restore.data.augment import Crop, Symmetry, random_crop
 from restore.data.complaints import is_gathering
-from restore.data.databases import DatabaseSource, paired_databases
 from restore.data.pairs import Pair, list_folder, list_pairs, listed_files
 from restore.data.sampling import Draw, generator
-from restore.data.sources import FileSource, JoinedSource, PackedSource, Source, channels_of
+from restore.data.storage.databases import DatabaseSource, paired_databases
+from restore.data.storage.sources import FileSource, JoinedSource, PackedSource, Source, channels_of
 from restore.errors import DataError
 from restore.images.resize import resize_pixels
 from restore.registry import DATASETS

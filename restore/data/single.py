@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from restore.data.databases import DatabaseSource
 from restore.data.datasets import Color, Roots, Storage, each_list, each_root, say_list_is_not_read
 from restore.data.pairs import Pair, list_pairs
 from restore.data.sampling import Draw
-from restore.data.sources import FileSource, JoinedSource, Source, channels_of
+from restore.data.storage.databases import DatabaseSource
+from restore.data.storage.sources import FileSource, JoinedSource, Source, channels_of
 from restore.registry import DATASETS
 
 __all__ = ["SingleImageDataset"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from restore.data.splits import repeated_splits
+from restore.data.ratings.splits import repeated_splits
 from restore.errors import DataError
 from restore.evaluation.quality_report import render
 from restore.files import atomic_write

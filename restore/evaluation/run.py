@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from restore.data.databases import stored_image, stored_size
 from restore.data.pairs import Pair
-from restore.data.sources import channels_of
+from restore.data.storage.databases import stored_image, stored_size
+from restore.data.storage.sources import channels_of
 from restore.errors import DataError, RestoreError
 from restore.evaluation.environment import environment
 from restore.evaluation.folder import ResultsFolder

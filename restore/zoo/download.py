@@ -17,7 +17,7 @@ import os
 import time
 from pathlib import Path
 
-from restore.data.cache import cache_folder
+from restore.data.storage.cache import cache_folder
 from restore.downloads import download
 from restore.errors import CheckpointError, DataError, MissingError, OutputError
 from restore.files import atomic_write, sha256_of

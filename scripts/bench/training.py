@@ -31,10 +31,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from plain_swinir import PlainSwinIR
 from timing import interleaved, machine, report, summary
 
-from restore.data.databases import write_database
 from restore.data.loading import training_loader
+from restore.data.preparation.subimages import cut_image
 from restore.data.sampling import PatchStage, StreamSampler
-from restore.data.subimages import cut_image
+from restore.data.storage.databases import write_database
 from restore.images import list_images, read_image, write_image
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import has_fast_bf16, resolve_precision

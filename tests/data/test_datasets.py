@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.data import sources
 from restore.data.augment import Symmetry
 from restore.data.loading import Guarded
-from restore.data.packing import pack_images
 from restore.data.sampling import Draw
+from restore.data.storage import sources
+from restore.data.storage.packing import pack_images
 from restore.errors import DataError, ImageError, OptionsError
 from restore.images import read_image, write_image
 from restore.images.resize import resize_pixels

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.data.databases import write_database
 from restore.data.datasets import DownsampledImageDataset
 from restore.data.noise import GaussianNoiseDataset
+from restore.data.storage.databases import write_database
 from restore.errors import DataError, ImageError, MissingError, OptionsError
 from restore.evaluation import evaluate
 from restore.images import read_image, resize, resize_pixels, to_pixels, to_tensor, write_image

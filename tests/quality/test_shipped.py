@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore.data.synthetic_quality import LADDERS, SyntheticQualityDataset, distort
+from restore.data.ratings.synthetic import LADDERS, SyntheticQualityDataset, distort
 from restore.errors import ImageError, OptionsError
 from restore.images import read_image
 from restore.inference.judging import judgements

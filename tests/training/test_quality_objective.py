@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from restore.cli import main
-from restore.data.opinions import distribution_about
+from restore.data.ratings.opinions import distribution_about
 from restore.errors import DataError, OptionsError
 from restore.images import write_image
 from restore.losses.opinion import OpinionLoss

@@ -5,7 +5,7 @@
 
 A card whose images are carried by an installed package needs no download: they are cropped and written as PNG to the
 cache on first use. A card of a published dataset lists its parts, which are looked for on disk
-(`restore.data.holdings`) and made ready for training (`restore.data.preparing`).
+(`restore.data.preparation.holdings`) and made ready for training (`restore.data.preparation.steps`).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Literal
 
 import pydantic
 
-from restore.data.cache import cache_folder
 from restore.data.datasets import DownsampledImageDataset
+from restore.data.storage.cache import cache_folder
 from restore.errors import DataError, MissingError, OptionsError, Problem, nearest
 from restore.registry import DATASETS
 from restore.signature import validate
 
 __all__ = ["Card", "CardDataset", "CardImage", "Part", "Role", "list_cards", "plain_name", "prepare", "read_card"]
 
-_REPOSITORY = Path(__file__).parents[2]
+_REPOSITORY = Path(__file__).parents[3]
 
 
 class CardImage(pydantic.BaseModel, extra="forbid"):

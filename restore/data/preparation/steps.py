@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from restore.data.databases import read_keys, write_database
-from restore.data.subimages import cut_image, pieces
+from restore.data.preparation.subimages import cut_image, pieces
+from restore.data.storage.databases import read_keys, write_database
 from restore.errors import ImageError, OptionsError, OutputError
 from restore.files import atomic_write
 

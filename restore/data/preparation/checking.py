@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from restore.data.databases import stored_image
 from restore.data.sampling import Draw
+from restore.data.storage.databases import stored_image
 from restore.errors import RestoreError
 
 __all__ = ["check_dataset", "check_files"]

@@ -107,7 +107,7 @@ def read_opinions(
         OptionsError: no such format.
         DataError: a list is missing or damaged, a rated image is not there, or an image is not rated.
     """
-    from restore.data.published_ratings import READERS, read_list
+    from restore.data.ratings.published import READERS, read_list
 
     if format not in FORMATS:
         known = ", ".join(FORMATS)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from restore.cli import main
-from restore.data.databases import DatabaseSource, stored_image, write_database
 from restore.data.loading import training_loader
 from restore.data.sampling import Draw, PatchStage, StreamSampler
+from restore.data.storage.databases import DatabaseSource, stored_image, write_database
 from restore.errors import DataError, OutputError
 from restore.images import list_images, read_image, write_image
 from restore.registry import DATASETS
@@ -207,7 +207,7 @@ def test_sub_images_need_positive_numbers(tmp_path, capsys, option):
     ("length", "starts"), [(480, [0]), (300, [0]), (481, [0, 1]), (720, [0, 240]), (1000, [0, 240, 480, 520])]
 )
 def test_pieces_reach_the_edge(length, starts):
-    from restore.data.subimages import pieces
+    from restore.data.preparation.subimages import pieces
 
     assert [piece.left for piece in pieces(480, length)] == starts
     assert [piece.left for piece in pieces(480, length, threshold=40)] == [s for s in starts if s not in (1, 520)]

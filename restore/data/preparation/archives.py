@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from restore.data.cards import Part
+from restore.data.preparation.cards import Part
 from restore.downloads import download
 from restore.errors import DataError, OutputError
 from restore.files import sha256_of

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from restore.data.datasets import each_root
-from restore.data.opinions import distribution_about
 from restore.data.pairs import list_folder
-from restore.data.quality import QualityImages
+from restore.data.ratings.datasets import QualityImages
+from restore.data.ratings.opinions import distribution_about
 from restore.data.sampling import Draw
-from restore.data.sources import FileSource, PackedSource
+from restore.data.storage.sources import FileSource, PackedSource
 from restore.errors import OptionsError, nearest
 from restore.images import to_pixels, to_tensor
 from restore.registry import DATASETS, DEGRADATIONS

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from restore.data.opinions import FORMATS, distribution_about, read_opinions
-from restore.data.published_ratings import READERS, read_list
+from restore.data.ratings.opinions import FORMATS, distribution_about, read_opinions
+from restore.data.ratings.published import READERS, read_list
 from restore.errors import DataError, OptionsError
 from restore.images import write_image
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.data.cards import prepare, read_card
 from restore.data.pairs import Pair
+from restore.data.preparation.cards import prepare, read_card
 from restore.errors import DataError, MissingError, OptionsError
 from restore.images import read_image, write_image
 from restore.registry import DATASETS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from restore.commands import prepare_dataset
-from restore.data.archives import download_part
-from restore.data.cards import list_cards, read_card
-from restore.data.databases import DatabaseSource
-from restore.data.holdings import take_stock
-from restore.data.preparing import Cutting, cut_images, make_inputs
+from restore.data.preparation.archives import download_part
+from restore.data.preparation.cards import list_cards, read_card
+from restore.data.preparation.holdings import take_stock
+from restore.data.preparation.steps import Cutting, cut_images, make_inputs
+from restore.data.storage.databases import DatabaseSource
 from restore.errors import DataError, OptionsError, OutputError
 from restore.images import read_image, resize_pixels, write_image
 

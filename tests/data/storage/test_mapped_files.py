@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from restore.data.sources import FileSource
+from restore.data.storage.sources import FileSource
 from restore.errors import ImageError
 from restore.images import read_image
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 
 from restore.data.augment import Crop, Symmetry, random_crop
-from restore.data.opinions import Opinion, read_opinions
+from restore.data.ratings.opinions import Opinion, read_opinions
+from restore.data.ratings.splits import split_scenes
 from restore.data.sampling import Draw, generator
-from restore.data.sources import channels_of
-from restore.data.splits import split_scenes
+from restore.data.storage.sources import channels_of
 from restore.errors import DataError
 from restore.images import read_image, read_size
 from restore.images.resize import resize_pixels
@@ -69,7 +69,7 @@ class QualityDataset(QualityImages):
     Args:
         format: tid2013, kadid10k, koniq10k, live, live_itw, csiq, pipal or spaq; or a list of these.
         dataroot: the folder of each.
-        listing: a list of ratings for each (see `restore.data.opinions`); None reads the datasets' own files.
+        listing: a list of ratings for each (see `restore.data.ratings.opinions`); None reads the datasets' own files.
         part: "train" and "test" share no scene; "all" takes everything.
         test_share: share of the scenes that is for testing.
         split_seed: which of the possible splits; repeat the training over several and give the median.

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from restore.data.loading import collate
-from restore.data.quality import QualityDataset
+from restore.data.ratings.datasets import QualityDataset
+from restore.data.ratings.splits import repeated_splits, split_scenes
+from restore.data.ratings.synthetic import LADDERS, SyntheticQualityDataset, distort, severities
 from restore.data.sampling import Draw, PatchStage, StreamSampler
-from restore.data.splits import repeated_splits, split_scenes
-from restore.data.synthetic_quality import LADDERS, SyntheticQualityDataset, distort, severities
 from restore.errors import DataError, OptionsError
 from restore.images import write_image
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from restore.data.cache import cache_folder
+from restore.data.storage.cache import cache_folder
 from restore.errors import ImageError
 from restore.files import atomic_write
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from restore.data.cards import Card, Part, plain_name
+from restore.data.preparation.cards import Card, Part, plain_name
 from restore.errors import DataError, ImageError
 
 __all__ = ["Holding", "dataset_folder", "take_stock"]

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from restore.data.packing import Pack, pack_images
+from restore.data.storage.packing import Pack, pack_images
 from restore.images.colour import LUMA, STUDIO_LUMA
 
 __all__ = ["FileSource", "JoinedSource", "PackedSource", "Source", "channels_of"]

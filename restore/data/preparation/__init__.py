@@ -1,0 +1,1 @@
+"""From what authors publish to what a training reads: dataset cards, downloads, inputs, pieces and checks."""
