@@ -3,6 +3,8 @@
     @NETWORKS.add()                      # or add("SwinIR", "swinir_alias")
     class SwinIR(nn.Module): ...         # def __init__(self, upscale: int = 2, depths: Sequence[int] = (6, 6, 6, 6))
 
+    @ENCODERS.add("cpvt", variants={"tiny": {"embed_dim": 192}, "small": {"embed_dim": 384}})   # and cpvt_tiny, ...
+
     NETWORKS.build({"type": "SwinIR", "upscale": 4})
     OPTIMIZERS.build({"type": "AdamW", "lr": "2e-4"}, parameters)  # what the caller passes is not configurable
     METRICS.bind({"type": "psnr", "border_px": 4})  # a function with its keyword-only arguments set
@@ -37,23 +39,30 @@ class Registry:
         self.kind = kind
         self._components: dict[str, Callable[..., Any]] = {}
         self._aliases: dict[str, str] = {}
+        self._variants: dict[str, tuple[str, ...]] = {}
         self._families: dict[str, Callable[[str], Callable[..., Any]]] = {}
         self._sources: list[Callable[[], object]] = [functools.partial(_import_all, package)] if package else []
 
-    def add(self, *names: str, **fixed: Any) -> Callable[[Component], Component]:
+    def add(
+        self, *names: str, variants: Mapping[str, Mapping[str, Any]] | None = None, **fixed: Any
+    ) -> Callable[[Component], Component]:
         """Decorator: register under `names[0]` (default: the object's own name); further names are aliases.
 
-        `fixed` presets arguments. A name that is taken is a ValueError.
+        `fixed` presets arguments, and so does each of the `variants`, which are registered as `NAME_VARIANT` beside
+        NAME. A name that is taken is a ValueError.
         """
         if not all(isinstance(name, str) for name in names):
             raise TypeError("add is called before it decorates: write add(), or add(NAME)")
 
         def register(component: Component) -> Component:
             name, *aliases = names or (component.__name__,)
-            for key in (name, *aliases):
+            presets = {f"{name}_{variant}": {**fixed, **preset} for variant, preset in (variants or {}).items()}
+            for key in (name, *aliases, *presets):
                 if key in self._components or key in self._aliases:
                     raise ValueError(f"the {self.kind} '{key}' is registered already: {component!r} needs another name")
-            self._components[name] = functools.partial(component, **fixed) if fixed else component
+            for key, preset in ((name, fixed), *presets.items()):
+                self._components[key] = functools.partial(component, **preset) if preset else component
+            self._variants[name] = tuple(presets)
             self._aliases.update(dict.fromkeys(aliases, name))
             return component
 
@@ -77,6 +86,11 @@ class Registry:
         """Further names of the component registered under `name`."""
         self._load(name)
         return [alias for alias, target in self._aliases.items() if target == name]
+
+    def variants(self, name: str) -> tuple[str, ...]:
+        """The names of the variants of the component registered under `name`, in the order of its module."""
+        self._load(name)
+        return self._variants.get(name, ())
 
     def __contains__(self, name: object) -> bool:
         self._load(name)

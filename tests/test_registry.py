@@ -82,3 +82,18 @@ def test_arguments_that_do_not_go_together_are_mistakes_of_the_block(shapes):
 
     with pytest.raises(OptionsError, match=r"^network_g: Window: width 8 is not divisible by heads 3\.$"):
         shapes.build({"type": "Window", "heads": 3}, path="network_g")
+
+
+def test_variants_are_names_with_presets(shapes):
+    @shapes.add("sheet", variants={"thin": {"depth": 1}, "thick": {"depth": 9}}, width=3)
+    class Sheet:
+        def __init__(self, width: int = 2, depth: int = 4):
+            self.width, self.depth = width, depth
+
+    built = [shapes.build({"type": name}) for name in ("sheet", "sheet_thin", "sheet_thick")]
+    assert [(sheet.width, sheet.depth) for sheet in built] == [(3, 4), (3, 1), (3, 9)]
+    assert shapes.build({"type": "sheet_thin", "depth": 2}).depth == 2
+    assert shapes.variants("sheet") == ("sheet_thin", "sheet_thick")
+    assert shapes.variants("Box") == ()
+    with pytest.raises(ValueError, match="'sheet_thin' is registered already"):
+        shapes.add("sheet_thin")(lambda: None)

@@ -4,7 +4,21 @@ encoder = build_encoder("convnext_atto")                            # any name t
 encoder = build_encoder({"type": "swin_tiny_patch4_window7_224", "out_indices": [0, 1, 2]}, in_chans=1)
 """
 
-from restore.encoders.base import Encoder
+from restore.encoders.base import HALF, IMAGENET, Encoder, Features, Normalisation
 from restore.encoders.build import build_encoder
+from restore.encoders.classifier import Classifier, LinearHead, load_published, published_state
+from restore.encoders.token import TokenEncoder
 
-__all__ = ["Encoder", "build_encoder"]
+__all__ = [
+    "HALF",
+    "IMAGENET",
+    "Classifier",
+    "Encoder",
+    "Features",
+    "LinearHead",
+    "Normalisation",
+    "TokenEncoder",
+    "build_encoder",
+    "load_published",
+    "published_state",
+]

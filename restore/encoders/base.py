@@ -1,44 +1,80 @@
-"""The contract of an encoder: an image of any size comes in, a list of maps comes out.
+"""The contract of an encoder: an image of any size comes in, a list of maps comes out, and tokens where it has them.
 
-    @ENCODERS.add("my_encoder")
+    @ENCODERS.add("my_encoder", variants={"tiny": {"width": 32}})       # my_encoder, my_encoder_tiny
     class MyEncoder(Encoder):
-        def __init__(self, in_chans: int = 3, out_indices: Sequence[int] | None = None, width: int = 64):
-            super().__init__(in_chans, channels=(64, 128), strides=(4, 8), out_indices=out_indices, size_multiple=8)
+        def __init__(self, in_chans: int = 3, out_indices: Sequence[int] | None = None,
+                     normalisation: Normalisation = "symmetric", width: int = 64):
+            super().__init__(in_chans, channels=(64, 128), strides=(4, 8), out_indices=out_indices, size_multiple=8,
+                             normalisation=normalisation)
             ...
         def maps(self, x_BCHW): ...     # every map, finest first; sides are multiples of `size_multiple`
 
-`in_chans` and `out_indices` are arguments of every encoder; all others come from the option file and have defaults.
-What remains is done here once: padding, cutting back to the size of the image, choosing maps, and saying what is wrong
-with an input, or with the maps. `EncoderTester` in `tests/encoders` holds every registered encoder to this contract.
+`in_chans`, `out_indices` and `normalisation` are arguments of every encoder; all others come from the option file and
+have defaults. What remains is done here once: normalising, padding, cutting back to the size of the image, choosing
+maps, and saying what is wrong with an input, or with the maps. Encoders of one stride whose blocks work on tokens have
+a base of their own (`restore.encoders.token`). `EncoderTester` in `tests/encoders` holds every registered encoder to
+this contract.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
+from restore.layers.tokens import Tokens
 
-__all__ = ["Encoder"]
+__all__ = ["HALF", "IMAGENET", "Encoder", "Features", "Normalisation", "Statistics"]
+
+Normalisation = Literal["symmetric", "imagenet", "weights"]
+"""How an encoder moves the values of an image in [0, 1]: to [-1, 1]; by the mean and deviation of ImageNet; as its
+published weights were trained."""
+
+Statistics = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of red, green and blue in [0, 1]."""
+
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF: Statistics = ((0.5,) * 3, (0.5,) * 3)  # to [-1, 1]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder sees in a batch of images.
+
+    Attributes:
+        maps: (B, C_i, H / stride_i, W / stride_i), finest first.
+        tokens: class, distillation and patch tokens after the last norm, where the encoder has them.
+        logits: (B, num_classes), of a `Classifier`.
+    """
+
+    maps: list[torch.Tensor]
+    tokens: Tokens | None = None
+    logits: torch.Tensor | None = None
 
 
 class Encoder(nn.Module, ABC):
-    """Base of all encoders. A subclass writes `maps`.
+    """Base of all encoders. A subclass writes `maps`, and `features` where it has tokens.
 
     Args:
         in_chans: channels of the image.
         channels: of every map that `maps` returns.
         strides: input pixels per position of each of these maps, ascending.
-        out_indices: which of these maps `forward` returns, in this order; None for all. Negative ones count from the
-            coarsest.
+        out_indices: which of these maps `forward` returns, in this order; None for `default_indices`. Negative ones
+            count from the coarsest.
         size_multiple: `maps` is given images whose sides are multiples of this.
         tile_px: for encoders that take one size only: larger images are cut into squares of this side, which are
             encoded side by side. None for all others.
+        normalisation: how values in [0, 1] are moved before `maps`: "symmetric" 2x - 1, "imagenet" (x - mean) /
+            deviation, "weights" as `weights_statistics` says.
+        weights_statistics: what the published weights of this encoder were trained with; None: it has none.
+        default_indices: the maps where `out_indices` is None; None for all.
 
     Attributes:
         num_maps: how many maps there are to choose from.
@@ -47,8 +83,12 @@ class Encoder(nn.Module, ABC):
 
     Raises:
         TypeError: a subclass whose constructor does not take `in_chans` and `out_indices`, when it is defined.
-        ValueError: an index that no map has, or none at all; channels and strides that do not belong together.
+        ValueError: an index that no map has, or none at all; channels and strides that do not belong together;
+            normalisation as the weights want it where there are none.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ()
+    """Endings of published keys that hold nothing learned and are not kept here (tables of indices, masks)."""
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -68,13 +108,17 @@ class Encoder(nn.Module, ABC):
         out_indices: Sequence[int] | None = None,
         size_multiple: int = 1,
         tile_px: int | None = None,
+        normalisation: Normalisation = "symmetric",
+        weights_statistics: Statistics | None = None,
+        default_indices: Sequence[int] | None = None,
     ):
         super().__init__()
         if len(channels) != len(strides) or list(strides) != sorted(strides):
             raise ValueError(f"one stride for each map, ascending: channels {channels}, strides {strides}")
         require_positive(in_chans=in_chans, channels=channels, strides=strides, size_multiple=size_multiple)
         self._declared = tuple(zip(channels, strides, strict=True))
-        indices = range(len(channels)) if out_indices is None else out_indices
+        usual = range(len(channels)) if default_indices is None else default_indices
+        indices = usual if out_indices is None else out_indices
         if not indices:
             raise ValueError("out_indices is empty: name at least one map, or leave it out for all")
         wrong = [index for index in indices if not -len(channels) <= index < len(channels)]
@@ -85,9 +129,14 @@ class Encoder(nn.Module, ABC):
         self.channels = tuple(channels[index] for index in self.out_indices)
         self.strides = tuple(strides[index] for index in self.out_indices)
         self.in_chans, self.size_multiple, self.tile_px = in_chans, size_multiple, tile_px
+        self.normalisation = normalisation
+        statistics = _statistics(normalisation, weights_statistics)
+        mean, deviation = (None, None) if statistics is None else (_by_channel(each, in_chans) for each in statistics)
+        self.register_buffer("_mean", mean, persistent=False)
+        self.register_buffer("_deviation", deviation, persistent=False)
 
     def forward(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
-        """Encode images of any size of at least one pixel.
+        """Encode images in [0, 1], of any size of at least one pixel.
 
         Returns:
             The chosen maps, (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])).
@@ -95,23 +144,70 @@ class Encoder(nn.Module, ABC):
         Raises:
             ValueError: the input is empty, or does not have `in_chans` channels.
         """
+        return self._encoded(x_BCHW, lambda image: Features(self.maps(image)), self.out_indices).maps
+
+    def encode(self, x_BCHW: torch.Tensor) -> Features:
+        """The chosen maps, as `forward` gives them, and the tokens."""
+        return self._encoded(x_BCHW, self.features, self.out_indices)
+
+    def encode_all(self, x_BCHW: torch.Tensor) -> Features:
+        """Every map, chosen or not, and the tokens: what a classifier's head looks at."""
+        return self._encoded(x_BCHW, self.features, range(self.num_maps))
+
+    @abstractmethod
+    def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """Every map, (B, C_i, H / stride_i, W / stride_i), of a normalised image whose size fits."""
+
+    def features(self, x_BCHW: torch.Tensor) -> Features:
+        """The maps, and the tokens where there are any, of a normalised image whose size fits."""
+        return Features(self.maps(x_BCHW))
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks in the order in which they run: for checkpointing, layer-wise decay, token reduction, search.
+
+        These are the direct children, where a list counts as its members; encoders of another build say so. What
+        stands before the first block (a stem) and after the last (a norm) is in none where `blocks` leaves it out.
+        """
+        lists = (nn.ModuleList, nn.Sequential)
+        return [each for child in self.children() for each in (child if isinstance(child, lists) else [child])]
+
+    def head(self, num_classes: int) -> nn.Module:
+        """A classifier's head for this encoder: `Features` of `encode_all` to logits (B, num_classes).
+
+        Parameters have the keys of the published classifier, none of which is also a key of the encoder.
+        """
+        from restore.encoders.classifier import LinearHead
+
+        return LinearHead(self._declared[-1][0], num_classes)
+
+    def published_key(self, key: str) -> str:
+        """The name that published weights give to the state-dict key `key` of this encoder.
+
+        Published lists called `blocks` are called `stack` here, as `blocks` is a method.
+        """
+        return f"blocks{key.removeprefix('stack')}" if key.startswith("stack.") else key
+
+    def normalise(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Values in [0, 1] as this encoder wants them."""
+        return 2 * x_BCHW - 1 if self._mean is None else (x_BCHW - self._mean) / self._deviation
+
+    def _encoded(
+        self, x_BCHW: torch.Tensor, features: Callable[[torch.Tensor], Features], indices: Sequence[int]
+    ) -> Features:
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.in_chans or not all(x_BCHW.shape[2:]):
             raise ValueError(
                 f"this encoder takes (B, {self.in_chans}, H, W) with sides of at least one pixel, "
                 f"given {tuple(x_BCHW.shape)}"
             )
-        padded = pad_to_multiple(x_BCHW, self.tile_px or self.size_multiple)
-        maps = self._tiled(padded) if self.tile_px else self.maps(padded)
-        self._check(maps, padded.shape)
-        H, W = x_BCHW.shape[2:]
-        chosen = [maps[index] for index in self.out_indices]
-        return [
-            each[:, :, : -(-H // stride), : -(-W // stride)] for each, stride in zip(chosen, self.strides, strict=True)
-        ]
-
-    @abstractmethod
-    def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
-        """Every map, (B, C_i, H / stride_i, W / stride_i), of an image whose size fits."""
+        padded = pad_to_multiple(self.normalise(x_BCHW), self.tile_px or self.size_multiple)
+        found = self._tiled(padded, features) if self.tile_px else features(padded)
+        self._check(found.maps, padded.shape)
+        size = x_BCHW.shape[2:]
+        maps = [_cut(found.maps[index], size, self._declared[index][1]) for index in indices]
+        tokens = found.tokens
+        if tokens is not None and tokens.grid is not None:
+            tokens = _cut_tokens(tokens, size, padded.shape[2:])
+        return replace(found, maps=maps, tokens=tokens)
 
     def _check(self, maps: Sequence[torch.Tensor], shape: Sequence[int]) -> None:
         """Maps are what the encoder declares: what comes out too large would be cut, and nobody would know."""
@@ -121,6 +217,43 @@ class Encoder(nn.Module, ABC):
         found = [tuple(each.shape) for each in maps]
         assert found == declared, f"{type(self).__name__}.maps gave {found} where it declares {declared}"
 
-    def _tiled(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+    def _tiled(self, x_BCHW: torch.Tensor, features: Callable[[torch.Tensor], Features]) -> Features:
+        """Tiles side by side; their patch tokens lie on one grid, their class tokens are averaged."""
+        assert self.tile_px is not None
         rows, columns = (side // self.tile_px for side in x_BCHW.shape[2:])
-        return [paste_tiles(each, rows, columns) for each in self.maps(cut_tiles(x_BCHW, self.tile_px))]
+        found = features(cut_tiles(x_BCHW, self.tile_px))
+        tokens = found.tokens
+        if tokens is not None and rows * columns > 1:
+            prefix_BNC = tokens.prefix_BNC.unflatten(0, (-1, rows * columns)).mean(dim=1)
+            tokens = replace(tokens, x_BNC=prefix_BNC).with_map(paste_tiles(tokens.map_BCHW(), rows, columns))
+        return replace(found, maps=[paste_tiles(each, rows, columns) for each in found.maps], tokens=tokens)
+
+
+def _statistics(normalisation: Normalisation, of_weights: Statistics | None) -> Statistics | None:
+    """Mean and deviation to normalise with; None for 2x - 1."""
+    if normalisation == "weights":
+        if of_weights is None:
+            raise ValueError("normalisation is 'weights', but this encoder has none: write symmetric or imagenet")
+        return None if (tuple(of_weights[0]), tuple(of_weights[1])) == HALF else of_weights
+    return IMAGENET if normalisation == "imagenet" else None
+
+
+def _by_channel(values_RGB: Sequence[float], in_chans: int) -> torch.Tensor:
+    """(1, in_chans, 1, 1): the mean for grey, otherwise red, green and blue in turn, as timm repeats weights."""
+    values = [sum(values_RGB) / 3] if in_chans == 1 else [values_RGB[channel % 3] for channel in range(in_chans)]
+    return torch.tensor(values).view(1, -1, 1, 1)
+
+
+def _cut(map_BCHW: torch.Tensor, size: Sequence[int], stride: int) -> torch.Tensor:
+    """The part of a map that belongs to an image of this size."""
+    height, width = size
+    return map_BCHW[:, :, : -(-height // stride), : -(-width // stride)]
+
+
+def _cut_tokens(tokens: Tokens, size: Sequence[int], padded: Sequence[int]) -> Tokens:
+    """The tokens without the patches that hold only padding."""
+    assert tokens.grid is not None
+    height, width = (-(-side * places // whole) for side, places, whole in zip(size, tokens.grid, padded, strict=True))
+    if (height, width) == tuple(tokens.grid):
+        return tokens
+    return tokens.with_map(tokens.map_BCHW()[:, :, :height, :width])

@@ -41,6 +41,8 @@ def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **su
         raise TypeError(f"{kind} is registered as an encoder but is none: derive it from Encoder")
     if "out_indices" not in vars(encoder):
         raise TypeError(f"{kind}.__init__ does not call super().__init__(in_chans, channels=..., strides=..., ...)")
+    if "blocks" in encoder._modules:
+        raise TypeError(f"{kind} has a module called blocks, which is a method of encoders: call it stack")
     wanted = block.get("out_indices", supplied.get("out_indices"))
     if wanted is not None and encoder.out_indices != tuple(index % encoder.num_maps for index in wanted):
         raise TypeError(f"{kind}.__init__ does not give out_indices to super().__init__")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.encoders.base import Encoder
+from restore.encoders.base import Encoder, Normalisation
 from restore.registry import ENCODERS
 
 __all__ = ["BandEnergy"]
@@ -30,6 +30,7 @@ class BandEnergy(Encoder):
     Args:
         in_chans: channels of the image.
         out_indices: which maps to return; None for all.
+        normalisation: see `Encoder`; there are no weights.
         num_filters: filters (5x5) at each scale.
         num_scales: 1 to 4; the image is halved from one to the next.
         widths: channels of the maps, at strides 8, 16, 32, ...
@@ -39,6 +40,7 @@ class BandEnergy(Encoder):
         self,
         in_chans: int = 3,
         out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
         num_filters: int = 16,
         num_scales: int = 3,
         widths: Sequence[int] = (48, 64, 64),
@@ -46,7 +48,14 @@ class BandEnergy(Encoder):
         if not 1 <= num_scales <= 4:
             raise ValueError(f"num_scales is {num_scales}; it must be 1 to 4")
         strides = [8 << level for level in range(len(widths))]
-        super().__init__(in_chans, channels=widths, strides=strides, out_indices=out_indices, size_multiple=strides[-1])
+        super().__init__(
+            in_chans,
+            channels=widths,
+            strides=strides,
+            out_indices=out_indices,
+            size_multiple=strides[-1],
+            normalisation=normalisation,
+        )
         self.banks = nn.ParameterList(
             nn.Parameter(torch.randn(num_filters, in_chans, 5, 5) / (25 * in_chans) ** 0.5) for _ in range(num_scales)
         )
@@ -65,6 +74,10 @@ class BandEnergy(Encoder):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps[1:]
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The convolutions after the energies."""
+        return list(self.stages)
 
     def _log_energies(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         energies = []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from restore.encoders.base import Encoder
+from restore.encoders.base import Encoder, Normalisation
 from restore.registry import ENCODERS
 
 __all__ = ["ConvPyramid"]
@@ -20,14 +20,26 @@ class ConvPyramid(Encoder):
     Args:
         in_chans: channels of the image.
         out_indices: which maps to return; None for all.
+        normalisation: see `Encoder`; there are no weights.
         widths: channels of the maps, at strides 2, 4, 8, ...
     """
 
     def __init__(
-        self, in_chans: int = 3, out_indices: Sequence[int] | None = None, widths: Sequence[int] = (16, 32, 64)
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        widths: Sequence[int] = (16, 32, 64),
     ):
         strides = [2 << level for level in range(len(widths))]
-        super().__init__(in_chans, channels=widths, strides=strides, out_indices=out_indices, size_multiple=strides[-1])
+        super().__init__(
+            in_chans,
+            channels=widths,
+            strides=strides,
+            out_indices=out_indices,
+            size_multiple=strides[-1],
+            normalisation=normalisation,
+        )
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from restore.encoders.base import Encoder
+from restore.encoders.base import HALF, Encoder, Normalisation
 from restore.registry import ENCODERS
 
 __all__ = ["ResNet50V1"]
@@ -23,9 +23,15 @@ class ResNet50V1(Encoder):
     Args:
         in_chans: channels of the image.
         out_indices: which maps to return; None for all.
+        normalisation: see `Encoder`; the weights of TRIQ were trained with values in [-1, 1].
     """
 
-    def __init__(self, in_chans: int = 3, out_indices: Sequence[int] | None = None):
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+    ):
         import timm
 
         model = timm.create_model("resnet50", features_only=True, in_chans=in_chans, pretrained=False)
@@ -34,6 +40,8 @@ class ResNet50V1(Encoder):
             channels=model.feature_info.channels(),
             strides=model.feature_info.reduction(),
             out_indices=out_indices,
+            normalisation=normalisation,
+            weights_statistics=HALF,
         )
         for stage in (model["layer2"], model["layer3"], model["layer4"]):
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
@@ -45,3 +53,7 @@ class ResNet50V1(Encoder):
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map; all halvings round up, so that any size fits."""
         return self.model(x_BCHW)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The sixteen bottlenecks."""
+        return [block for number in range(1, 5) for block in self.model[f"layer{number}"]]

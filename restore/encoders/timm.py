@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.encoders.base import Encoder
+from restore.encoders.base import Encoder, Normalisation
 from restore.errors import MissingError
 from restore.registry import ENCODERS
 
@@ -35,6 +35,7 @@ class TimmEncoder(Encoder):
         in_chans: channels of the image.
         out_indices: which maps to return; None for all that the model has.
         pretrained: load timm's weights (they may have to be downloaded).
+        normalisation: see `Encoder`; "weights" is what timm's configuration of the model says.
         img_size: build a model for images of this side and use it tile by tile. None: any size where the model takes
             it, otherwise tiles of the side it is made for.
 
@@ -50,6 +51,7 @@ class TimmEncoder(Encoder):
         out_indices: Sequence[int] | None = None,
         pretrained: bool = False,
         img_size: int | None = None,
+        normalisation: Normalisation = "symmetric",
     ):
         options = {"in_chans": in_chans, "pretrained": pretrained}
         model, multiple = _flexible_model(name, options) if img_size is None else (None, None)
@@ -63,6 +65,8 @@ class TimmEncoder(Encoder):
             out_indices=out_indices,
             size_multiple=tile_px or multiple,
             tile_px=tile_px,
+            normalisation=normalisation,
+            weights_statistics=(model.pretrained_cfg["mean"], model.pretrained_cfg["std"]),
         )
         self.model = model
 

@@ -98,7 +98,7 @@ class UNetRestorer(nn.Module):
         height, width = x_BCHW.shape[2:]
         padded = pad_to_multiple(x_BCHW, self.encoder.size_multiple)
         fine_to_coarse = [self.stem(padded - 0.5)]
-        encoded = self.encoder(2 * padded - 1)
+        encoded = self.encoder(padded)
         fine_to_coarse += [conv(each) for conv, each in zip(self.lateral, encoded, strict=True)]
         x = fine_to_coarse.pop()
         for join in reversed(self.decoder):

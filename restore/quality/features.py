@@ -52,12 +52,12 @@ class InceptionBlock35(nn.Module):
         self.blocks = model.repeat
 
     def forward(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
-        """Six maps of (B, 320, side(H), side(W))."""
+        """Six maps of (B, 320, side(H), side(W)) of images in [0, 1], which it moves to [-1, 1] as its weights want."""
         if min(x_BCHW.shape[2:]) < self.min_px:
             raise ImageError(
                 f"Inception-ResNet-v2 needs at least {self.min_px}x{self.min_px} px; given: {tuple(x_BCHW.shape[2:])}."
             )
-        maps = [self.stem(x_BCHW)]
+        maps = [self.stem(2 * x_BCHW - 1)]
         for block in self.blocks:
             maps.append(block(maps[-1]))
         return maps[::2]

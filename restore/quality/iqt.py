@@ -191,7 +191,7 @@ class IQT(QualityModel):
 
     def _features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """All maps of the encoder at the size of the coarsest, (B, C, h, w)."""
-        maps = self.encoder(x_BCHW * 2 - 1)
+        maps = self.encoder(x_BCHW)
         size = min((tuple(each.shape[2:]) for each in maps), key=lambda sides: sides[0] * sides[1])
         return torch.cat([F.adaptive_avg_pool2d(each, size) for each in maps], dim=1)
 

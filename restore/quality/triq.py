@@ -156,7 +156,7 @@ class TRIQ(QualityModel):
 
     def forward(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None = None) -> torch.Tensor:
         """Logits of the five levels, (B, 5), of images of any one size; a reference is not looked at."""
-        return self.transformer(self.encoder(x_BCHW * 2 - 1)[-1])
+        return self.transformer(self.encoder(x_BCHW)[-1])
 
     def score(self, prediction: torch.Tensor) -> torch.Tensor:
         """The mean of the distribution, in [1, 5]."""

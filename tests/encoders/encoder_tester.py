@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from typing import ClassVar
 
 import pytest
 import torch
 
-from restore.encoders import Encoder, build_encoder
+from restore.encoders import Classifier, Encoder, build_encoder, load_published, published_state
+from restore.encoders.base import IMAGENET
+from restore.registry import ENCODERS
 
 
 @functools.lru_cache(maxsize=4)
@@ -18,19 +21,32 @@ def _built_once(block: str) -> Encoder:
     return build_encoder(json.loads(block))
 
 
-class EncoderTester:
-    """Channels and strides, any size, gradients, precision, weights, inputs that cannot be.
+def randomise_constant_parameters(module: torch.nn.Module) -> None:
+    """Give values to parameters that start as zeros, such as last norms and LayerScale, which would hide all others."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.any() or parameter.abs().max() < 1e-2:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
 
-    `blocks` are names or option blocks; `sizes` three sizes of images, one of them odd and one smaller than a stride.
+
+class EncoderTester:
+    """Channels and strides, any size, tokens, blocks, classifier, gradients, precision, weights, impossible inputs.
+
+    `blocks` are names or option blocks; `sizes` are those of images: one of whole patches, an odd one, one smaller than
+    a patch, a large one.
     """
 
     blocks: ClassVar[list[str | dict]]
-    sizes: ClassVar[list[tuple[int, int]]] = [(64, 64), (45, 70), (3, 1)]
+    sizes: ClassVar[list[tuple[int, int]]] = [(64, 64), (37, 51), (3, 1), (160, 224)]
+    without_gradient: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """By name of an encoder, endings of the parameters that no map and no token depends on."""
+    discrete: ClassVar[set[str]] = set()
+    """Encoders that choose (neighbours, centres): rounding may choose otherwise, so values cannot be compared."""
 
     def pytest_generate_tests(self, metafunc):
         if "block" in metafunc.fixturenames:
-            names = [block if isinstance(block, str) else block["type"] for block in self.blocks]
-            metafunc.parametrize("block", self.blocks, ids=names)
+            metafunc.parametrize("block", self.blocks, ids=[_name(block) for block in self.blocks])
 
     @pytest.fixture
     def encoder(self, block) -> Encoder:
@@ -38,7 +54,7 @@ class EncoderTester:
 
     def image(self, encoder: Encoder, size: tuple[int, int], batch: int = 1) -> torch.Tensor:
         torch.manual_seed(1)
-        return torch.randn(batch, encoder.in_chans, *size)
+        return torch.rand(batch, encoder.in_chans, *size)
 
     def test_channels_and_strides_are_true_at_any_size(self, encoder):
         assert len(encoder.channels) == len(encoder.strides) == len(encoder.out_indices) > 0
@@ -52,6 +68,39 @@ class EncoderTester:
             assert [tuple(each.shape) for each in maps] == expected
             assert all(each.isfinite().all() for each in maps)
 
+    def test_tokens_lie_on_the_image(self, encoder):
+        for size in self.sizes[:3]:
+            x = self.image(encoder, size)
+            with torch.no_grad():
+                features, maps = encoder.encode(x), encoder(x)
+            assert all(torch.equal(a, b) for a, b in zip(features.maps, maps, strict=True))
+            tokens = features.tokens
+            if tokens is None:
+                continue
+            assert tokens.x_BNC.ndim == 3
+            assert tokens.x_BNC.isfinite().all()
+            if tokens.grid is None:
+                continue
+            assert tokens.x_BNC.shape[1] == tokens.num_prefix + tokens.grid[0] * tokens.grid[1]
+            strides = {-(-side // places) for side, places in zip(size, tokens.grid, strict=True) if places > 1}
+            assert strides <= {*encoder.strides}
+
+    def test_blocks_run_in_the_order_in_which_they_are_listed(self, encoder):
+        blocks = list(encoder.blocks())
+        assert blocks, "no blocks: layer-wise decay and checkpointing would find nothing"
+        assert len({*map(id, blocks)}) == len(blocks)
+        assert {*map(id, blocks)} <= {*map(id, encoder.modules())}
+        ran: list[int] = []
+        handles = [
+            block.register_forward_pre_hook(lambda *_, number=number: ran.append(number))
+            for number, block in enumerate(blocks)
+        ]
+        with torch.no_grad():
+            encoder.encode(self.image(encoder, self.sizes[2]))
+        for handle in handles:
+            handle.remove()
+        assert list(dict.fromkeys(ran)) == list(range(len(blocks)))
+
     def test_every_map_depends_on_the_image_and_gradients_flow(self, encoder):
         x = self.image(encoder, self.sizes[0], batch=2).requires_grad_()
         for each in encoder.train()(x):
@@ -60,14 +109,33 @@ class EncoderTester:
             assert gradient.abs().max() > 0
         encoder.eval()
 
-    def test_bfloat16_is_close(self, encoder):
+    def test_gradients_reach_every_parameter(self, block):
+        torch.manual_seed(0)
+        encoder = build_encoder(block).train()
+        randomise_constant_parameters(encoder)
+        torch.manual_seed(3)
+        features = encoder.encode_all(self.image(encoder, self.sizes[0], batch=2))
+        outputs = [*features.maps, *([] if features.tokens is None else [features.tokens.x_BNC])]
+        sum((each * torch.randn_like(each)).mean() for each in outputs).backward()
+        left_out = self.without_gradient.get(_name(block), ()) or ("/",)
+        silent = [
+            name
+            for name, parameter in encoder.named_parameters()
+            if parameter.requires_grad
+            and not name.endswith(left_out)
+            and (parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any())
+        ]
+        assert silent == []
+
+    def test_bfloat16_is_close(self, encoder, block):
         x = self.image(encoder, self.sizes[0])
         with torch.no_grad():
             full = encoder(x)
             with torch.autocast("cpu", torch.bfloat16):
                 low = encoder(x)
         for a, b in zip(full, low, strict=True):
-            assert (a - b.float()).abs().mean() <= 0.05 * a.abs().max()
+            assert b.isfinite().all()
+            assert _name(block) in self.discrete or (a - b.float()).abs().mean() <= 0.05 * a.abs().max()
 
     def test_images_of_a_batch_do_not_meet(self, encoder):
         x = self.image(encoder, self.sizes[1], batch=2)
@@ -84,12 +152,37 @@ class EncoderTester:
             encoder(x)
         assert torch.equal(x, before)
 
+    def test_the_encoder_normalises(self, encoder, block):
+        if "normalisation" not in inspect.signature(ENCODERS.get(encoder_type(block))).parameters:
+            pytest.skip("made of another encoder, which normalises")
+        other = build_encoder(_with(block, normalisation="imagenet")).eval()
+        other.load_state_dict(encoder.state_dict())
+        x = self.image(encoder, self.sizes[0])
+        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+        with torch.no_grad():
+            moved = encoder.normalise((((x - mean) / deviation) + 1) / 2)
+            torch.testing.assert_close(other.normalise(x), moved)
+            assert torch.equal(encoder.normalise(x), 2 * x - 1)
+            for a, b in zip(other(x), encoder(x), strict=True):
+                assert not torch.equal(a, b)
+
     def test_weights_come_back(self, encoder, block):
         other = build_encoder(block).eval()
         other.load_state_dict(encoder.state_dict())
         x = self.image(encoder, self.sizes[1])
         with torch.no_grad():
             assert all(torch.equal(a, b) for a, b in zip(encoder(x), other(x), strict=True))
+
+    def test_a_classifier_has_logits_and_its_published_weights_come_back(self, block):
+        torch.manual_seed(0)
+        classifier, other = (Classifier(build_encoder(block), 7).eval() for _ in range(2))
+        load_published(other, published_state(classifier))
+        x = self.image(classifier.encoder, self.sizes[1], batch=2)
+        with torch.no_grad():
+            logits, features = classifier(x), other.encode(x)
+        assert logits.shape == (2, 7)
+        assert torch.equal(features.logits, logits)
+        load_published(build_encoder(block), published_state(classifier))  # the head's are known, and left out
 
     @pytest.mark.parametrize("in_chans", [1, 4])
     def test_other_numbers_of_channels(self, block, in_chans):
@@ -99,13 +192,13 @@ class EncoderTester:
         assert [each.shape[1] for each in maps] == list(encoder.channels)
 
     def test_out_indices_choose_and_order_maps(self, encoder, block):
-        other = build_encoder(block, out_indices=[-1, 0]).eval()
+        other = build_encoder(_with(block, out_indices=[-1, 0])).eval()
         other.load_state_dict(encoder.state_dict())
         x = self.image(encoder, self.sizes[0])
         with torch.no_grad():
-            every, chosen = encoder(x), other(x)
-        assert other.channels == (encoder.channels[-1], encoder.channels[0])
-        assert other.strides == (encoder.strides[-1], encoder.strides[0])
+            every, chosen = encoder.encode_all(x).maps, other(x)
+        assert len(every) == encoder.num_maps
+        assert other.channels == (every[-1].shape[1], every[0].shape[1])
         assert torch.equal(chosen[0], every[-1])
         assert torch.equal(chosen[1], every[0])
 
@@ -116,4 +209,17 @@ class EncoderTester:
         with pytest.raises(ValueError, match="at least one pixel"):
             encoder(torch.zeros(1, encoder.in_chans, 0, 8))
         with pytest.raises(ValueError, match=r"out_indices \[99\] do not exist"):
-            build_encoder(block, out_indices=[99])
+            build_encoder(_with(block, out_indices=[99]))
+
+
+def _name(block: str | dict) -> str:
+    return block if isinstance(block, str) else block["type"]
+
+
+def _with(block: str | dict, **options) -> dict:
+    return {**({"type": block} if isinstance(block, str) else block), **options}
+
+
+def encoder_type(block: str | dict) -> str:
+    """The registered name; "timm" for one of timm's."""
+    return _name(block) if _name(block) in ENCODERS else "timm"

@@ -8,20 +8,25 @@ import pytest
 import torch
 from encoder_tester import EncoderTester
 
-from restore.encoders import Encoder, build_encoder
+from restore.encoders import HALF, Encoder, Features, TokenEncoder, build_encoder
+from restore.layers.tokens import Tokens
 from restore.networks.unet import UNetRestorer
 from restore.registry import ENCODERS
 
-SMALL = {  # options that make an encoder small enough to test; all others are tested as they are
+SMALL = {  # options that make an encoder small enough to test in seconds; all others are tested as they are
     "conv_pyramid": {"widths": [4, 8]},
     "band_energy": {"num_filters": 4, "widths": [8, 8]},
 }
 
 
 class TestRegistered(EncoderTester):
-    """timm's are in `test_timm.py`."""
+    """Every family once, however many variants it has; timm's are in `test_timm.py`."""
 
-    blocks: ClassVar = [{"type": name, **SMALL.get(name, {})} for name in ENCODERS if name != "timm"]
+    blocks: ClassVar = [
+        {"type": name, **SMALL.get(name, {})}
+        for name in ENCODERS
+        if name != "timm" and not any(name in ENCODERS.variants(family) for family in ENCODERS)
+    ]
 
 
 class TestDocumented(EncoderTester):
@@ -85,6 +90,21 @@ def test_declarations_that_cannot_be_are_refused(wrong, message):
         Odd(**wrong)
 
 
+def test_normalisation_of_weights_that_do_not_exist_is_refused():
+    with pytest.raises(ValueError, match="normalisation is 'weights', but this encoder has none"):
+        Odd(normalisation="weights")
+    assert Odd(normalisation="weights", weights_statistics=HALF)._mean is None
+
+
+def test_channels_beyond_three_are_normalised_in_turn_and_grey_by_the_mean():
+    assert Odd(4, normalisation="imagenet")._mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406, 0.485])
+    assert Odd(1, normalisation="imagenet")._mean.flatten().tolist() == pytest.approx([0.449])
+
+
+def test_normalisation_leaves_the_state_dict_as_it_was():
+    assert Odd(normalisation="imagenet").state_dict().keys() == Odd().state_dict().keys()
+
+
 def test_images_without_a_batch_are_refused():
     with pytest.raises(ValueError, match=r"takes \(B, 3, H, W\).*given \(3, 8, 8\)"):
         Odd()(torch.zeros(3, 8, 8))
@@ -108,6 +128,12 @@ class Headless(Odd):
         self.in_chans = in_chans
 
 
+class Listed(Odd):
+    def __init__(self, in_chans=3, out_indices=None):
+        super().__init__(in_chans, out_indices)
+        self.blocks = torch.nn.ModuleList()
+
+
 class Careless(Odd):
     def __init__(self, in_chans=3, out_indices=None):
         super().__init__(in_chans)
@@ -118,6 +144,7 @@ class Careless(Odd):
     [
         (NoEncoder, "NoEncoder is registered as an encoder but is none: derive it from Encoder"),
         (Headless, r"Headless\.__init__ does not call super\(\)\.__init__"),
+        (Listed, "Listed has a module called blocks, which is a method of encoders: call it stack"),
         (Careless, r"Careless\.__init__ does not give out_indices to super\(\)\.__init__"),
     ],
 )
@@ -125,3 +152,59 @@ def test_what_breaks_the_contract_is_refused_when_it_is_built(component, message
     monkeypatch.setattr(ENCODERS, "_components", ENCODERS._components | {"mine": component})
     with pytest.raises(TypeError, match=message):
         build_encoder({"type": "mine", "out_indices": [1]})
+
+
+class Plain(TokenEncoder):
+    """Patches of 8 px, one class token, linear blocks."""
+
+    def __init__(self, in_chans=3, out_indices=None, normalisation="symmetric", num_blocks=4, tile_px=None):
+        super().__init__(
+            in_chans,
+            dim=6,
+            num_blocks=num_blocks,
+            patch_px=8,
+            out_indices=out_indices,
+            normalisation=normalisation,
+            tile_px=tile_px,
+        )
+        self.patch_embed = torch.nn.Conv2d(in_chans, 6, 8, 8)
+        self.cls_token = torch.nn.Parameter(torch.randn(1, 1, 6))
+        self.stack = torch.nn.ModuleList(torch.nn.Linear(6, 6) for _ in range(num_blocks))
+        self.norm = torch.nn.LayerNorm(6)
+
+    def embed(self, x_BCHW):
+        cls_B1C = self.cls_token + x_BCHW.mean(dim=(1, 2, 3)).view(-1, 1, 1)
+        return Tokens(cls_B1C, num_prefix=1).with_map(self.patch_embed(x_BCHW))
+
+
+class TestTokens(EncoderTester):
+    blocks: ClassVar = ["plain", {"type": "plain", "tile_px": 16}]
+
+    @pytest.fixture(autouse=True)
+    def registered(self, monkeypatch):
+        monkeypatch.setattr(ENCODERS, "_components", ENCODERS._components | {"plain": Plain})
+
+
+def test_tokens_are_the_last_map_after_the_norm_and_stay_with_their_patches():
+    torch.manual_seed(0)
+    encoder, x = Plain().eval(), torch.rand(2, 3, 20, 37)
+    features = encoder.encode(x)
+    assert (encoder.num_maps, encoder.out_indices) == (4, (1, 2, 3))
+    assert (features.tokens.grid, features.tokens.num_prefix) == ((3, 5), 1)
+    normed = encoder.norm(features.maps[-1].flatten(2).transpose(1, 2))
+    torch.testing.assert_close(features.tokens.patches_BNC, normed)
+    assert features.tokens.prefix_BNC.shape == (2, 1, 6)
+
+
+def test_class_tokens_of_tiles_are_averaged_and_patches_lie_side_by_side():
+    torch.manual_seed(0)
+    encoder, x = Plain(tile_px=16).eval(), torch.rand(2, 3, 16, 32)
+    whole = encoder.encode(x).tokens
+    left, right = (encoder.encode(half).tokens for half in x.split(16, dim=3))
+    torch.testing.assert_close(whole.prefix_BNC, (left.prefix_BNC + right.prefix_BNC) / 2)
+    torch.testing.assert_close(whole.map_BCHW(), torch.cat([left.map_BCHW(), right.map_BCHW()], dim=3))
+
+
+def test_features_without_tokens():
+    assert Odd().encode(torch.zeros(1, 3, 8, 8)).tokens is None
+    assert Features([]).logits is None

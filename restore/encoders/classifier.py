@@ -1,0 +1,129 @@
+"""An encoder with a head that names classes: what published weights are of, and what recipes of recognition train.
+
+    classifier = Classifier(build_encoder("cpvt_tiny"), num_classes=1000)
+    load_published(classifier, torch.load("cpvt_tiny.pth"))
+    logits = classifier(images)
+
+The state dict of a published classifier is that of its encoder under `Encoder.published_key`, and that of its head as
+it is: `published_state` and `load_published` translate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from restore.encoders.base import Encoder, Features
+from restore.errors import CheckpointError
+
+__all__ = ["Classifier", "LinearHead", "load_published", "published_state"]
+
+Pooling = Literal["map", "tokens", "patches"]
+
+
+class Classifier(nn.Module):
+    """Logits (B, num_classes) of images in [0, 1].
+
+    Args:
+        encoder: any encoder; all its maps and tokens are there for the head, whatever `out_indices` says.
+        num_classes: how many there are.
+    """
+
+    def __init__(self, encoder: Encoder, num_classes: int):
+        super().__init__()
+        self.encoder, self.head, self.num_classes = encoder, encoder.head(num_classes), num_classes
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_classes)."""
+        return self.head(self.encoder.encode_all(x_BCHW))
+
+    def encode(self, x_BCHW: torch.Tensor) -> Features:
+        """The chosen maps, the tokens and the logits."""
+        features = self.encoder.encode_all(x_BCHW)
+        chosen = [features.maps[index] for index in self.encoder.out_indices]
+        return replace(features, maps=chosen, logits=self.head(features))
+
+
+class LinearHead(nn.Module):
+    """Pools features and applies one linear layer, whose keys are `head.weight` and `head.bias`.
+
+    Args:
+        dim: channels of what is pooled.
+        num_classes: how many logits.
+        pooling: "map" the mean of the coarsest map; "tokens" the class token, or the mean of the patch tokens where
+            there is none; "patches" the mean of the patch tokens.
+        norm: of the pooled features, under the key `norm`; None where the encoder has normed them.
+        bias: of the linear layer.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        *,
+        pooling: Pooling = "map",
+        norm: nn.Module | None = None,
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.pooling = pooling
+        if norm is not None:
+            self.norm = norm
+        self.head = nn.Linear(dim, num_classes, bias=bias)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        """(B, num_classes)."""
+        pooled_BC = self.pool(features)
+        return self.head(self.norm(pooled_BC) if hasattr(self, "norm") else pooled_BC)
+
+    def pool(self, features: Features) -> torch.Tensor:
+        """(B, C)."""
+        if self.pooling == "map":
+            return features.maps[-1].mean(dim=(2, 3))
+        tokens = features.tokens
+        assert tokens is not None, f"pooling '{self.pooling}' is of tokens, and this encoder gives none"
+        use_class = self.pooling == "tokens" and tokens.num_prefix
+        return tokens.x_BNC[:, 0] if use_class else tokens.patches_BNC.mean(dim=1)
+
+
+def published_state(module: Encoder | Classifier) -> dict[str, torch.Tensor]:
+    """The state dict of an encoder or a classifier under the names of published weights."""
+    encoder = module.encoder if isinstance(module, Classifier) else module
+    state = {encoder.published_key(key): value for key, value in encoder.state_dict().items()}
+    if isinstance(module, Classifier):
+        head = module.head.state_dict()
+        assert not state.keys() & head.keys(), f"the head's {sorted(state.keys() & head.keys())} are the encoder's too"
+        state |= head
+    return state
+
+
+def load_published(module: Encoder | Classifier, state: Mapping[str, torch.Tensor], *, source: str = "weights") -> None:
+    """Load published weights. Those of a classifier go into an encoder too, without the head.
+
+    Raises:
+        CheckpointError: names or sizes that do not fit.
+    """
+    own = published_state(module)
+    encoder = module.encoder if isinstance(module, Classifier) else module
+    known = {*own}
+    if encoder is module:
+        with torch.device("meta"):
+            known |= encoder.head(1).state_dict().keys()
+    missing = [key for key in own if key not in state]
+    extra = [key for key in state if key not in known and not key.endswith(encoder.derived)]
+    sizes = [
+        f"{key} {tuple(state[key].shape)}, wanted {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if missing or extra or sizes:
+        found = {"missing": missing, "unexpected": extra, "of another size": sizes}
+        listed = "; ".join(f"{len(names)} {what}: {', '.join(names[:8])}" for what, names in found.items() if names)
+        raise CheckpointError(f"{source}: not the weights of this {type(encoder).__name__}. {listed}.")
+    with torch.no_grad():
+        for key, value in own.items():
+            value.copy_(state[key])

@@ -1,0 +1,108 @@
+"""Encoders of one stride whose blocks work on tokens: ViT and its many relatives.
+
+    class MyViT(TokenEncoder):
+        def __init__(self, in_chans=3, out_indices=None, normalisation="symmetric", embed_dim=192, depth=12):
+            super().__init__(in_chans, dim=embed_dim, num_blocks=depth, patch_px=16, out_indices=out_indices,
+                             normalisation=normalisation)
+            self.patch_embed, self.cls_token = ...
+            self.stack = nn.ModuleList(...)         # `blocks.` in published weights
+            self.norm = nn.LayerNorm(embed_dim)
+
+        def embed(self, x_BCHW): return Tokens(x_BNC, grid=(H // 16, W // 16), num_prefix=1)
+
+There is a map for each block, and by default the last three are given, as timm does; they are the patch tokens after
+that block, before the last norm. The tokens of `encode` are those of the last block after the last norm.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from restore.encoders.base import Encoder, Features, Normalisation, Statistics
+from restore.encoders.classifier import LinearHead
+from restore.layers.tokens import Tokens
+
+__all__ = ["TokenEncoder"]
+
+
+class TokenEncoder(Encoder):
+    """Base of isotropic encoders. A subclass sets `stack` and `norm` and writes `embed`.
+
+    Args:
+        in_chans: channels of the image.
+        dim: channels of the tokens.
+        num_blocks: blocks, and so maps.
+        patch_px: side of a patch.
+        out_indices: which blocks' maps to return; None for the last three.
+        tile_px: see `Encoder`.
+        normalisation: see `Encoder`.
+        weights_statistics: see `Encoder`.
+    """
+
+    stack: nn.ModuleList
+    norm: nn.Module
+
+    def __init__(
+        self,
+        in_chans: int,
+        *,
+        dim: int,
+        num_blocks: int,
+        patch_px: int,
+        out_indices: Sequence[int] | None = None,
+        tile_px: int | None = None,
+        normalisation: Normalisation = "symmetric",
+        weights_statistics: Statistics | None = None,
+    ):
+        super().__init__(
+            in_chans,
+            channels=(dim,) * num_blocks,
+            strides=(patch_px,) * num_blocks,
+            out_indices=out_indices,
+            size_multiple=patch_px,
+            tile_px=tile_px,
+            normalisation=normalisation,
+            weights_statistics=weights_statistics,
+            default_indices=range(max(num_blocks - 3, 0), num_blocks),
+        )
+
+    @abstractmethod
+    def embed(self, x_BCHW: torch.Tensor) -> Tokens:
+        """What the first block is given."""
+
+    def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
+        """What a block makes of its tokens; other than `block(x_BNC)`, where a block needs more than that."""
+        return replace(tokens, x_BNC=block(tokens.x_BNC))
+
+    def last(self, tokens: Tokens) -> Tokens:
+        """What comes after the last block: the last norm; more for encoders with class-attention layers."""
+        return replace(tokens, x_BNC=self.norm(tokens.x_BNC))
+
+    def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """One map for each block."""
+        return self._run(x_BCHW)[0]
+
+    def features(self, x_BCHW: torch.Tensor) -> Features:
+        """One map for each block, and the tokens after the last norm."""
+        maps, tokens = self._run(x_BCHW)
+        return Features(maps, self.last(tokens))
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks of the stack."""
+        return list(self.stack)
+
+    def head(self, num_classes: int) -> nn.Module:
+        """One linear layer on the class token, or on the mean of the patch tokens where there is none."""
+        return LinearHead(self._declared[-1][0], num_classes, pooling="tokens")
+
+    def _run(self, x_BCHW: torch.Tensor) -> tuple[list[torch.Tensor], Tokens]:
+        tokens, maps = self.embed(x_BCHW), []
+        for block in self.stack:
+            tokens = self.block(block, tokens)
+            maps.append(tokens.map_BCHW())
+        return maps, tokens
