@@ -12,7 +12,7 @@ from restore.errors import ImageError, RestoreError
 
 if TYPE_CHECKING:
     from restore.inference.folder import Outcome
-    from restore.inference.jobs import Job
+    from restore.jobs import Job
 
     Engine = Callable[..., Iterator[Outcome]]
 

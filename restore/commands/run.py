@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_images(arguments: argparse.Namespace, model: str) -> int:
     from restore.commands.restoring import run_jobs
-    from restore.inference.jobs import finished_jobs, left_out, plan_jobs
+    from restore.jobs import finished_jobs, left_out, plan_jobs
 
     source = arguments.input if len(arguments.input) > 1 else arguments.input[0]
     jobs = plan_jobs(

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
         DataError: the input is no video, or nothing of it can be read.
         OptionsError: input, output and options do not go together.
     """
-    from restore.inference.numbering import Numbering
+    from restore.images.numbering import Numbering
     from restore.inference.video import VIDEO_OUTPUTS
 
     if arguments.segment_frames < 1:
@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
 
 
 def _source(arguments: argparse.Namespace) -> FrameSource:
-    from restore.inference.jobs import find_images
     from restore.inference.video import ImageSequence, VideoFile
+    from restore.jobs import find_images
 
     first, *others = arguments.input
     is_images = Path(first).is_dir() or "%" in first or _suffix(first) == ".txt"
@@ -120,7 +120,7 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
 
 
 def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
-    from restore.inference.numbering import Numbering
+    from restore.images.numbering import Numbering
     from restore.inference.video import restore_to_images
 
     for option in ("codec", "crf", "pixel_format"):

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
     from restore.commands.restoring import run_jobs
     from restore.inference.folder import restore_files
-    from restore.inference.jobs import plan_jobs
+    from restore.jobs import plan_jobs
 
     jobs = plan_jobs(arguments.input, arguments.output)
     return run_jobs(jobs, partial(restore_files, restorer=restorer_of(options)))
@@ -69,10 +69,10 @@ def _judges(options: Options) -> bool:
 
 def _judge(options: Options) -> int:
     """How well a quality model agrees with opinions."""
-    from restore.evaluation.format import counted_images
-    from restore.evaluation.quality import evaluate_quality
+    from restore.evaluation.opinions.run import evaluate_quality
     from restore.inference.precision import resolve_device
     from restore.quality import build_quality
+    from restore.reports.format import counted_images
 
     model = build_quality(options.network_g, path="network_g")
     _load_pretrained(model, options)
@@ -91,7 +91,7 @@ def _judge(options: Options) -> int:
 
 def _evaluate(options: Options) -> int:
     from restore.evaluation import evaluate
-    from restore.evaluation.terminal import show
+    from restore.evaluation.models.terminal import show
 
     datasets = _datasets(options)
     results = evaluate(

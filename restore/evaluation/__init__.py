@@ -9,12 +9,12 @@ import importlib
 from typing import Any
 
 _LAZY = {
-    "DatasetResult": "restore.evaluation.results",
-    "ImageResult": "restore.evaluation.results",
-    "MetricRecord": "restore.evaluation.results",
-    "Results": "restore.evaluation.results",
-    "TestSet": "restore.evaluation.run",
-    "evaluate": "restore.evaluation.run",
+    "DatasetResult": "restore.evaluation.models.results",
+    "ImageResult": "restore.evaluation.models.results",
+    "MetricRecord": "restore.evaluation.records",
+    "Results": "restore.evaluation.models.results",
+    "TestSet": "restore.evaluation.models.run",
+    "evaluate": "restore.evaluation.models.run",
 }
 
 __all__ = ["DatasetResult", "ImageResult", "MetricRecord", "Results", "TestSet", "evaluate"]

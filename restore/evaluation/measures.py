@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from restore.errors import MissingError, OptionsError, Problem
-from restore.evaluation.results import MetricRecord
+from restore.evaluation.records import MetricRecord
 from restore.metrics import traits
 from restore.metrics.inputs import Images
 from restore.registry import METRICS

@@ -24,8 +24,8 @@ from torch import nn
 from restore.allocator import keep_freed_memory
 from restore.errors import DataError, MissingError, OptionsError, OutputError, RestoreError
 from restore.inference.folder import Outcome, restore_files
-from restore.inference.jobs import Job
 from restore.inference.restorer import Restorer
+from restore.jobs import Job
 
 __all__ = ["restore_with_ray"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from restore.errors import OutputError, RestoreError
 from restore.files import remove_leftovers
 from restore.images import Image, read_image, write_image
-from restore.inference.jobs import Job
 from restore.inference.pipeline import WriteBehind, read_ahead
 from restore.inference.restorer import Restorer
+from restore.jobs import Job
 
 __all__ = ["Outcome", "restore_files"]
 

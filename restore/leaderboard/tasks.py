@@ -17,7 +17,7 @@ from restore.errors import DataError
 from restore.images import list_images, read_image, read_size, to_pixels, to_tensor
 from restore.inference import Restorer
 from restore.inference.folder import restore_files
-from restore.inference.jobs import Job, plan_jobs
+from restore.jobs import Job, plan_jobs
 from restore.leaderboard.archive import Package, refuse
 from restore.leaderboard.checking import OPINIONS, image_problems, name_problems, read_opinions, readme_problems
 from restore.leaderboard.tracks import Track

@@ -15,7 +15,7 @@ from restore.cli import main
 from restore.commands.restoring import run_jobs
 from restore.errors import OptionsError
 from restore.images import Image, list_images, read_image, write_image
-from restore.inference.jobs import Job
+from restore.jobs import Job
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,8 +18,8 @@ from restore.errors import DataError, MissingError, OptionsError
 from restore.images import read_image, write_image
 from restore.inference.cluster import _Ledger, _Worker, restore_with_ray
 from restore.inference.folder import restore_files
-from restore.inference.jobs import plan_jobs
 from restore.inference.restorer import Restorer
+from restore.jobs import plan_jobs
 from restore.networks import ImageSpec
 
 MARK = "RESTORE_TEST_OF_WORKERS"

@@ -17,8 +17,8 @@ from restore.files import atomic_write, remove_leftovers
 from restore.images import read_image, write_image
 from restore.inference import Restorer, folder
 from restore.inference.folder import restore_files
-from restore.inference.jobs import Job, finished_jobs, plan_jobs
 from restore.inference.pipeline import WriteBehind, read_ahead
+from restore.jobs import Job, finished_jobs, plan_jobs
 
 
 def photo(path: Path, shape=(12, 10, 3), dtype=np.uint8, seed=0):

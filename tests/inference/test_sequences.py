@@ -11,9 +11,9 @@ import pytest
 
 from restore.errors import DataError, ImageError, OptionsError, OutputError
 from restore.images import read_image, write_image
+from restore.images.numbering import Numbering
 from restore.inference import Restorer
-from restore.inference.jobs import Job, find_images, left_out, plan_jobs
-from restore.inference.numbering import Numbering
+from restore.jobs import Job, find_images, left_out, plan_jobs
 
 
 def frames(folder, numbers=range(1, 8), shape=(24, 32, 3), dtype=np.uint8):

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from restore.evaluation.format import counted_images, figure
-from restore.evaluation.results import MetricRecord
+from restore.evaluation.records import MetricRecord
 from restore.evaluation.scoring.results import ImageScore
+from restore.reports.format import counted_images, figure
 
 __all__ = ["Distribution", "distribution"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from restore import __version__
 from restore.data.pairs import Pair
 from restore.errors import OutputError
-from restore.evaluation.results import plain
+from restore.evaluation.records import plain
 from restore.files import atomic_write
 
 __all__ = ["Entry", "Journal", "key_of"]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from restore.errors import ImageError
-from restore.evaluation.format import counted_images
-from restore.evaluation.pages import fill_page
-from restore.evaluation.pictures import Gallery
 from restore.evaluation.scoring.distribution import distribution
 from restore.evaluation.scoring.measuring import read_pixels
 from restore.evaluation.scoring.results import ImageScore, Scores, errors_in_words
+from restore.reports.format import counted_images
+from restore.reports.pages import fill_page
+from restore.reports.pictures import Gallery
 
 __all__ = ["render"]
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from restore.evaluation.results import MetricRecord, plain
+from restore.evaluation.records import MetricRecord, plain
 
 __all__ = ["ImageScore", "Scores", "Summary"]
 

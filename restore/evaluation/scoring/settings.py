@@ -9,7 +9,7 @@ from typing import Any
 
 from restore.errors import OptionsError, Problem
 from restore.evaluation.measures import Measures
-from restore.evaluation.results import MetricRecord
+from restore.evaluation.records import MetricRecord
 from restore.metrics import METRICS, Protocol, protocol, traits
 
 __all__ = ["Settings", "settings"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restore.evaluation.format import counted_images, figure, heading, memory, milliseconds, signed, verdict
-from restore.evaluation.pages import fill_page
-from restore.evaluation.pictures import Figure
-from restore.evaluation.results import DatasetResult, ImageResult, MetricRecord, Results
+from restore.evaluation.models.results import DatasetResult, ImageResult, Results
+from restore.evaluation.records import MetricRecord
+from restore.reports.format import counted_images, figure, heading, memory, milliseconds, signed, verdict
+from restore.reports.pages import fill_page
+from restore.reports.pictures import Figure
 
 __all__ = ["render"]
 

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from restore.evaluation import DatasetResult, ImageResult, MetricRecord, Results, evaluate
-from restore.evaluation.format import figure, heading, memory, milliseconds, signed, verdict
-from restore.evaluation.pictures import Gallery
-from restore.evaluation.report import render
-from restore.evaluation.terminal import summary
+from restore.evaluation.models.report import render
+from restore.evaluation.models.terminal import summary
 from restore.images import decode_image, read_image
+from restore.reports.format import figure, heading, memory, milliseconds, signed, verdict
+from restore.reports.pictures import Gallery
 
 DB = MetricRecord("psnr", unit="dB")
 PLAIN = MetricRecord("lpips", better="lower")

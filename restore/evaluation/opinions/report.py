@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from restore.errors import DataError
-from restore.evaluation.format import counted_images
 from restore.inference.judging import Judgement
 from restore.metrics.correlation import fit_logistic
+from restore.reports.format import counted_images
 
 __all__ = ["render", "scatter"]
 

@@ -9,8 +9,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from restore.evaluation.format import figure, heading, memory, milliseconds, signed, verdict
-from restore.evaluation.results import DatasetResult, MetricRecord, Results
+from restore.evaluation.models.results import DatasetResult, Results
+from restore.evaluation.records import MetricRecord
+from restore.reports.format import figure, heading, memory, milliseconds, signed, verdict
 
 __all__ = ["missing_metrics", "print_wide", "show", "summary", "titled"]
 

@@ -14,7 +14,7 @@ import pytest
 
 from restore.cli import main
 from restore.errors import DataError, MissingError, OptionsError
-from restore.evaluation.results import MetricRecord
+from restore.evaluation.records import MetricRecord
 from restore.evaluation.scoring import ImageScore, match, score, settings
 from restore.evaluation.scoring import run as run_module
 from restore.evaluation.scoring.distribution import distribution

@@ -19,15 +19,15 @@ from restore.data.storage.databases import stored_image, stored_size
 from restore.data.storage.sources import channels_of
 from restore.errors import DataError, RestoreError
 from restore.evaluation.environment import environment
-from restore.evaluation.folder import ResultsFolder
-from restore.evaluation.format import counted_images
 from restore.evaluation.gauges import Gauge
 from restore.evaluation.measures import Measures
-from restore.evaluation.pictures import Gallery
-from restore.evaluation.report import render
-from restore.evaluation.results import DatasetResult, ImageResult, Results
+from restore.evaluation.models.folder import ResultsFolder
+from restore.evaluation.models.report import render
+from restore.evaluation.models.results import DatasetResult, ImageResult, Results
 from restore.images import convert_depth, resize, to_pixels, to_tensor, write_image
 from restore.inference import Restorer
+from restore.reports.format import counted_images
+from restore.reports.pictures import Gallery
 
 __all__ = ["TestSet", "evaluate"]
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-
-from restore.evaluation.results import MetricRecord
+from typing import Protocol
 
 __all__ = ["counted_images", "figure", "heading", "memory", "milliseconds", "signed", "verdict"]
 
 _LONGEST_ACRONYM = 8
+
+
+class Metric(Protocol):
+    """What is known about a metric: its unit ("dB" or nothing), and whether "higher" or "lower" is better."""
+
+    unit: str
+    better: str
 
 
 def counted_images(count: int) -> str:
@@ -21,14 +27,14 @@ def heading(label: str) -> str:
     return label.upper() if label.islower() and len(label) <= _LONGEST_ACRONYM else label
 
 
-def figure(value: float, metric: MetricRecord) -> str:
+def figure(value: float, metric: Metric) -> str:
     """Two decimals for decibels, four for everything else."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "n/a" if math.isnan(value) else "−∞"
     return f"{value:.{_decimals(metric)}f}"
 
 
-def signed(value: float, metric: MetricRecord) -> str:
+def signed(value: float, metric: Metric) -> str:
     """A difference with its sign."""
     if not math.isfinite(value):
         return "n/a" if math.isnan(value) else "+∞" if value > 0 else "−∞"
@@ -36,7 +42,7 @@ def signed(value: float, metric: MetricRecord) -> str:
     return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.{_decimals(metric)}f}"
 
 
-def verdict(difference: float, metric: MetricRecord) -> str:
+def verdict(difference: float, metric: Metric) -> str:
     """Whether a difference to the baseline is "good", "bad" or, to the decimals shown, "even"."""
     rounded = round(difference, _decimals(metric)) if math.isfinite(difference) else difference
     if not rounded or math.isnan(rounded):
@@ -54,5 +60,5 @@ def memory(mebibytes: float) -> str:
     return f"{mebibytes / 1024:.2f} GiB" if mebibytes >= 1000 else f"{mebibytes:.0f} MiB"
 
 
-def _decimals(metric: MetricRecord) -> int:
+def _decimals(metric: Metric) -> int:
     return 2 if metric.unit == "dB" else 4

@@ -15,28 +15,13 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DatasetResult", "ImageResult", "MetricRecord", "Results", "plain"]
+from restore.evaluation.records import MetricRecord, plain
 
-
-@dataclass
-class MetricRecord:
-    """A metric as it was asked for.
-
-    Attributes:
-        type: registered name of the metric.
-        better: "higher" or "lower".
-        unit: "dB" or nothing.
-        missing: why it could not be computed and how to get what it lacks; None when all is well.
-    """
-
-    type: str
-    better: str = "higher"
-    unit: str = ""
-    missing: str | None = None
+__all__ = ["DatasetResult", "ImageResult", "Results"]
 
 
 @dataclass
@@ -170,14 +155,3 @@ class Results:
                 height, width = image.size
                 writer.writerow([dataset.name, image.name, width, height, round(image.milliseconds, 3), *values])
         return text.getvalue()
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: infinities and not-a-number as texts, mappings and sequences all the way down."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from restore.data.ratings.splits import repeated_splits
 from restore.errors import DataError
-from restore.evaluation.quality_report import render
+from restore.evaluation.opinions.report import render
 from restore.files import atomic_write
 from restore.inference.judging import Judgement, judgements
 from restore.metrics.correlation import bootstrap_interval, correlations, krcc, plcc, rmse, srcc

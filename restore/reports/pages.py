@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from restore import __version__
-from restore.evaluation.format import figure, heading, memory, milliseconds, signed, verdict
+from restore.reports.format import figure, heading, memory, milliseconds, signed, verdict
 
 __all__ = ["fill_page"]
 
@@ -16,6 +16,6 @@ def fill_page(template: str, **values: Any) -> str:
     """The page that a template makes of `values`, as text; figures are written as on the terminal."""
     from jinja2 import Environment, PackageLoader
 
-    environment = Environment(loader=PackageLoader("restore.evaluation", "page"), autoescape=True)
+    environment = Environment(loader=PackageLoader("restore.reports", "page"), autoescape=True)
     environment.filters |= {function.__name__: function for function in _FILTERS}
     return environment.get_template(template).render(version=__version__, **values)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from restore.errors import DataError, OptionsError, OutputError, nearest
 from restore.images import IMAGE_SUFFIXES, list_images
-from restore.inference.numbering import Numbering
+from restore.images.numbering import Numbering
 
 __all__ = ["Job", "find_images", "finished_jobs", "left_out", "plan_jobs"]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from restore.errors import DataError, ImageError
-from restore.evaluation.quality import agreement, median_over_splits
-from restore.evaluation.quality_report import scatter
+from restore.evaluation.opinions.report import scatter
+from restore.evaluation.opinions.run import agreement, median_over_splits
 from restore.inference.judging import judgements
 from restore.quality import build_quality
 

@@ -1,0 +1,1 @@
+"""A quality model over rated images: how well its scores agree with people's opinions."""

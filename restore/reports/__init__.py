@@ -1,0 +1,1 @@
+"""Everything that draws: pages, pictures and figures, in one style."""
