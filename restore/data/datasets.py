@@ -2,7 +2,8 @@
 
 A dataset answers to two kinds of index. A `Draw` is a training sample: a random crop and symmetry from the draw's own
 generator. An `int` is a whole image, for validation. Either way the sample is `{"lq", "gt", "lq_path", "gt_path"}` with
-images as numpy arrays (H, W, C); batches are made of them by `restore.data.loading`.
+images as numpy arrays (H, W, C). `fields` declares what a training sample holds (see `restore.data.fields`); batches
+are made of samples by `restore.data.loading`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from restore.data.augment import Crop, Symmetry, random_crop
 from restore.data.complaints import is_gathering
+from restore.data.fields import Fields
 from restore.data.pairs import Pair, list_folder, list_pairs, listed_files
 from restore.data.sampling import Draw, generator
 from restore.data.storage.databases import DatabaseSource, paired_databases
@@ -61,7 +63,12 @@ class PatchDataset(Dataset):
         recursive: look into sub-folders as well.
         cache: `packed` decodes every image once into a memory-mapped file.
         cache_root: where packs are kept; by default with the other caches.
+
+    Attributes:
+        fields: what a training sample holds.
     """
+
+    fields: ClassVar[Fields] = {"lq": "image", "gt": "image", "lq_path": "text", "gt_path": "text"}
 
     name: str = "train"
     scale: int = 1

@@ -1,11 +1,12 @@
 """From samples to batches on the device: collating, workers, prefetching.
 
 Samples travel between processes and to the device in the depth they were stored in (a quarter of float32's bytes for
-8-bit images) and become floats in [0, 1] there.
+8-bit images) and become what their fields say (see `restore.data.fields`) there.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -14,15 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from restore.data.fields import Fields, batched, on_device
 from restore.data.sampling import Draw
 from restore.errors import DataError, ImageError
 
-__all__ = ["Batch", "DeviceLoader", "Failure", "Guarded", "collate", "to_float", "training_loader"]
+__all__ = ["Batch", "DeviceLoader", "Failure", "Guarded", "collate", "training_loader"]
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,15 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be loaded, on its way from a worker to the process that raises it."""
+    """What could not be loaded, on its way from a worker to the process that raises it.
+
+    Attributes:
+        message: what is wrong.
+        of_one_image: whether another image could take its place.
+    """
 
     message: str
+    of_one_image: bool = True
 
 
 class Guarded(Dataset):
@@ -48,6 +55,11 @@ class Guarded(Dataset):
     def __init__(self, dataset: Dataset, *, skip: bool = False):
         self.dataset = dataset
         self.skip = skip
+
+    @property
+    def fields(self) -> Fields:
+        """What a sample holds."""
+        return self.dataset.fields
 
     def __getitem__(self, draw: Draw) -> dict[str, Any] | Failure:
         for index in self._candidates(draw.index):
@@ -81,34 +93,29 @@ def training_loader(
 
     There are never more workers than processors; how many there are changes nothing but the speed.
     """
+    dataset = Guarded(dataset, skip=skip_bad_images)
     num_workers = min(num_workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else num_workers)
     return DataLoader(
-        Guarded(dataset, skip=skip_bad_images),
+        dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
         pin_memory=pin_memory,
-        collate_fn=collate,
+        collate_fn=functools.partial(collate, fields=dataset.fields),
         worker_init_fn=_start_worker,
         prefetch_factor=prefetch_factor if num_workers else None,
         generator=torch.Generator(),  # the loader's own: the global one must not depend on when it is started
     )
 
 
-def collate(samples: Sequence[dict[str, Any] | Failure]) -> Batch | Failure:
-    """One batch: images of (H, W, C) become tensors of (B, C, H, W) in channels-last memory; the rest becomes lists."""
+def collate(samples: Sequence[dict[str, Any] | Failure], fields: Fields) -> Batch | Failure:
+    """One batch, each field as its kind says; or what is wrong with it."""
     for sample in samples:
         if isinstance(sample, Failure):
             return sample
-    return {key: _joined([sample[key] for sample in samples]) for key in samples[0]}
-
-
-def to_float(batch: Batch, device: torch.device, *, channels_last: bool = False) -> Batch:
-    """The batch on `device`, its images as float32 in [0, 1], contiguous or channels-last."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return {
-        key: _as_float(value, device, memory_format) if isinstance(value, Tensor) else value
-        for key, value in batch.items()
-    }
+    try:
+        return batched(samples, fields)
+    except DataError as error:
+        return Failure(str(error), of_one_image=False)
 
 
 class DeviceLoader:
@@ -149,31 +156,12 @@ class DeviceLoader:
 
     def _on_device(self, batch: Batch | Failure) -> Batch:
         if isinstance(batch, Failure):
-            raise DataError(
-                f"{batch.message}\n  To train without such images: on_bad_image: skip, in datasets.train. "
+            advice = (
+                "\n  To train without such images: on_bad_image: skip, in datasets.train. "
                 "To find all of them at once: restore data check -opt FILE."
             )
-        return to_float(batch, self.device, channels_last=self.channels_last)
-
-
-def _joined(values: list[Any]) -> Any:
-    if not isinstance(values[0], np.ndarray) or values[0].ndim != 3:
-        return values
-    if len({value.dtype for value in values}) > 1:
-        values = [_as_float32(value) for value in values]
-    return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2)
-
-
-def _as_float32(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype == np.float32:
-        return pixels
-    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-
-
-def _as_float(images: Tensor, device: torch.device, memory_format: torch.memory_format) -> Tensor:
-    top = 1 if images.is_floating_point() else torch.iinfo(images.dtype).max
-    images = images.to(device, non_blocking=True).contiguous(memory_format=memory_format).to(torch.float32)
-    return images if top == 1 else images.div_(top)
+            raise DataError(batch.message + (advice if batch.of_one_image else ""))
+        return on_device(batch, self.loader.dataset.fields, self.device, channels_last=self.channels_last)
 
 
 def _keep_until_used(batch: Batch, device: torch.device) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch.utils.data import Dataset
 
+from restore.data.fields import Fields, described
 from restore.data.sampling import Draw, generator
 from restore.errors import DataError
 from restore.registry import DATASETS
@@ -37,9 +38,12 @@ class MultiTaskDataset(Dataset):
         scale: of tasks that do not give their own.
         color: channels of tasks that do not give their own.
 
+    Attributes:
+        fields: those of the tasks' datasets, and `task`.
+
     Raises:
         OptionsError: with every mistake in the block of a task.
-        DataError: no task, or weights that do not belong to them.
+        DataError: no task, weights that do not belong to them, or tasks whose samples hold different fields.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class MultiTaskDataset(Dataset):
             task: _dataset(block, f"tasks.{task}", {"name": f"{name}/{task}"}, {"scale": scale, "color": color})
             for task, block in tasks.items()
         }
+        self.fields: Fields = {**self._common_fields(), "task": "text"}
         self._names = list(tasks)
         self._shares = shares / shares.sum()
 
@@ -77,6 +82,17 @@ class MultiTaskDataset(Dataset):
         if index >= len(dataset):  # a smaller dataset than the largest: any of its images
             index = int(generator(draw.seed, _IMAGES + draw.position).integers(len(dataset)))
         return {**dataset[draw._replace(index=index)], "task": task}
+
+    def _common_fields(self) -> Fields:
+        """The fields that a sample of every task has."""
+        (first, dataset), *others = self.datasets.items()
+        for task, other in others:
+            if dict(other.fields) != dict(dataset.fields):
+                raise DataError(
+                    f"dataset '{self.name}': task {first} gives {described(dataset.fields)}, and task {task} gives "
+                    f"{described(other.fields)}. All tasks must give the same fields."
+                )
+        return dataset.fields
 
     def task_of(self, draw: Draw) -> str:
         """The task of the batch that a sample belongs to."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from restore.data.complaints import complain
 from restore.data.datasets import Cache, Color, PairedImageDataset, Roots, Storage  # noqa: F401 - of inherited fields
 from restore.data.degraded import SharpImageDataset
+from restore.data.fields import Fields
 from restore.data.pairs import Pair, listed_lines
 from restore.data.sampling import Draw
 from restore.registry import DATASETS
@@ -40,6 +41,8 @@ class RealESRGANDataset(SharpImageDataset):
         betap_range: exponents of plateau kernels.
         final_sinc_prob: probability of the sinc filter at the end.
     """
+
+    fields: ClassVar[Fields] = {"gt": "image", "gt_path": "text", "seed": "seed"}
 
     crop_pad_size: int | None = 400
     recipe: str | None = None

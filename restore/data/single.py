@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from restore.data.datasets import Color, Roots, Storage, each_list, each_root, say_list_is_not_read
+from restore.data.fields import Fields
 from restore.data.pairs import Pair, list_pairs
 from restore.data.sampling import Draw
 from restore.data.storage.databases import DatabaseSource
@@ -27,6 +28,8 @@ class SingleImageDataset:
         color: channels: `rgb`, `y` (BT.601 luma) or `grey`; by default those that the network takes.
         recursive: look into sub-folders as well.
     """
+
+    fields: ClassVar[Fields] = {"lq": "image", "lq_path": "text"}
 
     def __init__(
         self,

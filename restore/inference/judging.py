@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch.utils.data import Dataset
 
-from restore.data.loading import collate, to_float
+from restore.data.fields import batched, on_device
 from restore.errors import ImageError
 from restore.quality import QualityModel
 
@@ -44,7 +44,8 @@ def judgements(model: QualityModel, dataset: Dataset, indices: Iterable[int] | N
     worst, best = model.score_range
     for index in range(len(dataset)) if indices is None else indices:
         sample = dataset[index]
-        batch = to_float(collate([{key: sample[key] for key in ("image", "reference") if key in sample}]), device)
+        shown = {key: "image" for key in ("image", "reference") if key in sample}
+        batch = on_device(batched([{key: sample[key] for key in shown}], shown), shown, device)
         try:
             score = model.judge(batch["image"], batch.get("reference")).item()
         except ImageError as error:

@@ -87,7 +87,7 @@ class FiniteGuard:
         bad = {name: value for name, value in zip(names, values, strict=True) if not math.isfinite(value)}
         if not bad:
             return
-        files = batch.get("gt_path") or batch.get("lq_path") or ["not known"]
+        files = next((batch[key] for key in ("gt_path", "lq_path", "image_path") if key in batch), ["not known"])
         raise TrainingError(
             f"iteration {iteration}: {', '.join(f'{name} is {value}' for name, value in bad.items())}.\n"
             f"  first output that is not finite: {first_bad_module(self.objective, batch, turn)}\n"

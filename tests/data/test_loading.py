@@ -10,31 +10,55 @@ import numpy as np
 import pytest
 import torch
 
-from restore.data.loading import DeviceLoader, Guarded, collate, to_float, training_loader
+from restore.data.fields import on_device
+from restore.data.loading import DeviceLoader, Failure, Guarded, collate, training_loader
 from restore.data.sampling import Draw, PatchStage, StreamSampler
 from restore.errors import DataError
 from restore.registry import DATASETS
 
 CPU = torch.device("cpu")
+FIELDS = {"lq": "image", "lq_path": "text"}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_batches_keep_their_depth_until_they_are_on_the_device(dtype):
     top = 1 if dtype == np.float32 else np.iinfo(dtype).max
     image = (np.random.default_rng(0).random((4, 5, 3)) * top).astype(dtype)
-    batch = collate([{"lq": image, "lq_path": "a"}, {"lq": image, "lq_path": "b"}])
+    batch = collate([{"lq": image, "lq_path": "a"}, {"lq": image, "lq_path": "b"}], FIELDS)
     assert batch["lq"].shape == (2, 3, 4, 5)
     assert batch["lq"].element_size() == np.dtype(dtype).itemsize
-    moved = to_float(batch, CPU)
+    moved = on_device(batch, FIELDS, CPU)
     assert moved["lq"].is_contiguous()
     assert moved["lq_path"] == ["a", "b"]
     torch.testing.assert_close(moved["lq"][1], torch.from_numpy(image / np.float32(top)).permute(2, 0, 1))
-    assert to_float(batch, CPU, channels_last=True)["lq"].is_contiguous(memory_format=torch.channels_last)
+    assert on_device(batch, FIELDS, CPU, channels_last=True)["lq"].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_depths_may_mix():
     eight, sixteen = np.full((2, 2, 1), 255, np.uint8), np.full((2, 2, 1), 65535, np.uint16)
-    assert to_float(collate([{"lq": eight}, {"lq": sixteen}]), CPU)["lq"].unique().tolist() == [1.0]
+    fields = {"lq": "image"}
+    batch = on_device(collate([{"lq": eight}, {"lq": sixteen}], fields), fields, CPU)
+    assert batch["lq"].unique().tolist() == [1.0]
+
+
+def test_a_batch_that_cannot_be_made_is_no_bad_image(images):
+    class Ragged:
+        fields = FIELDS
+        groups = None
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, draw):
+            return {"lq": np.zeros((4, 4 + draw.index, 3), np.uint8), "lq_path": str(draw.index)}
+
+    stream = StreamSampler(2, [PatchStage(2)], total_iter=1)
+    with pytest.raises(
+        DataError, match=r"field 'lq' has different sizes in one batch.*batch_size_per_gpu: 1"
+    ) as raised:
+        list(DeviceLoader(training_loader(Ragged(), stream), CPU))
+    assert "on_bad_image" not in str(raised.value)
+    assert isinstance(collate([Failure("bad"), {}], FIELDS), Failure)
 
 
 def loader(images, workers, **options):

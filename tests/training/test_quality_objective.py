@@ -152,7 +152,7 @@ def test_mistakes_in_options(option_file, override, message):
 def test_models_with_a_reference_say_so():
     objective = Quality({"g": build_quality(MODELS["IQT"])}, {"quality_opt": {"type": "MSELoss"}})
     with pytest.raises(DataError, match="IQT needs references"):
-        objective.losses({"image": torch.rand(1, 3, 16, 16), "opinion": [0.5]})
+        objective.losses({"image": torch.rand(1, 3, 16, 16), "opinion": torch.tensor([0.5])})
 
 
 def test_opinion_loss_is_least_at_the_opinions():
@@ -174,8 +174,8 @@ def test_a_model_learns_an_ordering(name):
     severity = torch.linspace(0, 1, 8)
     batch = {
         "reference": reference,
-        "opinion": (1 - severity).tolist(),
-        "distribution": [distribution_about(1 - value) for value in severity.tolist()],
+        "opinion": 1 - severity,
+        "distribution": torch.stack([torch.from_numpy(distribution_about(1 - value)) for value in severity.tolist()]),
     }
     for _ in range(60):
         noise = torch.randn(8, 3, 16, 16, generator=draw) * 0.3

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from restore.data.augment import Crop, Symmetry, random_crop
+from restore.data.fields import Fields
 from restore.data.ratings.opinions import Opinion, read_opinions
 from restore.data.ratings.splits import split_scenes
 from restore.data.sampling import Draw, generator
@@ -22,7 +23,10 @@ from restore.images import read_image, read_size
 from restore.images.resize import resize_pixels
 from restore.registry import DATASETS
 
-__all__ = ["QualityDataset", "QualityImages"]
+__all__ = ["RATED", "QualityDataset", "QualityImages"]
+
+RATED: Fields = {"image": "image", "opinion": "number", "distribution": "number", "image_path": "text"}
+"""The fields of every rated image."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -77,6 +81,7 @@ class QualityDataset(QualityImages):
         unlabelled: "error" refuses images without a rating; "ignore" leaves them out.
 
     Attributes:
+        fields: what every sample holds; a `reference` if all images have one.
         opinions: what is in this part.
         scenes: for each sample what it shows; the parts share none.
         groups: for each sample, a name that it shares with those of the same size; None where crops are taken.
@@ -105,6 +110,9 @@ class QualityDataset(QualityImages):
         self.opinions: list[Opinion] = []
         for format, root, listing in zip(formats, roots, listings, strict=True):
             self.opinions += self._part(read_opinions(format, root, listing=listing, unlabelled=self.unlabelled))
+        self.fields: Fields = (
+            {**RATED, "reference": "image"} if all(each.reference for each in self.opinions) else RATED
+        )
         self.scenes = [self._entry(index)[0].scene for index in range(len(self))]
         self.groups = self._groups() if self.crop_px is None else None
 
@@ -120,8 +128,11 @@ class QualityDataset(QualityImages):
             shapes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
             raise DataError(f"dataset '{self.name}': {opinion.image} and its reference differ in size: {shapes}.")
         views = self.seen(item, images, str(opinion.image))
+        shown = dict(zip(("image", "reference"), views, strict=False))
+        if isinstance(item, Draw) and "reference" not in self.fields:  # other images of a batch lack it
+            shown.pop("reference", None)
         return {
-            **dict(zip(("image", "reference"), views, strict=False)),
+            **shown,
             "opinion": opinion.opinion,
             "distribution": opinion.distribution,
             "image_path": str(opinion.image),

@@ -13,13 +13,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from restore.data.datasets import each_root
+from restore.data.fields import Fields
 from restore.data.pairs import list_folder
-from restore.data.ratings.datasets import QualityImages
+from restore.data.ratings.datasets import RATED, QualityImages
 from restore.data.ratings.opinions import distribution_about
 from restore.data.sampling import Draw
 from restore.data.storage.sources import FileSource, PackedSource
@@ -107,6 +108,8 @@ class SyntheticQualityDataset(QualityImages):
         DataError: a folder without photographs.
         OptionsError: a distortion that does not exist.
     """
+
+    fields: ClassVar[Fields] = {**RATED, "reference": "image"}
 
     dataroot_gt: str | list[str]
     kinds: Sequence[str] | None = None

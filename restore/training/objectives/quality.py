@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
@@ -62,7 +60,7 @@ class Quality(Objective):
         if model.needs_reference and "reference" not in batch:
             raise DataError(f"{type(model).__name__} needs references, and the dataset has none.")
         prediction = network(batch["image"], batch.get("reference")).float()
-        target = torch.from_numpy(np.asarray(batch[model.target], np.float32)).to(prediction.device)
+        target = batch[model.target].float()
         found: dict[str, Tensor] = {}
         for name, criterion in self.criteria.items():
             found |= named(name, criterion(prediction, target))

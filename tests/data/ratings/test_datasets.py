@@ -86,7 +86,7 @@ def test_whole_images_come_in_batches_of_one_size(kadid):
     assert all(len({dataset.groups[draw.index] for draw in batch}) == 1 for batch in batches)
     seen = [draw.index for batch in batches[: sampler.num_images // 4] for draw in batch]
     assert set(seen) == set(range(30))
-    assert collate([dataset[draw] for draw in batches[0]])["image"].shape[0] == 4
+    assert collate([dataset[draw] for draw in batches[0]], dataset.fields)["image"].shape[0] == 4
     again = StreamSampler(len(dataset), [PatchStage(4)], total_iter=24, groups=dataset.groups)
     again.start_at(10)
     assert list(again) == batches[10:]
