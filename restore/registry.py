@@ -9,6 +9,9 @@
     OPTIMIZERS.build({"type": "AdamW", "lr": "2e-4"}, parameters)  # what the caller passes is not configurable
     METRICS.bind({"type": "psnr", "border_px": 4})  # a function with its keyword-only arguments set
 
+An argument that is itself a component is annotated with one of the options at the end (`mixer: MixerOption`), and is
+checked together with the block that holds it, at any depth (see `restore.nested`).
+
 A registry imports its package when it is first asked, so naming components costs nothing at start-up.
 """
 
@@ -17,14 +20,31 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import itertools
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from restore.errors import OptionsError, Problem, nearest
-from restore.signature import refusals_named, validated_arguments
+from restore.nested import Nested, nested_components
+from restore.signature import annotations_of, checked_arguments, refusals_named
 
 Component = TypeVar("Component", bound=Callable[..., Any])
+
+
+class Fallback(Protocol):
+    """Where a registry looks for a name that it does not have itself: another registry, or a library's models."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def get(self, name: Any, path: str = "type") -> Callable[..., Any]:
+        """The component of a name that is in here, the same object every time."""
+
+    def groups(self) -> Iterator[tuple[list[str], Callable[..., Any]]]:
+        """Every name, in groups that have one signature, and a component of each group."""
+
+    def listing(self) -> str:
+        """The names, or what they are if they are many, for messages."""
 
 
 class Registry:
@@ -41,6 +61,7 @@ class Registry:
         self._aliases: dict[str, str] = {}
         self._variants: dict[str, tuple[str, ...]] = {}
         self._families: dict[str, Callable[[str], Callable[..., Any]]] = {}
+        self._fallbacks: list[Fallback] = []
         self._sources: list[Callable[[], object]] = [functools.partial(_import_all, package)] if package else []
 
     def add(
@@ -77,8 +98,12 @@ class Registry:
         self._sources.append(load)
         return load
 
+    def add_fallback(self, fallback: Fallback) -> None:
+        """Look there for names that are not registered here."""
+        self._fallbacks.append(fallback)
+
     def names(self) -> list[str]:
-        """Every registered name (without aliases), sorted."""
+        """Every registered name (without aliases, and without those of fallbacks), sorted."""
         self._load()
         return sorted(self._components, key=str.lower)
 
@@ -92,9 +117,25 @@ class Registry:
         self._load(name)
         return self._variants.get(name, ())
 
+    def groups(self) -> Iterator[tuple[list[str], Callable[..., Any]]]:
+        """The names and aliases of each component, then the groups of fallbacks."""
+        for name in self.names():
+            yield [name, *self.aliases(name)], self._components[name]
+        for fallback in self._fallbacks:
+            yield from fallback.groups()
+
+    def prefixes(self) -> list[str]:
+        """The prefixes of families: `pyiqa` for names such as `pyiqa:musiq`."""
+        self._load()
+        return sorted(self._families)
+
+    def listing(self) -> str:
+        """Every registered name, and what fallbacks have."""
+        return ", ".join([*self, *(fallback.listing() for fallback in self._fallbacks)])
+
     def __contains__(self, name: object) -> bool:
         self._load(name)
-        return self._knows(name)
+        return self._knows(name) or any(name in fallback for fallback in self._fallbacks)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -102,35 +143,70 @@ class Registry:
     def get(self, name: Any, path: str = "type") -> Callable[..., Any]:
         """The component itself; a name that is not there is an OptionsError with the nearest one and the list."""
         if name not in self:
-            hint = nearest(str(name), [*self._components, *self._aliases])
+            hint = nearest(str(name), itertools.chain.from_iterable(names for names, _ in self.groups()))
             wrong = f"unknown {self.kind} '{name}'.{hint}" if name else f"missing: the name of the {self.kind}."
-            raise OptionsError([Problem(path, f"{wrong} Known: {', '.join(self)}.")])
+            raise OptionsError([Problem(path, f"{wrong} Known: {self.listing()}.")])
+        name = str(name)
+        if not self._knows(name):
+            return next(fallback for fallback in self._fallbacks if name in fallback).get(name, path)
         prefix, _, inner = name.partition(":")
-        return self._components.get(self._aliases.get(name, name)) or self._families[prefix](inner)
-
-    def check(self, block: Mapping, path: str = "", *supplied: str, keyword_only: bool = False) -> list[Problem]:
-        """Every mistake in a block; the caller will pass `supplied` itself, and `bind` it where `keyword_only`."""
+        component = self._components.get(self._aliases.get(name, name))
+        if component is not None:
+            return component
         try:
-            validated_arguments(self._component(block, path), block, path, supplied, keyword_only)
+            return self._families[prefix](inner)
+        except OptionsError as error:
+            raise OptionsError([Problem(path, problem.message) for problem in error.problems]) from None
+
+    def check(self, block: Any, path: str = "", *supplied: str, keyword_only: bool = False) -> list[Problem]:
+        """Every mistake in a name or block, and in the components that it holds.
+
+        Args:
+            block: a component's name, or `{type: NAME, argument: value}`.
+            path: dotted path of the block.
+            supplied: arguments that the caller will pass itself.
+            keyword_only: whether the caller will `bind` it.
+        """
+        try:
+            self._resolved(block, path, supplied, keyword_only)
         except OptionsError as error:
             return error.problems
         return []
 
-    def build(self, block: Mapping[str, Any], *args: Any, path: str = "", **supplied: Any) -> Any:
-        """Build what `block` describes; `args` come before, `supplied` beside the configured arguments."""
-        component = self._component(block, path)
-        first = list(inspect.signature(component).parameters)[: len(args)] if args else []
-        arguments = validated_arguments(component, block, path, (*first, *supplied))
-        with refusals_named(block["type"], path):
+    def build(self, block: OptionBlock, *args: Any, path: str = "", **supplied: Any) -> Any:
+        """Build what a name or block describes; `args` come before, `supplied` beside the configured arguments.
+
+        Raises:
+            OptionsError: with every mistake in the block and in the components that it holds, or what the component
+                itself refuses.
+        """
+        component, arguments = self._resolved(block, path, tuple(supplied), num_before=len(args))
+        with refusals_named(block if isinstance(block, str) else block["type"], path):
             return component(*args, **supplied, **arguments)
 
-    def bind(self, block: Mapping[str, Any], path: str = "") -> Callable[..., Any]:
+    def bind(self, block: OptionBlock, path: str = "") -> Callable[..., Any]:
         """A function with the keyword-only arguments of `block` set and checked."""
-        component = self._component(block, path)
-        return functools.partial(component, **validated_arguments(component, block, path, keyword_only=True))
+        component, arguments = self._resolved(block, path, keyword_only=True)
+        return functools.partial(component, **arguments)
 
-    def _component(self, block: Mapping[str, Any], path: str) -> Callable[..., Any]:
-        return self.get(block.get("type") if isinstance(block, Mapping) else None, f"{path}.type" if path else "type")
+    def _resolved(
+        self, block: Any, path: str, supplied: tuple[str, ...] = (), keyword_only: bool = False, num_before: int = 0
+    ) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """The component that a block names and the arguments that it gives, or an OptionsError with every mistake."""
+        if isinstance(block, str):
+            component, block = self.get(block, path or "type"), {"type": block}
+        else:
+            component = self.get(block.get("type") if isinstance(block, Mapping) else None, _below(path, "type"))
+        first = list(inspect.signature(component).parameters)[:num_before] if num_before else []
+        problems, arguments = checked_arguments(component, block, path, (*first, *supplied), keyword_only)
+        annotations = annotations_of(component)
+        for name in arguments.keys() & annotations.keys():
+            for place, value, nested in nested_components(annotations[name], arguments[name], _below(path, name)):
+                problems += nested.check(value, place)
+        if problems:
+            own = len(path) + 1 if path else 0
+            raise OptionsError(sorted(problems, key=lambda problem: _order(block, problem.path[own:].split("."))))
+        return component, arguments
 
     def _load(self, until: object = None) -> None:
         """Call the sources, one after the other, until the name `until` is known."""
@@ -144,19 +220,22 @@ class Registry:
         return str(name) in self._components or str(name) in self._aliases or bool(colon and prefix in self._families)
 
 
-class Nested:
-    """In an `Annotated` argument: the argument is itself a component, or a list or mapping of components.
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
-    Args:
-        registry: where its name is looked up.
-        supplied: arguments of the nested component that its owner passes, so that option files cannot.
-    """
 
-    def __init__(self, registry: Registry, *supplied: str):
-        self.registry, self.supplied = registry, supplied
+def _order(values: Any, parts: list[str]) -> list[int]:
+    """Sorts places below `values` as they are written; what is missing comes first."""
+    order = []
+    for part in parts:
+        entries = dict(values) if isinstance(values, Mapping) else dict(enumerate(values)) if _is_list(values) else {}
+        index, values = next(((i, entries[key]) for i, key in enumerate(entries) if str(key) == part), (-1, None))
+        order.append(index)
+    return order
 
-    def __repr__(self) -> str:
-        return f"Nested({self.registry.kind})"
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def _import_all(package: str) -> None:
@@ -191,3 +270,4 @@ NormOption = Annotated[OptionBlock, Nested(NORMS, "dim")]
 PositionOption = Annotated[OptionBlock, Nested(POSITIONS, "dim")]
 PlacementOption = Annotated[OptionBlock, Nested(PLACEMENTS, "index", "num_blocks")]
 LossOption = Annotated[OptionBlock, Nested(LOSSES)]
+DatasetOption = Annotated[OptionBlock, Nested(DATASETS, "name")]

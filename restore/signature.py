@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 from restore.errors import OptionsError, Problem, RestoreError, nearest
 
-__all__ = ["model_in", "refusals_named", "signature_model", "validate", "validated_arguments"]
+__all__ = ["annotations_of", "checked_arguments", "model_in", "refusals_named", "signature_model", "validate"]
 
 
 @functools.cache
@@ -22,8 +23,7 @@ def signature_model(component: Callable[..., Any], supplied: tuple[str, ...], ke
     """A pydantic model whose fields are the configurable arguments of `component`."""
     import pydantic
 
-    target = component.func if isinstance(component, functools.partial) else component
-    hints = _hints(target.__init__ if inspect.isclass(target) else target)
+    hints = annotations_of(component)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(component).parameters.items():
         positional = parameter.kind is not inspect.Parameter.KEYWORD_ONLY
@@ -34,50 +34,78 @@ def signature_model(component: Callable[..., Any], supplied: tuple[str, ...], ke
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (hints.get(name, Any), default)
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
-    return pydantic.create_model(target.__name__, __config__=config, **fields)
+    return pydantic.create_model(_target(component).__name__, __config__=config, **fields)
 
 
-def validated_arguments(
+def _target(component: Callable[..., Any]) -> Any:
+    return component.func if isinstance(component, functools.partial) else component
+
+
+@functools.cache
+def annotations_of(component: Callable[..., Any]) -> dict[str, Any]:
+    """The annotation of each argument of a component, with what `Annotated` adds to it.
+
+    A third-party signature whose annotations cannot be resolved has none.
+    """
+    target = _target(component)
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:
+        if (getattr(function, "__module__", None) or "").startswith("restore."):
+            raise
+        return {}
+
+
+def checked_arguments(
     component: Callable[..., Any],
     block: Mapping[str, Any],
     path: str = "",
     supplied: tuple[str, ...] = (),
     keyword_only: bool = False,
-) -> dict[str, Any]:
-    """The arguments in a `{type: NAME, argument: value}` block, as the signature of `component` wants them.
+) -> tuple[list[Problem], dict[str, Any]]:
+    """The mistakes in a `{type: NAME, argument: value}` block, and its arguments.
 
-    Raises:
-        OptionsError: with every mistake in the block.
+    These are as the signature of `component` wants them, or, if there are mistakes, as they were given.
     """
-    given = {key: value for key, value in block.items() if key != "type"}
-    problems, validated = validate(signature_model(component, supplied, keyword_only), given, path, owner=block["type"])
-    if problems:
-        raise OptionsError(problems)
-    return {key: getattr(validated, key) for key in given}
+    owner = block["type"]
+    taken = {key for key in supplied if key in block and key in inspect.signature(component).parameters}
+    message = f"not an option of {owner} here: it is set by what uses it. Remove it."
+    problems = [Problem(f"{path}.{key}" if path else key, message) for key in block if key in taken]
+    given = {key: value for key, value in block.items() if key != "type" and key not in taken}
+    mistakes, validated = validate(signature_model(component, supplied, keyword_only), given, path, owner=owner)
+    problems += mistakes
+    return problems, given if problems else {key: getattr(validated, key) for key in given}
 
 
 @contextlib.contextmanager
 def refusals_named(name: str, path: str) -> Iterator[None]:
-    """Where each argument is right, but not with the others: a component's ValueError, named with its place."""
+    """Where each argument is right, but not with the others: a component's ValueError, named with its place.
+
+    So is what a component refuses that it builds itself, whose path begins at the block of the outer one.
+    """
     try:
         yield
+    except OptionsError as error:
+        raise OptionsError([_within(path, problem) for problem in error.problems]) from error.__cause__
     except RestoreError:
         raise
     except ValueError as error:
         raise OptionsError([Problem(path, f"{name}: {error}.")]) from error
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except Exception:  # a third-party signature whose annotations cannot be resolved is taken as it is
-        return {}
+def _within(path: str, problem: Problem) -> Problem:
+    """A mistake that a component found while it was built, whose path begins at its own block."""
+    if problem.file is not None or not path:
+        return problem
+    return dataclasses.replace(problem, path=f"{path}.{problem.path}" if problem.path else path)
 
 
 def validate(model: Any, values: Mapping[str, Any], path: str = "", owner: str = "") -> tuple[list[Problem], Any]:
     """Validate `values` with a pydantic model; returns the mistakes and the validated object (None if any).
 
-    The model may hold further models. A value that fits no member of a union is one mistake, not one for each member.
+    The model may hold further models. A value that fits no member of a union is one mistake, not one for each member;
+    where one member fits but for something inside, only that is a mistake.
     """
     import pydantic
 
@@ -87,11 +115,22 @@ def validate(model: Any, values: Mapping[str, Any], path: str = "", owner: str =
         mistakes: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
         for item in error.errors():
             mistakes.setdefault(_place(item, values), []).append(item)
+        deeper = {place[:depth] for place in mistakes for depth in range(len(place))}
+        mistakes = {
+            place: items
+            for place, items in mistakes.items()
+            if place not in deeper or not all(map(_is_of_another_kind, items))
+        }
         prefix = (path,) if path else ()
         return [
             Problem(".".join(map(str, (*prefix, *place))), _message(items, place, model, owner))
             for place, items in mistakes.items()
         ], None
+
+
+def _is_of_another_kind(item: Mapping[str, Any]) -> bool:
+    """Whether a value is not what is wanted at all; if it has mistakes inside as well, another member of a union is."""
+    return item["loc"][-1] != "[key]" and bool(_expected(item))
 
 
 def _place(item: Mapping[str, Any], values: Any) -> tuple[str | int, ...]:
@@ -202,7 +241,7 @@ _EXPECTED = {
 def _expected(item: Mapping[str, Any]) -> str:
     """What the schema wants here, in words; empty for a mistake that only pydantic's own message describes."""
     kind, context = item["type"], item.get("ctx", {})
-    if kind in ("literal_error", "enum"):
+    if kind in ("literal_error", "enum", "nested"):
         return context["expected"]
     if kind in _COMPARISONS:
         limit = next(iter(context.values()))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from restore.data.fields import Fields, described
 from restore.data.sampling import Draw, generator
 from restore.errors import DataError
-from restore.registry import DATASETS
+from restore.registry import DATASETS, DatasetOption
 
 __all__ = ["MultiTaskDataset"]
 
@@ -48,7 +48,7 @@ class MultiTaskDataset(Dataset):
 
     def __init__(
         self,
-        tasks: dict[str, dict[str, Any]],
+        tasks: dict[str, DatasetOption],
         sampling: Literal["drawn", "in_turn"] = "drawn",
         weights: Sequence[float] | None = None,
         *,
@@ -101,8 +101,9 @@ class MultiTaskDataset(Dataset):
         return self._names[generator(draw.seed, _TASKS + draw.batch).choice(len(self._names), p=self._shares)]
 
 
-def _dataset(block: Mapping[str, Any], path: str, supplied: dict[str, Any], defaults: Mapping[str, Any]) -> Dataset:
-    """The dataset of a block, with `defaults` for those of its arguments that it does not give."""
+def _dataset(task: DatasetOption, path: str, supplied: dict[str, Any], defaults: Mapping[str, Any]) -> Dataset:
+    """The dataset of a task, with `defaults` for those of its arguments that it does not give."""
+    block = {"type": task} if isinstance(task, str) else task
     arguments: Mapping[str, Any] = {}
     if isinstance(block.get("type"), str):
         arguments = inspect.signature(DATASETS.get(block["type"], f"{path}.type")).parameters

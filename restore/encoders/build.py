@@ -1,4 +1,4 @@
-"""Encoders from option blocks: our own by their registered names, all others by the names that timm gives them."""
+"""Encoders from option blocks, held to the contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from restore.encoders.base import Encoder
-from restore.errors import OptionsError, Problem, nearest
 from restore.registry import ENCODERS
 
 __all__ = ["build_encoder"]
@@ -21,20 +20,9 @@ def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **su
         supplied: arguments that the caller gives itself, such as `in_chans`.
 
     Raises:
-        OptionsError: neither ours nor timm's, or options that the encoder does not have.
+        OptionsError: neither ours nor timm's, or every option that the encoder does not have.
         TypeError: what is registered under the name is no encoder.
     """
-    block = {"type": block} if isinstance(block, str) else dict(block)
-    name = block.get("type")
-    if isinstance(name, str) and name not in ENCODERS:
-        import timm
-
-        if not timm.is_model(name):
-            suggestion = nearest(name, [*ENCODERS, *timm.list_models()])
-            raise OptionsError(
-                [Problem(f"{path}.type", f"unknown encoder '{name}', also to timm {timm.__version__}.{suggestion}")]
-            )
-        block |= {"type": "timm", "name": name}
     encoder = ENCODERS.build(block, path=path, **supplied)
     kind = type(encoder).__name__
     if not isinstance(encoder, Encoder):
@@ -43,7 +31,7 @@ def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **su
         raise TypeError(f"{kind}.__init__ does not call super().__init__(in_chans, channels=..., strides=..., ...)")
     if "blocks" in encoder._modules:
         raise TypeError(f"{kind} has a module called blocks, which is a method of encoders: call it stack")
-    wanted = block.get("out_indices", supplied.get("out_indices"))
+    wanted = {**supplied, **({} if isinstance(block, str) else block)}.get("out_indices")
     if wanted is not None and encoder.out_indices != tuple(index % encoder.num_maps for index in wanted):
         raise TypeError(f"{kind}.__init__ does not give out_indices to super().__init__")
     return encoder

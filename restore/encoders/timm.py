@@ -8,17 +8,19 @@ come out a little smaller, as those of convolutions without padding do, are resa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from restore.encoders.base import Encoder, Normalisation
-from restore.errors import MissingError
+from restore.errors import MissingError, OptionsError, nearest
 from restore.registry import ENCODERS
 
-__all__ = ["TimmEncoder"]
+__all__ = ["TimmEncoder", "TimmNames", "timm_encoder"]
 
 FLEXIBLE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 """What makes a model of timm accept several sizes, by family; tried in this order."""
@@ -78,6 +80,50 @@ class TimmEncoder(Encoder):
             each if list(each.shape[2:]) == size else F.interpolate(each, size, mode="bilinear", align_corners=False)
             for each, size in zip(maps, sides, strict=True)
         ]
+
+
+@ENCODERS.add_family("timm")
+@functools.cache
+def timm_encoder(name: str) -> Callable[..., TimmEncoder]:
+    """The encoder that timm calls `name`, also with a tag that names its weights (`resnet50.a1_in1k`).
+
+    Raises:
+        OptionsError: it has no such model.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise OptionsError(f"timm {timm.__version__} has no model '{name}'.{nearest(name, timm.list_models())}")
+    return functools.partial(TimmEncoder, name)
+
+
+class TimmNames:
+    """Names of timm's models without a prefix, for those that no encoder of ours has."""
+
+    def __contains__(self, name: object) -> bool:
+        import timm
+
+        return isinstance(name, str) and timm.is_model(name)
+
+    def get(self, name: Any, path: str = "type") -> Callable[..., TimmEncoder]:
+        """The encoder of a name that is in here."""
+        return timm_encoder(name)
+
+    def groups(self) -> Iterator[tuple[list[str], Callable[..., TimmEncoder]]]:
+        """All of timm's names: their encoders take the same arguments."""
+        import timm
+
+        names = timm.list_models()
+        yield names, timm_encoder(names[0])
+
+    def listing(self) -> str:
+        """The version, whose models are too many to list."""
+        import timm
+
+        return f"every model of timm {timm.__version__}"
+
+
+ENCODERS.add_fallback(TimmNames())
 
 
 def _flexible_model(name: str, options: dict) -> tuple[nn.Module, int] | tuple[None, None]:

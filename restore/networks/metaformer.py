@@ -15,8 +15,8 @@ Shapes: B batch, H x W map, C embed_dim, s upscale.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ from restore.layers.padding import pad_to_multiple
 from restore.layers.position import POSITIONS
 from restore.layers.precision import float32_when_half
 from restore.networks.spec import ImageSpec
-from restore.registry import NETWORKS
+from restore.registry import NETWORKS, MixerOption
 
 __all__ = ["MetaFormerRestorer"]
 
@@ -62,7 +62,7 @@ class MetaFormerRestorer(nn.Module):
 
     def __init__(
         self,
-        mixers: str | dict[str, Any] | Sequence[str | dict[str, Any]] = ("window", "shifted_window"),
+        mixers: MixerOption | Sequence[MixerOption] = ("window", "shifted_window"),
         in_chans: int = 3,
         embed_dim: int = 60,
         depths: Sequence[int] = (6, 6, 6, 6),
@@ -79,7 +79,7 @@ class MetaFormerRestorer(nn.Module):
         super().__init__()
         self.in_chans, self.upscale = in_chans, upscale
         require_positive(in_chans=in_chans, embed_dim=embed_dim, depths=depths, mlp_ratio=mlp_ratio, upscale=upscale)
-        choices = [mixers] if isinstance(mixers, (str, dict)) else mixers
+        choices = [mixers] if isinstance(mixers, (str, Mapping)) else mixers
         if not choices or not depths:
             raise ValueError("mixers and depths name at least one each (see `restore models mixer`)")
         if len(choices) > max(depths):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ from restore.layers.ffn import FeedForward
 from restore.layers.mixers import build_mixer
 from restore.layers.padding import pad_to_multiple
 from restore.networks.spec import ImageSpec
-from restore.registry import NETWORKS
+from restore.registry import NETWORKS, EncoderOption, MixerOption
 
 __all__ = ["UNetRestorer"]
 
@@ -56,12 +56,12 @@ class UNetRestorer(nn.Module):
 
     def __init__(
         self,
-        encoder: str | dict[str, Any] = "convnext_atto",
+        encoder: EncoderOption = "convnext_atto",
         in_chans: int = 3,
         width: int = 32,
         max_width: int = 256,
         depth: int = 2,
-        mixer: str | dict[str, Any] = "gated_conv",
+        mixer: MixerOption = "gated_conv",
         upscale: int = 1,
         upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] = "",
     ):
@@ -121,7 +121,7 @@ class Join(nn.Module):
         return self.blocks((larger + fine_BCHW).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _block(mixer: str | dict[str, Any], dim: int) -> MetaFormerBlock:
+def _block(mixer: MixerOption, dim: int) -> MetaFormerBlock:
     built = build_mixer(mixer, dim)
     if built.size_multiple != 1:
         name = mixer if isinstance(mixer, str) else mixer["type"]

@@ -1,4 +1,7 @@
-"""Where components stand in an option file, and the check of each against its registry."""
+"""Where components stand in an option file, and the check of each against its registry.
+
+Components inside components (the mixers of a network) are the registry's: see `restore.nested`.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,6 @@ class Slot:
 
 _DEEPEST = 2  # dots in the path of the deepest slot
 _DATASET = Slot("datasets.*", DATASETS, ("name", "scale"))
-_TASK = Slot("datasets.*.tasks.*", DATASETS, ("name",))  # of a MultiTaskDataset
 _NETWORK = Slot("network_*", NETWORKS)
 _QUALITY = Slot("network_*", QUALITY)
 SLOTS = (
@@ -69,16 +71,8 @@ def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, M
             if slot is not None:
                 judged = slot is _NETWORK and _judges(values.get("model_type"))
                 yield f"{prefix}{key}", value, _QUALITY if judged else slot
-                yield from _task_blocks(f"{prefix}{key}.tasks", value)
             elif prefix.count(".") < _DEEPEST:
                 yield from blocks(value, f"{prefix}{key}.")
-
-
-def _task_blocks(path: str, dataset: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Slot]]:
-    """The blocks inside that of a dataset that is made of others."""
-    tasks = dataset.get("tasks")
-    if fnmatch.fnmatch(path, "datasets.*") and isinstance(tasks, Mapping):
-        yield from ((f"{path}.{name}", block, _TASK) for name, block in tasks.items() if isinstance(block, Mapping))
 
 
 def _judges(objective: Any) -> bool:

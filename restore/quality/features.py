@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from restore.encoders import Encoder, build_encoder
 from restore.errors import ImageError, MissingError
-from restore.registry import Registry
+from restore.nested import Nested
+from restore.registry import ENCODERS, OptionBlock, Registry
 
-__all__ = ["INCEPTION", "InceptionBlock35", "build_features", "map_side"]
+__all__ = ["INCEPTION", "FeaturesOption", "InceptionBlock35", "build_features", "map_side"]
 
 INCEPTION = "inception_block35"
-_OWN = Registry("encoder")
+FEATURES = Registry("encoder")
+FEATURES.add_fallback(ENCODERS)
+FeaturesOption = Annotated[OptionBlock, Nested(FEATURES, "in_chans")]
 
 
-@_OWN.add(INCEPTION)
+@FEATURES.add(INCEPTION)
 class InceptionBlock35(nn.Module):
     """Inception-ResNet-v2 up to its tenth Block35: the maps after mixed_5b and Blocks 2, 4, 6, 8 and 10.
 
@@ -77,10 +80,9 @@ def build_features(block: str | Mapping[str, Any], *, path: str = "encoder") -> 
         OptionsError: no such encoder, or options that it does not have.
         MissingError: pretrained weights are wanted and cannot be had.
     """
-    options = {"type": block} if isinstance(block, str) else dict(block)
-    if options.get("type") == INCEPTION:
-        return _OWN.build(options, path=path)
-    return build_encoder(options, path=path, in_chans=3)
+    if (block if isinstance(block, str) else block.get("type")) == INCEPTION:
+        return FEATURES.build(block, path=path)
+    return build_encoder(block, path=path, in_chans=3)
 
 
 def map_side(encoder: InceptionBlock35 | Encoder, image_px: int) -> int:

@@ -12,15 +12,13 @@ Legend: B batch, C channels, H x W image, h x w map, N = h w tokens, D width.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from restore.errors import ImageError
 from restore.quality.base import QualityModel
-from restore.quality.features import INCEPTION, InceptionBlock35, build_features, map_side
+from restore.quality.features import INCEPTION, FeaturesOption, InceptionBlock35, build_features, map_side
 from restore.quality.transformer import DecoderLayer, EncoderLayer, fit_positions
 from restore.registry import QUALITY
 
@@ -142,7 +140,7 @@ class IQT(QualityModel):
 
     def __init__(
         self,
-        encoder: str | dict[str, Any] = INCEPTION,
+        encoder: FeaturesOption = INCEPTION,
         num_layers: int = 2,
         width: int = 256,
         num_heads: int = 4,

@@ -11,7 +11,7 @@ Legend: B batch, C channels, H x W image, h x w map, N = h w tokens, D width, L 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch import nn
 
 from restore.errors import ImageError
 from restore.quality.base import QualityModel
-from restore.quality.features import build_features
+from restore.quality.features import FeaturesOption, build_features
 from restore.quality.transformer import EncoderLayer, fit_positions
 from restore.registry import QUALITY
 
@@ -139,7 +139,7 @@ class TRIQ(QualityModel):
 
     def __init__(
         self,
-        encoder: str | dict[str, Any] = "resnet50_v1",
+        encoder: FeaturesOption = "resnet50_v1",
         num_layers: int = 2,
         width: int = 32,
         num_heads: int = 8,

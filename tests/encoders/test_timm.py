@@ -55,7 +55,7 @@ def test_maps_that_come_out_small_are_resampled():
 
 
 def test_unknown_names_get_a_suggestion_from_timm():
-    with pytest.raises(OptionsError, match=r"network_g.encoder.type.*Did you mean 'convnext_atto'"):
+    with pytest.raises(OptionsError, match=r"network_g.encoder: .*Did you mean 'convnext_atto'"):
         build_encoder("convnext_ato", path="network_g.encoder")
 
 

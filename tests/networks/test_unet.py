@@ -37,7 +37,7 @@ def test_every_map_of_the_encoder_matters():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "test_convnet"}, r"encoder\.type: unknown encoder"),
+        ({"encoder": "test_convnet"}, r"encoder: unknown encoder"),
         ({"mixer": {"type": "window", "num_heads": 2}}, "takes multiples of 8"),
         ({"encoder": {"type": "test_convnext", "out_indices": [1, 0]}}, "from fine to coarse"),
     ],

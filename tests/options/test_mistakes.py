@@ -84,6 +84,54 @@ def test_all_at_once_in_the_order_of_the_file(write, fakes):
         assert message.startswith(start)
 
 
+def test_components_inside_components_are_checked_where_they_are_written(write):
+    base = write(
+        "network_d: {type: UNetRestorer, encoder: {type: conv_pyramid,\n  widht: 8}, mixer: windo}\n", "base.yml"
+    )
+    path = write(
+        """
+        extends: base.yml
+        name: demo
+        network_g:
+          type: MetaFormerRestorer
+          mixers:
+            - type: window
+              windw_size: 8
+              dim: 60
+            - {type: windo}
+            - shiftd_window
+            - [window]
+            - {window_size: 8}
+          depths: [6, six]
+        datasets:
+          train:
+            name: two
+            type: MultiTaskDataset
+            batch_size_per_gpu: 2
+            tasks:
+              sr: {type: DownsampledImageDataset, dataroot_gt: gt, gtsize: 3}
+              dn: {type: DownsampledDataset}
+        """
+    )
+    starts = [
+        "7: network_g.mixers.0.windw_size: unknown option of window. Did you mean 'window_size'? Allowed: num_heads,",
+        "8: network_g.mixers.0.dim: not an option of window here: it is set by what uses it. Remove it.",
+        "9: network_g.mixers.1.type: unknown mixer 'windo'. Did you mean 'window'? Known: ",
+        "10: network_g.mixers.2: unknown mixer 'shiftd_window'. Did you mean 'shifted_window'? Known: ",
+        "11: network_g.mixers.3: expected the name of a mixer or a block {type: NAME, argument: value}; given: ",
+        "12: network_g.mixers.4.type: missing: the name of the mixer. Known: ",
+        "13: network_g.depths.1: expected a whole number; given: 'six'.",
+        "20: datasets.train.tasks.sr.gtsize: unknown option of DownsampledImageDataset. Did you mean 'gt_size'?",
+        "21: datasets.train.tasks.dn.type: unknown dataset 'DownsampledDataset'. Did you mean",
+        f"{base}:2: network_d.encoder.widht: unknown option of conv_pyramid. Did you mean 'widths'?",
+        f"{base}:2: network_d.mixer: unknown mixer 'windo'. Did you mean 'window'?",
+    ]
+    found = mistakes(path, is_train=False)
+    assert len(found) == len(starts), "\n".join(found)
+    for message, start in zip(found, starts, strict=True):
+        assert message.startswith(start)
+
+
 def test_a_right_file_has_none(training, fakes):
     assert load(training).train.total_iter == 5000
 

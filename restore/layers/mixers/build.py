@@ -21,7 +21,7 @@ def build_mixer(block: str | Mapping[str, Any], dim: int, *, path: str = "mixer"
         OptionsError: no such mixer, or options that it does not have or cannot work with.
         TypeError: what is registered under the name is no mixer.
     """
-    mixer = MIXERS.build({"type": block} if isinstance(block, str) else block, path=path, dim=dim)
+    mixer = MIXERS.build(block, path=path, dim=dim)
     if not isinstance(mixer, Mixer):
         raise TypeError(f"{type(mixer).__name__} is registered as a mixer but is none: derive it from Mixer")
     if "halo_px" not in vars(mixer):
