@@ -1,0 +1,118 @@
+"""RepConvSR: a small convolutional network for super-resolution that folds to plain 3x3 convolutions.
+
+It is of the family of the fast networks of the efficient super-resolution challenges, and has no published weights:
+
+- gated blocks of three 3x3 convolutions without parameters in the gate, after SPAN (Wan et al. 2024, arXiv 2311.12770);
+  here the gate is in [0.5, 1.5] instead of [-0.5, 0.5], so that a deep stack passes signals on from the start;
+- the outputs of all blocks put together by a 1x1 convolution, after IMDN (Hui et al. 2019, arXiv 1909.11856);
+- re-parameterised convolutions (see `restore.layers.reparameterised`), and pixel shuffle over a bilinear enlargement, as
+  in ECBSR (Zhang et al. 2021).
+
+Shapes: B batch, C num_feat, H x W image, s upscale.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.layers.reparameterised import RepConv3x3
+from restore.networks.checkpoint import recognises
+from restore.networks.residual import conv3x3
+from restore.networks.spec import ImageSpec
+from restore.registry import NETWORKS
+
+__all__ = ["RepConvSR"]
+
+CONVS_PER_BLOCK = 3
+
+
+@NETWORKS.add()
+class RepConvSR(nn.Module):
+    """Gated blocks of re-parameterised convolutions at the input's size, and pixel shuffle on a bilinear enlargement.
+
+    Args:
+        num_in_ch: channels of the image.
+        num_out_ch: the same.
+        num_feat: C.
+        num_block: gated blocks.
+        upscale: s.
+        expansion: width of the convolutions' inner branch in training; 0 for plain convolutions, as after folding.
+
+    Raises:
+        ValueError: another number of channels at the end than at the start.
+    """
+
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 48,
+        num_block: int = 6,
+        upscale: int = 4,
+        expansion: int = 2,
+    ):
+        super().__init__()
+        if num_in_ch != num_out_ch:
+            raise ValueError(f"num_in_ch and num_out_ch must be equal, given {num_in_ch} and {num_out_ch}")
+        self.upscale = upscale
+        self.conv_first = conv3x3(num_in_ch, num_feat)
+        self.body = nn.ModuleList(_GatedBlock(num_feat, expansion) for _ in range(num_block))
+        self.fuse = nn.Conv2d(num_block * num_feat, num_feat, 1)
+        self.conv_body = _conv(num_feat, expansion)
+        self.conv_last = conv3x3(num_feat, num_out_ch * upscale**2)
+        self.pixel_shuffle = nn.PixelShuffle(upscale)
+        nn.init.zeros_(self.conv_last.weight)
+        nn.init.zeros_(self.conv_last.bias)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What the network wants of its images."""
+        channels = self.conv_first.in_channels
+        halo_px = CONVS_PER_BLOCK * len(self.body) + 3
+        return ImageSpec(self.upscale, channels, channels, halo_px=halo_px, precisions=("fp32", "bf16", "fp16"))
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """(B, num_in_ch, H, W) in [0, 1] to (B, num_in_ch, H*s, W*s)."""
+        shallow = features = self.conv_first(x_BCHW)
+        outputs = []
+        for block in self.body:
+            features = block(features)
+            outputs.append(features)
+        features = shallow + self.conv_body(self.fuse(torch.cat(outputs, 1)))
+        residual = self.pixel_shuffle(self.conv_last(features))
+        return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
+
+
+class _GatedBlock(nn.Module):
+    """Three convolutions and the identity, times a gate in [0.5, 1.5] that follows from the last convolution."""
+
+    def __init__(self, channels: int, expansion: int):
+        super().__init__()
+        self.convs = nn.ModuleList(_conv(channels, expansion) for _ in range(CONVS_PER_BLOCK))
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        first, second, last = self.convs
+        change = last(F.silu(second(F.silu(first(x_BCHW)))))
+        return (x_BCHW + change) * (torch.sigmoid(change) + 0.5)
+
+
+def _conv(channels: int, expansion: int) -> nn.Module:
+    return RepConv3x3(channels, channels, expansion) if expansion else conv3x3(channels, channels)
+
+
+@recognises("RepConvSR")
+def _recognise_repconvsr(state) -> dict | None:
+    if not {"conv_first.weight", "fuse.weight", "conv_body.bias", "conv_last.weight"} <= set(state):
+        return None
+    num_feat, channels = state["conv_first.weight"].shape[:2]
+    spatial = state.get("conv_body.spatial")
+    return {
+        "num_in_ch": channels,
+        "num_out_ch": channels,
+        "num_feat": num_feat,
+        "num_block": state["fuse.weight"].shape[1] // num_feat,
+        "upscale": round((len(state["conv_last.weight"]) / channels) ** 0.5),
+        "expansion": 0 if spatial is None else len(spatial) // num_feat,
+    }
