@@ -2,7 +2,7 @@
 
 A module of this kind has a method `folded()`, which gives the plain module that computes the same.
 
-The branches are those of ECBSR (Zhang, Zeng & Zhang, ACM MM 2021) and SPAN's Conv3XC (Wan et al. 2024, arXiv
+The branches are among those of ECBSR (Zhang, Zeng & Zhang, ACM MM 2021) and of SPAN's Conv3XC (Wan et al. 2024, arXiv
 2311.12770), without biases inside, so that folding is exact at the image's border as well. What differs: the kernel is
 folded before each use in training too, as the branches have no norm between them (online re-parameterisation, Hu et
 al. 2022, arXiv 2204.00826). A training step then costs one convolution of the image instead of four.
@@ -10,15 +10,30 @@ al. 2022, arXiv 2204.00826). A training step then costs one convolution of the i
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RepConv3x3"]
+__all__ = ["RepConv3x3", "folded"]
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy of a network in which every module that has a method `folded()` is replaced by what that gives."""
+    if hasattr(network, "folded"):
+        return network.folded()
+    plain = copy.deepcopy(network)
+    for name, module in list(plain.named_modules()):
+        if hasattr(module, "folded"):
+            plain.set_submodule(name, module.folded())
+    return plain
 
 
 class RepConv3x3(nn.Module):
-    """A 3x3 convolution whose kernel is the sum of a 1x1, a wide 1x1-3x3-1x1 and, where it fits, the identity.
+    """A 3x3 convolution whose kernel is the sum of a 3x3, a 1x1 and a wide 1x1-3x3-1x1 branch.
+
+    It starts as the 3x3 branch alone, with the initialisation and the names (`weight`, `bias`) of `nn.Conv2d`.
 
     Args:
         in_channels: channels of the input.
@@ -28,27 +43,19 @@ class RepConv3x3(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, expansion: int = 2):
         super().__init__()
-        inner = expansion * out_channels
-        self.expand = nn.Parameter(torch.empty(inner, in_channels))
-        self.spatial = nn.Parameter(torch.empty(inner, inner, 3, 3))
-        self.project = nn.Parameter(torch.empty(out_channels, inner))
-        self.point = nn.Parameter(torch.empty(out_channels, in_channels))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        nn.init.normal_(self.expand, std=in_channels**-0.5)
-        nn.init.normal_(self.spatial, std=(9 * inner) ** -0.5)
-        nn.init.normal_(self.project, std=inner**-0.5)
-        nn.init.zeros_(self.point)
+        plain, inner = nn.Conv2d(in_channels, out_channels, 3), expansion * out_channels
+        self.weight, self.bias = plain.weight, plain.bias
+        self.point = nn.Parameter(torch.zeros(out_channels, in_channels))
+        self.expand = nn.Parameter(torch.randn(inner, in_channels) * in_channels**-0.5)
+        self.spatial = nn.Parameter(torch.randn(inner, inner, 3, 3) * (9 * inner) ** -0.5)
+        self.project = nn.Parameter(torch.zeros(out_channels, inner))
 
     def kernel(self) -> Tensor:
-        """The kernel of the sum of all branches, (out_channels, in_channels, 3, 3)."""
+        """The kernel of the sum of all branches, (out_channels, in_channels, 3, 3), in the parameters' precision."""
         with torch.autocast(self.bias.device.type, enabled=False):
-            inner = len(self.expand)
-            left = self.project @ self.spatial.reshape(inner, -1)  # (out, inner * 9)
-            kernel = torch.einsum("oikl,ic->ockl", left.view(-1, inner, 3, 3), self.expand)
-            centre = self.point
-            if centre.shape[0] == centre.shape[1]:
-                centre = centre + torch.eye(len(centre), dtype=centre.dtype, device=centre.device)
-            return kernel + F.pad(centre[:, :, None, None], (1, 1, 1, 1))
+            projected = torch.einsum("om,mihw->oihw", self.project, self.spatial)
+            wide = torch.einsum("oihw,ic->ochw", projected, self.expand)
+            return self.weight + wide + F.pad(self.point[:, :, None, None], (1, 1, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W); zeros stand around the image."""

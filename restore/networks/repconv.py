@@ -5,8 +5,8 @@ It is of the family of the fast networks of the efficient super-resolution chall
 - gated blocks of three 3x3 convolutions without parameters in the gate, after SPAN (Wan et al. 2024, arXiv 2311.12770);
   here the gate is in [0.5, 1.5] instead of [-0.5, 0.5], so that a deep stack passes signals on from the start;
 - the outputs of all blocks put together by a 1x1 convolution, after IMDN (Hui et al. 2019, arXiv 1909.11856);
-- re-parameterised convolutions (see `restore.layers.reparameterised`), and pixel shuffle over a bilinear enlargement, as
-  in ECBSR (Zhang et al. 2021).
+- re-parameterised convolutions (see `restore.layers.reparameterised`), and pixel shuffle over a bilinear enlargement,
+  as in ECBSR (Zhang et al. 2021).
 
 Shapes: B batch, C num_feat, H x W image, s upscale.
 """

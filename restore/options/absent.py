@@ -71,7 +71,7 @@ _FAMILIES = (
     ),
     Family(
         "it has no such network for mobile devices",
-        "The nearest small convolutional network is SRVGGNetCompact.",
+        "The nearest small convolutional networks are RepConvSR and SRVGGNetCompact.",
         _names("ECBSR"),
     ),
     Family(
