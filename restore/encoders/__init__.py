@@ -7,7 +7,7 @@ encoder = build_encoder({"type": "swin_tiny_patch4_window7_224", "out_indices": 
 from restore.encoders.base import HALF, IMAGENET, Encoder, Features, Normalisation
 from restore.encoders.build import build_encoder
 from restore.encoders.classifier import Classifier, LinearHead, load_published, published_state
-from restore.encoders.token import TokenEncoder
+from restore.encoders.isotropic import TokenEncoder
 
 __all__ = [
     "HALF",

@@ -12,8 +12,8 @@
 `in_chans`, `out_indices` and `normalisation` are arguments of every encoder; all others come from the option file and
 have defaults. What remains is done here once: normalising, padding, cutting back to the size of the image, choosing
 maps, and saying what is wrong with an input, or with the maps. Encoders of one stride whose blocks work on tokens have
-a base of their own (`restore.encoders.token`). `EncoderTester` in `tests/encoders` holds every registered encoder to
-this contract.
+a base of their own, in `restore.encoders.isotropic`. `EncoderTester` in `tests/encoders` holds every registered encoder
+to this contract.
 """
 
 from __future__ import annotations
