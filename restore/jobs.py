@@ -1,4 +1,8 @@
-"""Which image becomes which file, decided before any work begins, so that a shard of the jobs can run anywhere."""
+"""Which image becomes which file, decided before any work begins, so that a shard of the jobs can run anywhere.
+
+Every command that makes images of images finds its inputs, tells its results apart, leaves results of an earlier run
+out, and refuses to overwrite an input by these functions. `plan_jobs` does all of it where one image becomes one file.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,17 @@ from restore.errors import DataError, OptionsError, OutputError, nearest
 from restore.images import IMAGE_SUFFIXES, list_images
 from restore.images.numbering import Numbering
 
-__all__ = ["Job", "find_images", "finished_jobs", "left_out", "plan_jobs"]
+__all__ = [
+    "Found",
+    "Job",
+    "find_images",
+    "finished_jobs",
+    "left_out",
+    "plan_jobs",
+    "refuse_shared_targets",
+    "refuse_to_overwrite",
+    "without_results",
+]
 
 KEPT_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless: results of other formats become PNG
 LIST_SUFFIX = ".txt"
@@ -28,12 +42,17 @@ class Job:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """An image, the folder that its result's sub-folders are counted from, and its number among the inputs."""
 
     path: Path
     root: Path
     number: int
+
+    @property
+    def name(self) -> Path:
+        """The path below `root`."""
+        return self.path.relative_to(self.root)
 
 
 def plan_jobs(
@@ -61,7 +80,7 @@ def plan_jobs(
     ending = _ending(ext)
     if not suffix.isprintable() or any(mark in suffix for mark in "/\\"):
         raise OptionsError(f"suffix is '{suffix}': it is a part of file names, such as _x4, without / and \\.")
-    images = _find(source, recursive, output)
+    images = find_images(source, output, recursive=recursive)
     if Numbering.is_one(output):
         names = Numbering(output)
         jobs = [Job(image.path, names.path(image.number)) for image in images]
@@ -70,27 +89,54 @@ def plan_jobs(
     else:
         jobs = [Job(image.path, _target(image, output, suffix, ending)) for image in images]
     jobs = _told_apart(jobs)
-    _refuse_to_overwrite(jobs)
+    refuse_to_overwrite((job.source for job in jobs), (job.target for job in jobs))
     return jobs
 
 
-def find_images(source: Source, *, recursive: bool = False) -> list[Path]:
-    """The images that `source` stands for, in order; see `plan_jobs`.
+def find_images(source: Source, output: str | Path | None = None, *, recursive: bool = False) -> list[Found]:
+    """The images that `source` stands for, in order, without the results of an earlier run; see `plan_jobs`.
 
     Raises:
         DataError: there is none.
     """
-    return [image.path for image in _find(source, recursive)]
+    if not isinstance(source, (str, Path)):
+        return _numbered(Path(path).expanduser() for path in source)
+    if Numbering.is_one(source):
+        found = Numbering(source).find()
+        return [Found(path, path.parent, number) for number, path in found.items()]
+    source = Path(source).expanduser()
+    if _is_image(source):
+        return _numbered([source])
+    if source.is_file():
+        return _numbered(_listed(source))
+    if not source.exists():
+        raise DataError(f"'{source}' does not exist: give an image or a folder of images.")
+    images = without_results(list_images(source, recursive=recursive), source, output)
+    if not images:
+        deeper = "" if recursive else " Sub-folders are searched with --recursive."
+        raise DataError(f"there is no image in '{source}' ({_formats()}).{deeper}")
+    return [Found(image, source, number) for number, image in enumerate(images, 1)]
 
 
-def left_out(source: Source, *, recursive: bool = False) -> list[Path]:
+def without_results(paths: Iterable[Path], source: str | Path, output: str | Path | None) -> list[Path]:
+    """The files of the folder `source` but for those in `output`, where that is a folder (or a pattern) inside it."""
+    if output is None:
+        return list(paths)
+    output = Path(output).expanduser()
+    results = (output.parent if Numbering.is_one(output) else output).resolve()
+    if Path(source).expanduser().resolve() not in results.parents:
+        return list(paths)
+    return [path for path in paths if results not in path.resolve().parents]
+
+
+def left_out(source: Source, output: str | Path | None = None, *, recursive: bool = False) -> list[Path]:
     """The files in a folder that are no images by their endings, so that they can be named."""
     if not isinstance(source, (str, Path)) or not (folder := Path(source).expanduser()).is_dir():
         return []
     files = folder.rglob("*") if recursive else folder.iterdir()
     return sorted(
         path
-        for path in files
+        for path in without_results(files, folder, output)
         if path.suffix.lower() not in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
@@ -111,32 +157,8 @@ def _is_image(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() != LIST_SUFFIX
 
 
-def _find(source: Source, recursive: bool, output: Path | None = None) -> list[_Found]:
-    """The images of a source; results of an earlier run, which lie in `output`, are no inputs of this one."""
-    if not isinstance(source, (str, Path)):
-        return _numbered(Path(path).expanduser() for path in source)
-    if Numbering.is_one(source):
-        found = Numbering(source).find()
-        return [_Found(path, path.parent, number) for number, path in found.items()]
-    source = Path(source).expanduser()
-    if _is_image(source):
-        return _numbered([source])
-    if source.is_file():
-        return _numbered(_listed(source))
-    if not source.exists():
-        raise DataError(f"'{source}' does not exist: give an image or a folder of images.")
-    images = list_images(source, recursive=recursive)
-    results = output.resolve() if output else None
-    if results and source.resolve() in results.parents:
-        images = [image for image in images if results not in image.resolve().parents]
-    if not images:
-        deeper = "" if recursive else " Sub-folders are searched with --recursive."
-        raise DataError(f"there is no image in '{source}' ({_formats()}).{deeper}")
-    return [_Found(image, source, number) for number, image in enumerate(images, 1)]
-
-
-def _numbered(paths: Iterable[Path]) -> list[_Found]:
-    return [_Found(path, path.parent, number) for number, path in enumerate(paths, 1)]
+def _numbered(paths: Iterable[Path]) -> list[Found]:
+    return [Found(path, path.parent, number) for number, path in enumerate(paths, 1)]
 
 
 def _listed(path: Path) -> list[Path]:
@@ -167,45 +189,59 @@ def _formats() -> str:
     return ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
-def _target(image: _Found, output: Path, suffix: str, ending: str | None) -> Path:
+def _target(image: Found, output: Path, suffix: str, ending: str | None) -> Path:
     path = image.path
     kept = path.suffix if path.suffix.lower() in KEPT_SUFFIXES else ".png"
-    return output / path.relative_to(image.root).with_name(f"{path.stem}{suffix}{ending or kept}")
+    return output / image.name.with_name(f"{path.stem}{suffix}{ending or kept}")
 
 
 def _told_apart(jobs: list[Job]) -> list[Job]:
-    """The jobs with distinct targets, also for file systems that ignore case."""
-    shared = _shared_targets(jobs)
+    """The jobs with distinct targets."""
+    shared = _shared(job.target for job in jobs)
     apart = [
         Job(job.source, job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
-        if _key(job) in shared
+        if _key(job.target) in shared
         else job
         for job in jobs
     ]
-    shared = _shared_targets(apart)
-    if shared:
-        names = ", ".join(f"'{job.source}'" for job in apart if _key(job) in shared)
-        raise OutputError(f"several inputs would become one output: {names}. Rename some, or restore them apart.")
+    refuse_shared_targets(apart)
     return apart
 
 
-def _key(job: Job) -> str:
-    return str(job.target).casefold()
+def refuse_shared_targets(jobs: Iterable[Job]) -> None:
+    """Refuse what would write two results to one file, also on file systems that ignore case.
+
+    Raises:
+        OutputError: names the inputs.
+    """
+    jobs = list(jobs)
+    shared = _shared(job.target for job in jobs)
+    if shared:
+        names = ", ".join(f"'{job.source}'" for job in jobs if _key(job.target) in shared)
+        raise OutputError(f"several inputs would become one output: {names}. Rename some, or run them apart.")
 
 
-def _shared_targets(jobs: list[Job]) -> set[str]:
-    return {key for key, count in Counter(map(_key, jobs)).items() if count > 1}
+def refuse_to_overwrite(sources: Iterable[Path], targets: Iterable[Path]) -> None:
+    """Refuse results that would replace an input; files are compared, not names: a link to an input is that input.
 
-
-def _refuse_to_overwrite(jobs: list[Job]) -> None:
-    """Compare files, not names: a link to an input is that input."""
-    inputs = {_identity(job.source): job.source for job in jobs if job.source.exists()}
-    for job in jobs:
-        if job.target.exists() and _identity(job.target) in inputs:
+    Raises:
+        OutputError: names the first.
+    """
+    inputs = {_identity(source): source for source in sources if source.exists()}
+    for target in targets:
+        if target.exists() and _identity(target) in inputs:
             raise OutputError(
-                f"'{job.target}' is the input '{inputs[_identity(job.target)]}' itself: "
-                "inputs are never overwritten. Choose another output folder or add --suffix."
+                f"'{target}' is the input '{inputs[_identity(target)]}' itself: "
+                "inputs are never overwritten. Choose another folder, or other names, for the results."
             )
+
+
+def _key(target: Path) -> str:
+    return str(target).casefold()
+
+
+def _shared(targets: Iterable[Path]) -> set[str]:
+    return {key for key, count in Counter(map(_key, targets)).items() if count > 1}
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -193,6 +193,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> list[Path]:
+    """The images of the input folder, without what an earlier run of the same command made of them."""
     from restore.data.pairs import list_folder
+    from restore.jobs import without_results
 
-    return list_folder("input", arguments.input, "--input", recursive=arguments.recursive)
+    paths = list_folder("input", arguments.input, "--input", recursive=arguments.recursive)
+    return without_results(paths, arguments.input, arguments.output)

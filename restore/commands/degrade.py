@@ -100,26 +100,24 @@ def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int
 def _preview(arguments: argparse.Namespace, variables: dict[str, Any]) -> int:
     from restore.degradations import list_pipelines, load_pipeline
     from restore.degradations.contact_sheet import contact_sheet
-    from restore.errors import DataError
-    from restore.images import list_images, read_image, to_tensor, write_image
+    from restore.images import read_image, to_tensor, write_image
+    from restore.jobs import find_images, refuse_to_overwrite
 
     if variables and not arguments.recipe:
         raise OptionsError("--preview shows every recipe: name one with --recipe to --set its variables.")
-    path = arguments.input
-    if path.is_dir():
-        paths = list_images(path, recursive=arguments.recursive)
-        if not paths:
-            raise DataError(f"'{path}' holds no images")
-        path = paths[0]
     if arguments.output.suffix.lower() != ".png":
         raise OptionsError(f"--preview writes a PNG: '{arguments.output}' must end in .png.")
+    output = arguments.output
+    paths = [image.path for image in find_images(arguments.input, recursive=arguments.recursive)]
+    path = next((path for path in paths if path.resolve() != output.resolve()), paths[0])  # not an earlier sheet
+    refuse_to_overwrite([path], [output])
     pixels = read_image(path).pixels
     if pixels.ndim == 2:
         pixels = pixels[..., None].repeat(3, axis=2)
     gt_BCHW = to_tensor(pixels)[:, :3]
     names = [arguments.recipe] if arguments.recipe else list_pipelines()
     pipelines = [load_pipeline(name, **variables) for name in names]
-    write_image(arguments.output, contact_sheet(gt_BCHW, pipelines, seed=arguments.seed))
+    write_image(output, contact_sheet(gt_BCHW, pipelines, seed=arguments.seed))
     return 0
 
 

@@ -117,7 +117,7 @@ def _run_images(arguments: argparse.Namespace, model: str) -> int:
     jobs = plan_jobs(
         source, arguments.output, recursive=arguments.recursive, suffix=arguments.suffix, ext=arguments.ext
     )
-    _name_others(left_out(source, recursive=arguments.recursive))
+    _name_others(left_out(source, arguments.output, recursive=arguments.recursive))
     done = set(finished_jobs(jobs)) if arguments.resume else set()
     missing = [job for job in jobs if job not in done]
     if not missing:

@@ -79,7 +79,7 @@ def _source(arguments: argparse.Namespace) -> FrameSource:
     if others and any(_suffix(path) in VIDEO_INPUTS for path in arguments.input):
         raise OptionsError("one video at a time: give one, or the images of one.")
     if is_images or others:
-        images = find_images(arguments.input if others else first)
+        images = [image.path for image in find_images(arguments.input if others else first)]
         return ImageSequence(images, arguments.fps or DEFAULT_RATE)
     if arguments.fps:
         raise OptionsError("--fps is for videos made of images: a video keeps its own times.")

@@ -124,7 +124,7 @@ def _submit_restored(arguments: argparse.Namespace, track: Track, options: Optio
     restorer, block = _model(arguments, options)
     name = arguments.name or _identifier(options.name if options else Path(arguments.model).stem)
     settings = {"runtime": restorer.describe(), "split": arguments.split}
-    identity = identity_of(track, digest_of(restorer.network), settings, _inputs(arguments.input))
+    identity = identity_of(track, digest_of(restorer.network), settings, _inputs(arguments.input, arguments.output))
     author = Author(name, arguments.extra_data, arguments.description)
     task = _task(arguments, track, restorer, author)  # refuses wrong inputs before anything is written
     needs_team = arguments.template or (arguments.reference and track.name in RESULTS_JSON)
@@ -164,7 +164,7 @@ def _submit_opinions(arguments: argparse.Namespace, track: Track, options: Optio
         METRICS.bind(block, "val.metrics" if options else "--model"), arguments.input, arguments.reference
     )
     name = arguments.name or _identifier(block["type"])
-    identity = identity_of(track, json.dumps(block, sort_keys=True), {}, _inputs(arguments.input))
+    identity = identity_of(track, json.dumps(block, sort_keys=True), {}, _inputs(arguments.input, arguments.output))
     work = WorkFolder(arguments.output, identity)
     author = Author(name, arguments.extra_data, arguments.description)
     with naming_progress(len(task.names)) as on_progress:
@@ -206,8 +206,13 @@ def _input(arguments: argparse.Namespace, options: Options | None) -> Path:
     return Path(given[0]).expanduser()
 
 
-def _inputs(source: Path) -> list[Path]:
-    return [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
+def _inputs(source: Path, output: Path) -> list[Path]:
+    """The files that make a run what it is: those of `source`, but for what the run itself writes there."""
+    from restore.jobs import without_results
+
+    if not source.is_dir():
+        return [source]
+    return [path for path in without_results(source.rglob("*"), source, output) if path.is_file()]
 
 
 def _model(arguments: argparse.Namespace, options: Options | None) -> tuple[Restorer, Mapping[str, Any]]:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,9 +25,10 @@ import torch
 
 from restore.degradations.recipe.draw import sample_seed
 from restore.degradations.recipe.pipeline import Pipeline, load_pipeline
-from restore.errors import DataError, ImageError, OptionsError
+from restore.errors import DataError, ImageError, OptionsError, OutputError
 from restore.files import atomic_write, remove_leftovers
-from restore.images import Image, list_images, read_image, to_pixels, to_tensor, write_image
+from restore.images import Image, read_image, to_pixels, to_tensor, write_image
+from restore.jobs import Found, find_images, refuse_shared_targets, refuse_to_overwrite
 
 __all__ = ["Job", "Outcome", "Recipe", "claim_folder", "make_pairs", "plan_jobs", "plan_replay"]
 
@@ -75,6 +77,11 @@ class Job:
     replay: Path | None = None
 
     @property
+    def target(self) -> Path:
+        """The file that stands for the pair: the last that is written."""
+        return self.lq
+
+    @property
     def done(self) -> bool:
         """Whether everything that belongs to the pair is there."""
         return all(path.exists() for path in (self.gt, self.lq, self.parameters) if path)
@@ -91,51 +98,52 @@ class Outcome:
 def plan_jobs(
     source: Path, output: Path, recipe: Recipe, *, recursive: bool = False, save_parameters: bool = False
 ) -> list[Job]:
-    """The pairs of an image or a folder, in order.
+    """The pairs of an image or a folder, in order. Pairs that lie in `output` already are no photographs.
+
+    Photographs of one name (`a.jpg` and `a.png`) are refused, not told apart by longer names: the name enters the seed,
+    and a pair is the same whatever stands beside it.
 
     Raises:
-        DataError: there are no images, two of them would have the same name, or results would fall among the inputs.
+        DataError: there are no images.
+        OutputError: two of them would have the same name, or results would fall among the photographs.
     """
-    if not source.exists():
-        raise DataError(f"'{source}' does not exist: give an image or a folder of images")
-    root = source if source.is_dir() else source.parent
-    paths = list_images(source, recursive=recursive) if source.is_dir() else [source]
-    if not paths:
-        raise DataError(f"'{source}' holds no images" + ("" if recursive else "; --recursive looks into sub-folders"))
-    if output.resolve() == root.resolve():
-        raise DataError(f"'{output}' holds the photographs; choose another folder for the pairs")
-    names: dict[str, Path] = {}
-    for path in paths:
-        name = path.relative_to(root).with_suffix("").as_posix()
-        if name in names:
-            raise DataError(f"'{names[name]}' and '{path}' would both become '{name}.png'; rename one")
-        names[name] = path
-    return [
-        _job(path, name, copy, output, f"{name}_c{copy}" if recipe.copies > 1 else name, save_parameters)
-        for name, path in names.items()
+    images = find_images(source, output, recursive=recursive)
+    if output.resolve() == images[0].root.resolve():
+        raise OutputError(f"'{output}' holds the photographs: choose another folder for the pairs.")
+    jobs = [
+        _job(image.path, _name(image), copy, output, f"_c{copy}" if recipe.copies > 1 else "", save_parameters)
+        for image in images
         for copy in range(recipe.copies)
     ]
+    return _checked(jobs)
 
 
 def plan_replay(source: Path, output: Path, parameters: Path) -> list[Job]:
     """The pairs of a folder of parameters, to be made again from the same photographs.
 
     Raises:
-        DataError: there are no parameters, or a photograph that they belong to is missing.
+        DataError: there are no parameters, or a photograph that they belong to is missing, or is one of two.
+        OutputError: results would fall among the photographs.
     """
     root = source if source.is_dir() else source.parent
     files = sorted(parameters.rglob("*.json")) if parameters.is_dir() else [parameters]
     if not files:
         raise DataError(f"'{parameters}' holds no parameters (.json)")
-    paths = {path.relative_to(root).with_suffix("").as_posix(): path for path in list_images(root, recursive=True)}
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for image in find_images(root, output, recursive=True):
+        paths[_name(image)].append(image.path)
     jobs = []
     for file in files:
         block = _read_parameters(file)
-        if block["image"] not in paths:
-            raise DataError(f"'{file}' belongs to the photograph '{block['image']}', which is not in '{root}'")
+        found = paths.get(block["image"], [])
+        if len(found) != 1:
+            names = " and ".join(f"'{path}'" for path in found)
+            problem = f"which could be {names}: rename one" if found else f"which is not in '{root}'"
+            raise DataError(f"'{file}' belongs to the photograph '{block['image']}', {problem}")
         name = file.relative_to(parameters if parameters.is_dir() else parameters.parent).with_suffix("").as_posix()
-        jobs.append(_job(paths[block["image"]], block["image"], block["copy"], output, name, False, file))
-    return jobs
+        lq, gt = output / "lq" / f"{name}.png", output / "gt" / f"{name}.png"
+        jobs.append(Job(found[0], block["image"], block["copy"], gt, lq, replay=file))
+    return _checked(jobs)
 
 
 def claim_folder(output: Path, recipe: Recipe) -> None:
@@ -197,13 +205,12 @@ def _make_in_worker(job: Job) -> Outcome:
 def _make(job: Job, recipe: Recipe, pipeline: Pipeline) -> Outcome:
     try:
         image = read_image(job.source)
-        gt_BCHW = _target(image, pipeline.scale)
         if job.replay:
             block = _read_parameters(job.replay)
             pipeline = Recipe(block["recipe"], block["variables"]).load()
-            pairs = pipeline.replay(gt_BCHW, [block])
+            pairs = pipeline.replay(_target(image, pipeline.scale), [block])
         else:
-            pairs = pipeline(gt_BCHW, [sample_seed(recipe.seed, job.image, job.copy)])
+            pairs = pipeline(_target(image, pipeline.scale), [sample_seed(recipe.seed, job.image, job.copy)])
         # the low-quality image is written last: it stands for the whole pair being there
         if job.parameters:
             where = {
@@ -240,11 +247,22 @@ def _write_target(job: Job, image: Image, gt_BCHW: torch.Tensor, *, shared: bool
     write_image(job.gt, to_pixels(gt_BCHW, dtype))
 
 
-def _job(
-    path: Path, image: str, copy: int, output: Path, name: str, save_parameters: bool, replay: Path | None = None
-) -> Job:
+def _name(image: Found) -> str:
+    """What names a photograph's pair and enters its seed."""
+    return image.name.with_suffix("").as_posix()
+
+
+def _job(path: Path, image: str, copy: int, output: Path, suffix: str, save_parameters: bool) -> Job:
+    name = f"{image}{suffix}"
     parameters = output / "parameters" / f"{name}.json" if save_parameters else None
-    return Job(path, image, copy, output / "gt" / f"{name}.png", output / "lq" / f"{name}.png", parameters, replay)
+    return Job(path, image, copy, output / "gt" / f"{name}.png", output / "lq" / f"{name}.png", parameters)
+
+
+def _checked(jobs: list[Job]) -> list[Job]:
+    """The jobs, none of which writes where another does, or over a photograph."""
+    refuse_shared_targets(jobs)
+    refuse_to_overwrite((job.source for job in jobs), (path for job in jobs for path in (job.gt, job.lq)))
+    return jobs
 
 
 def _read_parameters(file: Path) -> dict[str, Any]:

@@ -112,6 +112,14 @@ def test_the_same_command_again_does_nothing_anew(here, capsys):
     assert "settings differ" in capsys.readouterr().err
 
 
+def test_results_inside_the_inputs_do_not_change_them(here):
+    command = ["sr_x4", "-m", "tiny.pth", "-i", "lr", "-o", "lr/out"]
+    assert _submit(*command) == 0
+    stamp = (here / "lr/out/images/0901x4.png").stat().st_mtime_ns
+    assert _submit(*command) == 0
+    assert (here / "lr/out/images/0901x4.png").stat().st_mtime_ns == stamp
+
+
 def test_opinions(here):
     random = np.random.default_rng(0)
     for name in ("A0001_00_00", "A0001_00_01", "A0001_01_00"):

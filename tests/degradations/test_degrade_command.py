@@ -100,6 +100,49 @@ def test_pairs_never_fall_among_the_photographs(photos, capsys):
     assert "another folder" in capsys.readouterr().err
 
 
+def test_the_same_command_again_makes_nothing_new(photos):
+    settings = ("-i", photos, "-o", photos / "pairs", "--recipe", "jpeg", "--recursive", "--save-parameters")
+    assert degrade(*settings, "--workers", 1) == 0
+    made = files(photos)
+    assert degrade(*settings, "--workers", 1) == 0
+    assert files(photos) == made
+    replay = ("-i", photos, "-o", photos / "pairs/again", "--replay", photos / "pairs/parameters", "--workers", 1)
+    assert degrade(*replay) == 0
+    assert degrade(*replay) == 0
+    assert {name for name in files(photos) if "again" in name} == {
+        f"pairs/again/{kind}/{name}.png" for kind in ("gt", "lq") for name in ("a", "sub/b")
+    }
+
+
+def test_photographs_are_never_overwritten(photos, tmp_path, capsys):
+    before = files(photos)
+    gt = tmp_path / "gt"
+    photos.rename(gt)
+    assert degrade("-i", gt, "-o", tmp_path, "--recipe", "jpeg", "--workers", 1) == 2
+    assert "never overwritten" in capsys.readouterr().err
+    assert degrade("-i", gt / "a.png", "-o", gt / "a.png", "--preview") == 2
+    assert "never overwritten" in capsys.readouterr().err
+    assert files(gt) == before
+
+
+def test_photographs_of_one_name_are_refused(photos, tmp_path, capsys):
+    settings = ("--recipe", "jpeg", "--workers", 1, "--save-parameters")
+    assert degrade("-i", photos, "-o", tmp_path / "out", *settings) == 0
+    write_image(photos / "a.bmp", np.zeros((8, 8, 3), np.uint8))
+    assert degrade("-i", photos, "-o", tmp_path / "new", *settings) == 2
+    assert "several inputs would become one output" in capsys.readouterr().err
+    assert degrade("-i", photos, "-o", tmp_path / "again", "--replay", tmp_path / "out/parameters") == 2
+    assert "could be" in capsys.readouterr().err
+
+
+def test_a_sheet_is_not_the_photograph_of_the_next(photos):
+    settings = ("-i", photos, "-o", photos / "Sheet.png", "--preview", "--recipe", "jpeg")  # sorts before a.png
+    assert degrade(*settings) == 0
+    sheet = read_image(photos / "Sheet.png").pixels
+    assert degrade(*settings) == 0
+    assert np.array_equal(read_image(photos / "Sheet.png").pixels, sheet)
+
+
 def test_pixels_that_are_not_finite_are_named(photos, tmp_path, capsys):
     pixels = np.zeros((32, 32, 3), np.float32)
     pixels[3, 4] = np.nan

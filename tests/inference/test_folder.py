@@ -1,9 +1,8 @@
-"""Folders of images: names, refusals, failures on the way, and threads around the network."""
+"""Folders of images: failures on the way, and threads around the network."""
 
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore.errors import DataError, OptionsError, OutputError
+from restore.errors import OutputError
 from restore.files import atomic_write, remove_leftovers
 from restore.images import read_image, write_image
 from restore.inference import Restorer, folder
 from restore.inference.folder import restore_files
 from restore.inference.pipeline import WriteBehind, read_ahead
-from restore.jobs import Job, finished_jobs, plan_jobs
+from restore.jobs import finished_jobs, plan_jobs
 
 
 def photo(path: Path, shape=(12, 10, 3), dtype=np.uint8, seed=0):
@@ -26,73 +25,6 @@ def photo(path: Path, shape=(12, 10, 3), dtype=np.uint8, seed=0):
     scale = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
     write_image(path, (values * scale).astype(dtype))
     return path
-
-
-def names(jobs, root):
-    return {job.source.name: str(job.target.relative_to(root)) for job in jobs}
-
-
-def test_names(tmp_path):
-    for name in ("a.png", "b.jpg", "c.TIFF", "d.webp", "sub/e.bmp"):
-        photo(tmp_path / "in" / name)
-    out = tmp_path / "out"
-    assert names(plan_jobs(tmp_path / "in", out), out) == {
-        "a.png": "a.png",
-        "b.jpg": "b.png",
-        "c.TIFF": "c.TIFF",
-        "d.webp": "d.png",
-    }
-    jobs = plan_jobs(tmp_path / "in", out, recursive=True, suffix="_x4", ext="jpg")
-    assert names(jobs, out)["e.bmp"] == "sub/e_x4.jpg"
-    assert names(jobs, out)["a.png"] == "a_x4.jpg"
-
-
-def test_one_image(tmp_path):
-    source = photo(tmp_path / "a.jpg")
-    assert plan_jobs(source, tmp_path / "out") == [Job(source, tmp_path / "out" / "a.png")]
-    assert plan_jobs(source, tmp_path / "b.tif") == [Job(source, tmp_path / "b.tif")]
-
-
-def test_two_inputs_do_not_become_one_output(tmp_path):
-    for name in ("a.jpg", "a.png", "b.jpg"):
-        photo(tmp_path / "in" / name)
-    jobs = plan_jobs(tmp_path / "in", tmp_path / "out")
-    assert names(jobs, tmp_path / "out") == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.jpg": "b.png"}
-    photo(tmp_path / "in" / "a.jpg.png")
-    with pytest.raises(OutputError, match="several inputs would become one output"):
-        plan_jobs(tmp_path / "in", tmp_path / "out")
-
-
-def test_inputs_are_never_overwritten(tmp_path):
-    source = photo(tmp_path / "in" / "a.png")
-    with pytest.raises(OutputError, match="never overwritten"):
-        plan_jobs(tmp_path / "in", tmp_path / "in")
-    with pytest.raises(OutputError, match="never overwritten"):
-        plan_jobs(source, source)
-    (tmp_path / "link").symlink_to(tmp_path / "in")
-    with pytest.raises(OutputError, match="never overwritten"):
-        plan_jobs(tmp_path / "in", tmp_path / "link")
-    (tmp_path / "hard").mkdir()
-    os.link(source, tmp_path / "hard" / "a.png")
-    with pytest.raises(OutputError, match="never overwritten"):
-        plan_jobs(tmp_path / "in", tmp_path / "hard")
-    assert plan_jobs(tmp_path / "in", tmp_path / "in", suffix="_x2")[0].target == tmp_path / "in" / "a_x2.png"
-
-
-def test_results_inside_the_input_folder_are_no_inputs(tmp_path):
-    photo(tmp_path / "a.png")
-    photo(tmp_path / "out" / "a.png")
-    assert [job.source for job in plan_jobs(tmp_path, tmp_path / "out", recursive=True)] == [tmp_path / "a.png"]
-
-
-def test_nothing_to_do_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
-        plan_jobs(tmp_path / "nowhere", tmp_path / "out")
-    with pytest.raises(DataError, match=r"no image.*--recursive"):
-        plan_jobs(tmp_path, tmp_path / "out")
-    photo(tmp_path / "a.png")
-    with pytest.raises(OptionsError, match=r"ext is 'jpgg'.*Did you mean"):
-        plan_jobs(tmp_path, tmp_path / "out", ext="jpgg")
 
 
 def test_every_kind_keeps_its_depth_and_channels(tmp_path, enlarge):

@@ -186,6 +186,14 @@ def test_sub_images_never_fall_among_their_images(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+def test_sub_images_are_not_cut_again(images, tmp_path):
+    folder = images("in", count=1, size=(30, 30))
+    cut = ["data", "subimages", "-i", str(folder), "-o", str(folder / "pieces"), "--recursive"]
+    for _ in range(2):
+        assert main([*cut, "--size", "20", "--step", "10"]) == 0
+        assert [path.name for path in list_images(folder / "pieces")] == [f"00_s00{n}.png" for n in (1, 2, 3, 4)]
+
+
 def test_sub_images_of_two_images_never_share_a_name(images, tmp_path, capsys):
     images("in/a", count=1)
     images("in/b", count=1, tmpl="{}x2")
