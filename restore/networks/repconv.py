@@ -3,7 +3,8 @@
 It is of the family of the fast networks of the efficient super-resolution challenges, and has no published weights:
 
 - gated blocks of three 3x3 convolutions without parameters in the gate, after SPAN (Wan et al. 2024, arXiv 2311.12770);
-  here the gate is in [0.5, 1.5] instead of [-0.5, 0.5], so that a deep stack passes signals on from the start;
+  here only the change is gated, by [0.5, 1.5] instead of [-0.5, 0.5], so that a deep stack passes signals on from the
+  start and does not amplify them block by block, which made trainings at high rates break down;
 - the outputs of all blocks put together by a 1x1 convolution, after IMDN (Hui et al. 2019, arXiv 1909.11856);
 - re-parameterised convolutions (see `restore.layers.reparameterised`), and pixel shuffle over a bilinear enlargement,
   as in ECBSR (Zhang et al. 2021).
@@ -86,7 +87,7 @@ class RepConvSR(nn.Module):
 
 
 class _GatedBlock(nn.Module):
-    """Three convolutions and the identity, times a gate in [0.5, 1.5] that follows from the last convolution."""
+    """The identity, and three convolutions times a gate in [0.5, 1.5] that follows from the last of them."""
 
     def __init__(self, channels: int, expansion: int):
         super().__init__()
@@ -95,7 +96,7 @@ class _GatedBlock(nn.Module):
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         first, second, last = self.convs
         change = last(F.silu(second(F.silu(first(x_BCHW)))))
-        return (x_BCHW + change) * (torch.sigmoid(change) + 0.5)
+        return x_BCHW + change * (torch.sigmoid(change) + 0.5)
 
 
 def _conv(channels: int, expansion: int) -> nn.Module:
