@@ -1,13 +1,14 @@
 """A queue of trainings that use a processor's idle time, one after the other, for days.
 
-    python scripts/farm.py add options/train_fast_x4.yml --set train.precision=bf16   # put a training in the queue
-    python scripts/farm.py start --threads 1 --nice 10                                # in the background, until done
-    python scripts/farm.py show                                                       # the queue, and how far it is
-    python scripts/farm.py stop                                                       # saves; `start` goes on, bit by bit
-    python scripts/farm.py remove NAME                                                # out of the queue; its files stay
+    python scripts/farm.py add options/train_fast_x4.yml --set train.precision=bf16  # put it in the queue
+    python scripts/farm.py start --threads 1 --nice 10                               # in the background, until done
+    python scripts/farm.py show                                                      # the queue, and how far it is
+    python scripts/farm.py stop                                                      # saves; `start` goes on from there
+    python scripts/farm.py remove NAME                                               # its files stay
 
-The queue, the logs and the trainings' own folders (`experiments/NAME`) lie in a folder outside the checkout: `--folder`,
-or the environment variable RESTORE_FARM. Trainings run there, so relative paths in their option files count from it.
+The queue, the logs and the trainings' own folders (`experiments/NAME`) lie in a folder outside the checkout, given by
+`--folder` or the environment variable RESTORE_FARM. Trainings run there, so relative paths in their option files count
+from it. A training that is stopped goes on bit by bit.
 """
 
 from __future__ import annotations
