@@ -69,8 +69,9 @@ class Encoder(nn.Module, ABC):
         out_indices: which of these maps `forward` returns, in this order; None for `default_indices`. Negative ones
             count from the coarsest.
         size_multiple: `maps` is given images whose sides are multiples of this.
-        tile_px: for encoders that take one size only: larger images are cut into squares of this side, which are
-            encoded side by side. None for all others.
+        tile_px: for encoders that take no larger image than this: larger ones are cut into equal tiles, which are
+            encoded side by side, each side the smallest multiple of `size_multiple` that will do. An encoder that takes
+            one size only says it in both. None for all others.
         normalisation: how values in [0, 1] are moved before `maps`: "symmetric" 2x - 1, "imagenet" (x - mean) /
             deviation, "weights" as `weights_statistics` says.
         weights_statistics: what the published weights of this encoder were trained with; None: it has none.
@@ -129,7 +130,7 @@ class Encoder(nn.Module, ABC):
         self.channels = tuple(channels[index] for index in self.out_indices)
         self.strides = tuple(strides[index] for index in self.out_indices)
         self.in_chans, self.size_multiple, self.tile_px = in_chans, size_multiple, tile_px
-        self.normalisation = normalisation
+        self.normalisation, self.maps_only = normalisation, False
         statistics = _statistics(normalisation, weights_statistics)
         mean, deviation = (None, None) if statistics is None else (_by_channel(each, in_chans) for each in statistics)
         self.register_buffer("_mean", mean, persistent=False)
@@ -148,11 +149,11 @@ class Encoder(nn.Module, ABC):
 
     def encode(self, x_BCHW: torch.Tensor) -> Features:
         """The chosen maps, as `forward` gives them, and the tokens."""
-        return self._encoded(x_BCHW, self.features, self.out_indices)
+        return self._with_tokens(x_BCHW, self.out_indices)
 
     def encode_all(self, x_BCHW: torch.Tensor) -> Features:
         """Every map, chosen or not, and the tokens: what a classifier's head looks at."""
-        return self._encoded(x_BCHW, self.features, range(self.num_maps))
+        return self._with_tokens(x_BCHW, range(self.num_maps))
 
     @abstractmethod
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
@@ -187,9 +188,27 @@ class Encoder(nn.Module, ABC):
         """
         return f"blocks{key.removeprefix('stack')}" if key.startswith("stack.") else key
 
+    def prune_to_maps(self) -> None:
+        """Remove what no chosen map depends on, such as a last norm, for a network that looks at maps alone.
+
+        Such parameters would never get a gradient. Only `forward` can be called from then on. This does nothing where
+        all depends on all; encoders of another build remove it and call this.
+        """
+        self.maps_only = True
+
     def normalise(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Values in [0, 1] as this encoder wants them."""
         return 2 * x_BCHW - 1 if self._mean is None else (x_BCHW - self._mean) / self._deviation
+
+    def _with_tokens(self, x_BCHW: torch.Tensor, indices: Sequence[int]) -> Features:
+        assert not self.maps_only, "this encoder was built for its maps alone (maps_only)"
+        return self._encoded(x_BCHW, self.features, indices)
+
+    def tile_side(self, side: int) -> int:
+        """Of the tiles that an image of this side is cut into."""
+        assert self.tile_px is not None, "this encoder takes images of any size whole"
+        num_tiles = -(-side // self.tile_px)
+        return -(-side // (num_tiles * self.size_multiple)) * self.size_multiple
 
     def _encoded(
         self, x_BCHW: torch.Tensor, features: Callable[[torch.Tensor], Features], indices: Sequence[int]
@@ -199,10 +218,11 @@ class Encoder(nn.Module, ABC):
                 f"this encoder takes (B, {self.in_chans}, H, W) with sides of at least one pixel, "
                 f"given {tuple(x_BCHW.shape)}"
             )
-        padded = pad_to_multiple(self.normalise(x_BCHW), self.tile_px or self.size_multiple)
-        found = self._tiled(padded, features) if self.tile_px else features(padded)
-        self._check(found.maps, padded.shape)
         size = x_BCHW.shape[2:]
+        tile = (self.tile_side(size[0]), self.tile_side(size[1])) if self.tile_px else None
+        padded = pad_to_multiple(self.normalise(x_BCHW), tile or self.size_multiple)
+        found = self._tiled(padded, tile, features) if tile else features(padded)
+        self._check(found.maps, padded.shape)
         maps = [_cut(found.maps[index], size, self._declared[index][1]) for index in indices]
         tokens = found.tokens
         if tokens is not None and tokens.grid is not None:
@@ -217,11 +237,12 @@ class Encoder(nn.Module, ABC):
         found = [tuple(each.shape) for each in maps]
         assert found == declared, f"{type(self).__name__}.maps gave {found} where it declares {declared}"
 
-    def _tiled(self, x_BCHW: torch.Tensor, features: Callable[[torch.Tensor], Features]) -> Features:
+    def _tiled(
+        self, x_BCHW: torch.Tensor, tile: tuple[int, int], features: Callable[[torch.Tensor], Features]
+    ) -> Features:
         """Tiles side by side; their patch tokens lie on one grid, their class tokens are averaged."""
-        assert self.tile_px is not None
-        rows, columns = (side // self.tile_px for side in x_BCHW.shape[2:])
-        found = features(cut_tiles(x_BCHW, self.tile_px))
+        rows, columns = (side // part for side, part in zip(x_BCHW.shape[2:], tile, strict=True))
+        found = features(cut_tiles(x_BCHW, tile))
         tokens = found.tokens
         if tokens is not None and rows * columns > 1:
             prefix_BNC = tokens.prefix_BNC.unflatten(0, (-1, rows * columns)).mean(dim=1)

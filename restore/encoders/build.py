@@ -11,12 +11,15 @@ from restore.registry import ENCODERS
 __all__ = ["build_encoder"]
 
 
-def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **supplied: Any) -> Encoder:
+def build_encoder(
+    block: str | Mapping[str, Any], *, path: str = "encoder", maps_only: bool = False, **supplied: Any
+) -> Encoder:
     """An encoder from a name or a `{type: NAME, argument: value}` block.
 
     Args:
         block: a registered name, or one of timm's (`convnext_atto`, `swin_tiny_patch4_window7_224`, ...).
         path: where the block stands in the option file, for messages.
+        maps_only: remove what no map depends on, as `Encoder.prune_to_maps` does.
         supplied: arguments that the caller gives itself, such as `in_chans`.
 
     Raises:
@@ -34,4 +37,6 @@ def build_encoder(block: str | Mapping[str, Any], *, path: str = "encoder", **su
     wanted = {**supplied, **({} if isinstance(block, str) else block)}.get("out_indices")
     if wanted is not None and encoder.out_indices != tuple(index % encoder.num_maps for index in wanted):
         raise TypeError(f"{kind}.__init__ does not give out_indices to super().__init__")
+    if maps_only:
+        encoder.prune_to_maps()
     return encoder

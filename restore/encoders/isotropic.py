@@ -40,6 +40,7 @@ class TokenEncoder(Encoder):
         patch_px: side of a patch.
         out_indices: which blocks' maps to return; None for the last three.
         tile_px: see `Encoder`.
+        size_multiple: see `Encoder`; None for `tile_px`, or the patch where there is none.
         normalisation: see `Encoder`.
         weights_statistics: see `Encoder`.
     """
@@ -56,6 +57,7 @@ class TokenEncoder(Encoder):
         patch_px: int,
         out_indices: Sequence[int] | None = None,
         tile_px: int | None = None,
+        size_multiple: int | None = None,
         normalisation: Normalisation = "symmetric",
         weights_statistics: Statistics | None = None,
     ):
@@ -64,7 +66,7 @@ class TokenEncoder(Encoder):
             channels=(dim,) * num_blocks,
             strides=(patch_px,) * num_blocks,
             out_indices=out_indices,
-            size_multiple=patch_px,
+            size_multiple=size_multiple or tile_px or patch_px,
             tile_px=tile_px,
             normalisation=normalisation,
             weights_statistics=weights_statistics,
@@ -95,6 +97,14 @@ class TokenEncoder(Encoder):
     def blocks(self) -> Sequence[nn.Module]:
         """The blocks of the stack."""
         return list(self.stack)
+
+    def prune_to_maps(self) -> None:
+        """Remove the last norm, and the blocks after the last chosen map."""
+        super().prune_to_maps()
+        self.num_maps = max(self.out_indices) + 1
+        self._declared = self._declared[: self.num_maps]
+        self.stack = self.stack[: self.num_maps]
+        self.norm = nn.Identity()
 
     def head(self, num_classes: int) -> nn.Module:
         """One linear layer on the class token, or on the mean of the patch tokens where there is none."""

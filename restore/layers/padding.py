@@ -12,21 +12,22 @@ import torch.nn.functional as F
 __all__ = ["crop", "cut_tiles", "is_exporting", "pad_to_multiple", "paste_tiles"]
 
 
-def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Reflect at the bottom and the right, as often as it takes, until both sides are multiples."""
+def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int | tuple[int, int]) -> torch.Tensor:
+    """Reflect at the bottom and the right, as often as it takes, until each side is a multiple of its number."""
     H, W = x_BCHW.shape[-2:]
+    rows, columns = (multiple, multiple) if isinstance(multiple, int) else multiple
     if is_exporting():  # one formula for every size above the multiple
-        sizes = ((size, (size + multiple - 1) // multiple * multiple) for size in (H, W))
+        sizes = ((size, (size + each - 1) // each * each) for size, each in ((H, rows), (W, columns)))
         positions = ((size, torch.arange(padded, device=x_BCHW.device)) for size, padded in sizes)
-        rows, columns = (torch.minimum(position, 2 * (size - 1) - position) for size, position in positions)
-        return x_BCHW.index_select(2, rows).index_select(3, columns)
-    bottom, right = -H % multiple, -W % multiple
+        down, across = (torch.minimum(position, 2 * (size - 1) - position) for size, position in positions)
+        return x_BCHW.index_select(2, down).index_select(3, across)
+    bottom, right = -H % rows, -W % columns
     if not (bottom or right):
         return x_BCHW
     if bottom < H and right < W:
         return F.pad(x_BCHW, (0, right, 0, bottom), mode="reflect")
-    rows, columns = (_reflected_index(size, size + pad, x_BCHW.device) for size, pad in ((H, bottom), (W, right)))
-    return x_BCHW[:, :, rows[:, None], columns]
+    down, across = (_reflected_index(size, size + pad, x_BCHW.device) for size, pad in ((H, bottom), (W, right)))
+    return x_BCHW[:, :, down[:, None], across]
 
 
 def crop(x_BCHW: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -49,15 +50,16 @@ def _reflected_index(size: int, padded: int, device: torch.device) -> torch.Tens
     return torch.minimum(position, (period - position) % period)
 
 
-def cut_tiles(map_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Tiles (B * rows * columns, C, size, size) of a map whose sides are multiples of `size`."""
+def cut_tiles(map_BCHW: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
+    """Tiles (B * rows * columns, C, h, w) of a map whose sides are multiples of `size`, one number or two."""
     B, C, H, W = map_BCHW.shape
-    tiles = map_BCHW.view(B, C, H // size, size, W // size, size)
-    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(-1, C, size, size)
+    h, w = (size, size) if isinstance(size, int) else size
+    tiles = map_BCHW.view(B, C, H // h, h, W // w, w)
+    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(-1, C, h, w)
 
 
-def paste_tiles(tiles_TCSS: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """The maps (B, C, rows * S, columns * S) that were cut into these tiles."""
-    C, S = tiles_TCSS.shape[1:3]
-    tiles = tiles_TCSS.view(-1, rows, columns, C, S, S)
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(-1, C, rows * S, columns * S)
+def paste_tiles(tiles_TCHW: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """The maps (B, C, rows * H, columns * W) that were cut into these tiles."""
+    C, H, W = tiles_TCHW.shape[1:]
+    tiles = tiles_TCHW.view(-1, rows, columns, C, H, W)
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(-1, C, rows * H, columns * W)

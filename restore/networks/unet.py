@@ -68,7 +68,7 @@ class UNetRestorer(nn.Module):
         super().__init__()
         self.in_chans, self.upscale = in_chans, upscale
         require_positive(in_chans=in_chans, width=width, max_width=max_width, upscale=upscale)
-        self.encoder = build_encoder(encoder, in_chans=in_chans)
+        self.encoder = build_encoder(encoder, in_chans=in_chans, maps_only=True)
         if list(self.encoder.strides) != sorted(self.encoder.strides):
             raise ValueError(f"out_indices must go from fine to coarse, the strides are {self.encoder.strides}")
         widths = [min(width << level, max_width) for level in range(len(self.encoder.channels) + 1)]

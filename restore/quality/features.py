@@ -82,7 +82,7 @@ def build_features(block: str | Mapping[str, Any], *, path: str = "encoder") -> 
     """
     if (block if isinstance(block, str) else block.get("type")) == INCEPTION:
         return FEATURES.build(block, path=path)
-    return build_encoder(block, path=path, in_chans=3)
+    return build_encoder(block, path=path, in_chans=3, maps_only=True)
 
 
 def map_side(encoder: InceptionBlock35 | Encoder, image_px: int) -> int:

@@ -113,19 +113,22 @@ class EncoderTester:
         torch.manual_seed(0)
         encoder = build_encoder(block).train()
         randomise_constant_parameters(encoder)
-        torch.manual_seed(3)
         features = encoder.encode_all(self.image(encoder, self.sizes[0], batch=2))
         outputs = [*features.maps, *([] if features.tokens is None else [features.tokens.x_BNC])]
+        assert self._silent(encoder, outputs, block) == []
+
+    def _silent(self, module: torch.nn.Module, outputs: list[torch.Tensor], block: str | dict) -> list[str]:
+        """The parameters that get no gradient from a random weighting of the outputs, or one that is not finite."""
+        torch.manual_seed(3)
         sum((each * torch.randn_like(each)).mean() for each in outputs).backward()
         left_out = self.without_gradient.get(_name(block), ()) or ("/",)
-        silent = [
+        return [
             name
-            for name, parameter in encoder.named_parameters()
+            for name, parameter in module.named_parameters()
             if parameter.requires_grad
             and not name.endswith(left_out)
             and (parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any())
         ]
-        assert silent == []
 
     def test_bfloat16_is_close(self, encoder, block):
         x = self.image(encoder, self.sizes[0])
@@ -201,6 +204,16 @@ class EncoderTester:
         assert other.channels == (every[-1].shape[1], every[0].shape[1])
         assert torch.equal(chosen[0], every[-1])
         assert torch.equal(chosen[1], every[0])
+
+    def test_without_what_no_map_depends_on_maps_are_the_same_and_every_parameter_learns(self, encoder, block):
+        pruned = build_encoder(block, maps_only=True).eval()
+        own = pruned.state_dict()
+        pruned.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in own})
+        x = self.image(encoder, self.sizes[0])
+        with torch.no_grad():
+            assert all(torch.equal(a, b) for a, b in zip(encoder(x), pruned(x), strict=True))
+        randomise_constant_parameters(pruned.train())
+        assert self._silent(pruned, pruned(self.image(pruned, self.sizes[0], batch=2)), block) == []
 
     def test_inputs_that_cannot_be_are_refused(self, encoder, block):
         wrong = encoder.in_chans + 1

@@ -154,8 +154,19 @@ def test_what_breaks_the_contract_is_refused_when_it_is_built(component, message
         build_encoder({"type": "mine", "out_indices": [1]})
 
 
+class MeanAdded(torch.nn.Module):
+    """Each token learns of all others."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(6, 6)
+
+    def forward(self, x_BNC):
+        return x_BNC + self.linear(x_BNC.tanh().mean(dim=1, keepdim=True) + x_BNC)
+
+
 class Plain(TokenEncoder):
-    """Patches of 8 px, one class token, linear blocks."""
+    """Patches of 8 px, one class token."""
 
     def __init__(self, in_chans=3, out_indices=None, normalisation="symmetric", num_blocks=4, tile_px=None):
         super().__init__(
@@ -169,7 +180,7 @@ class Plain(TokenEncoder):
         )
         self.patch_embed = torch.nn.Conv2d(in_chans, 6, 8, 8)
         self.cls_token = torch.nn.Parameter(torch.randn(1, 1, 6))
-        self.stack = torch.nn.ModuleList(torch.nn.Linear(6, 6) for _ in range(num_blocks))
+        self.stack = torch.nn.ModuleList(MeanAdded() for _ in range(num_blocks))
         self.norm = torch.nn.LayerNorm(6)
 
     def embed(self, x_BCHW):
@@ -203,6 +214,25 @@ def test_class_tokens_of_tiles_are_averaged_and_patches_lie_side_by_side():
     left, right = (encoder.encode(half).tokens for half in x.split(16, dim=3))
     torch.testing.assert_close(whole.prefix_BNC, (left.prefix_BNC + right.prefix_BNC) / 2)
     torch.testing.assert_close(whole.map_BCHW(), torch.cat([left.map_BCHW(), right.map_BCHW()], dim=3))
+
+
+def test_tiles_are_no_larger_than_the_image_needs():
+    def side(image_px, tile_px, size_multiple):
+        strides = (2, 4)
+        return Odd(tile_px=tile_px, size_multiple=size_multiple, strides=strides).tile_side(image_px)
+
+    assert [side(px, 224, 224) for px in (1, 224, 225)] == [224, 224, 224]
+    assert [side(px, 224, 16) for px in (1, 64, 65, 224, 225, 256, 500)] == [16, 64, 80, 224, 128, 128, 176]
+
+
+def test_an_encoder_without_what_follows_its_chosen_maps():
+    encoder = Plain(out_indices=[0, 1])
+    before = [each.detach() for each in encoder(torch.ones(1, 3, 16, 16))]
+    encoder.prune_to_maps()
+    assert (len(encoder.stack), encoder.num_maps, encoder.out_indices) == (2, 2, (0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(before, encoder(torch.ones(1, 3, 16, 16)), strict=True))
+    with pytest.raises(AssertionError, match="built for its maps alone"):
+        encoder.encode(torch.ones(1, 3, 16, 16))
 
 
 def test_features_without_tokens():

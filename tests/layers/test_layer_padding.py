@@ -21,6 +21,20 @@ def test_what_fits_is_not_touched():
     assert pad_to_multiple(x, 8) is x
 
 
+def test_each_side_has_its_own_multiple():
+    x = torch.rand(1, 1, 5, 9)
+    assert torch.equal(pad_to_multiple(x, (4, 6)), pad_to_multiple(x, (8, 12)))
+    assert pad_to_multiple(x, (4, 6)).shape == (1, 1, 8, 12)
+    assert pad_to_multiple(x, (5, 3)) is x
+
+
+def test_tiles_need_not_be_square():
+    x = torch.arange(2 * 3 * 8 * 12.0).view(2, 3, 8, 12)
+    tiles = cut_tiles(x, (4, 6))
+    assert torch.equal(tiles[3], x[0, :, 4:, 6:])
+    assert torch.equal(paste_tiles(tiles, 2, 2), x)
+
+
 def test_tiles_are_the_squares_of_the_map_and_give_it_back():
     x = torch.arange(2 * 3 * 8 * 12.0).view(2, 3, 8, 12)
     tiles = cut_tiles(x, 4)
