@@ -42,6 +42,9 @@ class Nested:
     def __repr__(self) -> str:
         return f"Nested({self.registry.kind})"
 
+    def __deepcopy__(self, memo: Any) -> Nested:
+        return self  # pydantic copies the JSON schemas in which it stands; a registry is one of its kind
+
     def check(self, value: Any, path: str) -> list[Problem]:
         """Every mistake in a component that stands at a dotted path, and in those that it holds."""
         return self.registry.check(value, path, *self.supplied)

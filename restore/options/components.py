@@ -55,22 +55,28 @@ SLOTS = (
 )
 
 
-def slot_of(path: str) -> Slot | None:
-    """The slot that the block at a dotted path fills."""
+def slot_of(path: str, objective: Any = None) -> Slot | None:
+    """The slot that the block at a dotted path fills, in a file of this model type."""
     depth = path.count(".")
-    return next(
+    found = next(
         (slot for slot in SLOTS if slot.pattern.count(".") == depth and fnmatch.fnmatch(path, slot.pattern)), None
     )
+    return _QUALITY if found is _NETWORK and _judges(objective) else found
+
+
+def slots_of(path: str) -> list[Slot]:
+    """The slots that the block at a dotted path may fill, whatever the model type is."""
+    slot = slot_of(path)
+    return [_NETWORK, _QUALITY] if slot is _NETWORK else [slot] if slot else []
 
 
 def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any], Slot]]:
     """Every component block of plain option values with its dotted path and slot."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            slot = slot_of(f"{prefix}{key}")
+            slot = slot_of(f"{prefix}{key}", values.get("model_type"))
             if slot is not None:
-                judged = slot is _NETWORK and _judges(values.get("model_type"))
-                yield f"{prefix}{key}", value, _QUALITY if judged else slot
+                yield f"{prefix}{key}", value, slot
             elif prefix.count(".") < _DEEPEST:
                 yield from blocks(value, f"{prefix}{key}.")
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from restore.nested import Nested
 from restore.options import components
 from restore.options.schema import Options, Section
 from restore.options.schema.datasets import PHASES, DatasetOptions
@@ -22,6 +24,10 @@ __all__ = ["json_schema"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL = {"type": "null"}
+_NESTED = "nested component"
+"""The key under which the generator leaves what stands in a place."""
+_MANY = 100
+"""A group of so many names is called what its class is called."""
 _EXTENDS = {
     "description": "Option files, relative to this one, that this one adds to; the later over the earlier.",
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
@@ -29,17 +35,15 @@ _EXTENDS = {
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of an option file, with the arguments of every registered component."""
+    """The schema of an option file, with the arguments of every registered component, also of those inside others."""
     schema = Options.model_json_schema(schema_generator=_Generator)
     definitions = schema["$defs"]
-    for slot in components.SLOTS:
-        definitions[_title(slot)] = _slot(slot, definitions)
+    blocks = _Blocks(definitions)
     for section, prefix in ((Options, ""), (TrainOptions, "train."), (ValOptions, "val."), (PathOptions, "path.")):
-        _complete(section, prefix, schema if section is Options else definitions[section.__name__])
+        _complete(section, prefix, schema if section is Options else definitions[section.__name__], blocks)
     _complete_datasets(schema, definitions[DatasetOptions.__name__])
     schema["properties"]["extends"] = _EXTENDS
     schema["properties"]["model_type"] |= _choice(OBJECTIVES)
-    schema.pop("required")  # a file that extends another need not give everything itself
     return {"$schema": _DIALECT, "title": "Option file", **schema}
 
 
@@ -51,64 +55,111 @@ class _Generator(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         return {}
 
-
-def _title(slot: components.Slot) -> str:
-    return slot.registry.kind.replace(" ", "_")
-
-
-def _slot(slot: components.Slot, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A block of one of the registered components; of any, where the registry is not part of this installation."""
-    names = components.names(slot.registry)
-    if not names or slot.registry.kind == "dataset":
-        return {"type": "object", "properties": {"type": _choice(slot.registry)}, "required": ["type"]}
-    return {"oneOf": [_component(name, slot, definitions) for name in names]}
+    def function_plain_schema(self, schema: Any) -> JsonSchemaValue:
+        """Leaves a `Nested` where a component stands, for `_Blocks`."""
+        nested = schema.get("metadata", {}).get("nested")
+        return super().function_plain_schema(schema) if nested is None else {_NESTED: nested}
 
 
-def _component(name: str, slot: components.Slot, definitions: dict[str, Any]) -> dict[str, Any]:
-    model = signature_model(slot.registry.get(name), slot.supplied, slot.keyword_only)
-    schema = model.model_json_schema(schema_generator=_Generator)
-    definitions |= schema.pop("$defs", {})
-    kind = {"enum": [name, *slot.registry.aliases(name)]}
-    return {
-        "title": name,
-        "type": "object",
-        "properties": {"type": kind, **schema.get("properties", {})},
-        "required": ["type", *schema.get("required", [])],
-        "additionalProperties": False,
-    }
+class _Blocks:
+    """The blocks of each kind of component, defined when they are first referred to.
+
+    Args:
+        definitions: where to define them.
+    """
+
+    def __init__(self, definitions: dict[str, Any]):
+        self.definitions = definitions
+        self._titles: dict[Any, str] = {}
+
+    def reference(self, kind: components.Slot | Nested) -> dict[str, str]:
+        """A reference to the block of any component that may stand in such a place."""
+        base = kind.registry.kind.replace(" ", "_")
+        return self._defined((kind.registry, kind.supplied, kind.keyword_only), base, lambda: self._any_of(kind))
+
+    def name(self, registry: Registry) -> dict[str, str]:
+        """A reference to the names that a registry knows."""
+        return self._defined(registry, f"{registry.kind.replace(' ', '_')}_name", lambda: _choice(registry))
+
+    def _defined(self, key: Any, base: str, define: Callable[[], dict[str, Any]]) -> dict[str, str]:
+        if key not in self._titles:
+            alike = sum(title.partition("-")[0] == base for title in self._titles.values())
+            title = self._titles[key] = f"{base}-{alike + 1}" if alike else base
+            self.definitions[title] = define()  # its title is known already, to those that hold themselves
+        return {"$ref": f"#/$defs/{self._titles[key]}"}
+
+    def _any_of(self, kind: components.Slot | Nested) -> dict[str, Any]:
+        """A block of one of the components; of any, where the registry is not part of this installation."""
+        registry = kind.registry
+        if not components.names(registry):
+            return {"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]}
+        known = [
+            self._block(names, signature_model(component, kind.supplied, kind.keyword_only))
+            for names, component in registry.groups()
+        ]
+        families = [
+            {"type": "object", "properties": {"type": {"pattern": f"^{prefix}:"}}, "required": ["type"]}
+            for prefix in registry.prefixes()
+        ]
+        return {"oneOf": known + families}
+
+    def _block(self, names: Sequence[str], model: Any) -> dict[str, Any]:
+        schema = self.completed(model.model_json_schema(schema_generator=_Generator))
+        self.definitions |= schema.get("$defs", {})
+        return {
+            "title": names[0] if len(names) < _MANY else model.__name__,
+            "type": "object",
+            "properties": {"type": {"enum": list(names)}, **schema.get("properties", {})},
+            "required": ["type", *schema.get("required", [])],
+            "additionalProperties": False,
+        }
+
+    def completed(self, schema: Any) -> Any:
+        """`schema` with a name or a block of a component where the generator left a `Nested`."""
+        if isinstance(schema, list):
+            return [self.completed(item) for item in schema]
+        if not isinstance(schema, dict):
+            return schema
+        rest = {key: self.completed(value) for key, value in schema.items() if key != _NESTED}
+        if _NESTED not in schema:
+            return rest
+        nested = schema[_NESTED]
+        return rest | {"anyOf": [self.name(nested.registry), self.reference(nested)]}
 
 
 def _choice(registry: Registry) -> dict[str, Any]:
-    """One of the registered names or their aliases; any text where nothing is registered."""
-    names = components.names(registry)
-    return (
-        {"enum": [each for name in names for each in (name, *registry.aliases(name))]} if names else {"type": "string"}
-    )
+    """One of the names or aliases that a registry knows; any text where nothing is registered."""
+    if not components.names(registry):
+        return {"type": "string"}
+    known = {"enum": [name for names, _ in registry.groups() for name in names]}
+    families = [{"type": "string", "pattern": f"^{prefix}:"} for prefix in registry.prefixes()]
+    return {"anyOf": [known, *families]} if families else known
 
 
-def _complete(section: type[Section], prefix: str, definition: dict[str, Any]) -> None:
+def _complete(section: type[Section], prefix: str, definition: dict[str, Any], blocks: _Blocks) -> None:
     """Refer to the components, and add the keys that a section takes by pattern."""
+
+    def described(path: str, description: str) -> dict[str, Any]:
+        """What may stand at a dotted path: a block of any of its slots, or nothing."""
+        slots = components.slots_of(path)
+        allowed = {"anyOf": [*map(blocks.reference, slots), _NULL]} if slots else {}
+        return {"description": description, **allowed}
+
     for name, field in definition["properties"].items():
-        slot = components.slot_of(f"{prefix}{name}")
-        if slot:
-            definition["properties"][name] = _reference(slot, field.get("description", ""))
+        if components.slot_of(f"{prefix}{name}"):
+            definition["properties"][name] = described(f"{prefix}{name}", field.get("description", ""))
         elif prefix and components.slot_of(f"{prefix}{name}.x"):
-            field["additionalProperties"] = _reference(components.slot_of(f"{prefix}{name}.x"), "")
-    patterns = {}
-    for pattern, (_, description) in section.patterns.items():
-        slot = components.slot_of(prefix + pattern.replace(r"\w+", "x"))
-        patterns[f"^{pattern}$"] = _reference(slot, description) if slot else {"description": description}
-    definition["patternProperties"] = patterns
-
-
-def _reference(slot: components.Slot, description: str) -> dict[str, Any]:
-    return {"description": description, "anyOf": [{"$ref": f"#/$defs/{_title(slot)}"}, _NULL]}
+            field["additionalProperties"] = described(f"{prefix}{name}.x", "")
+    definition["patternProperties"] = {
+        f"^{pattern}$": described(prefix + pattern.replace(r"\w+", "x"), description)
+        for pattern, (_, description) in section.patterns.items()
+    }
+    definition.pop("required", None)  # the rest may stand in a file that this one extends, or in one that extends it
 
 
 def _complete_datasets(schema: dict[str, Any], dataset: dict[str, Any]) -> None:
     """Datasets are keyed by phase; what their `type` reads stands beside the keys that all have."""
-    slot = components.slot_of("datasets.train")
-    dataset["properties"]["type"] |= _choice(slot.registry)
+    dataset["properties"]["type"] |= _choice(components.slot_of("datasets.train").registry)
     dataset.pop("required")
     reference = {"anyOf": [{"$ref": f"#/$defs/{DatasetOptions.__name__}"}, _NULL]}
     schema["properties"]["datasets"] = {

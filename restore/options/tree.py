@@ -61,6 +61,13 @@ class Tree:
             del parts[:taken]
         return tuple(place)
 
+    def value(self, place: Place) -> Any:
+        """The value at a place; None where there is none."""
+        values: Any = self.values
+        for key in place:
+            values = values[key] if _has(values, key) else None
+        return values
+
     def merge(self, child: Tree) -> None:
         """Lay `child` over this tree: blocks are merged key by key, everything else is replaced."""
         self.origins[()] = child.origins.get((), self.origins.get(()))

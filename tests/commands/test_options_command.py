@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 import yaml
@@ -104,6 +106,19 @@ def test_schema_is_valid_and_describes_every_key(schema, capsys):
         ({"network_g": {"type": "SwinIR", "upscale": 4, "windw_size": 8}}, False),
         ({"network_g": {"type": "SwinR"}}, False),
         ({"network_g": {"upscale": 4}}, False),
+        ({"network_g": {"type": "MetaFormerRestorer", "mixers": "window"}}, True),
+        ({"network_g": {"type": "MetaFormerRestorer", "mixers": ["window", {"type": "stripe", "num_heads": 2}]}}, True),
+        ({"network_g": {"type": "MetaFormerRestorer", "mixers": ["windo"]}}, False),
+        ({"network_g": {"type": "MetaFormerRestorer", "mixers": [["window"]]}}, False),
+        ({"network_g": {"type": "MetaFormerRestorer", "mixers": [{"type": "window", "windw_size": 8}]}}, False),
+        ({"network_g": {"type": "MetaFormerRestorer", "mixers": [{"type": "window", "dim": 60}]}}, False),
+        ({"network_g": {"type": "UNetRestorer", "encoder": {"type": "convnext_atto", "pretrained": True}}}, True),
+        ({"network_g": {"type": "UNetRestorer", "encoder": "timm:convnext_atto"}}, True),
+        ({"network_g": {"type": "UNetRestorer", "encoder": "convnext_ato"}}, False),
+        ({"network_g": {"type": "IQT", "encoder": {"type": "inception_block35", "pretrained": False}}}, True),
+        ({"network_g": {"type": "IQT", "encoder": {"type": "inception_block35", "pretained": False}}}, False),
+        ({"val": {"metrics": {"any": {"type": "pyiqa:musiq"}}}}, True),
+        ({"train": {"optim_g": {"type": "Adam", "lr": 1}}}, True),
         ({"datasets": {"test_1": {"name": "a", "type": "PairedImageDataset", "dataroot_gt": ["x", "y"]}}}, True),
         ({"datasets": {"first": {"name": "a", "type": "PairedImageDataset"}}}, False),
         ({"datasets": {"train": {"batch_size_per_gpu": 0}}}, False),
@@ -128,3 +143,88 @@ def test_importing_options_imports_no_torch():
     code = "import sys, restore.options; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_shipped_files_fit_the_schema(schema):
+    from jsonschema import Draft202012Validator
+
+    from restore.options.source import read
+
+    validator = Draft202012Validator(schema)
+    files = sorted((Path(__file__).parents[2] / "options").glob("*.yml"))  # templates leave out what others say
+    assert files
+    assert [file.name for file in files if not validator.is_valid(read(file).values)] == []
+
+
+NESTED = """
+    name: nested
+    network_g:
+      type: MetaFormerRestorer
+      mixers:
+        - {type: window, window_size: 4}
+        - stripe
+    network_d:
+      type: UNetRestorer
+      mixer: gated_conv
+      encoder: {type: conv_pyramid, widths: [8, 8]}
+    datasets:
+      train:
+        name: two
+        type: MultiTaskDataset
+        batch_size_per_gpu: 1
+        tasks: {sr: {type: DownsampledImageDataset, dataroot_gt: gt, scale: 2}}
+"""
+
+
+def test_explain_shows_the_arguments_of_components_inside_others(tmp_path):
+    from restore.options.explain import NO_DEFAULT, explain
+    from restore.options.loading import resolve
+    from restore.options.source import read
+
+    file = tmp_path / "nested.yml"
+    file.write_text(textwrap.dedent(NESTED).lstrip("\n"))
+    tree = read(file)
+    rows = {row.path: row for row in explain(resolve(tree, is_train=False), tree)}
+
+    def shown(path: str) -> tuple:
+        row = rows[path]
+        return row.value, row.default, row.origin and row.origin.line
+
+    assert shown("network_g.mixers.0.type") == ("window", "window", 5)
+    assert shown("network_g.mixers.0.window_size") == (4, 8, 5)
+    assert shown("network_g.mixers.0.num_heads") == (6, 6, None)
+    assert shown("network_g.mixers.1.type") == ("stripe", "shifted_window", 6)
+    assert shown("network_g.mixers.1.window_size") == ([6, 24], [6, 24], None)
+    assert shown("network_d.mixer.type") == ("gated_conv", "gated_conv", 9)
+    assert shown("network_d.mixer.kernel_size") == (7, 7, None)
+    assert shown("network_d.encoder.type") == ("conv_pyramid", "convnext_atto", 10)
+    assert shown("network_d.encoder.widths")[::2] == ([8, 8], 10)
+    assert shown("datasets.train.tasks.sr.type") == ("DownsampledImageDataset", NO_DEFAULT, 16)
+    assert shown("datasets.train.tasks.sr.scale")[0] == 2
+    assert not rows["network_g.mixers.0.type"].differs
+    assert rows["network_g.mixers.0.window_size"].differs
+    assert not {"network_g.mixers", "network_g.mixers.0", "network_g.mixers.0.dim", "network_d.encoder.in_chans"} & {
+        *rows
+    }
+
+
+@pytest.mark.parametrize(
+    ("mixers", "differing"),
+    [
+        ("[window, shifted_window]", []),
+        ("[window]", ["mixers.0.type"]),
+        ("window", ["mixers.type"]),
+        ("[window, {type: shifted_window, num_heads: 3}]", ["mixers.1.num_heads"]),
+    ],
+)
+def test_explain_changed_of_components_inside_others(tmp_path, capsys, mixers, differing):
+    from restore.options.explain import explain
+    from restore.options.loading import resolve
+    from restore.options.source import read
+
+    file = tmp_path / "nested.yml"
+    file.write_text(f"name: a\nnetwork_g: {{type: MetaFormerRestorer, mixers: {mixers}}}\n")
+    tree = read(file)
+    changed = [row.path for row in explain(resolve(tree, is_train=False), tree) if row.differs]
+    assert changed == ["name", *(f"network_g.{path}" for path in ("type", *differing))]
+    assert main(["options", "explain", "--changed", str(file)]) == 0
