@@ -246,7 +246,7 @@ class Encoder(nn.Module, ABC):
         tokens = found.tokens
         if tokens is not None and rows * columns > 1:
             prefix_BNC = tokens.prefix_BNC.unflatten(0, (-1, rows * columns)).mean(dim=1)
-            tokens = replace(tokens, x_BNC=prefix_BNC).with_map(paste_tiles(tokens.map_BCHW(), rows, columns))
+            tokens = tokens.with_values(prefix_BNC).with_map(paste_tiles(tokens.map_BCHW(), rows, columns))
         return replace(found, maps=[paste_tiles(each, rows, columns) for each in found.maps], tokens=tokens)
 
 

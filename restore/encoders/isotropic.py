@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -79,11 +78,11 @@ class TokenEncoder(Encoder):
 
     def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
         """What a block makes of its tokens; other than `block(x_BNC)`, where a block needs more than that."""
-        return replace(tokens, x_BNC=block(tokens.x_BNC))
+        return tokens.with_values(block(tokens.x_BNC))
 
     def last(self, tokens: Tokens) -> Tokens:
         """What comes after the last block: the last norm; more for encoders with class-attention layers."""
-        return replace(tokens, x_BNC=self.norm(tokens.x_BNC))
+        return tokens.with_values(self.norm(tokens.x_BNC))
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """One map for each block."""

@@ -6,59 +6,113 @@ Yu et al. 2022, arXiv 2111.11418.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import nn
 
+from restore.layers.branch import Branch
+from restore.layers.build import build_feed_forward, build_norm, build_placement
+from restore.layers.ffn import FeedForward
 from restore.layers.mixers.base import Mixer
+from restore.layers.mixers.build import build_mixer
 from restore.layers.residual import DropPath, LayerScale
+from restore.layers.tokens import Tokens, Values, values_of, with_values
+from restore.registry import FeedForwardOption, MixerOption, NormOption, PlacementOption
 
-__all__ = ["MetaFormerBlock", "Placement"]
-
-Placement = Literal["pre", "post", "res-post"]
+__all__ = ["MetaFormerBlock"]
 
 
 class MetaFormerBlock(nn.Module):
-    """Two residual branches on a channels-last map.
+    """Two residual branches, on a channels-last map or on a set of tokens.
 
     Args:
         dim: channels.
-        mixer: the first branch.
-        feed_forward: the second branch; None leaves it out.
-        norm: where the LayerNorm of a branch f stands: "pre" x + f(norm(x)), "post" norm(x + f(x)), "res-post"
-            x + norm(f(x)).
+        mixer: the first branch: a mixer, or its name or block.
+        feed_forward: the second branch: a feed-forward network, or its name or block; None leaves it out.
+        norm: of both branches, by name or block: see `restore.layers.norms`.
+        placement: where the norms stand, by name or block: see `restore.layers.placements`.
         layer_scale: first value of a learned factor for each channel of a branch; None leaves it out.
         drop_path: probability that a sample's branch is dropped, in training.
+        index: place of the block among all of the network, from 0.
+        num_blocks: how many there are.
+
+    Attributes:
+        num_branches: 2, or 1 without a feed-forward network.
     """
 
     def __init__(
         self,
         dim: int,
-        mixer: Mixer,
-        feed_forward: nn.Module | None,
+        mixer: Mixer | MixerOption,
+        feed_forward: FeedForward | FeedForwardOption | None,
         *,
-        norm: Placement = "pre",
+        norm: NormOption = "layer",
+        placement: PlacementOption = "pre",
         layer_scale: float | None = None,
         drop_path: float = 0.0,
+        index: int = 0,
+        num_blocks: int = 1,
     ):
         super().__init__()
-        self.placement = norm
+        mixer = mixer if isinstance(mixer, nn.Module) else build_mixer(mixer, dim)
+        if not (feed_forward is None or isinstance(feed_forward, nn.Module)):
+            feed_forward = build_feed_forward(feed_forward, dim)
+        self.placement = build_placement(placement, index, num_blocks)
+        self.num_branches = 1 if feed_forward is None else 2
         self.drop_path = DropPath(drop_path)
-        self.norm1, self.mixer = nn.LayerNorm(dim), mixer
+        self.norm1, self.mixer = build_norm(norm, dim), mixer
         self.scale1 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
-        self.norm2 = nn.LayerNorm(dim) if feed_forward is not None else None
+        self.norm2 = build_norm(norm, dim) if feed_forward is not None else None
         self.ffn = feed_forward
         self.scale2 = nn.Identity() if layer_scale is None or feed_forward is None else LayerScale(dim, layer_scale)
+        if self.placement.inner_norms:
+            for branch in self.branches():
+                branch.inner_norm = build_norm(norm, branch.inner_dim)
+        self.initialise()
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, C) to the same shape; H and W are multiples of the mixer's `size_multiple`."""
-        x_BHWC = self._join(x_BHWC, self.mixer, self.norm1, self.scale1)
-        return x_BHWC if self.ffn is None else self._join(x_BHWC, self.ffn, self.norm2, self.scale2)
+    def branches(self) -> list[Branch]:
+        """The mixer, and the feed-forward network if there is one."""
+        return [self.mixer] if self.ffn is None else [self.mixer, self.ffn]
 
-    def _join(self, x: torch.Tensor, branch: nn.Module, norm: nn.Module, scale: nn.Module) -> torch.Tensor:
-        if self.placement == "pre":
-            return x + self.drop_path(scale(branch(norm(x))))
-        if self.placement == "post":
-            return norm(x + self.drop_path(scale(branch(x))))
-        return x + self.drop_path(scale(norm(branch(x))))
+    def initialise(self) -> None:
+        """Draw the weights anew where the placement says how; for networks that draw those of all layers themselves."""
+        self.placement.initialise(self.branches())
+
+    @property
+    def halo_px(self) -> int | None:
+        """How far information may travel along the map in one application; None when it may reach anywhere."""
+        parts = [*self.branches(), *(norm for norm in (self.norm1, self.norm2) if norm is not None)]
+        halos = [getattr(part, "halo_px", 0) for part in parts]
+        if None in halos:
+            return None
+        return max(halos) if self.placement.parallel else sum(halos)
+
+    def forward(self, x: Values) -> Values:
+        """(B, H, W, C) to the same shape, or tokens to tokens; H and W are multiples of the mixer's `size_multiple`."""
+        if self.placement.parallel:
+            total = values_of(x)
+            for number in range(self.num_branches):
+                total = self.join(number, total, self.branch(number, x))
+            return with_values(x, total)
+        for number in range(self.num_branches):
+            x = with_values(x, self.join(number, values_of(x), self.branch(number, x)))
+        return x
+
+    def branch(self, number: int, x: torch.Tensor | Tokens) -> torch.Tensor:
+        """One branch without its residual, (B, H, W, C) or (B, N, C): for reversible and two-stream bodies.
+
+        The norm of a placement that has it after the sum is not part of it; `join` does both.
+
+        Args:
+            number: 0 for the mixer, 1 for the feed-forward network.
+            x: what comes into the branch.
+        """
+        norm, function, scale = self._parts(number)
+        output = function(with_values(x, self.placement.before(values_of(x), norm)))
+        return self.drop_path(scale(self.placement.after(output, norm)))
+
+    def join(self, number: int, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """The stream `x` with the output of a branch."""
+        return self.placement.join(x, output, self._parts(number)[0])
+
+    def _parts(self, number: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return (self.norm1, self.mixer, self.scale1) if number == 0 else (self.norm2, self.ffn, self.scale2)

@@ -1,72 +1,191 @@
 """Feed-forward networks: the second slot of a block, channels-last maps in and out.
 
-`FEED_FORWARDS` names those that an option file can choose; each is built from the width and the hidden width.
+Each is built from the width and `mlp_ratio`, the hidden width in channels; the last linear map and a norm before it are
+the base's. Those with `halo_px` 0 look at one position at a time, so they take tokens as well.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.precision import add_branch
+from restore.layers.branch import Branch
+from restore.layers.tokens import Tokens
+from restore.registry import FEED_FORWARDS
 
-__all__ = ["FEED_FORWARDS", "DepthwiseFeedForward", "FeedForward", "GatedFeedForward", "depthwise_feed_forward"]
+__all__ = [
+    "MLP",
+    "DepthwiseFeedForward",
+    "FeedForward",
+    "GatedFeedForward",
+    "GatedLinearUnit",
+    "depthwise_hidden",
+    "none",
+]
+
+Activation = Literal["gelu", "relu", "silu", "sigmoid", "quick_gelu"]
 
 
-class FeedForward(nn.Module):
-    """Two linear maps with a GELU between them; each position by itself."""
+def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(1.702 * x)
 
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+
+_ACTIVATIONS = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "quick_gelu": _quick_gelu,
+}
+
+
+class FeedForward(Branch, ABC):
+    """Base of feed-forward networks. A subclass writes `expand`, and calls its last linear map `fc2`.
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+        halo_px: how far it looks along the map.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float, halo_px: int | None = 0):
+        super().__init__(dim, int(dim * mlp_ratio), halo_px)
+
+    def projection(self) -> nn.Linear:
+        """The last linear map."""
+        return self.fc2
+
+    def forward(self, x: torch.Tensor | Tokens) -> torch.Tensor:
+        """(B, H, W, C) to the same shape; for tokens (B, N, C).
+
+        Tokens in front of the grid have no neighbours: each is a map of one position.
+        """
+        if not isinstance(x, Tokens):
+            return self.project(self.expand(x))
+        if self.halo_px == 0:
+            return self(x.x_BNC)
+        patches_BNC = self(x.map_BHWC()).flatten(1, 2)
+        if not x.num_prefix:
+            return patches_BNC
+        prefix_BNC = x.prefix_BNC
+        alone = self(prefix_BNC.reshape(-1, 1, 1, prefix_BNC.shape[-1]))
+        return torch.cat([alone.view(prefix_BNC.shape), patches_BNC], dim=1)
+
+    @abstractmethod
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, inner_dim), before the inner norm and the last linear map."""
+
+
+@FEED_FORWARDS.add("mlp")
+class MLP(FeedForward):
+    """Two linear maps with an activation between them; each position by itself.
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+        drop: dropout after the activation and at the end.
+        activation: between the two.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, drop: float = 0.0, activation: Activation = "gelu"):
+        super().__init__(dim, mlp_ratio)
+        self.fc1 = nn.Linear(dim, self.inner_dim)
+        self.fc2 = nn.Linear(self.inner_dim, dim)
         self.drop = nn.Dropout(drop)
+        self.activation = _ACTIVATIONS[activation]
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, C) to the same shape."""
-        return self.drop(add_branch(self.fc2, self.drop(F.gelu(self.fc1(x_BHWC)))))
+    def forward(self, x: torch.Tensor | Tokens) -> torch.Tensor:
+        """(..., C) to the same shape."""
+        return self.drop(super().forward(x))
+
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The first linear map and the activation."""
+        return self.drop(self.activation(self.fc1(x_BHWC)))
 
 
-class DepthwiseFeedForward(nn.Module):
-    """A feed-forward network that looks at its neighbours (see `depthwise_feed_forward`); the keys are EDT's."""
+@FEED_FORWARDS.add("glu")
+class GatedLinearUnit(FeedForward):
+    """The product of one linear map and the activation of another, then a linear map (Shazeer 2020, arXiv 2002.05202).
 
-    def __init__(self, dim: int, hidden: int, kernel_size: int = 5):
-        super().__init__()
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+        activation: of the gate: "gelu" for GEGLU, "silu" for SwiGLU, "sigmoid" for GLU.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, activation: Activation = "gelu"):
+        super().__init__(dim, mlp_ratio)
+        self.fc1 = nn.Linear(dim, 2 * self.inner_dim)
+        self.fc2 = nn.Linear(self.inner_dim, dim)
+        self.activation = _ACTIVATIONS[activation]
+
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The gated values."""
+        gate, value = self.fc1(x_BHWC).chunk(2, dim=-1)
+        return self.activation(gate) * value
+
+
+@FEED_FORWARDS.add("leff", kernel_size=3)
+@FEED_FORWARDS.add("depthwise")
+class DepthwiseFeedForward(FeedForward):
+    """A feed-forward network that looks at its neighbours: that of EDT, and with a kernel of 3 the LeFF of Uformer.
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+        kernel_size: side of the convolution, odd.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, kernel_size: int = 5):
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, given {kernel_size}")
+        super().__init__(dim, mlp_ratio, halo_px=kernel_size // 2)
+        hidden = self.inner_dim
         self.fc1 = nn.Linear(dim, hidden)
         self.dwconv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, C) to the same shape."""
-        return depthwise_feed_forward(x_BHWC, self.fc1, self.dwconv, self.fc2)
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """See `depthwise_hidden`."""
+        return depthwise_hidden(x_BHWC, self.fc1, self.dwconv)
 
 
-class GatedFeedForward(nn.Module):
-    """A depth-wise convolution of one half of the hidden channels, gated by the other (Restormer, arXiv 2111.09881)."""
+@FEED_FORWARDS.add("gated")
+class GatedFeedForward(FeedForward):
+    """A depth-wise convolution of one half of the hidden channels, gated by the other (Restormer, arXiv 2111.09881).
 
-    def __init__(self, dim: int, hidden: int):
-        super().__init__()
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width of each half, in channels.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0):
+        super().__init__(dim, mlp_ratio, halo_px=1)
+        hidden = self.inner_dim
         self.fc1 = nn.Linear(dim, 2 * hidden)
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, C) to the same shape."""
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The gated half."""
         both = self.dwconv(self.fc1(x_BHWC).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         gate, value = both.chunk(2, dim=-1)
-        return add_branch(self.fc2, F.gelu(gate) * value)
+        return F.gelu(gate) * value
 
 
-def depthwise_feed_forward(
-    x_BHWC: torch.Tensor, expand: nn.Linear, depthwise: nn.Conv2d, reduce: nn.Linear
-) -> torch.Tensor:
-    """Expand, GELU, depth-wise convolution, GELU, reduce: the feed-forward network of Uformer and EDT.
+@FEED_FORWARDS.add("none")
+def none(dim: int) -> None:
+    """No feed-forward network: the block is its mixer."""
+
+
+def depthwise_hidden(x_BHWC: torch.Tensor, expand: nn.Linear, depthwise: nn.Conv2d) -> torch.Tensor:
+    """Linear map, GELU, depth-wise convolution, GELU: the hidden map of the feed-forward networks of Uformer and EDT.
 
     It stays channels-last throughout: the convolution gets a view, and no memory is moved for it.
     """
     hidden = F.gelu(expand(x_BHWC)).permute(0, 3, 1, 2)
-    return add_branch(reduce, F.gelu(depthwise(hidden)).permute(0, 2, 3, 1))
-
-
-FEED_FORWARDS = {"mlp": FeedForward, "depthwise": DepthwiseFeedForward, "gated": GatedFeedForward}
+    return F.gelu(depthwise(hidden)).permute(0, 2, 3, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-__all__ = ["crop", "cut_tiles", "is_exporting", "pad_to_multiple", "paste_tiles"]
+__all__ = ["crop", "cut_squares", "cut_tiles", "is_exporting", "pad_to_multiple", "paste_squares", "paste_tiles"]
 
 
 def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int | tuple[int, int]) -> torch.Tensor:
@@ -63,3 +63,17 @@ def paste_tiles(tiles_TCHW: torch.Tensor, rows: int, columns: int) -> torch.Tens
     C, H, W = tiles_TCHW.shape[1:]
     tiles = tiles_TCHW.view(-1, rows, columns, C, H, W)
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(-1, C, rows * H, columns * W)
+
+
+def cut_squares(map_BHWC: torch.Tensor, side: int) -> torch.Tensor:
+    """Squares (B * rows * columns, side, side, C) of a channels-last map whose sides are multiples of `side`."""
+    B, H, W, C = map_BHWC.shape
+    squares = map_BHWC.reshape(B, H // side, side, W // side, side, C)
+    return squares.transpose(2, 3).reshape(-1, side, side, C)
+
+
+def paste_squares(squares_SHWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """The channels-last maps of this size that were cut into these squares."""
+    side, C = squares_SHWC.shape[2:]
+    squares = squares_SHWC.reshape(-1, height // side, width // side, side, side, C)
+    return squares.transpose(2, 3).reshape(-1, height, width, C)

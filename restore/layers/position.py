@@ -5,23 +5,66 @@ from __future__ import annotations
 import functools
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["POSITIONS", "ConvPosition", "SinusoidPosition"]
+from restore.layers.arguments import require_positive
+from restore.registry import POSITIONS
+
+__all__ = ["ConvPosition", "LearnedPosition", "SinusoidPosition", "none"]
 
 
+@POSITIONS.add("none")
+def none(dim: int) -> nn.Identity:
+    """Nothing is added."""
+    return nn.Identity()
+
+
+@POSITIONS.add("conv")
 class ConvPosition(nn.Module):
-    """A depth-wise 3x3 convolution added to its input (CPVT, Chu et al. 2021, arXiv 2102.10882)."""
+    """A depth-wise convolution added to its input (CPVT, Chu et al. 2021, arXiv 2102.10882).
 
-    def __init__(self, dim: int):
+    Args:
+        dim: channels of the map.
+        kernel_size: side of the convolution, odd.
+    """
+
+    def __init__(self, dim: int, kernel_size: int = 3):
         super().__init__()
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, given {kernel_size}")
+        self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """(B, H, W, C) to the same shape."""
         return x_BHWC + self.conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+@POSITIONS.add("learned")
+class LearnedPosition(nn.Module):
+    """A learned vector for each place of a grid, resized (bicubic) to the map (ViT, arXiv 2010.11929, section 3.2).
+
+    Args:
+        dim: channels of the map.
+        grid_px: side of the grid.
+    """
+
+    def __init__(self, dim: int, grid_px: int = 16):
+        super().__init__()
+        require_positive(grid_px=grid_px)
+        self.table = nn.Parameter(torch.empty(1, grid_px, grid_px, dim))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) to the same shape."""
+        size = x_BHWC.shape[1:3]
+        if size == self.table.shape[1:3]:
+            return x_BHWC + self.table
+        resized = F.interpolate(self.table.permute(0, 3, 1, 2), size, mode="bicubic", align_corners=False)
+        return x_BHWC + resized.permute(0, 2, 3, 1)
+
+
+@POSITIONS.add("sinusoid")
 class SinusoidPosition(nn.Module):
     """Fixed sines and cosines of the row in one half of the channels, of the column in the other (arXiv 1706.03762)."""
 
@@ -47,6 +90,3 @@ def _sinusoids(height: int, width: int, dim: int, device: torch.device) -> torch
 def _cached_sinusoids(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False), torch.no_grad():
         return _sinusoids(height, width, dim, device)
-
-
-POSITIONS = {"none": lambda dim: nn.Identity(), "conv": ConvPosition, "sinusoid": SinusoidPosition}

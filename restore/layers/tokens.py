@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import torch
 
-__all__ = ["Tokens"]
+__all__ = ["Tokens", "Values", "values_of", "with_values"]
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Tokens of each image of a batch.
+class Tokens(NamedTuple):
+    """Tokens of each image of a batch; a tuple, so that what wraps modules (sharding, export) finds the tensors in it.
 
     Attributes:
         x_BNC: class and distillation tokens first, then the patch tokens, row by row.
@@ -25,6 +24,11 @@ class Tokens:
     num_prefix: int = 0
     weight_BN: torch.Tensor | None = None
 
+    @classmethod
+    def of_map(cls, x_BHWC: torch.Tensor) -> Tokens:
+        """The positions of a channels-last map."""
+        return cls(x_BHWC.flatten(1, 2), (x_BHWC.shape[1], x_BHWC.shape[2]))
+
     @property
     def prefix_BNC(self) -> torch.Tensor:
         """The class and distillation tokens."""
@@ -35,17 +39,42 @@ class Tokens:
         """The patch tokens."""
         return self.x_BNC[:, self.num_prefix :]
 
+    def with_values(self, x_BNC: torch.Tensor) -> Tokens:
+        """Other numbers in the same arrangement."""
+        return self._replace(x_BNC=x_BNC)
+
     def map_BCHW(self) -> torch.Tensor:
         """The patch tokens as a map.
 
         Raises:
-            AssertionError: they lie on no grid.
+            ValueError: they do not lie on a grid (any more).
         """
-        assert self.grid is not None, "these tokens lie on no grid"
-        return self.patches_BNC.transpose(1, 2).unflatten(2, self.grid)
+        return self.map_BHWC().permute(0, 3, 1, 2)
+
+    def map_BHWC(self) -> torch.Tensor:
+        """The patch tokens as a channels-last map; raises as `map_BCHW` does."""
+        if self.grid is None:
+            raise ValueError(
+                f"these {self.x_BNC.shape[1]} tokens do not lie on a grid, so they are no map: what needs a map stands "
+                "before tokens are merged or left out"
+            )
+        return self.patches_BNC.unflatten(1, self.grid)
 
     def with_map(self, map_BCHW: torch.Tensor) -> Tokens:
         """The same prefix before the positions of another map."""
         patches_BNC = map_BCHW.flatten(2).transpose(1, 2)
         x_BNC = torch.cat([self.prefix_BNC, patches_BNC], dim=1) if self.num_prefix else patches_BNC
-        return replace(self, x_BNC=x_BNC, grid=tuple(map_BCHW.shape[2:]), weight_BN=None)
+        return self._replace(x_BNC=x_BNC, grid=tuple(map_BCHW.shape[2:]), weight_BN=None)
+
+
+Values = TypeVar("Values", torch.Tensor, Tokens)
+
+
+def values_of(x: torch.Tensor | Tokens) -> torch.Tensor:
+    """The numbers of a map or of a set of tokens, channels last."""
+    return x.x_BNC if isinstance(x, Tokens) else x
+
+
+def with_values(x: Values, values: torch.Tensor) -> Values:
+    """Other numbers in the arrangement of `x`."""
+    return x.with_values(values) if isinstance(x, Tokens) else values

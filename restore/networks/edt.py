@@ -30,7 +30,7 @@ from restore.layers.arguments import require_positive
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import DepthwiseFeedForward
 from restore.layers.initialisation import initialise_linear
-from restore.layers.mixers.stripe import StripeAttention
+from restore.layers.mixers.attention.stripe import StripeAttention
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half
 from restore.layers.residual import DropPath
@@ -360,16 +360,16 @@ class Block(StripeAttention):
         self.shifted, self.img_size = shifted, img_size
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = DepthwiseFeedForward(dim, int(dim * mlp_ratio))
+        self.mlp = DepthwiseFeedForward(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        x_BHWC = x_BHWC + self.drop_path(self.mix(self.norm1(x_BHWC)))
+        x_BHWC = x_BHWC + self.drop_path(super().forward(self.norm1(x_BHWC)))
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         if self.shifted:  # the published buffers, for programs that load strictly
-            side = self.img_size - self.img_size % self.size_multiple
+            side = self.img_size - self.img_size % max(self.size_multiple)
             for name, window, shift in zip("hv", self.windows, self.shifts, strict=True):
                 destination[f"{prefix}attn_mask_{name}"] = shift_mask(side, side, window, shift)
         super()._save_to_state_dict(destination, prefix, keep_vars)

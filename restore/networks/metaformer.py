@@ -3,8 +3,9 @@
     network_g:
       type: MetaFormerRestorer
       mixers: [window, shifted_window]          # names, or {type: stripe, num_heads: 6, window_size: [6, 24]}
-      feed_forward: mlp                         # mlp, depthwise, gated, none
-      norm: pre                                 # pre, post, res-post
+      feed_forward: mlp                         # mlp, glu, depthwise, leff, gated, none
+      norm: layer                               # layer, rms, group, batch, grn, none
+      placement: pre                            # pre, post, res-post, parallel, deepnorm, sub-ln
 
 Shallow convolution, stages of blocks with a convolution and a shortcut each, a long shortcut, reconstruction: Liang et
 al. 2021, arXiv 2108.10257. With `[window, shifted_window]` it computes what SwinIR computes (the tests show it).
@@ -22,15 +23,14 @@ import torch
 from torch import nn
 
 from restore.layers.arguments import require_positive
-from restore.layers.block import MetaFormerBlock, Placement
+from restore.layers.block import MetaFormerBlock
+from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction, residual_conv
-from restore.layers.ffn import FEED_FORWARDS
 from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import pad_to_multiple
-from restore.layers.position import POSITIONS
 from restore.layers.precision import float32_when_half
 from restore.networks.spec import ImageSpec
-from restore.registry import NETWORKS, MixerOption
+from restore.registry import NETWORKS, FeedForwardOption, MixerOption, NormOption, PlacementOption, PositionOption
 
 __all__ = ["MetaFormerRestorer"]
 
@@ -44,19 +44,21 @@ class MetaFormerRestorer(nn.Module):
         in_chans: channels of the image.
         embed_dim: C.
         depths: blocks of each stage.
-        feed_forward: the second half of each block: "mlp", "depthwise" (5x5), "gated" or "none".
-        mlp_ratio: hidden width of the feed-forward network, in C.
-        norm: where the norm of a branch stands; see `MetaFormerBlock`.
+        feed_forward: the second half of each block, by name or with its options; see `restore.layers.ffn`.
+        mlp_ratio: hidden width of the feed-forward network, in C, unless its own options say it.
+        norm: of each branch, by name or with its options; see `restore.layers.norms`. (Files in which this says where
+            the norm stands, "pre", "post" or "res-post", are read as saying it of `placement`.)
+        placement: where the norms stand, by name or with its options; see `restore.layers.placements`.
         layer_scale: first value of a learned factor for each channel of a branch; None leaves it out.
-        position: what tells mixers where they are, before each stage: "none", "conv" or "sinusoid". (The bias of
-            window attention is an option of that mixer.)
+        position: what tells mixers where they are, before each stage, by name or with its options; see
+            `restore.layers.position`. (The bias of window attention is an option of that mixer.)
         drop_path_rate: stochastic depth of the last block, rising linearly from 0; active in training only.
         upscale: s; 1 for denoising, deblurring and JPEG.
         upsampler: "pixelshuffle", "pixelshuffledirect", "nearest+conv", or "" for a residual at the input's size.
         resi_connection: "1conv" or "3conv" at the end of each stage.
 
     Raises:
-        OptionsError: a mixer that does not exist or options that it does not have.
+        OptionsError: a component that does not exist or options that it does not have.
         ValueError: an upscale that the upsampler cannot make, widths that do not divide, or more mixers than blocks.
     """
 
@@ -66,11 +68,12 @@ class MetaFormerRestorer(nn.Module):
         in_chans: int = 3,
         embed_dim: int = 60,
         depths: Sequence[int] = (6, 6, 6, 6),
-        feed_forward: Literal["mlp", "depthwise", "gated", "none"] = "mlp",
+        feed_forward: FeedForwardOption = "mlp",
         mlp_ratio: float = 2.0,
-        norm: Placement = "pre",
+        norm: Literal["pre", "post", "res-post"] | NormOption = "layer",
+        placement: PlacementOption = "pre",
         layer_scale: float | None = None,
-        position: Literal["none", "conv", "sinusoid"] = "none",
+        position: PositionOption = "none",
         drop_path_rate: float = 0.1,
         upscale: int = 1,
         upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] = "",
@@ -80,6 +83,12 @@ class MetaFormerRestorer(nn.Module):
         self.in_chans, self.upscale = in_chans, upscale
         require_positive(in_chans=in_chans, embed_dim=embed_dim, depths=depths, mlp_ratio=mlp_ratio, upscale=upscale)
         choices = [mixers] if isinstance(mixers, (str, Mapping)) else mixers
+        if norm in ("pre", "post", "res-post"):
+            if placement != "pre":
+                raise ValueError(
+                    f"norm '{norm}' and placement '{placement}' both say where the norms stand: leave one out"
+                )
+            norm, placement = "layer", norm
         if not choices or not depths:
             raise ValueError("mixers and depths name at least one each (see `restore models mixer`)")
         if len(choices) > max(depths):
@@ -89,21 +98,23 @@ class MetaFormerRestorer(nn.Module):
             )
 
         def block(index: int, number: int) -> MetaFormerBlock:
-            hidden = int(embed_dim * mlp_ratio)
             return MetaFormerBlock(
                 embed_dim,
                 build_mixer(choices[index % len(choices)], embed_dim, path=f"mixers.{index % len(choices)}"),
-                FEED_FORWARDS[feed_forward](embed_dim, hidden) if feed_forward != "none" else None,
+                build_feed_forward(feed_forward, embed_dim, mlp_ratio=mlp_ratio),
                 norm=norm,
+                placement=placement,
                 layer_scale=layer_scale,
                 drop_path=drop_path_rate * number / max(sum(depths) - 1, 1),
+                index=number,
+                num_blocks=sum(depths),
             )
 
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
         self.first_norm = nn.LayerNorm(embed_dim)
         self.stages = nn.ModuleList(
             Stage(
-                POSITIONS[position](embed_dim),
+                build_position(position, embed_dim),
                 [block(index, sum(depths[:stage]) + index) for index in range(depth)],
                 residual_conv(embed_dim, resi_connection),
             )
@@ -112,7 +123,7 @@ class MetaFormerRestorer(nn.Module):
         self.last_norm = nn.LayerNorm(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
         self.reconstruction = Reconstruction(embed_dim, in_chans, upscale, upsampler)
-        self.size_multiple = math.lcm(*(mixer.size_multiple for mixer in self.mixers()))
+        self.size_multiple = math.lcm(*(side for mixer in self.mixers() for side in mixer.size_multiple))
 
     def mixers(self) -> list[Mixer]:
         """The mixer of every block, in order."""

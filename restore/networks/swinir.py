@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.layers.arguments import require_positive
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
-from restore.layers.ffn import FeedForward
+from restore.layers.ffn import MLP
 from restore.layers.initialisation import initialise_linear
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import add_branch, float32_when_half
@@ -250,7 +250,7 @@ class _Block(nn.Module):
         self.attn = _Attention(dim, heads, self.window, qkv_bias, qk_scale, drop)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim, int(dim * mlp_ratio), drop)
+        self.mlp = MLP(dim, mlp_ratio, drop)
 
     def plan(self, x_BHWC: torch.Tensor) -> WindowPlan:
         """The windows of this block on a map of this size."""

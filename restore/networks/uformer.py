@@ -30,7 +30,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from restore.layers.arguments import require_positive
-from restore.layers.ffn import FeedForward, depthwise_feed_forward
+from restore.layers.ffn import MLP, FeedForward, depthwise_hidden
 from restore.layers.initialisation import initialise_linear
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import add_branch
@@ -247,8 +247,7 @@ class Block(nn.Module):
         self.attn = WindowAttention(dim, num_heads, self.window, qkv_bias, qk_scale, drop, token_projection)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
-        feed_forward = LocalFeedForward if token_mlp in ("leff", "fastleff") else FeedForward
-        self.mlp = feed_forward(dim, int(dim * mlp_ratio), drop)
+        self.mlp = LocalFeedForward(dim, mlp_ratio) if token_mlp in ("leff", "fastleff") else MLP(dim, mlp_ratio, drop)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         if self.cross_modulator is not None:
@@ -339,17 +338,23 @@ class TableAttention(nn.Module):
         return self.proj_drop(self.proj(mixed.reshape(x_BHWC.shape)))
 
 
-class LocalFeedForward(nn.Module):
-    """The published LeFF: a feed-forward network with a 3 x 3 depth-wise convolution."""
+class LocalFeedForward(FeedForward):
+    """The published LeFF, under its keys: a feed-forward network with a 3 x 3 depth-wise convolution."""
 
-    def __init__(self, dim: int, hidden: int, drop: float):
-        super().__init__()
+    def __init__(self, dim: int, mlp_ratio: float):
+        super().__init__(dim, mlp_ratio, halo_px=1)
+        hidden = self.inner_dim
         self.linear1 = nn.Sequential(nn.Linear(dim, hidden))
         self.dwconv = nn.Sequential(nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden))
         self.linear2 = nn.Sequential(nn.Linear(hidden, dim))
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        return depthwise_feed_forward(x_BHWC, self.linear1[0], self.dwconv[0], self.linear2[0])
+    def projection(self) -> nn.Linear:
+        """The last linear map."""
+        return self.linear2[0]
+
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The hidden map."""
+        return depthwise_hidden(x_BHWC, self.linear1[0], self.dwconv[0])
 
 
 def _drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:

@@ -25,12 +25,20 @@ from torch import nn
 from restore.encoders import build_encoder
 from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
+from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction
-from restore.layers.ffn import FeedForward
-from restore.layers.mixers import build_mixer
+from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import pad_to_multiple
 from restore.networks.spec import ImageSpec
-from restore.registry import NETWORKS, EncoderOption, MixerOption
+from restore.registry import (
+    NETWORKS,
+    EncoderOption,
+    FeedForwardOption,
+    MixerOption,
+    NormOption,
+    PlacementOption,
+    PositionOption,
+)
 
 __all__ = ["UNetRestorer"]
 
@@ -45,12 +53,18 @@ class UNetRestorer(nn.Module):
         width: channels at full resolution; doubled at each coarser map, up to `max_width`.
         max_width: most channels of a map of the decoder.
         depth: blocks of the decoder at each resolution.
-        mixer: what mixes positions in these blocks: a registered mixer whose maps may have any size.
+        mixer: what mixes positions in these blocks, by name or with its options: one that takes maps of any size.
+        feed_forward: the second half of each block, by name or with its options; see `restore.layers.ffn`.
+        mlp_ratio: hidden width of the feed-forward network, in channels, unless its own options say it.
+        norm: of each branch, by name or with its options; see `restore.layers.norms`.
+        placement: where the norms stand, by name or with its options; see `restore.layers.placements`.
+        position: what tells mixers where they are, before the blocks of each resolution, by name or with its options;
+            see `restore.layers.position`.
         upscale: s; 1 for denoising, deblurring and JPEG.
         upsampler: "pixelshuffle", "pixelshuffledirect", "nearest+conv", or "" at upscale 1.
 
     Raises:
-        OptionsError: an encoder or mixer that does not exist, or options that it does not have.
+        OptionsError: a component that does not exist, or options that it does not have.
         ValueError: a mixer that does not take maps of any size, or an upscale that the upsampler cannot make.
     """
 
@@ -62,12 +76,17 @@ class UNetRestorer(nn.Module):
         max_width: int = 256,
         depth: int = 2,
         mixer: MixerOption = "gated_conv",
+        feed_forward: FeedForwardOption = "mlp",
+        mlp_ratio: float = 2.0,
+        norm: NormOption = "layer",
+        placement: PlacementOption = "pre",
+        position: PositionOption = "none",
         upscale: int = 1,
         upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] = "",
     ):
         super().__init__()
         self.in_chans, self.upscale = in_chans, upscale
-        require_positive(in_chans=in_chans, width=width, max_width=max_width, upscale=upscale)
+        require_positive(in_chans=in_chans, width=width, max_width=max_width, mlp_ratio=mlp_ratio, upscale=upscale)
         self.encoder = build_encoder(encoder, in_chans=in_chans, maps_only=True)
         if list(self.encoder.strides) != sorted(self.encoder.strides):
             raise ValueError(f"out_indices must go from fine to coarse, the strides are {self.encoder.strides}")
@@ -76,9 +95,25 @@ class UNetRestorer(nn.Module):
         self.lateral = nn.ModuleList(
             nn.Conv2d(channels, out, 1) for channels, out in zip(self.encoder.channels, widths[1:], strict=True)
         )
+
+        def block(dim: int, index: int) -> MetaFormerBlock:
+            return MetaFormerBlock(
+                dim,
+                _any_size(build_mixer(mixer, dim)),
+                build_feed_forward(feed_forward, dim, mlp_ratio=mlp_ratio),
+                norm=norm,
+                placement=placement,
+                index=index,
+                num_blocks=depth * len(self.encoder.channels),
+            )
+
+        def indices(level: int) -> range:  # the coarsest level comes first
+            first = depth * (len(self.encoder.channels) - 1 - level)
+            return range(first, first + depth)
+
         self.decoder = nn.ModuleList(
-            Join(coarse, fine, [_block(mixer, fine) for _ in range(depth)])
-            for fine, coarse in itertools.pairwise(widths)
+            Join(coarse, fine, build_position(position, fine), [block(fine, index) for index in indices(level)])
+            for level, (fine, coarse) in enumerate(itertools.pairwise(widths))
         )
         self.reconstruction = Reconstruction(width, in_chans, upscale, upsampler)
 
@@ -110,20 +145,23 @@ class UNetRestorer(nn.Module):
 class Join(nn.Module):
     """Brings a coarse map to the size of a finer one, adds both, and refines the sum."""
 
-    def __init__(self, coarse: int, fine: int, blocks: Sequence[nn.Module]):
+    def __init__(self, coarse: int, fine: int, position: nn.Module, blocks: Sequence[nn.Module]):
         super().__init__()
         self.narrow = nn.Conv2d(coarse, fine, 1)
-        self.blocks = nn.Sequential(*blocks)
+        self.position, self.blocks = position, nn.Sequential(*blocks)
 
     def forward(self, coarse_BCHW: torch.Tensor, fine_BCHW: torch.Tensor) -> torch.Tensor:
         size = fine_BCHW.shape[2:]
         larger = F.interpolate(self.narrow(coarse_BCHW), size, mode="bilinear", align_corners=False)
-        return self.blocks((larger + fine_BCHW).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        joined_BHWC = (larger + fine_BCHW).permute(0, 2, 3, 1)
+        return self.blocks(self.position(joined_BHWC)).permute(0, 3, 1, 2)
 
 
-def _block(mixer: MixerOption, dim: int) -> MetaFormerBlock:
-    built = build_mixer(mixer, dim)
-    if built.size_multiple != 1:
-        name = mixer if isinstance(mixer, str) else mixer["type"]
-        raise ValueError(f"mixer '{name}' takes multiples of {built.size_multiple}; the decoder needs one for any size")
-    return MetaFormerBlock(dim, built, FeedForward(dim, 2 * dim))
+def _any_size(mixer: Mixer) -> Mixer:
+    """The mixer, if it takes maps of any size."""
+    if mixer.size_multiple != (1, 1):
+        raise ValueError(
+            f"the mixer {type(mixer).__name__} takes multiples of {max(mixer.size_multiple)}; the decoder needs "
+            "one for maps of any size"
+        )
+    return mixer

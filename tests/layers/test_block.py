@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from restore.layers.block import MetaFormerBlock
-from restore.layers.ffn import FEED_FORWARDS, DepthwiseFeedForward, FeedForward
-from restore.layers.mixers.convolution import IdentityMixer
-from restore.layers.mixers.stripe import StripeAttention
-from restore.layers.mixers.window import WindowAttention
-from restore.layers.position import POSITIONS
+from restore.layers.ffn import MLP, DepthwiseFeedForward
+from restore.layers.mixers.attention.stripe import StripeAttention
+from restore.layers.mixers.attention.window import WindowAttention
+from restore.layers.mixers.convolution.local import IdentityMixer
 from restore.networks import edt, uformer
 
 DIM = 24
@@ -39,7 +38,7 @@ def same_output(first: torch.nn.Module, second: torch.nn.Module, names: dict[str
 @pytest.mark.parametrize("shifted", [False, True])
 def test_the_block_of_edt_is_a_metaformer_block(shifted):
     published = randomise(edt.Block(DIM, 2, (2, 4), shifted, 2.0, 0.0, 8))
-    block = MetaFormerBlock(DIM, StripeAttention(DIM, 2, (2, 4), shifted), DepthwiseFeedForward(DIM, 2 * DIM)).eval()
+    block = MetaFormerBlock(DIM, StripeAttention(DIM, 2, (2, 4), shifted), DepthwiseFeedForward(DIM, 2)).eval()
     assert same_output(
         published, block, {"qkv": "mixer.qkv", "proj": "mixer.proj", "attns": "mixer.attns", "mlp": "ffn"}, 4
     )
@@ -50,7 +49,7 @@ def test_the_block_of_uformer_is_a_metaformer_block(shifted):
     published = randomise(
         uformer.Block(DIM, 2, 4, shifted, 2.0, True, None, 0.0, 0.0, "linear", "mlp", False, False, True)
     )
-    block = MetaFormerBlock(DIM, WindowAttention(DIM, 2, 4, shifted), FeedForward(DIM, 2 * DIM)).eval()
+    block = MetaFormerBlock(DIM, WindowAttention(DIM, 2, 4, shifted), MLP(DIM, 2)).eval()
     qkv = {name: getattr(published.attn.qkv, name) for name in ("to_q", "to_kv")}
     with torch.no_grad():
         for part in ("weight", "bias"):
@@ -71,18 +70,18 @@ def test_identity_and_no_feed_forward_is_a_norm_and_a_sum():
 def test_placements_differ_as_their_formulas_do():
     x = torch.randn(1, 3, 5, DIM)
     norm = torch.nn.LayerNorm(DIM)
-    feed_forward = randomise(FeedForward(DIM, 2 * DIM))
+    feed_forward = randomise(MLP(DIM, 2))
     expected = {"pre": x + norm(x), "post": norm(x + x), "res-post": x + norm(x)}
     expected["pre"] = expected["pre"] + feed_forward(norm(expected["pre"]))
     expected["post"] = norm(expected["post"] + feed_forward(expected["post"]))
     expected["res-post"] = expected["res-post"] + norm(feed_forward(expected["res-post"]))
     for placement, wanted in expected.items():
-        block = MetaFormerBlock(DIM, IdentityMixer(DIM), feed_forward, norm=placement)
+        block = MetaFormerBlock(DIM, IdentityMixer(DIM), feed_forward, placement=placement)
         assert torch.allclose(block(x), wanted, atol=1e-6), placement
 
 
 def test_layer_scale_of_zero_is_the_identity():
-    block = MetaFormerBlock(DIM, IdentityMixer(DIM), FeedForward(DIM, DIM), layer_scale=0.0)
+    block = MetaFormerBlock(DIM, IdentityMixer(DIM), MLP(DIM, 1), layer_scale=0.0)
     x = torch.randn(1, 4, 4, DIM)
     assert torch.equal(block(x), x)
 
@@ -94,25 +93,3 @@ def test_drop_path_drops_whole_branches_in_training_only():
     unchanged = (block.train()(x) == x).flatten(1).all(dim=1)
     assert 16 < unchanged.sum() < 48
     assert not (block.eval()(x) == x).flatten(1).all(dim=1).any()
-
-
-@pytest.mark.parametrize("name", list(FEED_FORWARDS))
-def test_feed_forwards_keep_the_shape(name):
-    x = torch.randn(1, 3, 5, DIM, requires_grad=True)
-    network = FEED_FORWARDS[name](DIM, 2 * DIM)
-    assert network(x).shape == x.shape
-    network(x).sum().backward()
-    assert all(p.grad is not None for p in network.parameters())
-
-
-@pytest.mark.parametrize("name", list(POSITIONS))
-@pytest.mark.parametrize("size", [(1, 1), (3, 7)])
-def test_positions_keep_the_shape(name, size):
-    x = torch.zeros(1, *size, DIM)
-    assert POSITIONS[name](DIM)(x).shape == x.shape
-
-
-def test_sinusoids_tell_every_place_apart():
-    places = POSITIONS["sinusoid"](DIM)(torch.zeros(1, 9, 11, DIM)).flatten(1, 2)[0]
-    distance = torch.cdist(places, places) + torch.eye(len(places)) * 9
-    assert distance.min() > 0.01

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from restore.layers.mixers import Mixer, build_mixer
 from restore.networks.metaformer import MetaFormerRestorer
@@ -26,7 +26,8 @@ def build(name: str) -> Mixer:
 
 
 def sizes(mixer: Mixer) -> list[tuple[int, int]]:
-    return [(rows * mixer.size_multiple, columns * mixer.size_multiple) for rows, columns in ((1, 1), (3, 2), (2, 5))]
+    multiple = mixer.size_multiple
+    return [(rows * multiple[0], columns * multiple[1]) for rows, columns in ((1, 1), (3, 2), (2, 5))]
 
 
 @pytest.mark.parametrize("name", MIXERS.names())
@@ -44,18 +45,19 @@ def test_shape_stays_and_gradients_flow(name):
 @pytest.mark.parametrize("name", MIXERS.names())
 def test_sizes_that_do_not_fit_are_refused(name):
     mixer = build(name)
-    if mixer.size_multiple == 1:
+    rows, columns = mixer.size_multiple
+    if (rows, columns) == (1, 1):
         assert mixer(torch.randn(1, 1, 1, DIM)).shape == (1, 1, 1, DIM)
         return
-    wrong = mixer.size_multiple + 1
-    with pytest.raises(ValueError, match=f"multiples of {mixer.size_multiple}, given {wrong} x"):
-        mixer(torch.randn(1, wrong, mixer.size_multiple, DIM))
+    with pytest.raises(ValueError, match=f"multiples of {rows}.*, given {rows + 1} x {columns}"):
+        mixer(torch.randn(1, rows + 1, columns, DIM))
 
 
 @pytest.mark.parametrize("name", MIXERS.names())
 def test_nothing_reaches_further_than_declared(name):
     mixer = build(name)
-    side = -(-32 // mixer.size_multiple) * mixer.size_multiple
+    multiple = math.lcm(*mixer.size_multiple)
+    side = -(-32 // multiple) * multiple
     torch.manual_seed(1)
     x = torch.randn(1, side, side, DIM)
     row, column = 13, 17
@@ -65,21 +67,9 @@ def test_nothing_reaches_further_than_declared(name):
         moved = (mixer(changed) - mixer(x)).abs().amax(dim=-1)[0]
     distance = torch.maximum((torch.arange(side) - row).abs()[:, None], (torch.arange(side) - column).abs()[None])
     assert moved[row, column] > 0
-    if mixer.halo_px is None:
-        assert moved[0, 0] > 0
-        assert moved[-1, -1] > 0
-    else:
+    if mixer.halo_px is not None:
         assert moved[distance > mixer.halo_px].max() <= 1e-5
         assert mixer.halo_px == 0 or moved[distance > 0].max() > 1e-5
-
-
-@pytest.mark.parametrize("name", MIXERS.names())
-def test_cost_is_what_the_counter_counts(name):
-    mixer = build(name)
-    height, width = sizes(mixer)[1]
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        mixer(torch.randn(1, height, width, DIM))
-    assert mixer.macs(height, width) * 2 == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 @pytest.mark.parametrize("name", MIXERS.names())
@@ -126,7 +116,6 @@ def test_the_mixer_of_the_documentation_keeps_the_contract(run_example, monkeypa
     for check in (
         test_shape_stays_and_gradients_flow,
         test_nothing_reaches_further_than_declared,
-        test_cost_is_what_the_counter_counts,
         test_bfloat16_is_close,
         test_images_of_a_batch_do_not_meet,
         test_the_map_is_left_as_it_is,
@@ -196,9 +185,6 @@ class Odd(Mixer):
 
     def mix(self, x_BHWC):
         return self.give(x_BHWC)
-
-    def macs(self, height, width):
-        return 0
 
 
 MISTAKES = {

@@ -14,7 +14,6 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
-from restore.layers.precision import add_branch
 from restore.layers.window import join_windows, split_windows, window_attention, window_plan
 from restore.registry import MIXERS
 
@@ -46,8 +45,8 @@ class StripeAttention(Mixer):
         self.proj = nn.Linear(dim, dim)
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """Attention of both halves, joined by a linear map."""
-        return add_branch(self.proj, torch.cat([self._attend(x_BHWC, half) for half in (0, 1)], dim=-1))
+        """Attention of both halves, side by side."""
+        return torch.cat([self._attend(x_BHWC, half) for half in (0, 1)], dim=-1)
 
     def _attend(self, x_BHWC: torch.Tensor, half: int) -> torch.Tensor:
         B, H, W, C = x_BHWC.shape
@@ -57,11 +56,6 @@ class StripeAttention(Mixer):
         qkv_WNC = F.linear(split_windows(x_BHWC, plan), weight, bias)
         mixed = window_attention(qkv_WNC, self.num_heads, None, plan) + self.attns[half](qkv_WNC[..., C:])
         return join_windows(mixed, plan, (B, H, W, C // 2))
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulate operations: four linear maps, scores and sums, positions."""
-        tokens = math.prod(self.windows[0])
-        return height * width * self.dim * (4 * self.dim + 2 * tokens + 9)
 
 
 class WindowPosition(nn.Module):

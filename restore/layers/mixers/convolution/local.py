@@ -8,7 +8,6 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
-from restore.layers.precision import add_branch
 from restore.registry import MIXERS
 
 __all__ = ["GatedConvolution", "IdentityMixer", "Pooling", "SeparableConvolution"]
@@ -24,10 +23,6 @@ class IdentityMixer(Mixer):
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The map itself."""
         return x_BHWC
-
-    def macs(self, height: int, width: int) -> int:
-        """None."""
-        return 0
 
 
 @MIXERS.add("pooling")
@@ -47,10 +42,6 @@ class Pooling(Mixer):
         """The mean around each position without the position itself."""
         return self.pool(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) - x_BHWC
 
-    def macs(self, height: int, width: int) -> int:
-        """None: means are not products."""
-        return 0
-
 
 @MIXERS.add("separable_conv")
 class SeparableConvolution(Mixer):
@@ -63,22 +54,21 @@ class SeparableConvolution(Mixer):
     """
 
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 2.0):
-        super().__init__(dim, halo_px=_odd(kernel_size) // 2)
         hidden = int(dim * expansion)
-        require_positive(**{"int(dim * expansion)": hidden})
+        require_positive(**{"dim": dim, "int(dim * expansion)": hidden})
+        super().__init__(dim, inner_dim=hidden, halo_px=_odd(kernel_size) // 2)
         self.expand = nn.Linear(dim, hidden)
         self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.reduce = nn.Linear(hidden, dim)
 
-    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """Expand, convolve each channel, reduce."""
-        hidden = F.gelu(self.expand(x_BHWC)).permute(0, 3, 1, 2)
-        return add_branch(self.reduce, self.conv(hidden).permute(0, 2, 3, 1))
+    def projection(self) -> nn.Linear:
+        """`reduce`, as shipped weights call it."""
+        return self.reduce
 
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulate operations: two linear maps and the convolution."""
-        hidden, kernel = self.conv.out_channels, self.conv.kernel_size[0]
-        return height * width * hidden * (2 * self.dim + kernel**2)
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """Expand, convolve each channel."""
+        hidden = F.gelu(self.expand(x_BHWC)).permute(0, 3, 1, 2)
+        return self.conv(hidden).permute(0, 2, 3, 1)
 
 
 @MIXERS.add("gated_conv")
@@ -92,23 +82,22 @@ class GatedConvolution(Mixer):
     """
 
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 1.0):
-        super().__init__(dim, halo_px=_odd(kernel_size) // 2)
         hidden = int(dim * expansion)
-        require_positive(**{"int(dim * expansion)": hidden})
+        require_positive(**{"dim": dim, "int(dim * expansion)": hidden})
+        super().__init__(dim, inner_dim=hidden, halo_px=_odd(kernel_size) // 2)
         self.expand = nn.Linear(dim, 2 * hidden)
         self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.reduce = nn.Linear(hidden, dim)
 
+    def projection(self) -> nn.Linear:
+        """`reduce`, as shipped weights call it."""
+        return self.reduce
+
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """Convolve one part, gate it by the other, reduce."""
+        """Convolve one part, gate it by the other."""
         gate, value = self.expand(x_BHWC).chunk(2, dim=-1)
         value = self.conv(value.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return add_branch(self.reduce, F.gelu(gate) * value)
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulate operations: two linear maps and the convolution."""
-        hidden, kernel = self.conv.out_channels, self.conv.kernel_size[0]
-        return height * width * hidden * (3 * self.dim + kernel**2)
+        return F.gelu(gate) * value
 
 
 def _odd(kernel_size: int) -> int:

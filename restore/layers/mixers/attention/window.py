@@ -12,7 +12,6 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
-from restore.layers.precision import add_branch
 from restore.layers.window import (
     gather_bias,
     join_windows,
@@ -68,8 +67,4 @@ class WindowAttention(Mixer):
         plan = window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
         bias = None if self.table is None else gather_bias(self.table, self.index_NN)
         mixed = window_attention(self.qkv(split_windows(x_BHWC, plan)), self.num_heads, bias, plan)
-        return join_windows(add_branch(self.proj, mixed), plan, x_BHWC.shape)
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulate operations: four linear maps, scores and sums."""
-        return height * width * self.dim * (4 * self.dim + 2 * self.size_multiple**2)
+        return join_windows(mixed, plan, x_BHWC.shape)

@@ -11,7 +11,6 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
-from restore.layers.precision import add_branch
 from restore.registry import MIXERS
 
 __all__ = ["ChannelAttention"]
@@ -44,8 +43,4 @@ class ChannelAttention(Mixer):
         q, k, v = qkv.unflatten(1, (3, self.num_heads, -1)).unbind(1)  # each (B, h, C / h, HW)
         scores = F.normalize(q.float(), dim=-1) @ F.normalize(k.float(), dim=-1).transpose(-2, -1) * self.temperature
         mixed = scores.softmax(dim=-1).to(v.dtype) @ v
-        return add_branch(self.proj, mixed.flatten(1, 2).transpose(1, 2).unflatten(1, (H, W)))
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulate operations: four linear maps, the convolution, scores and sums."""
-        return height * width * self.dim * (4 * self.dim + 27 + 2 * self.dim // self.num_heads)
+        return mixed.flatten(1, 2).transpose(1, 2).unflatten(1, (H, W))

@@ -1,0 +1,76 @@
+"""What mixers and feed-forward networks have in common: an inner computation, and an output projection after it.
+
+A norm may stand between the two (Sub-LN), and the projection is where float16 overflows, so both are applied here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from restore.layers.arguments import require_positive
+from restore.layers.precision import add_branch
+
+__all__ = ["Branch"]
+
+_MATRICES = {"qkv": (False, False, True), "qk": (False, False), "kv": (False, True), "q": (False,), "k": (False,)}
+
+
+class Branch(nn.Module):
+    """Base of what stands in the slots of a block.
+
+    Args:
+        dim: channels of what comes in and goes out.
+        inner_dim: channels before the output projection; `dim` when None.
+        halo_px: how far information may travel along the map in one application; None when it may reach anywhere.
+
+    Attributes:
+        inner_norm: a norm of `inner_dim` channels before the output projection, or None; the placement of a block
+            sets it.
+
+    Raises:
+        ValueError: a number that is not above zero (`halo_px`: below zero).
+    """
+
+    inner_norm: nn.Module | None
+
+    def __init__(self, dim: int, inner_dim: int | None = None, halo_px: int | None = 0):
+        super().__init__()
+        inner_dim = dim if inner_dim is None else inner_dim
+        require_positive(dim=dim, inner_dim=inner_dim)
+        if halo_px is not None and halo_px < 0:
+            raise ValueError(f"halo_px is {halo_px}: 0 is for no neighbour, None for the whole map")
+        self.dim, self.inner_dim, self.halo_px = dim, inner_dim, halo_px
+        self.inner_norm = None
+
+    def projection(self) -> nn.Linear | None:
+        """The output projection: what is called `proj`, or what a subclass with other published names says."""
+        return getattr(self, "proj", None)
+
+    def project(self, inner: torch.Tensor) -> torch.Tensor:
+        """(..., inner_dim) to (..., dim): the inner norm and the output projection, where there are such.
+
+        Under float16 autocast the result of the projection is float32: see `restore.layers.precision`.
+        """
+        if self.inner_norm is not None:
+            inner = self.inner_norm(inner)
+        projection = self.projection()
+        return inner if projection is None else add_branch(projection, inner)
+
+    def linear_maps(self) -> Iterator[tuple[torch.Tensor, bool]]:
+        """The matrices of the linear maps of channels, and whether each is on the way of the values.
+
+        Placements that initialise by depth (DeepNorm, Sub-LN) treat queries and keys, of which only the similarities
+        count, apart from the others. They are told by name: `qkv`, `qk`, `kv`, `q`, `k`; a subclass that names them
+        otherwise says here what they are.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) or _is_pointwise(module):
+                kinds = _MATRICES.get(name.rpartition(".")[2], (True,))
+                yield from zip(module.weight.flatten(1).chunk(len(kinds)), kinds, strict=True)
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1

@@ -1,0 +1,1 @@
+"""Mixers that look at a neighbourhood with fixed weights."""
