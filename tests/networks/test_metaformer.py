@@ -107,7 +107,7 @@ def test_zero_last_convolution_is_the_identity():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mixers": ["identity", "poling"]}, r"mixers\.1\.type: unknown mixer 'poling'.*Did you mean 'pooling'"),
+        ({"mixers": ["identity", "poling"]}, r"mixers\.1: unknown mixer 'poling'.*Did you mean 'pooling'"),
         ({"mixers": {"type": "pooling", "size": 3}}, r"mixers\.0\.size: unknown option"),
         ({"mixers": []}, "name at least one each"),
         ({"mixers": "pooling", "depths": []}, "name at least one each"),
