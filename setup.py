@@ -15,7 +15,7 @@ TEST = [
     "pytest-timeout>=2.2",
     "pytest-xdist>=3.5",
     "hypothesis>=6.100",
-    "import-linter>=2.0",
+    "import-linter>=2.6",
     "ruff>=0.9",
     "jsonschema>=4.20",
     *OPTIMIZERS,

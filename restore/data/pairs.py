@@ -16,6 +16,7 @@ from pathlib import Path
 
 from restore.data.complaints import complain, set_aside
 from restore.errors import DataError
+from restore.images import list_images
 
 __all__ = ["Pair", "list_folder", "list_pairs", "listed_files", "listed_lines"]
 
@@ -81,8 +82,6 @@ def list_folder(dataset: str, folder: Path, option: str, *, recursive: bool = Fa
     Raises:
         DataError: there is no such folder, or no image in it; names the dataset and the option that gave the folder.
     """
-    from restore.images import list_images
-
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         complain(f"dataset '{dataset}': the folder {folder} {what}. Check {option}.")

@@ -21,12 +21,14 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
+from restore.encoders.features import Features
+from restore.encoders.heads import LinearHead
 from restore.layers.arguments import require_positive
 from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
 from restore.layers.tokens import Tokens
@@ -42,21 +44,6 @@ Statistics = tuple[Sequence[float], Sequence[float]]
 
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF: Statistics = ((0.5,) * 3, (0.5,) * 3)  # to [-1, 1]
-
-
-@dataclass(frozen=True)
-class Features:
-    """What an encoder sees in a batch of images.
-
-    Attributes:
-        maps: (B, C_i, H / stride_i, W / stride_i), finest first.
-        tokens: class, distillation and patch tokens after the last norm, where the encoder has them.
-        logits: (B, num_classes), of a `Classifier`.
-    """
-
-    maps: list[torch.Tensor]
-    tokens: Tokens | None = None
-    logits: torch.Tensor | None = None
 
 
 class Encoder(nn.Module, ABC):
@@ -177,8 +164,6 @@ class Encoder(nn.Module, ABC):
 
         Parameters have the keys of the published classifier, none of which is also a key of the encoder.
         """
-        from restore.encoders.classifier import LinearHead
-
         return LinearHead(self._declared[-1][0], num_classes)
 
     def published_key(self, key: str) -> str:

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import nn
 
-from restore.encoders.base import Encoder, Features
+from restore.encoders.base import Encoder
+from restore.encoders.features import Features
 from restore.errors import CheckpointError
 
-__all__ = ["Classifier", "LinearHead", "load_published", "published_state"]
-
-Pooling = Literal["map", "tokens", "patches"]
+__all__ = ["Classifier", "load_published", "published_state"]
 
 
 class Classifier(nn.Module):
@@ -46,48 +44,6 @@ class Classifier(nn.Module):
         features = self.encoder.encode_all(x_BCHW)
         chosen = [features.maps[index] for index in self.encoder.out_indices]
         return replace(features, maps=chosen, logits=self.head(features))
-
-
-class LinearHead(nn.Module):
-    """Pools features and applies one linear layer, whose keys are `head.weight` and `head.bias`.
-
-    Args:
-        dim: channels of what is pooled.
-        num_classes: how many logits.
-        pooling: "map" the mean of the coarsest map; "tokens" the class token, or the mean of the patch tokens where
-            there is none; "patches" the mean of the patch tokens.
-        norm: of the pooled features, under the key `norm`; None where the encoder has normed them.
-        bias: of the linear layer.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_classes: int,
-        *,
-        pooling: Pooling = "map",
-        norm: nn.Module | None = None,
-        bias: bool = True,
-    ):
-        super().__init__()
-        self.pooling = pooling
-        if norm is not None:
-            self.norm = norm
-        self.head = nn.Linear(dim, num_classes, bias=bias)
-
-    def forward(self, features: Features) -> torch.Tensor:
-        """(B, num_classes)."""
-        pooled_BC = self.pool(features)
-        return self.head(self.norm(pooled_BC) if hasattr(self, "norm") else pooled_BC)
-
-    def pool(self, features: Features) -> torch.Tensor:
-        """(B, C)."""
-        if self.pooling == "map":
-            return features.maps[-1].mean(dim=(2, 3))
-        tokens = features.tokens
-        assert tokens is not None, f"pooling '{self.pooling}' is of tokens, and this encoder gives none"
-        use_class = self.pooling == "tokens" and tokens.num_prefix
-        return tokens.x_BNC[:, 0] if use_class else tokens.patches_BNC.mean(dim=1)
 
 
 def published_state(module: Encoder | Classifier) -> dict[str, torch.Tensor]:

@@ -22,8 +22,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from restore.encoders.base import Encoder, Features, Normalisation, Statistics
-from restore.encoders.classifier import LinearHead
+from restore.encoders.base import Encoder, Normalisation, Statistics
+from restore.encoders.features import Features
+from restore.encoders.heads import LinearHead
 from restore.layers.tokens import Tokens
 
 __all__ = ["TokenEncoder"]

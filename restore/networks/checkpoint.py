@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from restore.errors import CheckpointError, nearest
+from restore.registry import NETWORKS
 
 __all__ = [
     "NETWORK_BLOCK",
@@ -220,8 +221,6 @@ def without_foreign_prefix(state: State) -> State:
 
 
 def _told(state: State) -> dict[str, Any] | None:
-    from restore.registry import NETWORKS
-
     NETWORKS.names()  # imports the networks, which brings their recognisers
     for name, recognise in RECOGNISERS.items():
         try:
@@ -235,8 +234,6 @@ def _told(state: State) -> dict[str, Any] | None:
 
 def _nearest_family(state: State) -> str:
     """A sentence that names the network whose keys are most alike, numbers aside; nothing if none is."""
-    from restore.registry import NETWORKS
-
     for name, key in _CONFIGURED.items():
         if key in state:
             return (

@@ -25,6 +25,7 @@ from restore.errors import RestoreError
 from restore.inference import Restorer
 from restore.inference.blocks import compile_blocks, repeated_blocks
 from restore.inference.precision import resolve_device, resolve_precision
+from restore.metrics import traits
 from restore.networks.branches import Branch, branch_weights
 from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
@@ -282,8 +283,6 @@ def _objective(options: Options) -> type[Objective]:
 
 
 def _higher_is_better(block: Mapping[str, Any]) -> bool:
-    from restore.metrics import traits
-
     return traits(block["type"]).higher_is_better
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from restore.errors import DataError
 from restore.images import convert_depth, write_image
 from restore.inference import Restorer
+from restore.metrics import traits
 from restore.training.patches import Patches
 from restore.training.progress import Scalars
 from restore.training.sharding import unsharded
@@ -167,8 +168,6 @@ def check_samples(datasets: Mapping[str, Dataset], metrics: Mapping[str, Metric]
     Raises:
         DataError: there are no degraded images, or no references although a metric compares with them.
     """
-    from restore.metrics import traits
-
     comparing = [name for name, function in metrics.items() if traits(function).needs_reference]
     for name, dataset in datasets.items():
         sample = dataset[0]

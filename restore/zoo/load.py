@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
+from restore.inference import Restorer
 from restore.networks.branches import branch_weights, tasks_of
 from restore.networks.checkpoint import (
     infer,
@@ -23,8 +24,6 @@ from restore.zoo.download import fetch_weights
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from restore.inference import Restorer
 
 __all__ = ["build_model", "list_models", "load_model", "load_network", "weights_file", "weights_path"]
 
@@ -141,8 +140,6 @@ def load_model(
             or as `load_network`.
         CheckpointError: as `load_network`.
     """
-    from restore.inference import Restorer
-
     network = load_network(name_or_path, key=key, task=task)
     tasks = tasks_of(network)
     if len(tasks) > 1:

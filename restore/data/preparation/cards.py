@@ -21,6 +21,7 @@ import pydantic
 from restore.data.datasets import DownsampledImageDataset
 from restore.data.storage.cache import cache_folder
 from restore.errors import DataError, MissingError, OptionsError, Problem, nearest
+from restore.images import read_image, write_image
 from restore.registry import DATASETS
 from restore.signature import validate
 
@@ -222,8 +223,6 @@ def prepare(card: Card) -> Path:
         ImageError: a file cannot be read.
         OutputError: the cache cannot be written.
     """
-    from restore.images import read_image, write_image
-
     if card.package is None:
         raise DataError(
             f"no package carries the dataset '{card.name}'. Get it from {card.source}, run `restore data prepare "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from restore.data.preparation.cards import Card, Part, plain_name
 from restore.errors import DataError, ImageError
+from restore.images import IMAGE_SUFFIXES, read_image, read_size
 
 __all__ = ["Holding", "dataset_folder", "take_stock"]
 
@@ -115,8 +116,6 @@ def _find_part(part: Part, folder: Path, root: Path) -> Holding:
 
 def _matching(part: Part, folder: Path) -> tuple[dict[str, Path], list[str]]:
     """The files of a part by name, and a complaint for each name that comes twice."""
-    from restore.images import IMAGE_SUFFIXES
-
     pattern = re.compile("".join(map(_as_expression, re.split(r"(\*|\?+)", part.files))), re.IGNORECASE)
     files: dict[str, Path] = {}
     twice = []
@@ -167,8 +166,6 @@ def _pair_problems(inputs: Holding, references: Holding) -> Iterator[str]:
 
 
 def _image_problems(holding: Holding, decode: bool, num_workers: int, on_progress: Callable[[], None]) -> Iterator[str]:
-    from restore.images import read_image, read_size
-
     def problem(name: str) -> str | None:
         path = holding.files[name]
         try:

@@ -23,6 +23,7 @@ from restore.data.preparation.subimages import cut_image, pieces
 from restore.data.storage.databases import read_keys, write_database
 from restore.errors import ImageError, OptionsError, OutputError
 from restore.files import atomic_write
+from restore.images import read_image, read_size, resize_pixels, write_image
 
 __all__ = ["Cutting", "cut_images", "make_inputs", "write_lmdb"]
 
@@ -119,8 +120,6 @@ def write_lmdb(files: Files, path: Path, *, num_workers: int = 4, on_progress: P
         ImageError: an image cannot be read.
         DataError: a name cannot be a key.
     """
-    from restore.images import read_image
-
     if path.exists():
         if set(read_keys(path)) != set(files):
             raise OutputError(f"{path} holds other images: remove it, or choose another --output.")
@@ -134,8 +133,6 @@ def write_lmdb(files: Files, path: Path, *, num_workers: int = 4, on_progress: P
 
 
 def _reduce(reference: Path, target: Path, scale: int) -> None:
-    from restore.images import read_image, resize_pixels, write_image
-
     pixels = read_image(reference).pixels
     height, width = (side // scale for side in pixels.shape[:2])
     if not height or not width:
@@ -146,8 +143,6 @@ def _reduce(reference: Path, target: Path, scale: int) -> None:
 
 
 def _piece_names(name: str, path: Path, size: int, step: int, crop_multiple: int) -> list[str]:
-    from restore.images import read_size
-
     height, width = (side // crop_multiple * crop_multiple for side in read_size(path))
     if not height or not width:
         raise ImageError(f"'{path}' is too small to be cropped to a multiple of {crop_multiple} pixels.")

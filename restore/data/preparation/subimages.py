@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from restore.data.augment import Crop
+from restore.images import read_image, write_image
 
 __all__ = ["cut_image", "pieces"]
 
@@ -47,8 +48,6 @@ def cut_image(
         name: what to call the image in place of its stem.
         crop_multiple: the image is first cropped, at the bottom and right, to a multiple of this.
     """
-    from restore.images import read_image, write_image
-
     pixels: np.ndarray = read_image(path).pixels
     stem = name or path.stem.removesuffix(remove)
     height, width = (side // crop_multiple * crop_multiple for side in pixels.shape[:2])

@@ -9,17 +9,18 @@ An opinion is in [0, 1] whatever the dataset's own scale, and higher is better: 
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from restore.data.ratings.published import READERS, read_list
+from restore.data.ratings.tables import Rating
 from restore.errors import DataError, OptionsError, nearest
+from restore.images import list_images
 
-__all__ = ["FORMATS", "LEVELS", "Format", "Opinion", "Rating", "distribution_about", "read_opinions"]
+__all__ = ["FORMATS", "LEVELS", "Format", "Opinion", "distribution_about", "read_opinions"]
 
 LEVELS = np.arange(1, 6)
 SPREAD = 0.5  # standard deviation in levels where a dataset publishes none
@@ -52,18 +53,6 @@ FORMATS = {
     "spaq": Format("SPAQ", 0, 100, has_reference=False),
     "tid2013": Format("TID2013", 0, 9),
 }
-
-
-@dataclass(frozen=True)
-class Rating:
-    """A line of what a dataset publishes: files relative to its root, and values on its own scale."""
-
-    image: str
-    value: float
-    reference: str | None = None
-    kind: str = ""
-    deviation: float | None = None
-    votes: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +96,6 @@ def read_opinions(
         OptionsError: no such format.
         DataError: a list is missing or damaged, a rated image is not there, or an image is not rated.
     """
-    from restore.data.ratings.published import READERS, read_list
-
     if format not in FORMATS:
         known = ", ".join(FORMATS)
         raise OptionsError(f"unknown quality dataset format '{format}'.{nearest(format, FORMATS)} Known: {known}.")
@@ -196,8 +183,6 @@ def _refuse_missing(format: str, root: Path, ratings: list[Rating], opinions: li
 
 
 def _refuse_unlabelled(format: str, opinions: list[Opinion]) -> None:
-    from restore.images import list_images
-
     rated = {each.image for each in opinions} | {each.reference for each in opinions}
     folders = sorted({each.image.parent for each in opinions})
     without = [path for folder in folders for path in list_images(folder) if path not in rated]
@@ -206,42 +191,3 @@ def _refuse_unlabelled(format: str, opinions: list[Opinion]) -> None:
             f"{FORMATS[format].title}: {len(without)} images have no rating. The first: "
             f"{', '.join(map(str, without[:3]))}. unlabelled: ignore leaves them out."
         )
-
-
-def rows(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """The lines of a table with a header, by column.
-
-    Raises:
-        DataError: there is no such file, or a line has another number of columns.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, restkey="")
-        for row in reader:
-            if "" in row or None in row.values():
-                raise DataError(f"{path}, line {reader.line_num}: {len(reader.fieldnames or ())} columns are expected.")
-            yield row
-
-
-def number(text: str, path: Path, what: str) -> float:
-    """A number of a table.
-
-    Raises:
-        DataError: it is none; says where.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        raise DataError(f"{path}: the rating of {what} is '{text}', which is not a number.") from None
-
-
-def require_columns(row: Iterable[str], wanted: Iterable[str], path: Path) -> None:
-    """Refuse a table without the columns that are needed.
-
-    Raises:
-        DataError: names those that are missing and those that there are.
-    """
-    missing = set(wanted) - set(row)
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(sorted(missing))}. It has: {', '.join(row)}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from restore.data.ratings.opinions import Rating, number, require_columns, rows
+from restore.data.ratings.tables import Rating, number, require_columns, rows
 from restore.errors import DataError
 
 __all__ = ["READERS", "read_list"]

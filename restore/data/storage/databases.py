@@ -18,15 +18,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from restore.data.complaints import complain
 from restore.errors import DataError, OutputError
-
-if TYPE_CHECKING:
-    from restore.images import Image
+from restore.images import Image, decode_image, read_image, read_size
 
 __all__ = ["DatabaseSource", "paired_databases", "stored_image", "stored_size", "write_database"]
 
@@ -78,8 +76,6 @@ def stored_image(path: Path) -> Image:
         DataError: the database has no such key.
         ImageError: this is no image.
     """
-    from restore.images import decode_image, read_image
-
     if not _is_in_database(path):
         return read_image(path)
     with _damage_named(path.parent), _environment(path.parent).begin(buffers=True) as transaction:
@@ -92,8 +88,6 @@ def stored_image(path: Path) -> Image:
 
 def stored_size(path: Path) -> tuple[int, int]:
     """Height and width of an image in a file, from its header, or in a database, from its listing."""
-    from restore.images import read_size
-
     if not _is_in_database(path):
         return read_size(path)
     return _sizes(path.parent, (path.parent / "meta_info.txt").stat().st_mtime_ns)[path.name]

@@ -17,7 +17,9 @@ from typing import Protocol
 import numpy as np
 
 from restore.data.storage.packing import Pack, pack_images
+from restore.images import read_image
 from restore.images.colour import LUMA, STUDIO_LUMA
+from restore.images.tiff import map_pixels
 
 __all__ = ["FileSource", "JoinedSource", "PackedSource", "Source", "channels_of"]
 
@@ -51,9 +53,6 @@ class FileSource:
 
     def read(self, index: int) -> np.ndarray:
         """Decode image `index`, or map it where the file lets that."""
-        from restore.images import read_image
-        from restore.images.tiff import map_pixels
-
         path = self.paths[index]
         mapped = map_pixels(path) if path.suffix.lower() in (".tif", ".tiff") else None
         return read_image(path).pixels if mapped is None else mapped
