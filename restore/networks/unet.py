@@ -6,8 +6,9 @@
       upscale: 1
 
 The encoder's maps are joined from the coarsest to the finest, then with a shallow map at full resolution, which the
-encoders of classification lack: Ronneberger et al. 2015, arXiv 1505.04597. The blocks of the decoder are MetaFormer
-blocks, so their mixer is a choice too.
+encoders of classification lack: Ronneberger et al. 2015, arXiv 1505.04597. Encoders of one stride, such as ViT, are
+better given as `{type: pyramid, encoder: NAME}`, which makes maps at strides 4, 8, 16 and 32 of theirs. The blocks of
+the decoder are MetaFormer blocks, so their mixer is a choice too.
 
 Shapes: B batch, H x W image, s upscale.
 """

@@ -16,6 +16,7 @@ from restore.registry import ENCODERS
 SMALL = {  # options that make an encoder small enough to test in seconds; all others are tested as they are
     "conv_pyramid": {"widths": [4, 8]},
     "band_energy": {"num_filters": 4, "widths": [8, 8]},
+    "pyramid": {"encoder": "test_vit", "width": 8},
 }
 
 
