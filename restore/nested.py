@@ -21,7 +21,7 @@ from restore.errors import Problem
 if TYPE_CHECKING:
     from restore.registry import Registry
 
-__all__ = ["Nested", "marker_of", "nested_components"]
+__all__ = ["Nested", "marker_of", "name_or_block", "nested_components"]
 
 _UNIONS = (typing.Union, types.UnionType)
 
@@ -53,15 +53,18 @@ class Nested:
         """A name or a block; what is in it is checked by `check`."""
         from pydantic_core import PydanticCustomError, core_schema
 
-        def name_or_block(value: Any) -> Any:
+        def is_one(value: Any) -> Any:
             if isinstance(value, (str, Mapping)):
                 return value
-            kind = self.registry.kind
-            article = "an" if kind[0] in "aeiou" else "a"
-            expected = f"the name of {article} {kind} or a block {{type: NAME, argument: value}}"
-            raise PydanticCustomError("nested", "expected {expected}", {"expected": expected})
+            raise PydanticCustomError("nested", "expected {expected}", {"expected": name_or_block(self.registry.kind)})
 
-        return core_schema.no_info_plain_validator_function(name_or_block, metadata={"nested": self})
+        return core_schema.no_info_plain_validator_function(is_one, metadata={"nested": self})
+
+
+def name_or_block(kind: str) -> str:
+    """What a component of some kind is given as, for messages."""
+    article = "an" if kind[0] in "aeiou" else "a"
+    return f"the name of {article} {kind} or a block {{type: NAME, argument: value}}"
 
 
 def nested_components(annotation: Any, value: Any, path: str = "") -> Iterator[tuple[str, Any, Nested]]:

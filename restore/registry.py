@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Protocol, TypeVar
 
 from restore.errors import OptionsError, Problem, nearest
-from restore.nested import Nested, nested_components
+from restore.nested import Nested, name_or_block, nested_components
 from restore.signature import annotations_of, checked_arguments, refusals_named
 
 Component = TypeVar("Component", bound=Callable[..., Any])
@@ -195,8 +195,10 @@ class Registry:
         """The component that a block names and the arguments that it gives, or an OptionsError with every mistake."""
         if isinstance(block, str):
             component, block = self.get(block, path or "type"), {"type": block}
+        elif isinstance(block, Mapping):
+            component = self.get(block.get("type"), _below(path, "type"))
         else:
-            component = self.get(block.get("type") if isinstance(block, Mapping) else None, _below(path, "type"))
+            raise OptionsError([Problem(path, f"expected {name_or_block(self.kind)}; given: {block!r}.")])
         first = list(inspect.signature(component).parameters)[:num_before] if num_before else []
         problems, arguments = checked_arguments(component, block, path, (*first, *supplied), keyword_only)
         annotations = annotations_of(component)

@@ -197,7 +197,8 @@ def _message(items: Sequence[Mapping[str, Any]], place: Sequence[str | int], mod
         return f"missing. {meaning}" if meaning else f"missing: this option{of} has no default."
     expected = " or ".join(dict.fromkeys(filter(None, map(_expected, items))))
     if not expected:
-        return f"{items[0]['msg'].removeprefix('Value error, ')}; given: {_short(given)}."
+        message = items[0]["msg"].removeprefix("Value error, ")
+        return message if message.endswith((".", "?")) else f"{message}; given: {_short(given)}."
     choices = [choice for item in items for choice in re.findall("'([^']*)'", item.get("ctx", {}).get("expected", ""))]
     hint = nearest(given, choices) if isinstance(given, str) else ""
     if kind == "string_type" and isinstance(given, (int, float)):

@@ -156,9 +156,10 @@ def test_values_reach_the_constructor_as_they_are_written():
 
 
 def test_what_is_no_block_at_all():
-    assert list(mistakes(5, "toy")) == ["toy.type"]
-    assert list(mistakes(None)) == ["type"]
-    assert list(mistakes("bal", "toy")) == ["toy"]
+    expected = "expected the name of a toy or a block {type: NAME, argument: value}; given:"
+    assert mistakes(5, "toys") == {"toys": f"{expected} 5."}
+    assert mistakes(["ball"]) == {"": f"{expected} ['ball']."}
+    assert list(mistakes("bal", "toys")) == ["toys"]
 
 
 def test_fallbacks_answer_for_names_that_a_registry_does_not_have():
@@ -179,9 +180,25 @@ def test_timm_answers_for_names_that_are_not_ours():
     assert ENCODERS.check({"type": "resnet50.a1_in1k", "out_indices": [0]}, "encoder") == []
     (problem,) = ENCODERS.check({"type": "resnet50", "name": "resnet18"}, "encoder")
     assert problem.path == "encoder.name"
-    (problem,) = ENCODERS.check("timm:resnet5", "encoder")
-    assert (problem.path, "has no model 'resnet5'" in problem.message) == ("encoder", True)
     assert "convnext_atto" not in ENCODERS.names()
+
+
+@pytest.mark.parametrize(
+    ("block", "path", "message"),
+    [
+        ("timm:resnet5", "encoder", "has no model 'resnet5'. Did you mean 'resnet50'?"),
+        ("timm:", "encoder", "has no model ''."),
+        ("resnet5", "encoder", "unknown encoder 'resnet5'. Did you mean 'resnet50'? Known: band_energy, "),
+        ("resnet50.no_such_weights", "encoder", "unknown encoder 'resnet50.no_such_weights'."),
+        ("hf-hub:timm/resnet50", "encoder", "unknown encoder 'hf-hub:timm/resnet50'."),
+        ({"type": "timm"}, "encoder.name", "missing: this option of timm has no default."),
+        ({"type": "timm", "name": "resnet5"}, "encoder.name", "has no model 'resnet5'. Did you mean 'resnet50'?"),
+    ],
+)
+def test_names_that_timm_does_not_have(block, path, message):
+    (problem,) = ENCODERS.check(block, "encoder", "in_chans")
+    assert problem.path == path
+    assert message in problem.message
 
 
 def test_timm_is_not_imported_for_our_own_names():

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from torch import nn
 
 from restore.encoders.base import Encoder, Normalisation
@@ -26,6 +27,25 @@ FLEXIBLE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 """What makes a model of timm accept several sizes, by family; tried in this order."""
 MULTIPLES = (1, 2, 4, 8)
 """Multiples of the coarsest stride that are tried as the smallest image."""
+
+
+def _is_known(name: str) -> bool:
+    """Whether timm has a model of this name, and weights of the tag behind it, if it has one."""
+    import timm
+
+    try:
+        return timm.is_model(name) and ("." not in name or timm.get_pretrained_cfg(name) is not None)
+    except RuntimeError:  # the model is there, but not the tag
+        return False
+
+
+def _known(name: str) -> str:
+    """The name itself; an OptionsError with the nearest name if timm has no such model."""
+    import timm
+
+    if not _is_known(name):
+        raise OptionsError(f"timm {timm.__version__} has no model '{name}'.{nearest(name, timm.list_models())}")
+    return name
 
 
 @ENCODERS.add("timm")
@@ -48,7 +68,7 @@ class TimmEncoder(Encoder):
 
     def __init__(
         self,
-        name: str,
+        name: Annotated[str, AfterValidator(_known)],
         in_chans: int = 3,
         out_indices: Sequence[int] | None = None,
         pretrained: bool = False,
@@ -90,24 +110,18 @@ def timm_encoder(name: str) -> Callable[..., TimmEncoder]:
     Raises:
         OptionsError: it has no such model.
     """
-    import timm
-
-    if not timm.is_model(name):
-        raise OptionsError(f"timm {timm.__version__} has no model '{name}'.{nearest(name, timm.list_models())}")
-    return functools.partial(TimmEncoder, name)
+    return functools.partial(TimmEncoder, _known(name))
 
 
 class TimmNames:
     """Names of timm's models without a prefix, for those that no encoder of ours has."""
 
     def __contains__(self, name: object) -> bool:
-        import timm
-
-        return isinstance(name, str) and timm.is_model(name)
+        return isinstance(name, str) and _is_known(name)
 
     def get(self, name: Any, path: str = "type") -> Callable[..., TimmEncoder]:
         """The encoder of a name that is in here."""
-        return timm_encoder(name)
+        return timm_encoder(str(name))
 
     def groups(self) -> Iterator[tuple[list[str], Callable[..., TimmEncoder]]]:
         """All of timm's names: their encoders take the same arguments."""

@@ -77,20 +77,27 @@ class Tree:
         """Set one value, making the blocks on the way.
 
         Raises:
-            OptionsError: the way leads through something that is not a block.
+            OptionsError: the way leads through something that is neither a block nor an item of a list.
         """
-        block = self.values
-        for depth, key in enumerate(place[:-1], 1):
-            if block.get(key) is None:
-                block[key] = {}
-                self.origins[place[:depth]] = origins[place]
-            block = block[key]
-            if not isinstance(block, dict):
-                within = ".".join(map(str, place[:depth]))
-                raise OptionsError(
-                    [Problem(".".join(map(str, place)), f"'{within}' is not a block: set the whole of it.")]
-                )
-        self._replace(block, place, value, origins)
+        block: Any = self.values
+        here: list[str | int] = []
+        for key in place:
+            if isinstance(block, list) and str(key).isdecimal() and int(key) < len(block):
+                key = int(key)
+            elif not isinstance(block, dict):
+                within = ".".join(map(str, here))
+                message = f"'{within}' is not a block: set the whole of it."
+                if isinstance(block, list):
+                    message = f"'{within}' is a list of {len(block)}: name an item by its number, counted from 0."
+                raise OptionsError([Problem(".".join(map(str, place)), message)])
+            here.append(key)
+            if len(here) < len(place):
+                if isinstance(block, dict) and block.get(key) is None:
+                    block[key] = {}
+                    self.origins[tuple(here)] = origins[place]
+                block = block[key]
+        below = {(*here, *other[len(here) :]): origin for other, origin in origins.items()}
+        self._replace(block, tuple(here), value, below)
 
     def _merge(self, place: Place, mine: dict[str, Any], theirs: Mapping[str, Any], child: Tree) -> None:
         for key, value in theirs.items():

@@ -156,12 +156,24 @@ def test_an_override_replaces_a_whole_block(write):
 
 
 def test_every_bad_override_is_reported(write):
-    message = error(write("a: 1\nb: [1]\n"), ["a", "=1", "a..b=1", "a.b=1", "b.0=2", "a=[1"])
+    message = error(write("a: 1\nb: [1]\n"), ["a", "=1", "a..b=1", "a.b=1", "b.1=2", "a=[1", "b.x=1"])
     lines = message.splitlines()
     assert lines[0] == "--set a: write it as key=value or block.key=value."
     assert lines[1].startswith("--set =1: ")
     assert lines[2].startswith("--set a..b=1: ")
     assert lines[3] == "--set a.b=1: a.b: 'a' is not a block: set the whole of it."
-    assert lines[4] == "--set b.0=2: b.0: 'b' is not a block: set the whole of it."
+    assert lines[4] == "--set b.1=2: b.1: 'b' is a list of 1: name an item by its number, counted from 0."
     assert lines[5].startswith("--set a=[1: not a value in YAML: ")
-    assert len(lines) == 6
+    assert lines[6].startswith("--set b.x=1: b.x: 'b' is a list of 1: name an item by its number")
+    assert len(lines) == 7
+
+
+def test_an_override_reaches_the_items_of_a_list(write):
+    path = write("mixers:\n  - window\n  - {type: stripe,\n     num_heads: 2}\nsizes: [1, 2]\n")
+    tree = read(path, ["mixers.1.num_heads=4", "mixers.1.window_size=[2, 4]", "sizes.0=5", "mixers.0={type: window}"])
+    stripe = {"type": "stripe", "num_heads": 4, "window_size": [2, 4]}
+    assert tree.values == {"mixers": [{"type": "window"}, stripe], "sizes": [5, 2]}
+    assert str(tree.origin(tree.place("mixers.1.num_heads"))) == "--set mixers.1.num_heads=4"
+    assert str(tree.origin(tree.place("mixers.1.type"))) == f"{path}:3"
+    assert str(tree.origin(tree.place("sizes.0"))) == "--set sizes.0=5"
+    assert str(tree.origin(tree.place("sizes.1"))) == f"{path}:5"
