@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from restore.commands.arguments import positive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from restore.options import Options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +38,18 @@ def run(arguments: argparse.Namespace) -> int:
         return _plot(options.paths.experiments_root)
     for key in options.networks:
         _find_shipped(options.path, f"pretrain_{key}")
-    return train(options)
+    return train(options, _teachers(options))
+
+
+def _teachers(options: Options) -> dict[str, nn.Module]:
+    """The frozen networks that an option file names."""
+    from restore.quality import load_quality
+    from restore.registry import OBJECTIVES
+    from restore.zoo import load_network
+
+    objective = OBJECTIVES.get(options.model_type)
+    load = load_quality if objective.judges else load_network
+    return {role: load(name) for role, name in objective.teachers(options).items()}
 
 
 def _find_shipped(paths: object, key: str) -> None:

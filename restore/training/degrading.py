@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from restore.data.degraded import load_recipe
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.degradations import PairPool, Pipeline, crop_pairs, pipeline_from_options, sample_seed
 from restore.degradations.operators.blur import Usm
@@ -37,6 +38,10 @@ class Degrading(Preparation):
         gt_px: side of the patch of the reference.
         pool: pairs of earlier batches.
     """
+
+    needs: Fields = {"gt": "image", "seed": "seed"}  # noqa: RUF012
+    gives: Fields = {"lq": "image", "gt": "image"}  # noqa: RUF012
+    keeps_others = False
 
     def __init__(self, pipeline: Pipeline, gt_px: int, pool: PairPool):
         self.pipeline = pipeline
@@ -105,12 +110,15 @@ class Sharpening(Preparation):
         kinds: for which comparisons: pixel, perceptual, gan. A batch gets `gt_KIND` for each.
     """
 
+    needs: Fields = {"gt": "image"}  # noqa: RUF012
+
     def __init__(self, kinds: Collection[str]):
         self.kinds = tuple(kinds)
+        self.gives = {f"gt_{kind}": "image" for kind in self.kinds}
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with the sharpened references."""
-        return batch | dict.fromkeys([f"gt_{kind}" for kind in self.kinds], Usm()(batch["gt"]))
+        return batch | dict.fromkeys(self.gives, Usm()(batch["gt"]))
 
 
 def _pipeline(options: Options, sharpen: Literal["input", "both", "neither"]) -> Pipeline:

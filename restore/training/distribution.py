@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,9 +26,18 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from restore.errors import TrainingError
-from restore.training.sharding import is_sharded, shard
+from restore.networks.checkpoint import load_weights
+from restore.training.sharding import is_sharded, shard, split_like, whole
 
-__all__ = ["Processes", "exchanging", "join_processes", "restarted", "unwrapped"]
+__all__ = [
+    "Processes",
+    "exchanging",
+    "join_processes",
+    "load_saved_weights",
+    "restarted",
+    "saved_weights",
+    "unwrapped",
+]
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +123,12 @@ class Processes:
             network, device_ids=devices, find_unused_parameters=find_unused_parameters, gradient_as_bucket_view=True
         )
 
+    def align(self, module: nn.Module) -> None:
+        """Give every process the main one's weights and buffers of `module`."""
+        if self.control is not None:
+            for tensor in (*module.parameters(), *module.buffers()):
+                distributed.broadcast(tensor.detach(), src=0)
+
     def wait_for_all(self) -> None:
         """Wait until every process is here: who leaves early resets connections that others still read from."""
         if self.control is not None:
@@ -186,6 +202,28 @@ def exchanging(network: nn.Module, exchange: bool) -> contextlib.AbstractContext
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside DistributedDataParallel, or the network itself."""
     return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def saved_weights(network: nn.Module, *, keep: bool) -> dict[str, Tensor]:
+    """The state dict of a network, whole and on the processor.
+
+    Args:
+        network: perhaps shared among the processes, all of which must ask.
+        keep: whether this process wants the result.
+    """
+    state = {name: value.detach() for name, value in unwrapped(network).state_dict().items()}
+    return {name: value.cpu() for name, value in whole(state, keep=keep).items() if value is not None}
+
+
+def load_saved_weights(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Take back what `saved_weights` gave, into a network that may be shared in another way.
+
+    Raises:
+        CheckpointError: it is of another network; names the source.
+    """
+    own = unwrapped(network).state_dict()
+    split = {name: split_like(value, own[name]) if name in own else value for name, value in state.items()}
+    load_weights(unwrapped(network), split, source=source)
 
 
 def _adopt_slurm(port: int | None) -> None:

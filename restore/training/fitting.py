@@ -1,4 +1,4 @@
-"""Whether a network and its training data are made for each other, asked before anything is written."""
+"""Whether a network, its objective and its training data are made for each other, asked before anything is written."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from restore.data.fields import Fields, Kind, described
 from restore.errors import OptionsError, Problem
-from restore.registry import OBJECTIVES
+from restore.registry import DATASETS, OBJECTIVES
+from restore.training.objectives import Objective
+from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["check_fit"]
+__all__ = ["check_fields", "check_fit"]
 
 _GREY = ("y", "grey", "gray")
 
@@ -47,3 +50,38 @@ def check_fit(options: Options, dataset: Any, network: nn.Module) -> None:
         problems.append(Problem("datasets.train.color", message))
     if problems:
         raise OptionsError(problems)
+
+
+def check_fields(options: Options, objective: Objective, dataset: Any) -> None:
+    """Compare the fields that the training data give with those that the objective needs.
+
+    Args:
+        options: the option file.
+        objective: with its preparations, each of which may make further fields.
+        dataset: its training data.
+
+    Raises:
+        OptionsError: a field is missing or of another kind; names both sides and the datasets that would do.
+    """
+    lacking = _lacking(objective, dataset.fields)
+    if not lacking:
+        return
+    block = options.datasets["train"]
+    others = [name for name in DATASETS if not _lacking(objective, getattr(DATASETS.get(name), "fields", {}))]
+    fitting = f" Datasets that give it: {', '.join(others)}." if others else ""
+    message = (
+        f"model_type {options.model_type} needs {described(lacking)}; the {block.type} '{block.name}' gives "
+        f"{described(dataset.fields)}.{fitting}"
+    )
+    raise OptionsError([Problem("datasets.train.type", message)])
+
+
+def _lacking(objective: Objective, given: Fields) -> dict[str, Kind]:
+    """The fields that an objective, or what prepares its batches, needs and does not find in a batch of `given`."""
+    lacking: dict[str, Kind] = {}
+    there = dict(given)
+    for step in (*objective.preparations, objective):
+        lacking |= {name: kind for name, kind in step.needs.items() if there.get(name) != kind}
+        if isinstance(step, Preparation):
+            there = {**(there if step.keeps_others else {}), **step.gives}
+    return lacking

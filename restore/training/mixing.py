@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.training.preparation import Preparation
@@ -22,6 +23,8 @@ class Mixing(Preparation):
         cutmix: probability of putting a rectangle of another pair into each (Yun et al. 2019, arXiv:1905.04899).
         cutblur: probability of exchanging a rectangle between input and reference (Yoo et al. 2020, arXiv:2004.00448).
     """
+
+    needs: Fields = {"lq": "image", "gt": "image"}  # noqa: RUF012
 
     def __init__(
         self,

@@ -8,13 +8,24 @@ from typing import Any
 
 import torch
 
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 
 __all__ = ["Preparation"]
 
 
 class Preparation(ABC):
-    """One step between the loader and the networks. What it remembers from batch to batch survives a restart."""
+    """One step between the loader and the networks. What it remembers from batch to batch survives a restart.
+
+    Attributes:
+        needs: the fields that it reads in a batch (see `restore.data.fields`).
+        keeps_others: whether fields that it does not make are still there afterwards.
+        gives: the fields that it makes.
+    """
+
+    needs: Fields = {}  # noqa: RUF012 - replaced, never changed
+    gives: Fields = {}  # noqa: RUF012
+    keeps_others: bool = True
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Batch:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from restore.errors import CheckpointError, TrainingError
-from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.networks.checkpoint import read_state_dict
 from restore.training.checkpoints import CheckpointFolder, read_state
-from restore.training.distribution import Processes, restarted, unwrapped
+from restore.training.distribution import Processes, load_saved_weights, restarted
 from restore.training.sharding import is_split, split_like
 from restore.training.trainer import Trainer
 
@@ -62,11 +62,11 @@ def resume(trainer: Trainer, saved: SavedState, ignored: Collection[str] = ()) -
             f"the state to resume from has {len(state['optimizers'])} optimizers and this model "
             f"{len(trainer.optimizers)}: it belongs to another model_type."
         )
-    main = next(iter(trainer.objective.networks))
+    main, average = next(iter(trainer.objective.networks)), trainer.objective.average
     for letter, file in _models_of(path, state, trainer.objective.networks, ignored).items():
-        _load(trainer.objective.networks[letter], file, "params")
-        if letter == main and trainer.ema:
-            _load(trainer.ema.network, file, "params_ema")
+        load_saved_weights(trainer.objective.networks[letter], read_state_dict(file, "params"), str(file))
+        if letter == main and average is not None:
+            load_saved_weights(average.network, read_state_dict(file, "params_ema"), str(file))
     for (letter, optimizer), moments in zip(trainer.optimizers.items(), state["optimizers"], strict=True):
         name = type(optimizer).__name__
         before = setting.get(f"train.optim_{letter}.type", name)
@@ -96,15 +96,6 @@ def _models_of(
     if missing:
         raise CheckpointError(f"{path} cannot be resumed: {', '.join(missing)} is missing.")
     return models
-
-
-def _load(network: nn.Module, path: Path, key: str) -> None:
-    own = unwrapped(network).state_dict()
-    state = {
-        name: split_like(value, own[name]) if name in own else value
-        for name, value in read_state_dict(path, key).items()
-    }
-    load_weights(unwrapped(network), state, source=str(path))
 
 
 def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

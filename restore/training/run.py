@@ -31,8 +31,7 @@ from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes
-from restore.training.ema import Ema
-from restore.training.fitting import check_fit
+from restore.training.fitting import check_fields, check_fit
 from restore.training.guards import BUILDING_ADVICE, failures_explained
 from restore.training.history import sinks as open_sinks
 from restore.training.layout import lay_out
@@ -58,8 +57,12 @@ __all__ = ["train"]
 log = logging.getLogger(__name__)
 
 
-def train(options: Options) -> int:
+def train(options: Options, frozen: Mapping[str, nn.Module] | None = None) -> int:
     """Train as `options` say; returns the exit code: 0 done, 130 interrupted and saved.
+
+    Args:
+        options: the option file.
+        frozen: the networks that its objective names as teachers (see `Objective.teachers`), by their name.
 
     Raises:
         RestoreError: something in the options, the data or the checkpoints does not fit, or the run cannot go on.
@@ -67,14 +70,14 @@ def train(options: Options) -> int:
     processes = join_processes(options.launcher, backend=options.dist_params.backend, port=options.dist_params.port)
     try:
         with _log_of_run(processes) as run_log:
-            code = _train(options, processes, run_log)
+            code = _train(options, frozen or {}, processes, run_log)
         processes.wait_for_all()
         return code
     finally:
         processes.leave()
 
 
-def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> int:
+def _train(options: Options, frozen: Mapping[str, nn.Module], processes: Processes, run_log: MemoryHandler) -> int:
     folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
     saved = state_to_resume(options, folder, processes)
     ours = saved[1].get("restore", {}) if saved else {}
@@ -91,7 +94,10 @@ def _train(options: Options, processes: Processes, run_log: MemoryHandler) -> in
     validated = _validation_sets(options, networks["g"])
     check_fit(options, dataset, networks["g"])
     sampler = _sampler(options, dataset, seed, processes)
-    trainer = _trainer(options, networks, validated, folder, sampler, processes, saved[1]["iter"] if saved else None)
+    objective = _objective(options).from_options(networks, options, frozen).to(device)
+    check_fields(options, objective, dataset)
+    resumed_at = saved[1]["iter"] if saved else None
+    trainer = _trainer(options, objective, validated, folder, sampler, processes, resumed_at)
     if saved:
         resume(trainer, saved, ignored=options.path.ignore_resume_networks)
         sampler.start_at(trainer.iteration, ours.get("position"))
@@ -144,7 +150,7 @@ def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
 
 def _trainer(
     options: Options,
-    networks: Mapping[str, nn.Module],
+    objective: Objective,
     validated: Mapping[str, Any],
     folder: CheckpointFolder,
     sampler: StreamSampler,
@@ -153,22 +159,24 @@ def _trainer(
 ) -> Trainer:
     """Everything that learns, and what happens between iterations; nothing is written yet."""
     train = options.train
-    network = networks["g"]
+    network = next(iter(objective.networks.values()))
     device = next(network.parameters()).device
     blocks = train.optimizers()
-    ema = Ema(network, train.ema_decay, warmup=train.ema_warmup) if train.ema_decay else None
+    if train.ema_decay:
+        objective.keep_average(train.ema_decay, warmup=train.ema_warmup)
     if train.activation_checkpointing:
         checkpoint_blocks(network)
     if train.compile:
         compile_blocks(network)
-    shared = _shared(options, networks, ema, processes)
+    _share(options, objective, processes)
     optimizers = {
-        letter: build_optimizer(blocks[f"optim_{letter}"], each, f"train.optim_{letter}")
-        for letter, each in shared.items()
+        letter: build_optimizer(
+            blocks[f"optim_{letter}"], nn.ModuleList(objective.trained(letter)), f"train.optim_{letter}"
+        )
+        for letter in objective.networks
     }
     schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
     rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
-    objective = _objective(options).from_options(shared, options).to(device)
     plan = Plan(
         total_iter=train.total_iter,
         accumulate=train.accumulate,
@@ -179,27 +187,22 @@ def _trainer(
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     callbacks = [
         Report(options.logger.print_freq, sinks, *([bar.show] if bar else [])),
-        *_validations(options, ema.network if ema else network, validated, folder, sinks),
+        *_validations(
+            options, network if objective.average is None else objective.average.network, validated, folder, sinks
+        ),
         Saver(folder, options.logger.save_checkpoint_freq, sampler, _blocks(options)),
         *([bar] if bar else []),
     ]
-    return Trainer(objective, optimizers, rates, plan, ema=ema, processes=processes, callbacks=callbacks)
+    return Trainer(objective, optimizers, rates, plan, processes=processes, callbacks=callbacks)
 
 
-def _shared(
-    options: Options, networks: Mapping[str, nn.Module], ema: Ema | None, processes: Processes
-) -> dict[str, nn.Module]:
-    """The networks as the processes train them together; an average is split like the network that it follows."""
+def _share(options: Options, objective: Objective, processes: Processes) -> None:
+    """Let the processes train the networks together."""
     strategy = options.dist_params.strategy
     if strategy == "fsdp" and processes.world_size == 1:
         log.warning("dist_params.strategy is fsdp, but this is one process: there is nobody to share a network with.")
-    if strategy == "fsdp" and ema:
-        processes.share(ema.network, strategy=strategy)
-    unused = options.find_unused_parameters or _objective(options).leaves_parameters_out
-    return {
-        letter: processes.share(each, strategy=strategy, find_unused_parameters=unused)
-        for letter, each in networks.items()
-    }
+    unused = options.find_unused_parameters or objective.leaves_parameters_out
+    objective.share(processes, strategy=strategy, find_unused_parameters=unused)
 
 
 def checkpoint_blocks(network: nn.Module) -> None:

@@ -7,12 +7,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
-
 from restore.data.sampling import StreamSampler
 from restore.networks.checkpoint import NETWORK_BLOCK
 from restore.training.checkpoints import CheckpointFolder
-from restore.training.distribution import unwrapped
+from restore.training.distribution import saved_weights
 from restore.training.sharding import whole
 from restore.training.trainer import Callback, Trainer
 
@@ -80,14 +78,10 @@ def network_files(trainer: Trainer, blocks: Mapping[str, Mapping[str, Any]]) -> 
     """
     keep = trainer.processes.is_main
     files = {
-        letter: {"params": _weights(network, keep), NETWORK_BLOCK: copy.deepcopy(dict(blocks[letter]))}
+        letter: {"params": saved_weights(network, keep=keep), NETWORK_BLOCK: copy.deepcopy(dict(blocks[letter]))}
         for letter, network in trainer.objective.networks.items()
     }
-    if trainer.ema:
-        next(iter(files.values()))["params_ema"] = _weights(trainer.ema.network, keep)
+    average = trainer.objective.average
+    if average is not None:
+        next(iter(files.values()))["params_ema"] = saved_weights(average.network, keep=keep)
     return files
-
-
-def _weights(network: nn.Module, keep: bool) -> dict[str, Tensor]:
-    state = {name: value.detach() for name, value in unwrapped(network).state_dict().items()}
-    return {name: value.cpu() for name, value in whole(state, keep=keep).items() if value is not None}

@@ -1,13 +1,14 @@
 """The training loop.
 
 One iteration: for each micro-batch, each network whose turn it is computes its losses and gradients; then gradients
-are clipped, optimizers step, the moving average follows. Nothing in it waits for the device: losses are summed there
+are clipped, optimizers step, moving averages follow. Nothing in it waits for the device: losses are summed there
 and fetched when they are shown. What happens between iterations (reports, validation, checkpoints) are callbacks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,11 +22,13 @@ from torch.optim import Optimizer
 from restore.data.loading import Batch
 from restore.errors import DataError, TrainingError
 from restore.inference.precision import arithmetic
-from restore.training.distribution import Processes, exchanging, unwrapped
-from restore.training.ema import Ema
+from restore.networks.checkpoint import digest_of
+from restore.training.distribution import Processes, exchanging, load_saved_weights, saved_weights, unwrapped
+from restore.training.followers import Follower
 from restore.training.guards import FiniteGuard, failures_explained
 from restore.training.interrupts import Interrupts
 from restore.training.objectives import Objective
+from restore.training.objectives.base import AVERAGE
 from restore.training.randomness import restore_generators, snapshot_generators
 from restore.training.schedules import RateControl
 
@@ -106,10 +109,9 @@ class Trainer:
 
     Args:
         objective: holds the networks (on their device) and makes losses of batches.
-        optimizers: one for each of the objective's networks.
+        optimizers: one for each of the objective's networks, over all that learns in its turn.
         rates: their learning rates.
         plan: the numbers of the run.
-        ema: follows the first network; None for no average.
         processes: the processes that share the run.
         callbacks: what happens after each iteration.
 
@@ -127,7 +129,6 @@ class Trainer:
         rates: Mapping[str, RateControl],
         plan: Plan,
         *,
-        ema: Ema | None = None,
         processes: Processes | None = None,
         callbacks: Sequence[Callback] = (),
     ):
@@ -135,7 +136,6 @@ class Trainer:
         self.optimizers = dict(optimizers)
         self.rates = dict(rates)
         self.plan = plan
-        self.ema = ema
         self.processes = processes or Processes()
         self.callbacks = list(callbacks)
         self.iteration = self.started_at = 0
@@ -143,15 +143,14 @@ class Trainer:
         self.interrupted: str | None = None
         self._interrupts = Interrupts()
         self.device = next(objective.parameters()).device
-        if ema is not None:
-            objective.follow(ema.network)
         self.guard = FiniteGuard(objective)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.dtype is torch.float16)
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._trainable = {
-            name: [parameter for parameter in network.parameters() if parameter.requires_grad]
-            for name, network in objective.networks.items()
+            turn: [each for module in objective.trained(turn) for each in module.parameters() if each.requires_grad]
+            for turn in objective.networks
         }
+        self._followers = {turn: self._followers_of(turn) for turn in objective.networks}
 
     def fit(self, batches: Iterable[Batch]) -> None:
         """Train until `plan.total_iter`, or until a signal asks to stop.
@@ -204,8 +203,9 @@ class Trainer:
                 self._gather(self._backward(batch, turn, share=number == self.plan.accumulate))
         for turn in turns:
             self._update(turn)
-        if self.ema is not None and next(iter(self.objective.networks)) in turns:
-            self.ema.update()
+        for turn in turns:
+            for follower in self._followers[turn]:
+                follower.update()
 
     @property
     def stop_requested(self) -> str | None:
@@ -233,13 +233,15 @@ class Trainer:
     @property
     def network(self) -> nn.Module:
         """The network to validate: the average if there is one, else the first network."""
-        return self.ema.network if self.ema else unwrapped(next(iter(self.objective.networks.values())))
+        average = self.objective.average
+        return unwrapped(next(iter(self.objective.networks.values()))) if average is None else average.network
 
     @property
     def setting(self) -> dict[str, Any]:
         """How this run learns, by option path, as far as neither optimizers nor schedules save it: plain values."""
+        average = self.objective.average
         setting: dict[str, Any] = {
-            "train.ema_decay": self.ema.decay if self.ema else 0.0,
+            "train.ema_decay": 0.0 if average is None else average.decay,
             "train.accumulate": self.plan.accumulate,
             "train.clip_norm": self.plan.clip_norm,
             "train.precision": str(self.plan.dtype).removeprefix("torch."),
@@ -248,7 +250,12 @@ class Trainer:
             setting[f"train.optim_{letter}.type"] = type(rate.optimizer).__name__
             setting["train.scheduler.type"] = type(rate.schedule).__name__
             setting["train.warmup_iter"] = max(rate.warmup_iter, 0)
-        return setting
+        return setting | self._frozen_digests
+
+    @functools.cached_property
+    def _frozen_digests(self) -> dict[str, str]:
+        """What tells the weights of frozen networks from others."""
+        return {f"the frozen network '{name}'": digest_of(each)[:12] for name, each in self.objective.frozen.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything besides the networks' weights that later processes need to go on bit by bit.
@@ -256,22 +263,40 @@ class Trainer:
         It is complete on the main process, which writes it.
         """
         self.guard.settle()
+        average, keep = self.objective.average, self.processes.is_main
         return {
             "setting": self.setting,
             "generators": self.processes.collect(snapshot_generators()),
             "objective": self.processes.collect(self.objective.running_state()),
             "scaler": self.scaler.state_dict(),
-            "ema_updates": self.ema.num_updates if self.ema else 0,
+            "ema_updates": 0 if average is None else average.num_updates,
+            "heads": {name: saved_weights(head, keep=keep) for name, head in self.objective.heads.items()},
+            "followers": {
+                name: {"weights": saved_weights(each.network, keep=keep), "num_updates": each.num_updates}
+                for name, each in self.objective.followers.items()
+                if name != AVERAGE  # which is saved beside the network
+            },
             "losses": self.processes.collect(dict(self._sums)),
             "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave.
+
+        Raises:
+            TrainingError: the state has other heads or followers.
+            CheckpointError: one of them is of another shape.
+        """
         if state["scaler"]:  # empty if it was not needed
             self.scaler.load_state_dict(state["scaler"])
-        if self.ema:
-            self.ema.num_updates = state["ema_updates"]
+        if self.objective.average is not None:
+            self.objective.average.num_updates = state["ema_updates"]
+        for name, (head, weights) in _matched("heads", self.objective.heads, state).items():
+            load_saved_weights(head, weights, f"head '{name}' of the training state")
+        followers = {name: each for name, each in self.objective.followers.items() if name != AVERAGE}
+        for name, (follower, saved) in _matched("followers", followers, state).items():
+            load_saved_weights(follower.network, saved["weights"], f"follower '{name}' of the training state")
+            follower.num_updates = saved["num_updates"]
         for callback in self.callbacks:
             callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
         if len(state["generators"]) == self.processes.world_size:
@@ -296,7 +321,9 @@ class Trainer:
     def _backward(self, batch: Batch, turn: str, share: bool) -> dict[str, Tensor]:
         """Add the gradients of one micro-batch; `share` averages them over the processes."""
         self._freeze_all_but(turn)
-        with exchanging(self.objective.networks[turn], share):
+        with contextlib.ExitStack() as stack:
+            for module in self.objective.trained(turn):
+                stack.enter_context(exchanging(module, share))
             with arithmetic(self.device, self.plan.dtype):
                 losses = self.objective.losses(batch, turn)
             self.guard.look(losses, batch, turn, self.iteration)
@@ -321,8 +348,26 @@ class Trainer:
             total, count = self._sums.get(name, (0, 0))
             self._sums[name] = (total + value.detach(), count + 1)
 
+    def _followers_of(self, turn: str) -> list[Follower]:
+        """Those that follow something which learns in this turn."""
+        learning = {id(parameter) for parameter in self._trainable[turn]}
+        return [
+            follower
+            for follower in self.objective.followers.values()
+            if any(id(parameter) in learning for parameter in follower.followed.parameters())
+        ]
+
     def _freeze_all_but(self, turn: str) -> None:
         if len(self._trainable) > 1:
             for name, parameters in self._trainable.items():
                 for parameter in parameters:
                     parameter.requires_grad_(name == turn)
+
+
+def _matched(kind: str, modules: Mapping[str, nn.Module], state: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Each of an objective's `heads` or `followers` with what a state has of it."""
+    saved = state.get(kind, {})
+    if set(saved) != set(modules):
+        has, needs = (", ".join(names) or "none" for names in (saved, modules))
+        raise TrainingError(f"the state to resume from has the {kind}: {has}; this model_type has: {needs}.")
+    return {name: (module, saved[name]) for name, module in modules.items()}

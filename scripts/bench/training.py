@@ -39,7 +39,6 @@ from restore.images import list_images, read_image, write_image
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import has_fast_bf16, resolve_precision
 from restore.registry import DATASETS, NETWORKS, SCHEDULERS
-from restore.training.ema import Ema
 from restore.training.layout import lay_out
 from restore.training.objectives import Restoration
 from restore.training.optimizers import build_optimizer
@@ -148,13 +147,13 @@ def bare_loop(network: nn.Module, batch: dict) -> Callable[[], None]:
 def trained(network: nn.Module, batch: dict, dtype: torch.dtype, compiled: bool = False) -> Callable[[], None]:
     lay_out(network, batch["lq"].device)
     optimizer = build_optimizer(ADAM, network)
-    ema = Ema(network, 0.999)
+    objective = Restoration({"g": network}, {"pixel_opt": {"type": "L1Loss"}})
+    objective.keep_average(0.999)
     if compiled:
         compile_blocks(network)
     constant = SCHEDULERS.build({"type": "Constant"})
-    objective = Restoration({"g": network}, {"pixel_opt": {"type": "L1Loss"}})
     rates = {"g": RateControl(optimizer, constant)}
-    trainer = Trainer(objective, {"g": optimizer}, rates, Plan(10**9, dtype=dtype), ema=ema)
+    trainer = Trainer(objective, {"g": optimizer}, rates, Plan(10**9, dtype=dtype))
     return lambda: trainer.step([batch])
 
 

@@ -10,7 +10,6 @@ from torch import nn
 from restore.images import write_image
 from restore.networks import ImageSpec
 from restore.registry import OPTIMIZERS, SCHEDULERS
-from restore.training.ema import Ema
 from restore.training.objectives import Restoration
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
@@ -65,12 +64,14 @@ def make_trainer():
 
     def make(network, *, total_iter=5, optimizer=None, ema_decay=0.9, callbacks=(), objective=None, **plan):
         chosen = OPTIMIZERS.build(optimizer or {"type": "Adam", "lr": 1e-2}, list(network.parameters()))
+        objective = objective or Restoration({"g": network}, {"pixel_opt": {"type": "L1Loss"}})
+        if ema_decay:
+            objective.keep_average(ema_decay)
         return Trainer(
-            objective or Restoration({"g": network}, {"pixel_opt": {"type": "L1Loss"}}),
+            objective,
             {"g": chosen},
             {"g": RateControl(chosen, SCHEDULERS.build({"type": "MultiStepLR", "milestones": [3]}))},
             Plan(total_iter, **plan),
-            ema=Ema(network, ema_decay) if ema_decay else None,
             callbacks=callbacks,
         )
 

@@ -219,7 +219,7 @@ def test_tasks_that_are_not_in_the_batch_stay_as_they_are(network, make_trainer)
     never = {name for name in before if any(mark in name for mark in ("dn_g25", "head.2", "tail.2"))}
     assert never <= untouched
     assert not any("sr_x" in name or name.startswith(("head.0", "tail.1")) for name in untouched)
-    average = dict(trainer.ema.network.named_parameters())
+    average = dict(trainer.objective.average.network.named_parameters())
     assert all(torch.equal(average[name], before[name]) for name in never)
     moved = next(name for name in before if name.endswith(("head_sr_x3.0.weight", "head.1.0.weight")))
     assert (average[moved] - before[moved]).abs().max() > 0

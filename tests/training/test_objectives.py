@@ -10,7 +10,6 @@ from torch import nn
 
 from restore.errors import OptionsError
 from restore.registry import OBJECTIVES, OPTIMIZERS, SCHEDULERS
-from restore.training.ema import Ema
 from restore.training.mixing import Mixing
 from restore.training.objectives import Adversarial, RelativisticAdversarial, Restoration
 from restore.training.schedules import RateControl
@@ -84,8 +83,9 @@ def test_patches_that_are_too_small_for_a_loss_are_named(network, batches):
 def test_the_average_is_given_images_in_the_range_of_the_network(network, judge, batches):
     network.spec = dataclasses.replace(network.spec, value_range=255)
     objective = Adversarial({"g": network.eval(), "d": judge}, {**PIXEL, **GAN, "ldl_opt": {"type": "L1Loss"}})
+    objective.keep_average(0.9)
     seen = []
-    objective.follow(lambda lq: seen.append(lq) or network(lq))
+    objective.average.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     batch = next(batches(1))
     objective.losses(batch, "g")
     assert torch.equal(seen[0], 255 * batch["lq"])
@@ -127,17 +127,17 @@ def test_each_network_gets_gradients_in_its_own_turn_alone(network, judge, batch
             before.update(now)
 
     before = {name: [p.detach().clone() for p in each.parameters()] for name, each in networks.items()}
+    objective.keep_average(0.9)
     trainer = Trainer(
         objective,
         optimizers,
         {name: RateControl(each, constant) for name, each in optimizers.items()},
         Plan(6),
-        ema=Ema(network, 0.9),
         callbacks=[Watch()],
     )
     trainer.fit(batches(6))
     assert changed == [{"d"}, {"d"}, {"d"}, {"g", "d"}, {"d"}, {"g", "d"}]
-    assert trainer.ema.num_updates == 2
+    assert objective.average.num_updates == 2
     assert {"l_g_pix", "l_g_gan", "l_d_real", "l_d_fake", "out_d_real", "out_d_fake"} == set(trainer.fetch_losses())
 
 
@@ -166,9 +166,8 @@ def test_locally_discriminative_learning_needs_the_average(network, judge, batch
     objective = Adversarial({"g": network, "d": judge}, {**PIXEL, **GAN, "ldl_opt": {"type": "L1Loss"}})
     with pytest.raises(OptionsError, match="ema_decay"):
         objective.losses(next(batches(1)), "g")
-    objective.follow(Ema(network, 0.5).network)
+    objective.keep_average(0.5)
     assert objective.losses(next(batches(1)), "g")["l_g_ldl"] >= 0
-    assert not any(name.startswith("averaged") for name, _ in objective.named_parameters())
 
 
 def test_what_adversarial_training_lacks_is_said_at_once(network):

@@ -46,7 +46,7 @@ def test_it_does_what_a_plain_loop_does(network, batches, make_trainer, clip):
     trainer.fit(batches(5))
     torch.manual_seed(5)
     average, losses = plain_loop(other, batches(5), clip=clip)
-    for ours, theirs in ((network, other), (trainer.ema.network, average)):
+    for ours, theirs in ((network, other), (trainer.objective.average.network, average)):
         for (name, one), two in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6, msg=name)
     assert trainer.fetch_losses()["l_pix"] == pytest.approx(sum(losses) / 5, rel=1e-5)

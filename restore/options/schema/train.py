@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from restore.options.schema.section import Block, Probability, Section
 
-__all__ = ["MixingOptions", "TrainOptions"]
+__all__ = ["MixingOptions", "TeacherOptions", "TrainOptions"]
 
 
 def _has_rate(block: dict[str, Any]) -> dict[str, Any]:
@@ -36,6 +36,13 @@ class MixingOptions(Section):
     """Probability of putting a rectangle of another image into both sides."""
     cutblur: Probability = 0.0
     """Probability of exchanging a rectangle between the degraded and the sharp image."""
+
+
+class TeacherOptions(Section):
+    """A network that does not learn, from which the network learns."""
+
+    model: str
+    """A weights file, or the name of a model (`restore models`)."""
 
 
 class TrainOptions(Section):
@@ -75,6 +82,8 @@ class TrainOptions(Section):
     """Largest norm of the gradient; null: no clipping."""
     use_grad_clip: bool | None = None
     """Restormer, NAFNet: true is clip_norm: 0.01, which is the default of model_type ImageRestorationModel."""
+    teacher: TeacherOptions | None = None
+    """A network to learn from, for a model_type that can: {model: NAME or FILE}."""
     mixup: bool | None = None
     """NAFNet: true is mixing_augs: {mixup: true}."""
     mixing_augs: MixingOptions | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.losses.adversarial import artifact_map
@@ -44,6 +45,7 @@ class Adversarial(Objective):
         preparations: what happens to every batch before the networks see it.
     """
 
+    needs: Fields = {"lq": "image", "gt": "image"}  # noqa: RUF012
     relative: ClassVar[bool] = False
     compares: ClassVar[Mapping[str, str]] = {"gan_opt": "scores", "feature_matching_opt": "features"}
 
@@ -68,11 +70,12 @@ class Adversarial(Objective):
         self.feature_matching = built.pop("feature_matching", None)
         names = {"pixel": "pix", "perceptual": "percep"}
         self.criteria = nn.ModuleDict({names.get(key, key): loss for key, loss in built.items()})
-        self.averaged: nn.Module | None = None
         self._restored: Tensor | None = None
 
     @classmethod
-    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Adversarial:
+    def from_options(
+        cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
+    ) -> Adversarial:
         """The losses of the section `train`, when each network learns, and what happens to batches before."""
         train = options.train
         return cls(
@@ -91,10 +94,6 @@ class Adversarial(Objective):
         if "ldl_opt" in losses and not options.train.ema_decay:
             missing.append(_NO_AVERAGE)
         return [*missing, *super().problems(options)]
-
-    def follow(self, averaged: nn.Module) -> None:
-        """Tell where the moving average of the network is, which `ldl_opt` compares with."""
-        self.__dict__["averaged"] = averaged  # not a sub-module: it neither learns nor moves with the objective
 
     def turns(self, iteration: int) -> Sequence[str]:
         """The discriminator always learns, the network when the options say."""
@@ -157,10 +156,9 @@ class Adversarial(Objective):
         }
 
     def _locally_discriminative(self, batch: Batch, restored: Tensor, target: Tensor) -> Tensor:
-        if self.averaged is None:
+        if self.average is None:
             raise OptionsError([_NO_AVERAGE])
-        with torch.no_grad():
-            averaged = self.averaged(batch["lq"] * self.white).float() / self.white
+        averaged = self.average(batch["lq"] * self.white).float() / self.white
         weight = artifact_map(restored, target, averaged)
         return self.ldl(weight * restored, weight * target)
 

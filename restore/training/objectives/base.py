@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import ImageError, OptionsError, Problem
-from restore.registry import LOSSES
-from restore.training.distribution import unwrapped
+from restore.registry import LOSSES, OBJECTIVES
+from restore.training.distribution import Processes, unwrapped
+from restore.training.followers import Follower
 from restore.training.mixing import Mixing
 from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["Objective", "compared", "named"]
+__all__ = ["AVERAGE", "Objective", "compared", "named"]
+
+AVERAGE = "average"
 
 _COMPARED = {
     "images": "images",
@@ -33,34 +37,81 @@ _COMPARED = {
 class Objective(nn.Module, ABC):
     """Turns batches into losses. Subclasses say which networks learn, in which turns, from what.
 
+    Everything below is part of a checkpoint, so that a resumed run goes on bit by bit: `networks` have files of their
+    own, `heads` and `followers` are in the training state, which also knows whether `frozen` networks have changed.
+
+    Args:
+        networks: see below.
+        preparations: see below.
+        frozen: see below; they are put into evaluation mode, and their parameters need no gradients.
+        heads: see below.
+        followers: see below.
+
     Attributes:
         networks: the networks that learn, by the letter that BasicSR's options and files use (`g`, `d`). The first is
             the one that is averaged, validated and shipped.
+        frozen: networks that do not learn, such as teachers, by name: always in evaluation mode, never shipped.
+        heads: modules that learn with the first network, by its optimizer, and are not shipped, by name.
+        followers: momentum copies of networks or heads, by name; the average of the first network, which is validated
+            and shipped, is called `average`.
         preparations: what happens to every batch before the turns, in order.
+        needs: the fields that `losses` reads in a prepared batch (see `restore.data.fields`).
         judges: whether the networks judge images (they are quality models) instead of restoring them.
+        takes_teacher: whether `train.teacher` may name a frozen network.
         leaves_parameters_out: whether a batch may leave parameters without a gradient, which processes that average
             their gradients must know.
         compares: what the loss under an option key is given, where that is not images (see `restore.losses`).
     """
 
+    needs: Fields = {}  # noqa: RUF012 - replaced, never changed
     judges: ClassVar[bool] = False
+    takes_teacher: ClassVar[bool] = False
     leaves_parameters_out: ClassVar[bool] = False
     compares: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, networks: Mapping[str, nn.Module], preparations: Sequence[Preparation] = ()):
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        preparations: Sequence[Preparation] = (),
+        *,
+        frozen: Mapping[str, nn.Module] | None = None,
+        heads: Mapping[str, nn.Module] | None = None,
+        followers: Mapping[str, Follower] | None = None,
+    ):
         super().__init__()
         self.networks = nn.ModuleDict(networks)
+        self.frozen = nn.ModuleDict(frozen or {}).eval().requires_grad_(False)
+        self.heads = nn.ModuleDict(heads or {})
+        self.followers = nn.ModuleDict(followers or {})
         self.preparations = list(preparations)
 
     @classmethod
     @abstractmethod
-    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Objective:
-        """The objective as an option file configures it."""
+    def from_options(
+        cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
+    ) -> Objective:
+        """The objective as an option file configures it.
+
+        Args:
+            networks: those of the option file, by their letter.
+            options: the option file.
+            frozen: the networks that `teachers` names.
+        """
+
+    @classmethod
+    def teachers(cls, options: Options) -> dict[str, str]:
+        """The frozen networks that an option file asks for: a model's name or a weights file for each name."""
+        teacher = options.train.teacher
+        return {"teacher": teacher.model} if teacher else {}
 
     @classmethod
     def problems(cls, options: Options) -> list[Problem]:
         """The mistakes in an option file that only this kind of learning can tell; asked when the file is read."""
         problems = cls.loss_problems(options.train.losses())
+        if options.train.teacher and not cls.takes_teacher:
+            takers = ", ".join(name for name in OBJECTIVES if OBJECTIVES.get(name).takes_teacher) or "none"
+            message = f"model_type {options.model_type} does not learn from a teacher. Those that do: {takers}."
+            problems.append(Problem("train.teacher", message))
         try:
             cls.preparations_of(options)
         except OptionsError as error:
@@ -88,8 +139,38 @@ class Objective(nn.Module, ABC):
         blends = mixing.mixup or mixing.cutmix or mixing.cutblur
         return [Mixing(**dict(mixing))] if blends else []
 
-    def follow(self, averaged: nn.Module) -> None:
-        """Told once where the moving average of the first network is."""
+    def keep_average(self, decay: float, *, warmup: bool = False) -> None:
+        """Let the follower `average` follow the first network from here on; see `Follower`."""
+        self.followers[AVERAGE] = Follower(unwrapped(next(iter(self.networks.values()))), decay, warmup=warmup)
+
+    @property
+    def average(self) -> Follower | None:
+        """The average of the first network, if one is kept."""
+        return dict(self.followers.items()).get(AVERAGE)
+
+    def trained(self, turn: str) -> list[nn.Module]:
+        """What learns in the turn of a network: the network, and with the first one the heads."""
+        heads = self.heads.values() if turn == next(iter(self.networks)) else ()
+        return [self.networks[turn], *heads]
+
+    def train(self, mode: bool = True) -> Objective:
+        """Training or evaluation mode for what learns; the rest stays in evaluation mode."""
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def share(self, processes: Processes, *, strategy: Literal["ddp", "fsdp"], find_unused_parameters: bool) -> None:
+        """Let several processes train what learns together; see `Processes.share`."""
+        for modules in (self.heads, self.followers):
+            processes.align(modules)
+        for modules in (self.networks, self.heads):
+            for name, module in modules.items():
+                modules[name] = processes.share(
+                    module, strategy=strategy, find_unused_parameters=find_unused_parameters
+                )
+        if strategy == "fsdp":
+            for follower in self.followers.values():  # split like what it follows
+                processes.share(follower.network, strategy=strategy)
 
     def turns(self, iteration: int) -> Sequence[str]:
         """Which networks learn in iteration `iteration` (counted from 1), in order."""

@@ -56,9 +56,11 @@ class MultiTask(Restoration):
         self.tasks = dict(tasks or {})
 
     @classmethod
-    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> MultiTask:
+    def from_options(
+        cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
+    ) -> MultiTask:
         """The losses of the section `train`, and the tasks of the training data."""
-        objective = super().from_options(networks, options)
+        objective = super().from_options(networks, options, frozen)
         objective.tasks = network_tasks(unwrapped(networks["g"]), options)
         return objective
 

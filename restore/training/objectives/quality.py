@@ -35,6 +35,10 @@ class Quality(Objective):
 
     def __init__(self, networks: Mapping[str, nn.Module], losses: Mapping[str, Mapping[str, Any]]):
         super().__init__(networks)
+        model = networks["g"]
+        self.needs = {"image": "image", model.target: "number"}
+        if model.needs_reference:
+            self.needs["reference"] = "image"
         if not losses:
             message = "missing: how predictions are compared with opinions: {type: MSELoss} or {type: OpinionLoss}."
             raise OptionsError([Problem("train.quality_opt", message)])
@@ -43,7 +47,9 @@ class Quality(Objective):
         )
 
     @classmethod
-    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Quality:
+    def from_options(
+        cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
+    ) -> Quality:
         """Every loss that stands in the section `train`."""
         return cls(networks, options.train.losses())
 

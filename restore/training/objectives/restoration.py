@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.registry import LOSSES, OBJECTIVES
@@ -32,6 +33,8 @@ class Restoration(Objective):
         preparations: what happens to every batch before the network sees it.
     """
 
+    needs: Fields = {"lq": "image", "gt": "image"}  # noqa: RUF012
+
     def __init__(
         self,
         networks: Mapping[str, nn.Module],
@@ -50,7 +53,9 @@ class Restoration(Objective):
         )
 
     @classmethod
-    def from_options(cls, networks: Mapping[str, nn.Module], options: Options) -> Restoration:
+    def from_options(
+        cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
+    ) -> Restoration:
         """Every loss that stands in the section `train`, and what happens to batches before."""
         return cls(networks, options.train.losses(), preparations=cls.preparations_of(options))
 

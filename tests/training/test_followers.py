@@ -7,45 +7,45 @@ import copy
 import pytest
 import torch
 
-from restore.training.ema import Ema
+from restore.training.followers import Follower
 
 
 def test_closed_form(network):
     start = copy.deepcopy(network)
-    ema = Ema(network, 0.75)
+    follower = Follower(network, 0.75)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
         network.norm.running_mean.fill_(7)
         network.norm.num_batches_tracked.fill_(3)
     for _ in range(4):
-        ema.update()
-    for mean, first, now in zip(ema.network.parameters(), start.parameters(), network.parameters(), strict=True):
+        follower.update()
+    for mean, first, now in zip(follower.network.parameters(), start.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(mean, now + (first - now) * 0.75**4)
-    assert ema.network.norm.running_mean.eq(7).all()
-    assert ema.network.norm.num_batches_tracked.item() == 3
-    assert ema.num_updates == 4
+    assert follower.network.norm.running_mean.eq(7).all()
+    assert follower.network.norm.num_batches_tracked.item() == 3
+    assert follower.num_updates == 4
 
 
 def test_warm_up_follows_quickly_at_first(network):
-    ema = Ema(network, 0.999, warmup=True)
+    follower = Follower(network, 0.999, warmup=True)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    ema.update()
-    first = ema.network.first.weight.abs().max().item()
+    follower.update()
+    first = follower.network.first.weight.abs().max().item()
     torch.manual_seed(0)
     assert first == pytest.approx(0.1 * type(network)().first.weight.abs().max().item(), rel=1e-5)
 
 
 def test_the_average_is_for_evaluation(network):
-    ema = Ema(network.train(), 0.9)
-    assert not ema.network.training
-    assert not any(parameter.requires_grad for parameter in ema.network.parameters())
+    follower = Follower(network.train(), 0.9)
+    assert not follower.network.training
+    assert not any(parameter.requires_grad for parameter in follower.network.parameters())
     assert network.training
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decays_that_cannot_be(network, decay):
-    with pytest.raises(ValueError, match="ema_decay"):
-        Ema(network, decay)
+    with pytest.raises(ValueError, match="decay of a moving average"):
+        Follower(network, decay)
