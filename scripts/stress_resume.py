@@ -263,9 +263,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import torch
 
-    from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES
+    from restore.registry import DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES
 
-    for registry in (DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES):
+    for registry in (DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES):
         registry.names()  # imported once, before the forks
     torch.set_num_threads(1)
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 restore models                       every model: what it is for, how good it is, where its weights are
 restore models swinir_classical_x2   one of them: address, size, checksum, licence, figures with their sources
-restore models encoder               what can be built: network, encoder, mixer, quality, metric, loss
+restore models encoder               what can be built: network, discriminator, encoder, mixer, quality, ...
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from restore.zoo.card import Card, Figure
 
-KINDS = ("network", "encoder", "mixer", "quality", "metric", "loss")
+KINDS = ("network", "discriminator", "encoder", "mixer", "quality", "metric", "loss")
 PIPED_COLUMNS = 200
 """Width of the table where nobody's terminal bounds it."""
 

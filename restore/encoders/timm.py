@@ -66,6 +66,8 @@ class TimmEncoder(Encoder):
         MissingError: its weights are wanted and cannot be had.
     """
 
+    derived_keys = ("attn_mask", "relative_position_index")
+
     def __init__(
         self,
         name: Annotated[str, AfterValidator(_known)],

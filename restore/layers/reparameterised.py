@@ -1,6 +1,6 @@
 """Convolutions that learn as a sum of linear branches and run as one: structural re-parameterisation.
 
-A module of this kind has a method `folded()`, which gives the plain module that computes the same.
+`folded()` of such a module gives the plain module that computes the same; see `restore.layers.folding`.
 
 The branches are among those of ECBSR (Zhang, Zeng & Zhang, ACM MM 2021) and of SPAN's Conv3XC (Wan et al. 2024, arXiv
 2311.12770), without biases inside, so that folding is exact at the image's border as well. What differs: the kernel is
@@ -10,24 +10,11 @@ al. 2022, arXiv 2204.00826). A training step then costs one convolution of the i
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RepConv3x3", "folded"]
-
-
-def folded(network: nn.Module) -> nn.Module:
-    """A copy of a network in which every module that has a method `folded()` is replaced by what that gives."""
-    if hasattr(network, "folded"):
-        return network.folded()
-    plain = copy.deepcopy(network)
-    for name, module in list(plain.named_modules()):
-        if hasattr(module, "folded"):
-            plain.set_submodule(name, module.folded())
-    return plain
+__all__ = ["RepConv3x3"]
 
 
 class RepConv3x3(nn.Module):

@@ -2,8 +2,8 @@
 
 The definitions are found by following names from the class, through the modules of this package, and written out in
 an order in which each module comes after those that it uses. Comments and layout stay as they are; what registers a
-class under a name falls away. Networks that pick their parts by name from a registry when they are built have no fixed
-set of definitions, and are refused.
+class under a name falls away, and so do the methods that deal with other weights files. Networks that pick their parts
+by name from a registry when they are built have no fixed set of definitions, and are refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["inline"]
 
 PACKAGE = "restore"
 REGISTRIES = "restore.registry"
-_ANNOTATIONS = "from __future__ import annotations"
+_LEFT_OUT = ("recognise", "branch", "own_branch")
 
 
 def inline(component: type) -> str:
@@ -118,7 +118,12 @@ class _Source:
     def _text_of(self, node: ast.stmt) -> str:
         kept = [decorator for decorator in getattr(node, "decorator_list", []) if not _registers(decorator)]
         lines = [f"@{ast.unparse(decorator)}" for decorator in kept]
-        return "\n".join([*lines, *self._lines[node.lineno - 1 : node.end_lineno]])
+        first = node.lineno
+        for left_out in _left_out(node):
+            start = min(part.lineno for part in (left_out, *left_out.decorator_list))
+            lines += self._lines[first - 1 : start - 2]  # the line before it is empty
+            first = left_out.end_lineno + 1
+        return "\n".join([*lines, *self._lines[first - 1 : node.end_lineno]])
 
 
 def _bound(node: ast.stmt) -> Iterator[str]:
@@ -138,10 +143,10 @@ def _is_stored(name: ast.Name) -> bool:
 
 
 def _names_in(node: ast.stmt) -> Iterator[str]:
-    """The names that a definition uses, but for those of the decorators that register it."""
-    registering = {id(child) for decorator in _registering(node) for child in ast.walk(decorator)}
+    """The names that a definition uses, but for those in parts that fall away."""
+    falling = {id(child) for part in (*_registering(node), *_left_out(node)) for child in ast.walk(part)}
     for child in ast.walk(node):
-        if isinstance(child, ast.Name) and id(child) not in registering:
+        if isinstance(child, ast.Name) and id(child) not in falling:
             yield child.id
 
 
@@ -150,11 +155,16 @@ def _registering(node: ast.stmt) -> list[ast.expr]:
 
 
 def _registers(decorator: ast.expr) -> bool:
-    """`@NETWORKS.add(...)` and `@recognises(...)`."""
-    if not isinstance(decorator, ast.Call):
-        return False
-    called = decorator.func
-    return getattr(called, "attr", "") == "add" or getattr(called, "id", "") == "recognises"
+    """`@NETWORKS.add(...)`."""
+    return (
+        isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute) and decorator.func.attr == "add"
+    )
+
+
+def _left_out(node: ast.stmt) -> list[ast.FunctionDef]:
+    """The methods of a class that a single file has no use for."""
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    return [each for each in body if isinstance(each, ast.FunctionDef) and each.name in _LEFT_OUT]
 
 
 def _module_of(module: str, name: str) -> str:

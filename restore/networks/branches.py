@@ -1,8 +1,6 @@
 """One task of a network that has several: seen as a network of its own, or taken out of a weights file.
 
-A network of several tasks has `tasks` (their names, in order), `task_spec(number)` and `forward(x_BCHW, task=number)`.
-Its class has `task_names(arguments)` and `branch(state, arguments, number)`, which makes the weights of a network of
-that one task out of those of a network with these arguments.
+What a network of several tasks offers is in `restore.networks.base`; its `forward` takes the number of the `task`.
 """
 
 from __future__ import annotations
@@ -10,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
 
 from restore.errors import CheckpointError, OptionsError, nearest
+from restore.networks.base import Network
 from restore.networks.checkpoint import infer
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
-__all__ = ["Branch", "branch_weights", "task_number", "tasks_of"]
+__all__ = ["Branch", "branch_weights", "task_number"]
 
 
-class Branch(nn.Module):
+class Branch(Network):
     """A network of several tasks as a network of one of them; the weights are shared, not copied.
 
     Args:
@@ -28,7 +26,7 @@ class Branch(nn.Module):
         task: number of the task.
     """
 
-    def __init__(self, network: nn.Module, task: int):
+    def __init__(self, network: Network, task: int):
         super().__init__()
         self.network, self.task = network, task
 
@@ -40,11 +38,6 @@ class Branch(nn.Module):
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Restore images by this task's head and tail."""
         return self.network(x_BCHW, task=self.task)
-
-
-def tasks_of(network: nn.Module) -> list[str]:
-    """The names of a network's tasks; none for a network that knows only one and has no name for it."""
-    return list(getattr(network, "tasks", ()))
 
 
 def task_number(tasks: Sequence[str], task: int | str) -> int:
@@ -72,6 +65,7 @@ def branch_weights(
     """
     block = infer(state, source=source)
     network = NETWORKS.get(block["type"])
-    if not hasattr(network, "branch"):
+    tasks = network.task_names(block)
+    if not tasks:
         raise CheckpointError(f"{source}: weights of {block['type']} have no tasks to choose from; '{task}' was asked.")
-    return network.branch(state, block, task_number(network.task_names(block), task))
+    return network.branch(state, block, task_number(tasks, task))

@@ -14,51 +14,38 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
 from restore.errors import CheckpointError, nearest
-from restore.registry import NETWORKS
+from restore.networks.base import Network, State
+from restore.registry import NETWORKS, QUALITY, Registry
 
 __all__ = [
     "NETWORK_BLOCK",
-    "RECOGNISERS",
     "digest_of",
     "infer",
     "load_weights",
     "read_checkpoint",
     "read_state_dict",
     "read_weights",
-    "recognises",
     "without_foreign_prefix",
 ]
 
-State = Mapping[str, torch.Tensor]
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.")
 NETWORK_BLOCK = "network"
 
-_BUILDABLE = {"SwinIR": {"upscale": 1}}
-"""Arguments without which the published defaults of a network contradict each other."""
 
-_CONFIGURED = {"MetaFormerRestorer": "first_norm.weight", "UNetRestorer": "lateral.0.weight"}
-"""Networks that are made of what an option file names, and a key of each."""
+@runtime_checkable
+class _Deriving(Protocol):
+    """A module some of whose entries in the state dict follow from its arguments; see `Network.derived_keys`."""
 
-RECOGNISERS: dict[str, Callable[[State], dict[str, Any] | None]] = {}
-"""For each network: a function from a state dict to the arguments of the constructor, or None if it is not one."""
-
-
-def recognises(name: str) -> Callable[[Callable[[State], dict[str, Any] | None]], Any]:
-    """Decorator: the function tells whether weights are of the network `name`, and with which arguments."""
-
-    def register(function: Callable[[State], dict[str, Any] | None]) -> Any:
-        RECOGNISERS[name] = function
-        return function
-
-    return register
+    derived_keys: tuple[str, ...]
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -160,7 +147,7 @@ def _bare(name: str) -> str:
     return name
 
 
-def load_weights(network: torch.nn.Module, state: State, *, source: str = "weights", strict: bool = True) -> list[str]:
+def load_weights(network: nn.Module, state: State, *, source: str = "weights", strict: bool = True) -> list[str]:
     """Load `state` into `network`; returns the names that were left out (always empty when strict).
 
     Args:
@@ -171,15 +158,13 @@ def load_weights(network: torch.nn.Module, state: State, *, source: str = "weigh
         CheckpointError: which keys do not fit, and what the weights seem to be.
     """
     own = network.state_dict()
-    derived = ("attn_mask", "attn_mask_h", "attn_mask_v", "relative_position_index")
-    if hasattr(network, "own_branch"):
+    if isinstance(network, Network):
         state = network.own_branch(state)
-    missing = [name for name in own if name not in state and not name.endswith(derived)]
-    extra = [name for name in state if name not in own and not name.split(".")[-1].startswith(derived)]
+    derived = _derived(network, {*own, *state})
+    missing = [name for name in own if name not in state and name not in derived]
+    extra = [name for name in state if name not in own and name not in derived]
     sizes = [
-        name
-        for name, value in state.items()
-        if name in own and not name.endswith(derived) and own[name].shape != value.shape
+        name for name, value in state.items() if name in own and name not in derived and own[name].shape != value.shape
     ]
     if strict and (missing or extra or sizes):
         raise CheckpointError(_mismatch(network, state, own, source, missing, extra, sizes))
@@ -188,7 +173,21 @@ def load_weights(network: torch.nn.Module, state: State, *, source: str = "weigh
     return sorted({*missing, *skipped})
 
 
-def digest_of(network: torch.nn.Module) -> str:
+def _derived(network: nn.Module, names: Iterable[str]) -> set[str]:
+    """Those of the names of entries that follow from the arguments of the network, or of a part of it."""
+    owners = [
+        (f"{prefix}." if prefix else "", module.derived_keys)
+        for prefix, module in network.named_modules()
+        if isinstance(module, _Deriving) and module.derived_keys
+    ]
+    return {
+        name
+        for name in names
+        if any(name.startswith(prefix) and name.rpartition(".")[2] in keys for prefix, keys in owners)
+    }
+
+
+def digest_of(network: nn.Module) -> str:
     """SHA-256 of the names and values of all weights, in hexadecimal digits; the same on every device."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
@@ -206,7 +205,7 @@ def infer(state: State, *, source: str = "weights") -> dict[str, Any]:
     block = _told(state)
     if block is None:
         raise CheckpointError(
-            f"{source}: the keys belong to none of our networks ({', '.join(RECOGNISERS)}). {_nearest_family(state)}"
+            f"{source}: the keys belong to none of our networks ({', '.join(_classes())}). {_nearest_family(state)}"
             f"First keys: {', '.join(list(state)[:4])}."
         )
     return block
@@ -220,11 +219,16 @@ def without_foreign_prefix(state: State) -> State:
     return inner if _told(state) is None and _told(inner) is not None else state
 
 
+def _classes(registry: Registry = NETWORKS) -> dict[str, type[Network]]:
+    """Every network of a registry by its name."""
+    components = {name: registry.get(name) for name in registry}
+    return {name: each for name, each in components.items() if isinstance(each, type) and issubclass(each, Network)}
+
+
 def _told(state: State) -> dict[str, Any] | None:
-    NETWORKS.names()  # imports the networks, which brings their recognisers
-    for name, recognise in RECOGNISERS.items():
+    for name, network in _classes().items():
         try:
-            arguments = recognise(state)
+            arguments = network.recognise(state)
         except (ArithmeticError, LookupError, ValueError):  # a relative that lacks keys, or has others
             continue
         if arguments is not None:
@@ -234,17 +238,17 @@ def _told(state: State) -> dict[str, Any] | None:
 
 def _nearest_family(state: State) -> str:
     """A sentence that names the network whose keys are most alike, numbers aside; nothing if none is."""
-    for name, key in _CONFIGURED.items():
-        if key in state:
+    for name, network in (_classes() | _classes(QUALITY)).items():
+        if network.telltale in state:
             return (
                 f"They seem to be of {name}, whose parts no key tells: say in an option file what `network_g` is, or "
                 f"load a file that our training wrote, which holds it. "
             )
     shares = {}
-    for name in RECOGNISERS:
-        with torch.device("meta"):
-            network = NETWORKS.build({"type": name, **_BUILDABLE.get(name, {})})
-        shares[name] = _likeness(state, network.state_dict())
+    for name, network in _classes().items():
+        if not network.telltale:
+            with torch.device("meta"):
+                shares[name] = _likeness(state, network(**network.example).state_dict())
     best = max(shares, key=shares.__getitem__)
     return f"Nearest: {best}, {shares[best]:.0%} of the names are alike. " if shares[best] >= 0.2 else ""
 

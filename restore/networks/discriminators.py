@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils import spectral_norm
 
 from restore.networks.residual import conv3x3
-from restore.registry import NETWORKS
+from restore.registry import DISCRIMINATORS
 
 __all__ = ["UNetDiscriminatorSN", "VGGStyleDiscriminator"]
 
@@ -28,7 +28,7 @@ LAST_SIDE_PX = 4
 HIDDEN = 100
 
 
-@NETWORKS.add()
+@DISCRIMINATORS.add()
 class VGGStyleDiscriminator(nn.Module):
     """Scores (B, 1), unbounded, for images of one size: real where high.
 
@@ -68,14 +68,14 @@ class VGGStyleDiscriminator(nn.Module):
         features = x_BCHW
         for level in range(self.num_levels):
             for step in (0, 1):
-                features = getattr(self, f"conv{level}_{step}")(features)
+                features = self.get_submodule(f"conv{level}_{step}")(features)
                 if level or step:
-                    features = getattr(self, f"bn{level}_{step}")(features)
+                    features = self.get_submodule(f"bn{level}_{step}")(features)
                 features = F.leaky_relu(features, 0.2)
         return self.linear2(F.leaky_relu(self.linear1(features.flatten(1)), 0.2))
 
 
-@NETWORKS.add()
+@DISCRIMINATORS.add()
 class UNetDiscriminatorSN(nn.Module):
     """Scores (B, 1, H, W), unbounded, for images of at least 8 x 8 px: real where high.
 

@@ -35,7 +35,7 @@ from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half
 from restore.layers.residual import DropPath
 from restore.layers.window import shift_mask
-from restore.networks.checkpoint import recognises
+from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 @NETWORKS.add()
-class EDT(nn.Module):
+class EDT(Network):
     """Encoder-decoder Transformer for super-resolution, denoising and deraining.
 
     Tasks are named `sr_x{scale}`, `dn_g{sigma}` and `dr_{level}`, and stand in this order.
@@ -76,6 +76,8 @@ class EDT(nn.Module):
     Raises:
         ValueError: no task at all, or widths and stages that do not fit each other.
     """
+
+    derived_keys = ("attn_mask_h", "attn_mask_v")
 
     def __init__(
         self,
@@ -194,14 +196,14 @@ class EDT(nn.Module):
     def _halves(self, task: str) -> bool:
         return self.downsample and not task.startswith("sr")
 
-    @staticmethod
-    def task_names(arguments: Mapping[str, Any]) -> list[str]:
+    @classmethod
+    def task_names(cls, arguments: Mapping[str, Any]) -> list[str]:
         """The tasks of a network with these arguments of the constructor, in order."""
         kinds = (("scales", "sr_x"), ("noise_levels", "dn_g"), ("rain_levels", "dr_"))
         return [f"{start}{level}" for kind, start in kinds for level in arguments[kind]]
 
     @classmethod
-    def branch(cls, state: Mapping[str, torch.Tensor], arguments: Mapping[str, Any], task: int) -> dict:
+    def branch(cls, state: State, arguments: Mapping[str, Any], task: int) -> dict[str, torch.Tensor]:
         """The weights of a network of one task out of those of a network with these arguments."""
         own = cls.task_names(arguments)[task]
         return {
@@ -210,7 +212,7 @@ class EDT(nn.Module):
             if key.startswith("body.") or key.split(".")[0].partition("_")[2] == own
         }
 
-    def own_branch(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def own_branch(self, state: State) -> dict[str, torch.Tensor]:
         """The part of a state dict that belongs to the body and to the tasks of this network.
 
         So one task of a multi-task file can be loaded on its own: `network.load_state_dict(network.own_branch(state))`.
@@ -225,6 +227,44 @@ class EDT(nn.Module):
         if others:
             logger.info("left out the branches %s: this network has %s", sorted(others), self.tasks)
         return own
+
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor's arguments; heads are not in the weights and taken from the published widths."""
+        tasks = list(dict.fromkeys(key.split(".")[0].removeprefix("head_") for key in state if key.startswith("head_")))
+        if not tasks or "body.layers.0.residual_group.blocks.0.attns.0.lepe.weight" not in state:
+            return None
+        by_kind = {
+            kind: [task.partition("_")[2][skip:] for task in tasks if task.startswith(kind)] for kind, skip in KINDS
+        }
+        head, tail = f"head_{tasks[0]}", f"tail_{tasks[0]}"
+        num_feat, in_chans = state[f"{head}.0.weight"].shape[:2]
+        depth = sum(key.startswith(f"{head}.") and key.endswith(".shortcut.weight") for key in state)
+        dim = state["body.norm.weight"].shape[0]
+        blocks = {tuple(key.split(".")[2:6:3]) for key in state if key.startswith("body.layers.")}
+        depths = [
+            sum(stage == str(index) for stage, _ in blocks) for index in range(len({stage for stage, _ in blocks}))
+        ]
+        mask = state.get("body.layers.0.residual_group.blocks.1.attn_mask_h")
+        halved = any(key.endswith(".conv_down.weight") for key in state)
+        return {
+            "in_chans": in_chans,
+            "depth": depth,
+            "img_size": math.isqrt(mask.shape[0] * mask.shape[1]) if mask is not None else 48,
+            "scales": [int(scale) for scale in by_kind["sr"]],
+            "noise_levels": [int(sigma) for sigma in by_kind["dn"]],
+            "rain_levels": by_kind["dr"],
+            "num_feat": num_feat,
+            "embed_dim": dim,
+            "depths": depths,
+            "num_heads": [8 if dim == 240 else 6] * len(depths),
+            "mlp_ratio": state["body.layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] / dim,
+            "upsampler": "pixelshuffledirect"
+            if by_kind["sr"] and f"{tail}.{depth + 1}.weight" not in state
+            else "pixelshuffle",
+            "resi_connection": "1conv" if "body.conv_after_body.weight" in state else "3conv",
+            "downsample": halved or not (by_kind["dn"] or by_kind["dr"]),
+        }
 
 
 class Head(nn.ModuleList):
@@ -388,38 +428,3 @@ def _end(width: int, channels: int, scale: int | None, upsampler: str) -> list[n
         return [PixelShuffleUpsampler(scale, width), nn.Conv2d(width, channels, 3, padding=1)]
     direct = nn.Sequential(nn.Conv2d(width, scale**2 * channels, 3, padding=1), nn.PixelShuffle(scale))
     return [direct, nn.Identity()]
-
-
-@recognises("EDT")
-def _recognise(state: Mapping[str, torch.Tensor]) -> dict | None:
-    """The constructor's arguments; heads are not in the weights and taken from the published widths."""
-    tasks = list(dict.fromkeys(key.split(".")[0].removeprefix("head_") for key in state if key.startswith("head_")))
-    if not tasks or "body.layers.0.residual_group.blocks.0.attns.0.lepe.weight" not in state:
-        return None
-    by_kind = {kind: [task.partition("_")[2][skip:] for task in tasks if task.startswith(kind)] for kind, skip in KINDS}
-    head, tail = f"head_{tasks[0]}", f"tail_{tasks[0]}"
-    num_feat, in_chans = state[f"{head}.0.weight"].shape[:2]
-    depth = sum(key.startswith(f"{head}.") and key.endswith(".shortcut.weight") for key in state)
-    dim = state["body.norm.weight"].shape[0]
-    blocks = {tuple(key.split(".")[2:6:3]) for key in state if key.startswith("body.layers.")}
-    depths = [sum(stage == str(index) for stage, _ in blocks) for index in range(len({stage for stage, _ in blocks}))]
-    mask = state.get("body.layers.0.residual_group.blocks.1.attn_mask_h")
-    halved = any(key.endswith(".conv_down.weight") for key in state)
-    return {
-        "in_chans": in_chans,
-        "depth": depth,
-        "img_size": math.isqrt(mask.shape[0] * mask.shape[1]) if mask is not None else 48,
-        "scales": [int(scale) for scale in by_kind["sr"]],
-        "noise_levels": [int(sigma) for sigma in by_kind["dn"]],
-        "rain_levels": by_kind["dr"],
-        "num_feat": num_feat,
-        "embed_dim": dim,
-        "depths": depths,
-        "num_heads": [8 if dim == 240 else 6] * len(depths),
-        "mlp_ratio": state["body.layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] / dim,
-        "upsampler": "pixelshuffledirect"
-        if by_kind["sr"] and f"{tail}.{depth + 1}.weight" not in state
-        else "pixelshuffle",
-        "resi_connection": "1conv" if "body.conv_after_body.weight" in state else "3conv",
-        "downsample": halved or not (by_kind["dn"] or by_kind["dr"]),
-    }

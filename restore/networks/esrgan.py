@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.padding import pad_to_multiple
-from restore.networks.checkpoint import recognises
+from restore.networks.base import Network, State
 from restore.networks.residual import conv3x3, shrink_
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -33,7 +33,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @NETWORKS.add()
-class RRDBNet(nn.Module):
+class RRDBNet(Network):
     """Residual-in-residual dense blocks.
 
     Args:
@@ -85,6 +85,24 @@ class RRDBNet(nn.Module):
         image = self.conv_last(F.leaky_relu(self.conv_hr(features), 0.2))
         return image[:, :, : height * self.scale, : width * self.scale]
 
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor\'s arguments."""
+        dense = state.get("body.0.rdb1.conv1.weight")
+        if dense is None or not {"conv_first.weight", "conv_up1.weight", "conv_last.weight"} <= set(state):
+            return None
+        num_feat, folded = state["conv_first.weight"].shape[:2]
+        num_out_ch = len(state["conv_last.weight"])
+        scale = {4: 2, 16: 1}.get(folded // num_out_ch, 4)
+        return {
+            "num_in_ch": folded * scale**2 // BODY_SCALE**2,
+            "num_out_ch": num_out_ch,
+            "scale": scale,
+            "num_feat": num_feat,
+            "num_block": len({key.split(".")[1] for key in state if key.startswith("body.")}),
+            "num_grow_ch": len(dense),
+        }
+
 
 class _TripleDenseBlock(nn.Module):
     """Three dense blocks in a residual: the published RRDB."""
@@ -118,7 +136,7 @@ class _DenseBlock(nn.Module):
 
 
 @NETWORKS.add()
-class SRVGGNetCompact(nn.Module):
+class SRVGGNetCompact(Network):
     """A plain stack of convolutions at the input's size, on top of an enlargement by repetition.
 
     Args:
@@ -167,45 +185,26 @@ class SRVGGNetCompact(nn.Module):
             features = layer(features)
         return self.upsampler(features) + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="nearest")
 
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor's arguments; "relu" and "leakyrelu" leave no trace in the weights: "relu" is taken."""
+        if not state or not all(re.fullmatch(r"body\.\d+\.(weight|bias)", key) for key in state):
+            return None
+        weights = [value for key, value in state.items() if key.endswith("weight") and value.ndim == 4]
+        if len(weights) < 2 or "body.0.weight" not in state:
+            return None
+        num_feat, channels = weights[0].shape[:2]
+        return {
+            "num_in_ch": channels,
+            "num_out_ch": channels,
+            "num_feat": num_feat,
+            "num_conv": len(weights) - 2,
+            "upscale": round((len(weights[-1]) / channels) ** 0.5),
+            "act_type": "prelu" if "body.1.weight" in state else "relu",
+        }
+
 
 def _activation(kind: str, channels: int) -> nn.Module:
     if kind == "prelu":
         return nn.PReLU(channels)
     return nn.ReLU() if kind == "relu" else nn.LeakyReLU(0.1)
-
-
-@recognises("RRDBNet")
-def _recognise_rrdbnet(state) -> dict | None:
-    dense = state.get("body.0.rdb1.conv1.weight")
-    if dense is None or not {"conv_first.weight", "conv_up1.weight", "conv_last.weight"} <= set(state):
-        return None
-    num_feat, folded = state["conv_first.weight"].shape[:2]
-    num_out_ch = len(state["conv_last.weight"])
-    scale = {4: 2, 16: 1}.get(folded // num_out_ch, 4)
-    return {
-        "num_in_ch": folded * scale**2 // BODY_SCALE**2,
-        "num_out_ch": num_out_ch,
-        "scale": scale,
-        "num_feat": num_feat,
-        "num_block": len({key.split(".")[1] for key in state if key.startswith("body.")}),
-        "num_grow_ch": len(dense),
-    }
-
-
-@recognises("SRVGGNetCompact")
-def _recognise_srvgg(state) -> dict | None:
-    """The constructor's arguments; "relu" and "leakyrelu" leave no trace in the weights: "relu" is taken."""
-    if not state or not all(re.fullmatch(r"body\.\d+\.(weight|bias)", key) for key in state):
-        return None
-    weights = [value for key, value in state.items() if key.endswith("weight") and value.ndim == 4]
-    if len(weights) < 2 or "body.0.weight" not in state:
-        return None
-    num_feat, channels = weights[0].shape[:2]
-    return {
-        "num_in_ch": channels,
-        "num_out_ch": channels,
-        "num_feat": num_feat,
-        "num_conv": len(weights) - 2,
-        "upscale": round((len(weights[-1]) / channels) ** 0.5),
-        "act_type": "prelu" if "body.1.weight" in state else "relu",
-    }

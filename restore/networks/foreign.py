@@ -14,6 +14,7 @@ from torch import nn
 
 from restore.errors import CheckpointError, MissingError
 from restore.layers.padding import pad_to_multiple
+from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 
 __all__ = ["ForeignNetwork", "load_foreign"]
@@ -22,7 +23,7 @@ PADS_AGAIN = ("CRAFT",)
 """Families whose code adds a mirrored window to every image, also to one that fits already."""
 
 
-class ForeignNetwork(nn.Module):
+class ForeignNetwork(Network):
     """A network that spandrel has built, with the manners of ours: (B, C, H, W) in [0, 1], any H x W.
 
     Args:

@@ -28,7 +28,7 @@ from restore.errors import CheckpointError
 from restore.layers.arguments import require_positive
 from restore.layers.convolution import PixelShuffleUpsampler
 from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
-from restore.networks.checkpoint import recognises
+from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -40,7 +40,7 @@ QUERY = "body.query_embed.weight"
 
 
 @NETWORKS.add()
-class IPT(nn.Module):
+class IPT(Network):
     """Image Processing Transformer.
 
     Args:
@@ -165,14 +165,14 @@ class IPT(nn.Module):
         restored = outputs[0] if isinstance(x, torch.Tensor) else outputs
         return (restored, features) if return_features else restored
 
-    @staticmethod
-    def task_names(arguments: Mapping[str, Any]) -> list[str]:
+    @classmethod
+    def task_names(cls, arguments: Mapping[str, Any]) -> list[str]:
         """Names for the tasks of a network with this `scale`: `sr_x2`, or `task_3` where only the number tells them."""
         scales = _scales(arguments["scale"])
         return [f"sr_x{scale}" if scale > 1 else f"task_{number}" for number, scale in enumerate(scales)]
 
-    @staticmethod
-    def branch(state: Mapping[str, torch.Tensor], arguments: Mapping[str, Any], task: int) -> dict:
+    @classmethod
+    def branch(cls, state: State, arguments: Mapping[str, Any], task: int) -> dict[str, torch.Tensor]:
         """The weights of a network of one task, its head, tail and query, out of those of a network of several."""
         own = {}
         for key, value in state.items():
@@ -186,13 +186,13 @@ class IPT(nn.Module):
             own[QUERY] = query[task : task + 1]
         return own
 
-    def own_branch(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def own_branch(self, state: State) -> State:
         """What of a state dict concerns this network: of several tasks, if this one has one, that of its scale.
 
         Raises:
             CheckpointError: several tasks have that scale, so one must be named.
         """
-        block = _recognise(state)
+        block = self.recognise(state)
         if block is None or len(self.scales) > 1 or len(block["scale"]) == 1:
             return state
         fitting = [task for task, scale in enumerate(block["scale"]) if scale == self.scales[0]]
@@ -212,6 +212,30 @@ class IPT(nn.Module):
     def _tail(self, map_BCHW: torch.Tensor, x_BCHW: torch.Tensor, task: int) -> torch.Tensor:
         height, width = (side * self.scales[task] for side in x_BCHW.shape[-2:])
         return self.add_mean(self.tail[task](map_BCHW)[..., :height, :width])
+
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor's arguments; heads and `pos_every` are not in the weights: the published ones are taken."""
+        if "body.encoder.layers.0.self_attn.in_proj_weight" not in state or "head.0.0.weight" not in state:
+            return None
+        n_feats, n_colors = state["head.0.0.weight"].shape[:2]
+        dim = state["body.encoder.layers.0.self_attn.in_proj_weight"].shape[1]
+        patch_dim = math.isqrt(dim // n_feats)
+        queries, table = state.get(QUERY), state.get("body.position_encoding.pe.weight")
+        num_tokens = len(table) if table is not None else queries.shape[1] // dim if queries is not None else 256
+        tasks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("head."))
+        return {
+            "scale": [_recognise_scale(state, f"tail.{task}.0.") for task in range(tasks)],
+            "patch_size": patch_dim * math.isqrt(num_tokens),
+            "n_colors": n_colors,
+            "n_feats": n_feats,
+            "patch_dim": patch_dim,
+            "num_layers": sum(key.startswith("body.encoder") and key.endswith("in_proj_weight") for key in state),
+            "no_norm": "body.encoder.layers.0.norm1.weight" not in state,
+            "no_mlp": queries is None,
+            "no_pos": table is None,
+            "num_queries": 1 if queries is None else len(queries),
+        }
 
 
 class TransformerBody(nn.Module):
@@ -239,6 +263,7 @@ class TransformerBody(nn.Module):
             )
         self.img_dim, self.patch_dim, self.positions = img_dim, patch_dim, positions
         num_tokens = (img_dim // patch_dim) ** 2
+        self.linear_encoding = self.mlp_head = self.query_embed = None
         if mlp:
             self.linear_encoding = nn.Linear(dim, dim)
             self.mlp_head = nn.Sequential(
@@ -267,7 +292,7 @@ class TransformerBody(nn.Module):
         """
         tokens = F.unfold(map_BCSS, self.patch_dim, stride=self.patch_dim).transpose(1, 2)
         query = None
-        if hasattr(self, "query_embed"):
+        if self.query_embed is not None:
             tokens = self.dropout_layer1(self.linear_encoding(tokens)) + tokens
             query = self._queries(tasks, tokens)
         position = self.position_encoding.pe.weight if self.positions != "none" else None
@@ -278,7 +303,7 @@ class TransformerBody(nn.Module):
         memory = tokens
         for layer in self.decoder.layers:
             tokens = layer(tokens, memory, position, query)
-        if hasattr(self, "mlp_head"):
+        if self.mlp_head is not None:
             tokens = self.mlp_head(tokens) + tokens
         folded = F.fold(tokens.transpose(1, 2), self.img_dim, self.patch_dim, stride=self.patch_dim)
         return folded, tokens
@@ -420,31 +445,6 @@ def _scales(scale: int | str | Sequence[int]) -> list[int]:
 
 def _add(tokens: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
     return tokens if offset is None else tokens + offset
-
-
-@recognises("IPT")
-def _recognise(state) -> dict | None:
-    """The constructor's arguments; heads and `pos_every` are not in the weights: the published ones are taken."""
-    if "body.encoder.layers.0.self_attn.in_proj_weight" not in state or "head.0.0.weight" not in state:
-        return None
-    n_feats, n_colors = state["head.0.0.weight"].shape[:2]
-    dim = state["body.encoder.layers.0.self_attn.in_proj_weight"].shape[1]
-    patch_dim = math.isqrt(dim // n_feats)
-    queries, table = state.get(QUERY), state.get("body.position_encoding.pe.weight")
-    num_tokens = len(table) if table is not None else queries.shape[1] // dim if queries is not None else 256
-    tasks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("head."))
-    return {
-        "scale": [_recognise_scale(state, f"tail.{task}.0.") for task in range(tasks)],
-        "patch_size": patch_dim * math.isqrt(num_tokens),
-        "n_colors": n_colors,
-        "n_feats": n_feats,
-        "patch_dim": patch_dim,
-        "num_layers": sum(key.startswith("body.encoder") and key.endswith("in_proj_weight") for key in state),
-        "no_norm": "body.encoder.layers.0.norm1.weight" not in state,
-        "no_mlp": queries is None,
-        "no_pos": table is None,
-        "num_queries": 1 if queries is None else len(queries),
-    }
 
 
 def _recognise_scale(state, prefix: str) -> int:

@@ -29,6 +29,7 @@ from restore.layers.convolution import Reconstruction, residual_conv
 from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half
+from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS, FeedForwardOption, MixerOption, NormOption, PlacementOption, PositionOption
 
@@ -36,7 +37,7 @@ __all__ = ["MetaFormerRestorer"]
 
 
 @NETWORKS.add()
-class MetaFormerRestorer(nn.Module):
+class MetaFormerRestorer(Network):
     """Restores (B, in_chans, H, W) in [0, 1] to (B, in_chans, H * upscale, W * upscale).
 
     Args:
@@ -61,6 +62,8 @@ class MetaFormerRestorer(nn.Module):
         OptionsError: a component that does not exist or options that it does not have.
         ValueError: an upscale that the upsampler cannot make, widths that do not divide, or more mixers than blocks.
     """
+
+    telltale = "first_norm.weight"
 
     def __init__(
         self,

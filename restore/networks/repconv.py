@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.reparameterised import RepConv3x3
-from restore.networks.checkpoint import recognises
+from restore.networks.base import Network, State
 from restore.networks.residual import conv3x3
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -30,7 +30,7 @@ CONVS_PER_BLOCK = 3
 
 
 @NETWORKS.add()
-class RepConvSR(nn.Module):
+class RepConvSR(Network):
     """Gated blocks of re-parameterised convolutions at the input's size, and pixel shuffle on a bilinear enlargement.
 
     Args:
@@ -85,6 +85,22 @@ class RepConvSR(nn.Module):
         residual = self.pixel_shuffle(self.conv_last(features))
         return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
 
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor's arguments; folded weights are those of expansion 0."""
+        if not {"conv_first.weight", "fuse.weight", "conv_body.bias", "conv_last.weight"} <= set(state):
+            return None
+        num_feat, channels = state["conv_first.weight"].shape[:2]
+        spatial = state.get("conv_body.spatial")
+        return {
+            "num_in_ch": channels,
+            "num_out_ch": channels,
+            "num_feat": num_feat,
+            "num_block": state["fuse.weight"].shape[1] // num_feat,
+            "upscale": round((len(state["conv_last.weight"]) / channels) ** 0.5),
+            "expansion": 0 if spatial is None else len(spatial) // num_feat,
+        }
+
 
 class _GatedBlock(nn.Module):
     """The identity, and three convolutions times a gate in [0.5, 1.5] that follows from the last of them."""
@@ -101,19 +117,3 @@ class _GatedBlock(nn.Module):
 
 def _conv(channels: int, expansion: int) -> nn.Module:
     return RepConv3x3(channels, channels, expansion) if expansion else conv3x3(channels, channels)
-
-
-@recognises("RepConvSR")
-def _recognise_repconvsr(state) -> dict | None:
-    if not {"conv_first.weight", "fuse.weight", "conv_body.bias", "conv_last.weight"} <= set(state):
-        return None
-    num_feat, channels = state["conv_first.weight"].shape[:2]
-    spatial = state.get("conv_body.spatial")
-    return {
-        "num_in_ch": channels,
-        "num_out_ch": channels,
-        "num_feat": num_feat,
-        "num_block": state["fuse.weight"].shape[1] // num_feat,
-        "upscale": round((len(state["conv_last.weight"]) / channels) ** 0.5),
-        "expansion": 0 if spatial is None else len(spatial) // num_feat,
-    }

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.convolution import PixelShuffleUpsampler
-from restore.networks.checkpoint import recognises
+from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -60,7 +60,7 @@ class _ResidualBlock(nn.Module):
 
 
 @NETWORKS.add()
-class MSRResNet(nn.Module):
+class MSRResNet(Network):
     """SRResNet without batch normalisation, on top of a bilinear enlargement.
 
     Args:
@@ -112,8 +112,18 @@ class MSRResNet(nn.Module):
         residual = self.conv_last(F.leaky_relu(self.conv_hr(features), 0.1))
         return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
 
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor\'s arguments."""
+        if not {"conv_first.weight", "body.0.conv1.weight", "upconv1.weight", "conv_hr.weight"} <= set(state):
+            return None
+        common = _common(state)
+        factor = round((len(state["upconv1.weight"]) / common["num_feat"]) ** 0.5)
+        upscale = 4 if "upconv2.weight" in state else factor
+        return {**common, "num_block": _numbered(state, "body."), "upscale": upscale}
 
-class _MeanShifted(nn.Module):
+
+class _MeanShifted(Network):
     """What EDSR and RCAN share: centred input, a body with a long skip connection, and enlargement at the end.
 
     Args:
@@ -191,6 +201,19 @@ class EDSR(_MeanShifted):
         body = [_ResidualBlock(num_feat, res_scale) for _ in range(num_block)]
         super().__init__(body, num_in_ch, num_out_ch, num_feat, upscale, img_range, rgb_mean)
 
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor's arguments; `res_scale` is not in the weights: the published one of each width is taken."""
+        if not {"conv_first.weight", "body.0.conv1.weight", "conv_after_body.weight", "conv_last.weight"} <= set(state):
+            return None
+        common = _common(state)
+        return {
+            **common,
+            "num_block": _numbered(state, "body."),
+            "upscale": _upscale(state, common["num_feat"]),
+            "res_scale": 0.1 if common["num_feat"] >= EDSR_LARGE else 1.0,
+        }
+
 
 @NETWORKS.add()
 class RCAN(_MeanShifted):
@@ -228,6 +251,21 @@ class RCAN(_MeanShifted):
             raise ValueError(f"squeeze_factor {squeeze_factor} leaves nothing of num_feat {num_feat}")
         body = [_AttentionGroup(num_feat, num_block, squeeze_factor, res_scale) for _ in range(num_group)]
         super().__init__(body, num_in_ch, num_out_ch, num_feat, upscale, img_range, rgb_mean)
+
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor\'s arguments."""
+        squeeze = state.get("body.0.residual_group.0.rcab.3.attention.1.weight")
+        if squeeze is None or "conv_first.weight" not in state:
+            return None
+        common = _common(state)
+        return {
+            **common,
+            "num_group": _numbered(state, "body."),
+            "num_block": _numbered(state, "body.0.residual_group."),
+            "squeeze_factor": common["num_feat"] // squeeze.shape[0],
+            "upscale": _upscale(state, common["num_feat"]),
+        }
 
 
 class _AttentionGroup(nn.Module):
@@ -282,42 +320,3 @@ def _upscale(state, num_feat: int) -> int:
     if first is not None and first.shape[0] == 9 * num_feat:
         return 3
     return 2 ** sum(key.startswith("upsample.") and key.endswith("weight") for key in state)
-
-
-@recognises("MSRResNet")
-def _recognise_msrresnet(state) -> dict | None:
-    if not {"conv_first.weight", "body.0.conv1.weight", "upconv1.weight", "conv_hr.weight"} <= set(state):
-        return None
-    common = _common(state)
-    factor = round((len(state["upconv1.weight"]) / common["num_feat"]) ** 0.5)
-    upscale = 4 if "upconv2.weight" in state else factor
-    return {**common, "num_block": _numbered(state, "body."), "upscale": upscale}
-
-
-@recognises("EDSR")
-def _recognise_edsr(state) -> dict | None:
-    """The constructor's arguments; `res_scale` is not in the weights: the published one of each width is taken."""
-    if not {"conv_first.weight", "body.0.conv1.weight", "conv_after_body.weight", "conv_last.weight"} <= set(state):
-        return None
-    common = _common(state)
-    return {
-        **common,
-        "num_block": _numbered(state, "body."),
-        "upscale": _upscale(state, common["num_feat"]),
-        "res_scale": 0.1 if common["num_feat"] >= EDSR_LARGE else 1.0,
-    }
-
-
-@recognises("RCAN")
-def _recognise_rcan(state) -> dict | None:
-    squeeze = state.get("body.0.residual_group.0.rcab.3.attention.1.weight")
-    if squeeze is None or "conv_first.weight" not in state:
-        return None
-    common = _common(state)
-    return {
-        **common,
-        "num_group": _numbered(state, "body."),
-        "num_block": _numbered(state, "body.0.residual_group."),
-        "squeeze_factor": common["num_feat"] // squeeze.shape[0],
-        "upscale": _upscale(state, common["num_feat"]),
-    }

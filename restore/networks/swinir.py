@@ -39,7 +39,7 @@ from restore.layers.window import (
     window_attention,
     window_plan,
 )
-from restore.networks.checkpoint import recognises
+from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -50,7 +50,7 @@ NUM_FEAT = 64
 
 
 @NETWORKS.add("SwinIR")
-class SwinIR(nn.Module):
+class SwinIR(Network):
     """Restores (B, in_chans, H, W) in [0, 1] to (B, in_chans, H*upscale, W*upscale).
 
     Args:
@@ -77,6 +77,9 @@ class SwinIR(nn.Module):
             (real-world) or "" (a residual at the input's size).
         resi_connection: "1conv" or "3conv" at the end of each stage.
     """
+
+    derived_keys = ("attn_mask", "relative_position_index")
+    example = {"upscale": 1}  # noqa: RUF012
 
     def __init__(
         self,
@@ -221,6 +224,44 @@ class SwinIR(nn.Module):
             x = F.leaky_relu(conv(F.interpolate(x, scale_factor=2, mode="nearest")), 0.2)
         return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2))
 
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor's arguments from the shapes of published weights.
+
+        `img_range` cannot be told from the weights: window 7 is taken for the published JPEG models, which use 255.
+        """
+        table = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
+        if table not in state or "conv_first.weight" not in state:
+            return None
+        dim, channels = state["conv_first.weight"].shape[:2]
+        stages = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("layers."))
+        blocks = [
+            {int(key.split(".")[4]) for key in state if key.startswith(f"layers.{i}.resid")} for i in range(stages)
+        ]
+        heads = [
+            state[f"layers.{i}.residual_group.blocks.0.attn.relative_position_bias_table"].shape[1]
+            for i in range(stages)
+        ]
+        window = (round(state[table].shape[0] ** 0.5) + 1) // 2
+        upsampler, upscale = _recognise_upsampler(state)
+        mask = state.get("layers.0.residual_group.blocks.1.attn_mask")
+        return {
+            "img_size": window * round(mask.shape[0] ** 0.5) if mask is not None else 8 * window,
+            "in_chans": channels,
+            "embed_dim": dim,
+            "depths": [len(indices) for indices in blocks],
+            "num_heads": heads,
+            "window_size": window,
+            "mlp_ratio": state["layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] / dim,
+            "qkv_bias": "layers.0.residual_group.blocks.0.attn.qkv.bias" in state,
+            "patch_norm": "patch_embed.norm.weight" in state,
+            "ape": "absolute_pos_embed" in state,
+            "upscale": upscale,
+            "img_range": 255.0 if window == 7 else 1.0,
+            "upsampler": upsampler,
+            "resi_connection": "3conv" if "conv_after_body.0.weight" in state else "1conv",
+        }
+
 
 class _Stage(nn.Module):
     """A residual group of blocks, then a convolution: the published RSTB."""
@@ -301,42 +342,6 @@ class _Attention(nn.Module):
 
 def _conv_act(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.LeakyReLU(0.01))
-
-
-@recognises("SwinIR")
-def _recognise(state) -> dict | None:
-    """The constructor's arguments from the shapes of published weights.
-
-    `img_range` cannot be told from the weights: window 7 is taken for the published JPEG models, which use 255.
-    """
-    table = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
-    if table not in state or "conv_first.weight" not in state:
-        return None
-    dim, channels = state["conv_first.weight"].shape[:2]
-    stages = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("layers."))
-    blocks = [{int(key.split(".")[4]) for key in state if key.startswith(f"layers.{i}.resid")} for i in range(stages)]
-    heads = [
-        state[f"layers.{i}.residual_group.blocks.0.attn.relative_position_bias_table"].shape[1] for i in range(stages)
-    ]
-    window = (round(state[table].shape[0] ** 0.5) + 1) // 2
-    upsampler, upscale = _recognise_upsampler(state)
-    mask = state.get("layers.0.residual_group.blocks.1.attn_mask")
-    return {
-        "img_size": window * round(mask.shape[0] ** 0.5) if mask is not None else 8 * window,
-        "in_chans": channels,
-        "embed_dim": dim,
-        "depths": [len(indices) for indices in blocks],
-        "num_heads": heads,
-        "window_size": window,
-        "mlp_ratio": state["layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0] / dim,
-        "qkv_bias": "layers.0.residual_group.blocks.0.attn.qkv.bias" in state,
-        "patch_norm": "patch_embed.norm.weight" in state,
-        "ape": "absolute_pos_embed" in state,
-        "upscale": upscale,
-        "img_range": 255.0 if window == 7 else 1.0,
-        "upsampler": upsampler,
-        "resi_connection": "3conv" if "conv_after_body.0.weight" in state else "1conv",
-    }
 
 
 def _recognise_upsampler(state) -> tuple[str, int]:

@@ -43,7 +43,7 @@ from restore.layers.window import (
     window_attention,
     window_plan,
 )
-from restore.networks.checkpoint import recognises
+from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -54,7 +54,7 @@ STAGES = [*(f"encoderlayer_{i}" for i in range(LEVELS)), "conv", *(f"decoderlaye
 
 
 @NETWORKS.add()
-class Uformer(nn.Module):
+class Uformer(Network):
     """Restores (B, dd_in, H, W) in [0, 1] to (B, in_chans, H, W).
 
     Args:
@@ -85,6 +85,8 @@ class Uformer(nn.Module):
         ValueError: not nine stages, heads that do not divide the width, or an input that is to be added to an output of
             other channels.
     """
+
+    derived_keys = ("attn_mask", "relative_position_index")
 
     def __init__(
         self,
@@ -182,14 +184,48 @@ class Uformer(nn.Module):
         y = self.pos_drop(self.input_proj["proj"](padded))
         skips = []
         for level in range(LEVELS):
-            skips.append(getattr(self, f"encoderlayer_{level}")(y))
-            y = getattr(self, f"dowsample_{level}")["conv"](skips[-1])
+            skips.append(self.get_submodule(f"encoderlayer_{level}")(y))
+            y = self.get_submodule(f"dowsample_{level}.conv")(skips[-1])
         y = self.conv(y)
         for level in range(LEVELS):
-            y = getattr(self, f"upsample_{level}")["deconv"](y)
-            y = getattr(self, f"decoderlayer_{level}")(torch.cat([y, skips.pop()], dim=1))
+            y = self.get_submodule(f"upsample_{level}.deconv")(y)
+            y = self.get_submodule(f"decoderlayer_{level}")(torch.cat([y, skips.pop()], dim=1))
         y = self.output_proj["proj"](y)[:, :, :height, :width]
         return x_BCHW + y if self.global_residual else y
+
+    @classmethod
+    def recognise(cls, state: State) -> dict | None:
+        """The constructor's arguments.
+
+        `img_size` is not in the weights: 128 is taken, with which all published tests build the network, also for the
+        deblurring weights that were trained at 256. A bottleneck with a small window tells that it was less.
+        """
+        tables = [state.get(f"{stage}.blocks.0.attn.relative_position_bias_table") for stage in STAGES]
+        if "input_proj.proj.0.weight" not in state or any(table is None for table in tables):
+            return None
+        windows = [(math.isqrt(len(table)) + 1) // 2 for table in tables]
+        width, dd_in = state["input_proj.proj.0.weight"].shape[:2]
+        block = "decoderlayer_0.blocks.0"
+        hidden = state.get(f"{block}.mlp.linear1.0.weight", state.get(f"{block}.mlp.fc1.weight"))
+        if hidden is None:
+            return None
+        return {
+            "img_size": 16 * min(windows[LEVELS], windows[0]),
+            "in_chans": state["output_proj.proj.0.weight"].shape[0],
+            "dd_in": dd_in,
+            "embed_dim": width,
+            "depths": [
+                len({key.split(".")[2] for key in state if key.startswith(f"{stage}.blocks.")}) for stage in STAGES
+            ],
+            "num_heads": [table.shape[1] for table in tables],
+            "win_size": windows[0],
+            "mlp_ratio": hidden.shape[0] / hidden.shape[1],
+            "qkv_bias": f"{block}.attn.qkv.to_kv.weight" not in state or f"{block}.attn.qkv.to_kv.bias" in state,
+            "token_projection": "linear" if f"{block}.attn.qkv.to_kv.weight" in state else "conv",
+            "token_mlp": "leff" if f"{block}.mlp.linear1.0.weight" in state else "mlp",
+            "modulator": f"{block}.modulator.weight" in state,
+            "cross_modulator": f"{block}.cross_modulator.weight" in state,
+        }
 
 
 class Stage(nn.Module):
@@ -365,36 +401,3 @@ def _drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     rates += [rate * index / max(decoder - 1, 1) for index in reversed(range(decoder))]
     ends = [sum(depths[: index + 1]) for index in range(len(depths))]
     return [rates[end - depth : end] for end, depth in zip(ends, depths, strict=True)]
-
-
-@recognises("Uformer")
-def _recognise(state) -> dict | None:
-    """The constructor's arguments.
-
-    `img_size` is not in the weights: 128 is taken, with which all published tests build the network, also for the
-    deblurring weights that were trained at 256. A bottleneck with a small window tells that it was less.
-    """
-    tables = [state.get(f"{stage}.blocks.0.attn.relative_position_bias_table") for stage in STAGES]
-    if "input_proj.proj.0.weight" not in state or any(table is None for table in tables):
-        return None
-    windows = [(math.isqrt(len(table)) + 1) // 2 for table in tables]
-    width, dd_in = state["input_proj.proj.0.weight"].shape[:2]
-    block = "decoderlayer_0.blocks.0"
-    hidden = state.get(f"{block}.mlp.linear1.0.weight", state.get(f"{block}.mlp.fc1.weight"))
-    if hidden is None:
-        return None
-    return {
-        "img_size": 16 * min(windows[LEVELS], windows[0]),
-        "in_chans": state["output_proj.proj.0.weight"].shape[0],
-        "dd_in": dd_in,
-        "embed_dim": width,
-        "depths": [len({key.split(".")[2] for key in state if key.startswith(f"{stage}.blocks.")}) for stage in STAGES],
-        "num_heads": [table.shape[1] for table in tables],
-        "win_size": windows[0],
-        "mlp_ratio": hidden.shape[0] / hidden.shape[1],
-        "qkv_bias": f"{block}.attn.qkv.to_kv.weight" not in state or f"{block}.attn.qkv.to_kv.bias" in state,
-        "token_projection": "linear" if f"{block}.attn.qkv.to_kv.weight" in state else "conv",
-        "token_mlp": "leff" if f"{block}.mlp.linear1.0.weight" in state else "mlp",
-        "modulator": f"{block}.modulator.weight" in state,
-        "cross_modulator": f"{block}.cross_modulator.weight" in state,
-    }

@@ -30,6 +30,7 @@ from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction
 from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import pad_to_multiple
+from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 from restore.registry import (
     NETWORKS,
@@ -45,7 +46,7 @@ __all__ = ["UNetRestorer"]
 
 
 @NETWORKS.add()
-class UNetRestorer(nn.Module):
+class UNetRestorer(Network):
     """Restores (B, in_chans, H, W) in [0, 1] to (B, in_chans, H * upscale, W * upscale).
 
     Args:
@@ -68,6 +69,8 @@ class UNetRestorer(nn.Module):
         OptionsError: a component that does not exist, or options that it does not have.
         ValueError: a mixer that does not take maps of any size, or an upscale that the upsampler cannot make.
     """
+
+    telltale = "lateral.0.weight"
 
     def __init__(
         self,

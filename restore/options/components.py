@@ -15,7 +15,18 @@ from restore.errors import OptionsError, Problem, nearest
 from restore.options.absent import family_of
 from restore.options.schema import Options
 from restore.options.schema.datasets import DatasetOptions
-from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS, QUALITY, SCHEDULERS, Registry
+from restore.registry import (
+    DATASETS,
+    DISCRIMINATORS,
+    LOSSES,
+    METRICS,
+    NETWORKS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    QUALITY,
+    SCHEDULERS,
+    Registry,
+)
 
 __all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "knows", "names", "objective_problems"]
 
@@ -47,6 +58,7 @@ _NETWORK = Slot("network_*", NETWORKS)
 _QUALITY = Slot("network_*", QUALITY)
 SLOTS = (
     _DATASET,
+    Slot("network_d", DISCRIMINATORS),
     _NETWORK,
     Slot("val.metrics.*", METRICS, keyword_only=True),
     Slot("train.optim_*", OPTIMIZERS, ("params",)),

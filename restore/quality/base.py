@@ -6,19 +6,19 @@ the published way: crops are drawn, predictions are averaged). Images are RGB (B
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
 
 from restore.errors import ImageError
+from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 
 __all__ = ["QualityModel"]
 
 
-class QualityModel(nn.Module, ABC):
+class QualityModel(Network):
     """Base of all quality models.
 
     Attributes:
@@ -26,13 +26,16 @@ class QualityModel(nn.Module, ABC):
         target: what of an opinion the prediction is trained on: "opinion" (one number in [0, 1]) or "distribution"
             (the shares of five levels).
         score_range: worst and best score.
-        spec: what the model takes; it gives no image.
     """
 
     needs_reference: ClassVar[bool]
     target: ClassVar[Literal["opinion", "distribution"]]
     score_range: ClassVar[tuple[float, float]]
-    spec = ImageSpec(scale=1, in_channels=3, out_channels=0)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What the model takes; it gives no image."""
+        return ImageSpec(scale=1, in_channels=3, out_channels=0)
 
     @abstractmethod
     def score(self, prediction: torch.Tensor) -> torch.Tensor:

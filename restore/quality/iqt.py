@@ -134,6 +134,7 @@ class IQT(QualityModel):
         MissingError: the encoder's pretrained weights are wanted and cannot be had.
     """
 
+    telltale = "regressor.conv_enc.weight"
     needs_reference = True
     target = "opinion"
     score_range = (0.0, 1.0)

@@ -133,6 +133,7 @@ class TRIQ(QualityModel):
         MissingError: the encoder's pretrained weights are wanted and cannot be had.
     """
 
+    telltale = "transformer.quality_token"
     needs_reference = False
     target = "distribution"
     score_range = (1.0, 5.0)

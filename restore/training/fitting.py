@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from restore.data.fields import Fields, Kind, described
 from restore.errors import OptionsError, Problem
 from restore.registry import DATASETS, OBJECTIVES
@@ -13,6 +11,7 @@ from restore.training.objectives import Objective
 from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
+    from restore.networks import Network
     from restore.options import Options
 
 __all__ = ["check_fields", "check_fit"]
@@ -20,7 +19,7 @@ __all__ = ["check_fields", "check_fit"]
 _GREY = ("y", "grey", "gray")
 
 
-def check_fit(options: Options, dataset: Any, network: nn.Module) -> None:
+def check_fit(options: Options, dataset: Any, network: Network) -> None:
     """Compare scale and channels of the network with those of the training images.
 
     Networks of several tasks, quality models, and networks that take neither grey nor RGB are not looked at.
@@ -33,7 +32,7 @@ def check_fit(options: Options, dataset: Any, network: nn.Module) -> None:
     Raises:
         OptionsError: training would end in its first iteration; says which options to change.
     """
-    if OBJECTIVES.get(options.model_type, "model_type").judges or hasattr(network, "task_spec"):
+    if OBJECTIVES.get(options.model_type, "model_type").judges or network.tasks:
         return
     spec, key = network.spec, options.network_g["type"]
     problems = []

@@ -28,7 +28,7 @@ from restore.inference.precision import resolve_device, resolve_precision
 from restore.metrics import traits
 from restore.networks.branches import Branch, branch_weights
 from restore.networks.checkpoint import load_weights, read_state_dict
-from restore.registry import DATASETS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
+from restore.registry import DATASETS, DISCRIMINATORS, METRICS, NETWORKS, OBJECTIVES, QUALITY, SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, join_processes
 from restore.training.fitting import check_fields, check_fit
@@ -133,9 +133,9 @@ def _device(options: Options, processes: Processes) -> torch.device:
 
 def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
     networks = {}
-    registry = QUALITY if _objective(options).judges else NETWORKS
+    learning = QUALITY if _objective(options).judges else NETWORKS
     for key, block in options.networks.items():
-        network = registry.build(block, path=key)
+        network = (DISCRIMINATORS if key == "network_d" else learning).build(block, path=key)
         path, entry, strict = options.path.pretrained(key)
         if path:
             state, task = read_state_dict(path, entry), options.path.pretrain_task_g

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
 from restore.inference import Restorer
-from restore.networks.branches import branch_weights, tasks_of
+from restore.networks.branches import branch_weights
 from restore.networks.checkpoint import (
     infer,
     load_weights,
@@ -29,6 +29,7 @@ __all__ = ["build_model", "list_models", "load_model", "load_network", "weights_
 
 KINDS = {
     "network": registry.NETWORKS,
+    "discriminator": registry.DISCRIMINATORS,
     "encoder": registry.ENCODERS,
     "mixer": registry.MIXERS,
     "quality": registry.QUALITY,
@@ -103,12 +104,14 @@ def _described(
         state = own
     if block["type"] in registry.QUALITY:
         raise CheckpointError(f"{source}: holds the weights of {block['type']}, which judges images and restores none.")
+    if block["type"] in registry.DISCRIMINATORS:
+        raise CheckpointError(
+            f"{source}: holds the weights of {block['type']}, a discriminator: it restores no images."
+        )
     try:
         network = registry.NETWORKS.build(_without_downloads(block), path="network")
     except OptionsError as error:
         raise CheckpointError(f"{source}: the network that the file names cannot be built here.\n  {error}") from None
-    if not hasattr(network, "spec"):
-        raise CheckpointError(f"{source}: holds the weights of {block['type']}, which restores no images.")
     load_weights(network, state, source=source)
     return network
 
@@ -141,7 +144,7 @@ def load_model(
         CheckpointError: as `load_network`.
     """
     network = load_network(name_or_path, key=key, task=task)
-    tasks = tasks_of(network)
+    tasks = network.tasks
     if len(tasks) > 1:
         raise OptionsError(
             f"'{name_or_path}' holds weights for {len(tasks)} tasks: {', '.join(tasks)}. Name the one to restore with: "

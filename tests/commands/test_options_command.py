@@ -103,6 +103,9 @@ def test_schema_is_valid_and_describes_every_key(schema, capsys):
         ({"extends": ["a.yml", "b.yml"]}, True),
         ({"network_teacher": {"type": "SwinIR"}}, True),
         ({"network_d": None}, True),
+        ({"network_d": {"type": "UNetDiscriminatorSN", "num_feat": 8}}, True),
+        ({"network_d": {"type": "SwinIR", "upscale": 4}}, False),
+        ({"network_teacher": {"type": "UNetDiscriminatorSN"}}, False),
         ({"network_g": {"type": "SwinIR", "upscale": 4, "windw_size": 8}}, False),
         ({"network_g": {"type": "SwinR"}}, False),
         ({"network_g": {"upscale": 4}}, False),
@@ -163,7 +166,7 @@ NESTED = """
       mixers:
         - {type: window, window_size: 4}
         - stripe
-    network_d:
+    network_t:
       type: UNetRestorer
       mixer: gated_conv
       encoder: {type: conv_pyramid, widths: [8, 8]}
@@ -195,15 +198,15 @@ def test_explain_shows_the_arguments_of_components_inside_others(tmp_path):
     assert shown("network_g.mixers.0.num_heads") == (6, 6, None)
     assert shown("network_g.mixers.1.type") == ("stripe", "shifted_window", 6)
     assert shown("network_g.mixers.1.window_size") == ([6, 24], [6, 24], None)
-    assert shown("network_d.mixer.type") == ("gated_conv", "gated_conv", 9)
-    assert shown("network_d.mixer.kernel_size") == (7, 7, None)
-    assert shown("network_d.encoder.type") == ("conv_pyramid", "convnext_atto", 10)
-    assert shown("network_d.encoder.widths")[::2] == ([8, 8], 10)
+    assert shown("network_t.mixer.type") == ("gated_conv", "gated_conv", 9)
+    assert shown("network_t.mixer.kernel_size") == (7, 7, None)
+    assert shown("network_t.encoder.type") == ("conv_pyramid", "convnext_atto", 10)
+    assert shown("network_t.encoder.widths")[::2] == ([8, 8], 10)
     assert shown("datasets.train.tasks.sr.type") == ("DownsampledImageDataset", NO_DEFAULT, 16)
     assert shown("datasets.train.tasks.sr.scale")[0] == 2
     assert not rows["network_g.mixers.0.type"].differs
     assert rows["network_g.mixers.0.window_size"].differs
-    assert not {"network_g.mixers", "network_g.mixers.0", "network_g.mixers.0.dim", "network_d.encoder.in_chans"} & {
+    assert not {"network_g.mixers", "network_g.mixers.0", "network_g.mixers.0.dim", "network_t.encoder.in_chans"} & {
         *rows
     }
 

@@ -117,6 +117,7 @@ def test_every_published_network_can_be_written_as_one_file(name, monkeypatch):
     exec(compile("from __future__ import annotations\n" + source, name, "exec"), module.__dict__)
     assert issubclass(getattr(module, name), torch.nn.Module)
     assert "NETWORKS" not in source
+    assert "def recognise" not in source
 
 
 def _is_import(line):

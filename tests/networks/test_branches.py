@@ -9,7 +9,7 @@ from restore import load_model
 from restore.cli import main
 from restore.errors import CheckpointError, OptionsError
 from restore.images import read_image, write_image
-from restore.networks.branches import Branch, branch_weights, task_number, tasks_of
+from restore.networks.branches import Branch, branch_weights, task_number
 from restore.networks.checkpoint import load_weights
 from restore.networks.edt import EDT
 from restore.networks.ipt import IPT
@@ -42,7 +42,7 @@ def many(request):
 
 def test_every_task_as_a_network_of_its_own(many, tmp_path):
     network, scales = many
-    assert tasks_of(network) == list(scales)
+    assert list(network.tasks) == list(scales)
     torch.save({"params": network.state_dict()}, tmp_path / "many.pth")
     for number, (task, scale) in enumerate(scales.items()):
         view = Branch(network, number)
@@ -53,7 +53,7 @@ def test_every_task_as_a_network_of_its_own(many, tmp_path):
             with torch.no_grad():
                 assert torch.equal(alone.network(x), view(x))
         assert alone.scale == scale
-        assert len(tasks_of(alone.network)) == 1
+        assert len(alone.network.tasks) == 1
         assert sum(p.numel() for p in alone.network.parameters()) < sum(p.numel() for p in network.parameters())
 
 
@@ -81,7 +81,7 @@ def test_networks_of_one_task_take_what_fits_them():
 
 def test_networks_without_tasks():
     network = SwinIR(embed_dim=12, depths=[1], num_heads=[2], upscale=2, upsampler="pixelshuffledirect")
-    assert tasks_of(network) == []
+    assert not network.tasks
     with pytest.raises(CheckpointError, match="SwinIR have no tasks"):
         branch_weights(network.state_dict(), "sr_x2", source="x.pth")
     with pytest.raises(OptionsError, match="none, for it knows only one thing"):

@@ -5,7 +5,7 @@ import torch
 from network_tester import counts
 
 from restore.networks.discriminators import UNetDiscriminatorSN, VGGStyleDiscriminator
-from restore.registry import NETWORKS
+from restore.registry import DISCRIMINATORS, NETWORKS
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,16 @@ def test_published_sizes(network, options, parameters, keys):
 
 @pytest.mark.parametrize("side", [128, 256])
 def test_one_score_for_each_image(side):
-    network = NETWORKS.build({"type": "VGGStyleDiscriminator", "num_feat": 2, "input_size": side})
+    network = DISCRIMINATORS.build({"type": "VGGStyleDiscriminator", "num_feat": 2, "input_size": side})
     scores = network(torch.rand(2, 3, side, side))
     assert scores.shape == (2, 1)
     scores.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_they_are_no_networks_that_restore():
+    assert {"VGGStyleDiscriminator", "UNetDiscriminatorSN"} <= {*DISCRIMINATORS}
+    assert not {*DISCRIMINATORS} & {*NETWORKS}
 
 
 def test_another_size_is_refused_with_advice():

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from restore import load_model
-from restore.networks.branches import Branch, branch_weights, tasks_of
+from restore.networks.branches import Branch, branch_weights
 from restore.networks.checkpoint import infer, unwrap
 from restore.registry import NETWORKS
 
@@ -127,7 +127,7 @@ def test_published_networks_run_forward_and_backward(name, precision):
 
 def of_one_task(network: torch.nn.Module) -> torch.nn.Module:
     """The network, or what it is for the first of its tasks."""
-    return Branch(network, 0) if len(tasks_of(network)) > 1 else network
+    return Branch(network, 0) if len(network.tasks) > 1 else network
 
 
 SMALL = {

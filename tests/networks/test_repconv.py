@@ -6,7 +6,7 @@ import pytest
 import torch
 from network_tester import NetworkTester, counts
 
-from restore.layers.reparameterised import folded
+from restore.layers.folding import fold
 from restore.networks.checkpoint import infer, load_weights
 from restore.networks.repconv import RepConvSR
 from restore.registry import NETWORKS
@@ -39,7 +39,7 @@ def test_folded_weights_are_those_of_a_plain_network():
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.1)
-    plain_layers = folded(network)
+    plain_layers = fold(network)
     state = plain_layers.state_dict()
     plain = NETWORKS.build(infer(state)).double().eval()
     load_weights(plain, state)

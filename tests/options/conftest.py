@@ -114,6 +114,11 @@ class Wide:
         self.channels = channels
 
 
+class Judge:
+    def __init__(self, width: int = 8):
+        self.width = width
+
+
 class PairedImageDataset:
     def __init__(
         self,
@@ -162,6 +167,7 @@ def fakes(monkeypatch) -> dict[str, Registry]:
     """Small registries in the place of the real ones, by the kind of their components."""
     contents = {
         "network": [Net, Wide],
+        "discriminator": [Judge],
         "dataset": [PairedImageDataset],
         "metric": [calculate_psnr],
         "optimizer": [Adam],

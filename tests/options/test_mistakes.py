@@ -35,7 +35,7 @@ def test_all_at_once_in_the_order_of_the_file(write, fakes):
           type: Net
           widht: 8
           depths: 6
-        network_d: {type: Nett}
+        network_d: {type: Jugde}
         path: {strict_load_g: maybe}
         train:
           total_iter: 0
@@ -66,7 +66,7 @@ def test_all_at_once_in_the_order_of_the_file(write, fakes):
         "14: datasets.foo.type: unknown dataset 'PairedImageDatset'. Did you mean 'PairedImageDataset'?",
         "17: network_g.widht: unknown option of Net. Did you mean 'width'? Allowed: width, depths, kind.",
         "18: network_g.depths: expected a list such as [1, 2]; given: 6.",
-        "19: network_d.type: unknown network 'Nett'. Did you mean 'Net'? Known: Net, Wide.",
+        "19: network_d.type: unknown discriminator 'Jugde'. Did you mean 'Judge'? Known: Judge.",
         "20: path.strict_load_g: expected true or false; given: 'maybe'.",
         "22: train.total_iter: expected a number above 0; given: 0.",
         "23: train.optim_g: this block needs `lr:`, the learning rate (2e-4 is usual); given: {'type': 'Adam'}.",
@@ -86,7 +86,7 @@ def test_all_at_once_in_the_order_of_the_file(write, fakes):
 
 def test_components_inside_components_are_checked_where_they_are_written(write):
     base = write(
-        "network_d: {type: UNetRestorer, encoder: {type: conv_pyramid,\n  widht: 8}, mixer: windo}\n", "base.yml"
+        "network_t: {type: UNetRestorer, encoder: {type: conv_pyramid,\n  widht: 8}, mixer: windo}\n", "base.yml"
     )
     path = write(
         """
@@ -123,8 +123,8 @@ def test_components_inside_components_are_checked_where_they_are_written(write):
         "13: network_g.depths.1: expected a whole number; given: 'six'.",
         "20: datasets.train.tasks.sr.gtsize: unknown option of DownsampledImageDataset. Did you mean 'gt_size'?",
         "21: datasets.train.tasks.dn.type: unknown dataset 'DownsampledDataset'. Did you mean",
-        f"{base}:2: network_d.encoder.widht: unknown option of conv_pyramid. Did you mean 'widths'?",
-        f"{base}:2: network_d.mixer: unknown mixer 'windo'. Did you mean 'window'?",
+        f"{base}:2: network_t.encoder.widht: unknown option of conv_pyramid. Did you mean 'widths'?",
+        f"{base}:2: network_t.mixer: unknown mixer 'windo'. Did you mean 'window'?",
     ]
     found = mistakes(path, is_train=False)
     assert len(found) == len(starts), "\n".join(found)
@@ -152,7 +152,7 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["train=~"], "train: missing: training needs at least"),
         (["train.optim_g=~"], "train.optim_g: missing: give an optimizer such as"),
         (["network_g=~"], "network_g: missing: give a block such as {type: SwinIR, upscale: 4}."),
-        (["network_d={type: Net}"], "train.optim_d: missing: network_d needs an optimizer"),
+        (["network_d={type: Judge}"], "train.optim_d: missing: network_d needs an optimizer"),
         (["datasets.train.gt_size=66"], "datasets.train.gt_size: 66 is not a multiple of the scale 4: take 64 or 68."),
         (["datasets.train.gt_size=3"], "datasets.train.gt_size: 3 is not a multiple of the scale 4: take 4."),
         (["datasets.train.gt_sizes=[64, 66]"], "datasets.train.gt_sizes: 66 is not a multiple"),

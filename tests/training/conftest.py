@@ -8,23 +8,28 @@ import torch
 from torch import nn
 
 from restore.images import write_image
-from restore.networks import ImageSpec
+from restore.networks import ImageSpec, Network
 from restore.registry import OPTIMIZERS, SCHEDULERS
 from restore.training.objectives import Restoration
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
 
 
-class TinyNetwork(nn.Module):
+class TinyNetwork(Network):
     """Twice as large, by two convolutions, with batch statistics and dropout."""
 
     def __init__(self, in_chans=3, width=6):
         super().__init__()
-        self.spec = ImageSpec(scale=2, in_channels=in_chans, out_channels=in_chans)
+        self.white = 1.0
         self.first = nn.Conv2d(in_chans, width, 3, padding=1)
         self.norm = nn.BatchNorm2d(width)
         self.drop = nn.Dropout(0.2)
         self.last = nn.Conv2d(width, 4 * in_chans, 3, padding=1)
+
+    @property
+    def spec(self):
+        channels = self.first.in_channels
+        return ImageSpec(scale=2, in_channels=channels, out_channels=channels, value_range=self.white)
 
     def forward(self, x_BCHW):
         return nn.functional.pixel_shuffle(self.last(self.drop(self.norm(self.first(x_BCHW)).relu())), 2)

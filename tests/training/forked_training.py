@@ -17,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from restore.cli import main
-from restore.registry import DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS
+from restore.registry import DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS
 
 
 def free_port() -> str:
@@ -47,7 +47,7 @@ def fork(rank: int, count: int, ports: list[str], option_file: str, runs: list[l
 if __name__ == "__main__":
     warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads: they belong to torch, idle
     torch.set_num_threads(1)
-    for registry in (DATASETS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS):
+    for registry in (DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES, OPTIMIZERS):
         registry.names()
     count, option_file, words = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     runs = [run.split() for run in " ".join(words).split(" -- ")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
@@ -81,7 +79,7 @@ def test_patches_that_are_too_small_for_a_loss_are_named(network, batches):
 
 
 def test_the_average_is_given_images_in_the_range_of_the_network(network, judge, batches):
-    network.spec = dataclasses.replace(network.spec, value_range=255)
+    network.white = 255
     objective = Adversarial({"g": network.eval(), "d": judge}, {**PIXEL, **GAN, "ldl_opt": {"type": "L1Loss"}})
     objective.keep_average(0.9)
     seen = []

@@ -113,7 +113,7 @@ def test_one_task_of_a_trained_file(task, tasks, tmp_path):
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"type": "UNetDiscriminatorSN", "num_feat": 4}, "UNetDiscriminatorSN, which restores no images"),
+        ({"type": "UNetDiscriminatorSN", "num_feat": 4}, "UNetDiscriminatorSN, a discriminator: it restores no images"),
         ({"type": "IQT"}, "IQT, which judges images and restores none"),
         ({"type": "Swinir"}, r"cannot be built here\.\n  network\.type: unknown network .* Did you mean 'SwinIR'"),
         ({"type": "SwinIR", "upscale": 1, "heads": 3}, r"cannot be built here\.\n  network\.heads: unknown option"),

@@ -34,7 +34,7 @@ RunName = Annotated[str, AfterValidator(_is_folder)]
 class _General(Section):
     """What a run is."""
 
-    patterns = {r"network_\w+": (Block | None, "A further network: {type: NAME, argument: value, ...}.")}
+    patterns = {r"network_(?!d$)\w+": (Block | None, "A further network: {type: NAME, argument: value, ...}.")}
 
     name: RunName
     """Name of the run: its folder under experiments/ and results/."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import ImageError, OptionsError, Problem
+from restore.networks import Network
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import Processes, unwrapped
 from restore.training.followers import Follower
@@ -193,9 +194,9 @@ class Objective(nn.Module, ABC):
 
     @property
     def white(self) -> float:
-        """The largest value of the images that the first network takes and gives."""
-        spec = getattr(unwrapped(self.networks["g"]), "spec", None)
-        return spec.value_range if spec else 1.0
+        """The largest value of the images that the first network takes and gives; 1 where it does not say."""
+        network = unwrapped(self.networks["g"])
+        return network.spec.value_range if isinstance(network, Network) else 1.0
 
     def restored(self, lq_BCHW: Tensor, **how: Any) -> Tensor:
         """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
-from restore.networks.branches import task_number, tasks_of
+from restore.networks.branches import task_number
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
 from restore.training.objectives.base import compared
@@ -130,7 +130,7 @@ def network_tasks(network: nn.Module, options: Options) -> dict[str, int]:
         OptionsError: names and order both leave it open which task is which, or one has another scale in the network.
     """
     dataset = options.datasets["train"]
-    blocks, own = dataset.block.get("tasks", {}), tasks_of(network)
+    blocks, own = dataset.block.get("tasks", {}), list(network.tasks)
     if set(blocks) <= set(own):
         numbers = {name: own.index(name) for name in blocks}
     elif len(blocks) == len(own):
@@ -155,7 +155,7 @@ def validated_task(network: nn.Module, options: Options, key: str) -> int | None
     Raises:
         OptionsError: the network has several tasks and the dataset names none, or one that does not exist.
     """
-    own, task = tasks_of(network), options.datasets[key].task
+    own, task = list(network.tasks), options.datasets[key].task
     if task is None:
         if len(own) > 1:
             message = f"missing: network_g has several tasks; name the one to validate: {', '.join(own)}."
