@@ -1,4 +1,4 @@
-"""Windows on maps: the order of tokens, shift masks, relative position bias, and attention inside windows.
+"""Windows on maps: the order of tokens, shift masks, and attention inside windows.
 
 Shape legend: B batch, H x W map, C channels, N tokens of one window, W (in WNC) windows of the whole batch, h heads.
 
@@ -26,11 +26,8 @@ from restore.layers.explicit_attention import explicit_attention, suits_explicit
 from restore.layers.padding import is_exporting
 
 __all__ = [
-    "BiasCache",
     "WindowPlan",
-    "gather_bias",
     "join_windows",
-    "relative_position_index",
     "shift_mask",
     "split_windows",
     "window_attention",
@@ -172,45 +169,6 @@ class _Permute(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
         return gradient.index_select(0, ctx.saved_tensors[0]), None, None
-
-
-def relative_position_index(window: tuple[int, int]) -> torch.Tensor:
-    """(N, N) row of the bias table ((2h-1)*(2w-1) rows) for each pair of tokens, in the published order."""
-    y, x = torch.meshgrid(torch.arange(window[0]), torch.arange(window[1]), indexing="ij")
-    y, x = y.flatten(), x.flatten()
-    return (y[:, None] - y[None] + window[0] - 1) * (2 * window[1] - 1) + (x[:, None] - x[None] + window[1] - 1)
-
-
-def gather_bias(table: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
-    """(h, N, N) bias of each head from its table (positions, h)."""
-    return table[index_NN.flatten()].view(*index_NN.shape, -1).permute(2, 0, 1).contiguous()
-
-
-class BiasCache:
-    """The gathered bias of one attention layer, kept between forward passes for as long as its table is unchanged.
-
-    Only passes without gradients on the processor use it: in training the table changes with every step, and a GPU
-    gathers faster than it could be asked. The values decide, as what is written through `.data` or into a table that
-    is split among processes leaves no other trace.
-    """
-
-    def __init__(self):
-        self._table: torch.Tensor | None = None
-        self._bias: torch.Tensor | None = None
-
-    def __call__(self, table: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
-        """(h, N, N); see `gather_bias`."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or table.is_inference() or table.is_cuda:
-            return gather_bias(table, index_NN)
-        if self._table is None or self._table.dtype != table.dtype or not torch.equal(self._table, table):
-            self._table, self._bias = table.clone(), gather_bias(table, index_NN)
-        return self._bias
-
-    def __deepcopy__(self, memo) -> BiasCache:
-        return BiasCache()
-
-    def __reduce__(self):
-        return BiasCache, ()
 
 
 def window_attention(

@@ -27,13 +27,12 @@ from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import MLP
 from restore.layers.initialisation import initialise_linear
 from restore.layers.padding import crop, pad_to_multiple
+from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
 from restore.layers.window import (
-    BiasCache,
     WindowPlan,
     join_windows,
-    relative_position_index,
     shift_mask,
     split_windows,
     window_attention,
@@ -313,31 +312,20 @@ class _Block(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class _Attention(nn.Module):
+class _Attention(RelativePositionBias):
     """Attention inside windows with a learned bias for each relative position."""
 
     def __init__(self, dim, heads, window, qkv_bias, qk_scale, drop):
         super().__init__()
-        self.num_heads, self.scale, self.bias = heads, qk_scale, BiasCache()
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window[0] - 1) * (2 * window[1] - 1), heads))
-        self.register_buffer("relative_position_index", relative_position_index(window), persistent=False)
+        self.num_heads, self.scale = heads, qk_scale
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(drop)
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.add_bias_table(window, heads)
 
     def forward(self, windows_WNC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
-        bias = self.bias(self.relative_position_bias_table, self.relative_position_index)
-        out = window_attention(self.qkv(windows_WNC), self.num_heads, bias, plan, self.scale)
+        out = window_attention(self.qkv(windows_WNC), self.num_heads, self.position_bias(), plan, self.scale)
         return self.proj_drop(add_branch(self.proj, out))
-
-    def _save_to_state_dict(self, destination, prefix, keep_vars):
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}relative_position_index"] = self.relative_position_index
-
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        state_dict.pop(f"{prefix}relative_position_index", None)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _conv_act(inputs: int, outputs: int) -> nn.Sequential:

@@ -33,16 +33,10 @@ from restore.layers.arguments import require_positive
 from restore.layers.ffn import MLP, FeedForward, depthwise_hidden
 from restore.layers.initialisation import initialise_linear
 from restore.layers.padding import pad_to_multiple
+from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch
 from restore.layers.residual import DropPath
-from restore.layers.window import (
-    gather_bias,
-    join_windows,
-    relative_position_index,
-    split_windows,
-    window_attention,
-    window_plan,
-)
+from restore.layers.window import join_windows, split_windows, window_attention, window_plan
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -300,26 +294,22 @@ class Block(nn.Module):
         return join_windows(self.attn(windows_WNC, plan), plan, x_BHWC.shape)
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(RelativePositionBias):
     """Attention inside windows, under the published keys."""
 
     def __init__(self, dim, num_heads, window, qkv_bias, qk_scale, drop, token_projection):
         super().__init__()
         self.num_heads, self.scale = num_heads, qk_scale
-        rows = (2 * window[0] - 1) * (2 * window[1] - 1)
-        self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, num_heads))
-        self.register_buffer("relative_position_index", relative_position_index(window))
         if token_projection == "linear":
             self.qkv = LinearProjection(dim, qkv_bias)
         else:
             self.qkv = ConvProjection(dim, window)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(drop)
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.add_bias_table(window, num_heads)
 
     def forward(self, windows_WNC: torch.Tensor, plan) -> torch.Tensor:
-        bias = gather_bias(self.relative_position_bias_table, self.relative_position_index)
-        mixed = window_attention(self.qkv(windows_WNC), self.num_heads, bias, plan, self.scale)
+        mixed = window_attention(self.qkv(windows_WNC), self.num_heads, self.position_bias(), plan, self.scale)
         return self.proj_drop(add_branch(self.proj, mixed))
 
 

@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from restore.layers.window import (
-    gather_bias,
     join_windows,
-    relative_position_index,
     shift_mask,
     split_windows,
     window_attention,
@@ -82,16 +80,6 @@ def test_splitting_and_joining_are_inverse(batch, height, width, window, shift):
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 24)])
 def test_stored_masks_are_the_published_ones(height, width):
     assert torch.equal(shift_mask(height, width, (8, 8), (4, 4)), published_mask(height, width, (8, 8), (4, 4)))
-
-
-def test_relative_positions():
-    index = relative_position_index((3, 2))
-    assert index.shape == (6, 6)
-    assert index.unique().numel() == 5 * 3
-    assert (index.diagonal() == index[0, 0]).all()
-    assert (index + index.T == 2 * index[0, 0]).all()  # opposite displacements lie opposite the centre of the table
-    table = torch.arange(15.0)[:, None].repeat(1, 4)
-    assert torch.equal(gather_bias(table, index)[2], index.float())
 
 
 def test_plans_are_cached_and_usable_in_training_after_inference():

@@ -12,14 +12,8 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
-from restore.layers.window import (
-    gather_bias,
-    join_windows,
-    relative_position_index,
-    split_windows,
-    window_attention,
-    window_plan,
-)
+from restore.layers.position_bias import RelativePositionBias
+from restore.layers.window import join_windows, split_windows, window_attention, window_plan
 from restore.registry import MIXERS
 
 __all__ = ["WindowAttention"]
@@ -27,7 +21,7 @@ __all__ = ["WindowAttention"]
 
 @MIXERS.add("shifted_window", shifted=True)
 @MIXERS.add("window")
-class WindowAttention(Mixer):
+class WindowAttention(RelativePositionBias, Mixer):
     """Multi-head attention of the positions of each window.
 
     Args:
@@ -38,6 +32,9 @@ class WindowAttention(Mixer):
         position: "table", a learned bias for each relative position and head, or "none".
         qkv_bias: whether queries, keys and values have a bias.
     """
+
+    table_name = "table"
+    publishes_index = False
 
     def __init__(
         self,
@@ -56,15 +53,13 @@ class WindowAttention(Mixer):
         self.window, self.shift = (window_size, window_size), (window_size // 2 * shifted,) * 2
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
-        self.table = None
-        if position == "table":
-            self.table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
-            nn.init.trunc_normal_(self.table, std=0.02)
-            self.register_buffer("index_NN", relative_position_index(self.window), persistent=False)
+        self.has_table = position == "table"
+        if self.has_table:
+            self.add_bias_table(self.window, num_heads)
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """Attention inside the windows of the map."""
         plan = window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
-        bias = None if self.table is None else gather_bias(self.table, self.index_NN)
+        bias = self.position_bias() if self.has_table else None
         mixed = window_attention(self.qkv(split_windows(x_BHWC, plan)), self.num_heads, bias, plan)
         return join_windows(mixed, plan, x_BHWC.shape)

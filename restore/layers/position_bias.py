@@ -1,0 +1,125 @@
+"""The learned bias of attention in windows: one number for each relative position and head, from a table.
+
+Swin Transformer (Liu et al. 2021, arXiv 2103.14030), section 3.2. Shape legend: N tokens of a window, h heads, R =
+(2 rows - 1) * (2 columns - 1) relative positions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["RelativePositionBias", "gather_bias", "relative_position_index", "resized_bias_table"]
+
+
+class RelativePositionBias(nn.Module):
+    """Base of attention modules that own a table of biases, under the key that their published weights have.
+
+        class Attention(RelativePositionBias):
+            def __init__(self, dim, num_heads, window):
+                super().__init__()
+                ...
+                self.add_bias_table(window, num_heads)
+            def forward(self, windows_WNC): ... self.position_bias() ...
+
+    The index is derived: it is no part of the state, but for `publishes_index`. A module with several tables has a
+    child of this kind for each.
+
+    Attributes:
+        table_name: the key of the table, (R, h).
+        publishes_index: write `relative_position_index` with the state dict, for programs that load strictly, and
+            ignore it when it is read.
+        resizes_table: a table of windows of another size is resized when it is read, instead of refused.
+    """
+
+    table_name: ClassVar[str] = "relative_position_bias_table"
+    publishes_index: ClassVar[bool] = True
+    resizes_table: ClassVar[bool] = False
+
+    def add_bias_table(self, window: tuple[int, int], num_heads: int) -> None:
+        """Make a table for windows of this many rows and columns, drawn with a standard deviation of 0.02."""
+        self._bias_window, self._bias_cache = window, _Cache()
+        table_Rh = nn.Parameter(torch.empty((2 * window[0] - 1) * (2 * window[1] - 1), num_heads))
+        nn.init.trunc_normal_(table_Rh, std=0.02)
+        self.register_parameter(self.table_name, table_Rh)
+        self.register_buffer("relative_position_index", relative_position_index(window), persistent=False)
+
+    def position_bias(self) -> torch.Tensor:
+        """(h, N, N): what is added to the scores of each head.
+
+        Without gradients, on the processor, it is kept for as long as the table is unchanged.
+        """
+        return self._bias_cache(getattr(self, self.table_name), self.relative_position_index)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.publishes_index:
+            destination[f"{prefix}relative_position_index"] = self.relative_position_index
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        if self.publishes_index:
+            state_dict.pop(f"{prefix}relative_position_index", None)
+        key = f"{prefix}{self.table_name}"
+        if self.resizes_table and key in state_dict:
+            state_dict[key] = resized_bias_table(state_dict[key], self._bias_window)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def relative_position_index(window: tuple[int, int]) -> torch.Tensor:
+    """(N, N) row of the table for each pair of tokens, in the published order."""
+    y, x = torch.meshgrid(torch.arange(window[0]), torch.arange(window[1]), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y[None] + window[0] - 1) * (2 * window[1] - 1) + (x[:, None] - x[None] + window[1] - 1)
+
+
+def gather_bias(table_Rh: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
+    """(h, N, N) bias of each head."""
+    return table_Rh[index_NN.flatten()].view(*index_NN.shape, -1).permute(2, 0, 1).contiguous()
+
+
+def resized_bias_table(table_Rh: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """The table of square windows for windows of another size, by bicubic interpolation, as Swin Transformer does.
+
+    Raises:
+        ValueError: the table is not one of square windows, so its rows and columns cannot be told.
+    """
+    rows, columns = 2 * window[0] - 1, 2 * window[1] - 1
+    if len(table_Rh) == rows * columns:
+        return table_Rh
+    side = math.isqrt(len(table_Rh))
+    if side**2 != len(table_Rh) or side % 2 == 0:
+        raise ValueError(f"a table of {len(table_Rh)} relative positions is not one of square windows")
+    picture_hRR = table_Rh.T.view(1, -1, side, side)
+    resized_hRR = F.interpolate(picture_hRR.float(), (rows, columns), mode="bicubic", align_corners=False)
+    return resized_hRR.flatten(2)[0].T.to(table_Rh.dtype).contiguous()
+
+
+class _Cache:
+    """The gathered bias, kept between forward passes for as long as the table is unchanged.
+
+    Only passes without gradients on the processor use it: in training the table changes with every step, and a GPU
+    gathers faster than it could be asked. The values decide, as what is written through `.data` or into a table that
+    is split among processes leaves no other trace.
+    """
+
+    def __init__(self):
+        self._table: torch.Tensor | None = None
+        self._bias: torch.Tensor | None = None
+
+    def __call__(self, table_Rh: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
+        """(h, N, N); see `gather_bias`."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or table_Rh.is_inference() or table_Rh.is_cuda:
+            return gather_bias(table_Rh, index_NN)
+        if self._table is None or self._table.dtype != table_Rh.dtype or not torch.equal(self._table, table_Rh):
+            self._table, self._bias = table_Rh.clone(), gather_bias(table_Rh, index_NN)
+        return self._bias
+
+    def __deepcopy__(self, memo) -> _Cache:
+        return _Cache()
+
+    def __reduce__(self):
+        return _Cache, ()
