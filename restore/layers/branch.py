@@ -66,11 +66,16 @@ class Branch(nn.Module):
         count, apart from the others. They are told by name: `qkv`, `qk`, `kv`, `q`, `k`; a subclass that names them
         otherwise says here what they are.
         """
+        for name, module in self._linear_modules():
+            kinds = _MATRICES.get(name.rpartition(".")[2], (True,))
+            yield from zip(module.weight.flatten(1).chunk(len(kinds)), kinds, strict=True)
+
+    def linear_biases(self) -> Iterator[torch.Tensor]:
+        """The biases of the linear maps of channels."""
+        yield from (module.bias for _, module in self._linear_modules() if module.bias is not None)
+
+    def _linear_modules(self) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
         for name, module in self.named_modules():
-            if isinstance(module, nn.Linear) or _is_pointwise(module):
-                kinds = _MATRICES.get(name.rpartition(".")[2], (True,))
-                yield from zip(module.weight.flatten(1).chunk(len(kinds)), kinds, strict=True)
-
-
-def _is_pointwise(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+            pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+            if pointwise or isinstance(module, nn.Linear):
+                yield name, module

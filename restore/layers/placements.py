@@ -66,12 +66,16 @@ class Placement:
         """Draw the weights of the linear maps by depth, where the placement says how.
 
         Normal, of Xavier's deviation (Glorot & Bengio 2010): times `gain` on the way of the values, as it is for
-        queries and keys.
+        queries and keys. Biases, of which the papers do not speak, start at 0: only then is the first step of DeepNorm
+        the same at any depth.
         """
-        if self.gain is not None:
-            for branch in branches:
-                for weight, of_values in branch.linear_maps():
-                    nn.init.xavier_normal_(weight, self.gain if of_values else 1.0)
+        if self.gain is None:
+            return
+        for branch in branches:
+            for weight, of_values in branch.linear_maps():
+                nn.init.xavier_normal_(weight, self.gain if of_values else 1.0)
+            for bias in branch.linear_biases():
+                nn.init.zeros_(bias)
 
 
 @PLACEMENTS.add("pre")
