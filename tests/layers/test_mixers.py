@@ -17,6 +17,7 @@ SMALL = {  # options that make a mixer small enough to test; all others are test
     "shifted_window": {"num_heads": 2, "window_size": 4},
     "stripe": {"num_heads": 2, "window_size": [2, 4], "shifted": True},
     "channel": {"num_heads": 2},
+    "attention": {"num_heads": 2},
 }
 
 
@@ -110,6 +111,56 @@ def test_state_dict_round_trip(name):
         assert torch.equal(first(x), second(x))
 
 
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_in_evaluation_a_mixer_is_a_function_of_its_input_and_its_state(name):
+    torch.manual_seed(1)
+    first = MIXERS.build({"type": name, **SMALL.get(name, {})}, DIM)
+    torch.manual_seed(2)
+    second = MIXERS.build({"type": name, **SMALL.get(name, {})}, DIM).eval()
+    x = torch.randn(2, *sizes(first)[1], DIM)
+    with torch.no_grad():
+        first.train()(x)
+        first.eval()
+        second.load_state_dict(first.state_dict())
+        outputs = []
+        for mixer in (first, second, first):
+            torch.manual_seed(len(outputs))
+            outputs.append(mixer(x))
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_what_is_mixed_is_normed_and_projected_by_the_base(name):
+    mixer = build(name)
+    x = torch.randn(1, *sizes(mixer)[1], DIM)
+    with torch.no_grad():
+        mixed = mixer.mix(x)
+        assert mixed.shape == (*x.shape[:3], mixer.inner_dim)
+        proj = mixer.projection() or torch.nn.Identity()
+        assert torch.equal(mixer(x), proj(mixed))
+        mixer.inner_norm = torch.nn.LayerNorm(mixer.inner_dim)
+        assert torch.equal(mixer(x), proj(torch.nn.functional.layer_norm(mixed, (mixer.inner_dim,))))
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_large_outputs_do_not_overflow_in_float16(name):
+    mixer = build(name)
+    if mixer.projection() is None:
+        pytest.skip("nothing is projected")
+    x = torch.randn(1, *sizes(mixer)[1], DIM)
+    with torch.no_grad():
+        mix, largest = mixer.mix, mixer.mix(x).abs().max()
+        mixer.mix = lambda x: mix(x) * (1e3 / largest)
+        mixer.projection().weight.mul_(2e5 / mixer(x).abs().max())
+        full = mixer(x)
+        with torch.autocast("cpu", torch.float16):
+            half = mixer(x)
+    assert half.dtype == torch.float32
+    assert full.abs().max() > 65504
+    assert torch.allclose(half, full, atol=0.01 * full.abs().max())
+
+
 def test_the_mixer_of_the_documentation_keeps_the_contract(run_example, monkeypatch):
     monkeypatch.setattr(MIXERS, "_components", dict(MIXERS._components))
     run_example("a mixer")
@@ -120,6 +171,9 @@ def test_the_mixer_of_the_documentation_keeps_the_contract(run_example, monkeypa
         test_images_of_a_batch_do_not_meet,
         test_the_map_is_left_as_it_is,
         test_state_dict_round_trip,
+        test_in_evaluation_a_mixer_is_a_function_of_its_input_and_its_state,
+        test_what_is_mixed_is_normed_and_projected_by_the_base,
+        test_large_outputs_do_not_overflow_in_float16,
     ):
         check("depthwise")
     network = MetaFormerRestorer(mixers=["depthwise", "channel"], embed_dim=12, depths=[2])
@@ -207,7 +261,15 @@ def test_another_shape_is_found(mistake):
 
 @pytest.mark.parametrize(
     ("declared", "message"),
-    [({"size_multiple": 0}, "size_multiple is 0"), ({"halo_px": -1}, "halo_px is -1"), ({"dim": 0}, "dim is 0")],
+    [
+        ({"size_multiple": 0}, "size_multiple is 0"),
+        ({"size_multiple": (2, 0)}, r"size_multiple is \[2, 0\]"),
+        ({"halo_px": -1}, "halo_px is -1"),
+        ({"dim": 0}, "dim is 0"),
+        ({"inner_dim": 0}, "inner_dim is 0"),
+        ({"grid_px": 0}, "grid_px is 0"),
+        ({"grid_px": 4, "size_multiple": 4}, "grid_px or size_multiple"),
+    ],
 )
 def test_declarations_that_cannot_be_are_refused(declared, message):
     with pytest.raises(ValueError, match=message):
