@@ -1,0 +1,87 @@
+"""The examples of CONTRIBUTING.md: each is one file, and does what the text around it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import restore
+from restore import registry
+from restore.cli import main
+from restore.encoders import build_encoder
+from restore.layers.mixers import build_mixer
+
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Every Python block with the heading above it."""
+    for section in re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]:
+        for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)):
+            yield f"{section.splitlines()[0]}{f' ({number})' if number else ''}", block
+
+
+EXAMPLES = dict(examples())
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """A function that imports an example as a module; what it registers is forgotten afterwards."""
+    for each in vars(registry).values():
+        if isinstance(each, registry.Registry):
+            each.names()
+            monkeypatch.setattr(each, "_components", dict(each._components))
+            monkeypatch.setattr(each, "_aliases", dict(each._aliases))
+
+    def importer(heading: str) -> None:
+        path = tmp_path / "example.py"
+        path.write_text(EXAMPLES[heading], encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("example", path)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+    return importer
+
+
+def test_there_is_one_for_each_kind_of_component():
+    assert {"Adding a network", "Adding an encoder", "Adding a mixer"} <= {*EXAMPLES}
+
+
+@pytest.mark.parametrize("heading", EXAMPLES)
+def test_every_example_runs(heading, run):
+    run(heading)
+
+
+def test_a_network_is_built_from_options_and_loaded_by_its_weights_alone(run, tmp_path):
+    run("Adding a network")
+    assert "Shallow" in restore.list_models("network")
+    network = restore.build_model({"type": "Shallow", "width": 8, "upscale": 3})
+    torch.save(network.state_dict(), tmp_path / "shallow.pth")
+    restored = restore.load_model(tmp_path / "shallow.pth", device="cpu")(np.zeros((7, 1, 3), np.uint8))
+    assert restored.shape == (21, 3, 3)
+    (tmp_path / "test.yml").write_text(
+        "name: shallow\nscale: 3\nnetwork_g: {type: Shallow, upscale: 3, wdth: 8}\n"
+        "datasets: {test: {name: any, type: SingleImageDataset, dataroot_lq: .}}\n"
+    )
+    assert main(["options", "check", str(tmp_path / "test.yml")]) == 2
+    assert main(["options", "check", str(tmp_path / "test.yml"), "--set", "network_g={type: Shallow, upscale: 3}"]) == 0
+
+
+def test_an_encoder_serves_a_restoration_network(run):
+    run("Adding an encoder")
+    fine, coarse = build_encoder({"type": "patches", "width": 8})(torch.rand(1, 3, 9, 17))
+    assert (fine.shape, coarse.shape) == ((1, 8, 3, 5), (1, 16, 2, 3))
+    network = restore.build_model({"type": "UNetRestorer", "encoder": {"type": "patches", "width": 8}, "width": 8})
+    assert network(torch.rand(1, 3, 9, 17)).shape == (1, 3, 9, 17)
+
+
+def test_a_mixer_serves_a_restoration_network(run):
+    run("Adding a mixer")
+    assert build_mixer("depthwise", 12)(torch.rand(1, 5, 7, 12)).shape == (1, 5, 7, 12)
+    block = {"type": "MetaFormerRestorer", "mixers": ["depthwise", "channel"], "embed_dim": 12, "depths": [2]}
+    assert restore.build_model(block)(torch.rand(1, 3, 5, 9)).shape == (1, 3, 5, 9)
