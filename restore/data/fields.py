@@ -26,18 +26,21 @@ from restore.data.augment import Crop, Symmetry
 from restore.errors import DataError
 from restore.images.resize import resize_pixels
 
-__all__ = ["Fields", "Kind", "batched", "cropped", "described", "grid_of", "on_device", "resized", "turned"]
+__all__ = ["Fields", "Kind", "batched", "cropped", "described", "grid_of", "maps_of", "on_device", "resized", "turned"]
 
 Kind = Literal["image", "label_map", "mask", "number", "seed", "text"]
 Fields = Mapping[str, Kind]
 Sample = Mapping[str, Any]
 
-_SPATIAL = ("image", "label_map", "mask")
-
 
 def described(fields: Fields) -> str:
     """The fields in words: `lq (image), lq_path (text)`."""
     return ", ".join(f"{name} ({kind})" for name, kind in fields.items()) or "nothing"
+
+
+def maps_of(fields: Fields) -> list[str]:
+    """The fields that have a height and a width."""
+    return [name for name, kind in fields.items() if kind in ("image", "label_map", "mask")]
 
 
 def grid_of(sample: Sample, fields: Fields) -> tuple[int, int]:
@@ -46,7 +49,7 @@ def grid_of(sample: Sample, fields: Fields) -> tuple[int, int]:
     Raises:
         DataError: the sample has no map.
     """
-    sizes = [sample[name].shape[:2] for name in _maps(fields)]
+    sizes = [sample[name].shape[:2] for name in maps_of(fields)]
     if not sizes:
         raise DataError(f"a sample of {described(fields)} has no image, label map or mask to cut from.")
     return min(sizes)
@@ -126,19 +129,15 @@ def on_device(
     return moved
 
 
-def _maps(fields: Fields) -> list[str]:
-    return [name for name, kind in fields.items() if kind in _SPATIAL]
-
-
 def _changed(sample: Sample, fields: Fields, change: Callable[[str, np.ndarray], np.ndarray]) -> dict[str, Any]:
-    return {**sample, **{name: change(name, sample[name]) for name in _maps(fields)}}
+    return {**sample, **{name: change(name, sample[name]) for name in maps_of(fields)}}
 
 
 def _multiples(sample: Sample, fields: Fields) -> dict[str, int]:
     """How many times as large as the smallest map each map is; what a whole multiple leaves over does not count."""
     height, width = grid_of(sample, fields)
     found = {}
-    for name in _maps(fields):
+    for name in maps_of(fields):
         rows, columns = sample[name].shape[:2]
         if rows // height != columns // width:
             raise DataError(f"{name} is {columns}x{rows}, no multiple of the smallest map of {width}x{height}.")

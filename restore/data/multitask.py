@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from restore.data.fields import Fields, described
+from restore.data.inner import inner_dataset
 from restore.data.sampling import Draw, generator
 from restore.errors import DataError
 from restore.registry import DATASETS, DatasetOption
@@ -66,7 +66,7 @@ class MultiTaskDataset(Dataset):
         self.name = name
         self.sampling = sampling
         self.datasets = {
-            task: _dataset(block, f"tasks.{task}", {"name": f"{name}/{task}"}, {"scale": scale, "color": color})
+            task: inner_dataset(block, f"tasks.{task}", {"name": f"{name}/{task}"}, {"scale": scale, "color": color})
             for task, block in tasks.items()
         }
         self.fields: Fields = {**self._common_fields(), "task": "text"}
@@ -99,13 +99,3 @@ class MultiTaskDataset(Dataset):
         if self.sampling == "in_turn":
             return self._names[draw.batch % len(self._names)]
         return self._names[generator(draw.seed, _TASKS + draw.batch).choice(len(self._names), p=self._shares)]
-
-
-def _dataset(task: DatasetOption, path: str, supplied: dict[str, Any], defaults: Mapping[str, Any]) -> Dataset:
-    """The dataset of a task, with `defaults` for those of its arguments that it does not give."""
-    block = {"type": task} if isinstance(task, str) else task
-    arguments: Mapping[str, Any] = {}
-    if isinstance(block.get("type"), str):
-        arguments = inspect.signature(DATASETS.get(block["type"], f"{path}.type")).parameters
-    missing = {key: value for key, value in defaults.items() if key in arguments and value is not None}
-    return DATASETS.build({**missing, **block}, path=path, **supplied)

@@ -35,9 +35,10 @@ class Draw(NamedTuple):
     batch: int = 0
 
 
-def generator(seed: int, position: int) -> np.random.Generator:
-    """The random generator of one sample: independent of every other sample's."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, position], dtype=np.uint64)))
+def generator(seed: int, position: int, stream: int = 0) -> np.random.Generator:
+    """The random generator of one sample: independent of every other sample's, and of its own with another `stream`."""
+    key, counter = (np.array(words, dtype=np.uint64) for words in ([seed, position], [0, 0, 0, stream]))
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 class PatchStage(NamedTuple):
