@@ -50,6 +50,41 @@ def run_example():
     return run
 
 
+@pytest.fixture(scope="session")
+def assert_folds():
+    """A function: a module with drawn weights and statistics computes the same, in float64, after it was folded."""
+    import copy
+
+    import torch
+
+    from restore.layers.folding import fold
+
+    def drawn(module: torch.nn.Module) -> torch.nn.Module:
+        generator = torch.Generator().manual_seed(3)
+        module = copy.deepcopy(module).double().eval()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64), alpha=0.1)
+            for each in module.modules():
+                if isinstance(each, torch.nn.modules.batchnorm._BatchNorm) and each.running_var is not None:
+                    each.running_mean.copy_(torch.randn(each.num_features, generator=generator))
+                    each.running_var.copy_(torch.rand(each.num_features, generator=generator) + 0.5)
+        return module
+
+    def check(module: torch.nn.Module, *inputs: torch.Tensor) -> torch.nn.Module:
+        module = drawn(module)
+        folded, inputs = fold(module), [each.double() for each in inputs]
+        with torch.no_grad():
+            outputs = module(*inputs), folded(*inputs)
+        wanted, found = ([output] if isinstance(output, torch.Tensor) else output for output in outputs)
+        for one, other in zip(wanted, found, strict=True):
+            assert one.isfinite().all()
+            torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10 * one.abs().max().item())
+        return folded
+
+    return check
+
+
 @pytest.fixture
 def file_server(monkeypatch):
     """A server on this machine that gives one file under every name; how it behaves are attributes of the fixture."""

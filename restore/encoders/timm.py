@@ -103,6 +103,18 @@ class TimmEncoder(Encoder):
             for each, size in zip(maps, sides, strict=True)
         ]
 
+    def folded(self) -> Encoder:
+        """The same encoder with the branches joined that timm knows to join."""
+        from timm.utils import reparameterize_model
+
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(next(self.model.parameters()).dtype)  # of the layers that timm makes
+        try:
+            self.model = reparameterize_model(self.model)
+        finally:
+            torch.set_default_dtype(usual)
+        return self
+
 
 @ENCODERS.add_family("timm")
 @functools.cache

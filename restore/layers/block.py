@@ -6,6 +6,8 @@ Yu et al. 2022, arXiv 2111.11418.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
@@ -14,6 +16,7 @@ from restore.layers.build import build_feed_forward, build_norm, build_placement
 from restore.layers.ffn import FeedForward
 from restore.layers.mixers.base import Mixer
 from restore.layers.mixers.build import build_mixer
+from restore.layers.norms import scale_output
 from restore.layers.residual import DropPath, LayerScale
 from restore.layers.tokens import Tokens, Values, values_of, with_values
 from restore.registry import FeedForwardOption, MixerOption, NormOption, PlacementOption
@@ -113,6 +116,18 @@ class MetaFormerBlock(nn.Module):
     def join(self, number: int, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """The stream `x` with the output of a branch."""
         return self.placement.join(x, output, self._parts(number)[0])
+
+    def folded(self) -> nn.Module:
+        """The same block, without those factors of channels that the layer before them can take up."""
+        for names in (("norm1", "mixer", "scale1"), ("norm2", "ffn", "scale2"))[: self.num_branches]:
+            norm, branch, scale = copy.deepcopy([self.get_submodule(name) for name in names])  # others may share them
+            if isinstance(scale, nn.Identity):
+                continue
+            last = self.placement.norm_last and not isinstance(norm, nn.Identity)
+            if scale_output(norm, scale.gamma) if last else branch.scale_output(scale.gamma):
+                for name, module in zip(names, (norm, branch, nn.Identity()), strict=True):
+                    setattr(self, name, module)
+        return self
 
     def _parts(self, number: int) -> tuple[nn.Module, nn.Module, nn.Module]:
         return (self.norm1, self.mixer, self.scale1) if number == 0 else (self.norm2, self.ffn, self.scale2)

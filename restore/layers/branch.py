@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.folding import scale_weights
 from restore.layers.precision import add_branch
 
 __all__ = ["Branch"]
@@ -58,6 +59,18 @@ class Branch(nn.Module):
             inner = self.inner_norm(inner)
         projection = self.projection()
         return inner if projection is None else add_branch(projection, inner)
+
+    def scale_output(self, factor_C: torch.Tensor) -> bool:
+        """Multiply each channel of what comes out by a factor, in the weights of the output projection.
+
+        Returns:
+            False, with nothing done, where there is no such projection.
+        """
+        projection = self.projection()
+        if projection is None:
+            return False
+        scale_weights(projection, factor_C)
+        return True
 
     def linear_maps(self) -> Iterator[tuple[torch.Tensor, bool]]:
         """The matrices of the linear maps of channels, and whether each is on the way of the values.

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import nn
 
-__all__ = ["Convolution", "Foldable", "fold", "fold_norm"]
+__all__ = ["Convolution", "Foldable", "fold", "fold_norm", "scale_weights"]
 
 Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -63,6 +63,13 @@ def fold_norm(convolution: Convolution, norm: nn.BatchNorm2d) -> Convolution:
     fused.weight = nn.Parameter(weight.to(dtype))
     fused.bias = nn.Parameter(shift.to(dtype))
     return fused
+
+
+def scale_weights(layer: nn.Module, factor_C: torch.Tensor) -> None:
+    """Multiply each output channel of a linear map, a convolution or the last step of a norm by a factor, in place."""
+    for parameter in layer._parameters.values():
+        if parameter is not None:
+            parameter.mul_(_column(factor_C, parameter.ndim))
 
 
 def _column(values: torch.Tensor, ndim: int) -> torch.Tensor:

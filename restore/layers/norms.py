@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from restore.layers.folding import scale_weights
 from restore.registry import NORMS
 
-__all__ = ["BatchNorm", "GlobalResponseNorm", "GroupNorm", "layer", "none", "rms"]
+__all__ = ["BatchNorm", "GlobalResponseNorm", "GroupNorm", "layer", "none", "rms", "scale_output"]
 
 
 @NORMS.add("layer")
@@ -95,3 +96,15 @@ class GlobalResponseNorm(nn.Module):
 def none(dim: int) -> nn.Identity:
     """No norm."""
     return nn.Identity()
+
+
+def scale_output(norm: nn.Module, factor_C: torch.Tensor) -> bool:
+    """Multiply each channel of what a norm gives by a factor, in its weights.
+
+    Returns:
+        False, with nothing done, where its last step is not an affine map of each channel.
+    """
+    affine = isinstance(norm, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d)) and norm.weight is not None
+    if affine:
+        scale_weights(norm, factor_C)
+    return affine

@@ -36,12 +36,14 @@ class Placement:
     Attributes:
         parallel: whether every branch sees what comes into the block, not what the branch before made.
         inner_norms: whether branches have a norm before their output projection.
+        norm_last: whether the norm is the last step of a branch, before its factors of channels.
         gain: the standard deviation of the weights on the way of the values, relative to Xavier's; None leaves weights
             as they are.
     """
 
     parallel = False
     inner_norms = False
+    norm_last = False
     gain: float | None = None
 
     def __init__(self, index: int = 0, num_blocks: int = 1):
@@ -99,6 +101,8 @@ class Post(Placement):
 @PLACEMENTS.add("res-post")
 class ResPost(Placement):
     """x + norm(f(x))."""
+
+    norm_last = True
 
     def after(self, output: torch.Tensor, norm: nn.Module) -> torch.Tensor:
         """The norm of the branch."""

@@ -43,6 +43,7 @@ class RelativePositionBias(nn.Module):
     def add_bias_table(self, window: tuple[int, int], num_heads: int) -> None:
         """Make a table for windows of this many rows and columns, drawn with a standard deviation of 0.02."""
         self._bias_window, self._bias_cache = window, _Cache()
+        self.register_buffer("folded_bias_hNN", None, persistent=False)
         table_Rh = nn.Parameter(torch.empty((2 * window[0] - 1) * (2 * window[1] - 1), num_heads))
         nn.init.trunc_normal_(table_Rh, std=0.02)
         self.register_parameter(self.table_name, table_Rh)
@@ -53,7 +54,15 @@ class RelativePositionBias(nn.Module):
 
         Without gradients, on the processor, it is kept for as long as the table is unchanged.
         """
+        if self.folded_bias_hNN is not None:
+            return self.folded_bias_hNN
         return self._bias_cache(getattr(self, self.table_name), self.relative_position_index)
+
+    def folded(self) -> nn.Module:
+        """The same module, with the bias gathered from the table once and for all, or until another table is loaded."""
+        if self.table_name in self._parameters:
+            self.folded_bias_hNN = gather_bias(getattr(self, self.table_name).detach(), self.relative_position_index)
+        return self
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -67,6 +76,8 @@ class RelativePositionBias(nn.Module):
         if self.resizes_table and key in state_dict:
             state_dict[key] = resized_bias_table(state_dict[key], self._bias_window)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.table_name in self._parameters and self.folded_bias_hNN is not None:
+            self.folded()
 
 
 def relative_position_index(window: tuple[int, int]) -> torch.Tensor:

@@ -313,18 +313,33 @@ class WindowAttention(RelativePositionBias):
         return self.proj_drop(add_branch(self.proj, mixed))
 
 
-class LinearProjection(nn.Module):
-    """Queries, keys and values by one product with the two published weights side by side."""
+class LinearMaps(nn.Module):
+    """The published maps to queries, and to keys and values."""
 
     def __init__(self, dim: int, bias: bool):
         super().__init__()
         self.to_q = nn.Linear(dim, dim, bias=bias)
         self.to_kv = nn.Linear(dim, 2 * dim, bias=bias)
 
+
+class LinearProjection(LinearMaps):
+    """Queries, keys and values of the same tokens, by one product with both weights one above the other."""
+
     def forward(self, windows_WNC: torch.Tensor) -> torch.Tensor:
+        return F.linear(windows_WNC, *self._joined())
+
+    def folded(self) -> nn.Linear:
+        """One linear map."""
+        weight, bias = self._joined()
+        joined = nn.Linear(*weight.T.shape, bias=bias is not None, device=weight.device, dtype=weight.dtype)
+        joined.weight.copy_(weight)
+        if bias is not None:
+            joined.bias.copy_(bias)
+        return joined
+
+    def _joined(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         weight = torch.cat([self.to_q.weight, self.to_kv.weight])
-        bias = None if self.to_q.bias is None else torch.cat([self.to_q.bias, self.to_kv.bias])
-        return F.linear(windows_WNC, weight, bias)
+        return weight, None if self.to_q.bias is None else torch.cat([self.to_q.bias, self.to_kv.bias])
 
 
 class ConvProjection(nn.Module):
@@ -349,7 +364,7 @@ class TableAttention(nn.Module):
     def __init__(self, dim, num_heads, qkv_bias, qk_scale, drop):
         super().__init__()
         self.num_heads, self.scale = num_heads, qk_scale
-        self.qkv = LinearProjection(dim, qkv_bias)
+        self.qkv = LinearMaps(dim, qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(drop)
 

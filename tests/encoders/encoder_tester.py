@@ -130,6 +130,9 @@ class EncoderTester:
             and (parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any())
         ]
 
+    def test_folded_it_is_the_same(self, encoder, assert_folds):
+        assert_folds(encoder, self.image(encoder, self.sizes[1]))
+
     def test_bfloat16_is_close(self, encoder, block):
         x = self.image(encoder, self.sizes[0])
         with torch.no_grad():

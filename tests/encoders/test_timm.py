@@ -72,3 +72,12 @@ def test_img_size_where_there_is_none():
 def test_img_size_that_no_stride_divides():
     with pytest.raises(ValueError, match="img_size is a multiple of 16, 32, 64"):
         build_encoder({"type": "levit_128s", "img_size": 32})
+
+
+def test_branches_that_timm_joins_are_joined(assert_folds):
+    encoder = build_encoder("repghostnet_050")
+    folded = assert_folds(encoder, torch.rand(1, 3, 32, 32))
+    sizes = [sum(parameter.numel() for parameter in each.parameters()) for each in (encoder, folded)]
+    assert sizes[1] < sizes[0]
+    norms = [sum(isinstance(each, torch.nn.BatchNorm2d) for each in model.modules()) for model in (encoder, folded)]
+    assert norms[1] < norms[0]

@@ -8,7 +8,9 @@ from restore.layers.ffn import MLP, DepthwiseFeedForward
 from restore.layers.mixers.attention.stripe import StripeAttention
 from restore.layers.mixers.attention.window import WindowAttention
 from restore.layers.mixers.convolution.local import IdentityMixer
+from restore.layers.residual import LayerScale
 from restore.networks import edt, uformer
+from restore.registry import FEED_FORWARDS, MIXERS, NORMS, PLACEMENTS
 
 DIM = 24
 
@@ -93,3 +95,33 @@ def test_drop_path_drops_whole_branches_in_training_only():
     unchanged = (block.train()(x) == x).flatten(1).all(dim=1)
     assert 16 < unchanged.sum() < 48
     assert not (block.eval()(x) == x).flatten(1).all(dim=1).any()
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.names())
+@pytest.mark.parametrize("norm", NORMS.names())
+def test_factors_of_channels_fold_wherever_norms_stand(norm, placement, assert_folds):
+    block = MetaFormerBlock(DIM, "window", "mlp", norm=norm, placement=placement, layer_scale=0.3, num_blocks=2)
+    folded = assert_folds(block, torch.randn(2, 8, 16, DIM))
+    kept = placement == "res-post" and norm == "grn"  # whose last step adds its input
+    for scale in (folded.scale1, folded.scale2):
+        assert isinstance(scale, LayerScale if kept else torch.nn.Identity)
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_factors_of_channels_fold_into_every_mixer_that_has_a_projection(name, assert_folds):
+    block = MetaFormerBlock(DIM, name, "none", layer_scale=0.3)
+    rows, columns = block.mixer.size_multiple
+    folded = assert_folds(block, torch.randn(1, rows, 2 * columns, DIM))
+    assert isinstance(folded.scale1, LayerScale) == (block.mixer.projection() is None)
+
+
+@pytest.mark.parametrize("name", [name for name in FEED_FORWARDS if name != "none"])
+def test_factors_of_channels_fold_into_every_feed_forward_network(name, assert_folds):
+    block = MetaFormerBlock(DIM, "pooling", name, layer_scale=0.3)
+    assert isinstance(assert_folds(block, torch.randn(1, 5, 6, DIM)).scale2, torch.nn.Identity)
+
+
+def test_blocks_that_share_a_mixer_fold_apart(assert_folds):
+    mixer = WindowAttention(DIM, 2, 4)
+    blocks = torch.nn.Sequential(*(MetaFormerBlock(DIM, mixer, None, layer_scale=scale) for scale in (0.3, 0.7)))
+    assert_folds(blocks, torch.randn(1, 4, 8, DIM))

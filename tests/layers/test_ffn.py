@@ -96,3 +96,8 @@ def test_dropout_in_training_only():
     x = torch.randn(1, 9, 9, DIM)
     assert torch.equal(mlp.eval()(x), mlp(x))
     assert (mlp.train()(x) == 0).float().mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folded_it_is_the_same(name, assert_folds):
+    assert_folds(build(name), torch.randn(2, 5, 7, DIM))

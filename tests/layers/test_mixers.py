@@ -74,6 +74,12 @@ def test_nothing_reaches_further_than_declared(name):
 
 
 @pytest.mark.parametrize("name", MIXERS.names())
+def test_folded_it_is_the_same(name, assert_folds):
+    mixer = build(name)
+    assert_folds(mixer, torch.randn(2, *sizes(mixer)[1], DIM))
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
 def test_bfloat16_is_close(name):
     mixer = build(name)
     x = torch.randn(1, *sizes(mixer)[1], DIM)

@@ -72,3 +72,8 @@ def test_global_response_norm_is_the_identity_at_first_and_weighs_by_energy():
 def test_root_mean_square():
     x = torch.randn(2, 3, 5, DIM)
     assert torch.allclose(build_norm("rms", DIM)(x), x / x.square().mean(-1, keepdim=True).sqrt(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NORMS.names())
+def test_folded_it_is_the_same(name, assert_folds):
+    assert_folds(build(name), torch.randn(2, 3, 5, DIM))

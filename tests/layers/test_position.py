@@ -43,3 +43,8 @@ def test_learned_places_are_added_and_resized():
 def test_impossible_options_say_why(option, message):
     with pytest.raises(ValueError, match=message):
         build_position(option, DIM)
+
+
+@pytest.mark.parametrize("name", POSITIONS.names())
+def test_folded_it_is_the_same(name, assert_folds):
+    assert_folds(build_position(name, DIM), torch.randn(2, 5, 7, DIM))

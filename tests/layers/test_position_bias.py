@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from restore.layers.folding import fold
 from restore.layers.position_bias import (
     RelativePositionBias,
     gather_bias,
@@ -77,6 +78,17 @@ def test_the_cache_follows_the_table(write):
         after = module.position_bias()
         assert after is not before
         assert torch.equal(after, gather_bias(module.relative_position_bias_table, module.relative_position_index))
+
+
+def test_a_folded_bias_follows_a_table_that_is_loaded(monkeypatch):
+    attention, other = fold(Attention()), Attention()
+    with monkeypatch.context() as patch:
+        patch.setattr("restore.layers.position_bias.gather_bias", None)  # not called any more
+        gathered = attention.position_bias()
+    assert torch.equal(gathered, gather_bias(attention.relative_position_bias_table, attention.relative_position_index))
+    assert attention.state_dict().keys() == other.state_dict().keys()
+    attention.load_state_dict(other.state_dict())
+    assert torch.equal(attention.position_bias(), other.position_bias())
 
 
 def test_gradients_pass_and_copies_have_a_cache_of_their_own():

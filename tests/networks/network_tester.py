@@ -88,6 +88,10 @@ class NetworkTester:
         with torch.no_grad():
             assert torch.equal(network(x), other(x))
 
+    def test_folded_it_is_the_same(self, variant, assert_folds):
+        network = self.build(variant)
+        assert_folds(network, self.image(network, (9, 20)))
+
     def test_can_be_split_among_processes(self, variant, process_group):
         """Parameters are whole only while the block that owns them computes, so nobody else may use them."""
         network = self.build(variant)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from restore.encoders.base import HALF, Encoder, Normalisation
+from restore.layers.folding import fold_norm
 from restore.registry import ENCODERS
 
 __all__ = ["ResNet50V1"]
@@ -53,6 +54,16 @@ class ResNet50V1(Encoder):
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map; all halvings round up, so that any size fits."""
         return self.model(x_BCHW)
+
+    def folded(self) -> Encoder:
+        """The same encoder with its batch norms in the convolutions before them."""
+        for block in (self.model, *self.blocks()):
+            for number in (1, 2, 3):
+                if f"bn{number}" in block._modules:
+                    convolution, norm = block.get_submodule(f"conv{number}"), block.get_submodule(f"bn{number}")
+                    block.add_module(f"conv{number}", fold_norm(convolution, norm))
+                    block.add_module(f"bn{number}", nn.Identity())
+        return self
 
     def blocks(self) -> Sequence[nn.Module]:
         """The sixteen bottlenecks."""
