@@ -91,12 +91,7 @@ class Registry:
 
     def add_family(self, prefix: str) -> Callable[[Component], Component]:
         """Decorator: a function that gives the component `prefix:NAME` for NAME, the same object every time."""
-
-        def register(resolve: Component) -> Component:
-            self._families[prefix] = resolve
-            return resolve
-
-        return register
+        return lambda resolve: self._families.setdefault(prefix, resolve)
 
     def add_source(self, load: Callable[[], object]) -> Callable[[], object]:
         """Decorator: a function that registers more, called once a name is not found, or all names are wanted."""

@@ -1,13 +1,18 @@
-"""`python restore/train.py -opt FILE`: trains as an option file says; the same as `restore train -opt FILE`."""
+"""Train as an option file says; works in a fresh clone, without installation.
 
-from __future__ import annotations
+    python restore/train.py -opt options/train_swinir_light_x2.yml
+
+The same as `restore train`; see `restore/commands/train.py`.
+"""
 
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as a script, this folder stands where the package's should
-
-from restore.cli import main  # noqa: E402
-
 if __name__ == "__main__":
+    folder = Path(__file__).resolve().parent
+    # Python puts this script's folder on the path, where our modules would pass for those of the standard library.
+    sys.path[:] = [str(folder.parent), *(place for place in sys.path if Path(place or ".").resolve() != folder)]
+
+    from restore.cli import main
+
     sys.exit(main(["train", *sys.argv[1:]]))

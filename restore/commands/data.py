@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from restore.commands import prepare_dataset
 from restore.commands.arguments import given_path, positive
 from restore.commands.progress import ProgressBar
 from restore.errors import OutputError
-
-if TYPE_CHECKING:
-    from restore.options import Options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +52,14 @@ def _add_folders(parser: argparse.ArgumentParser, output: str) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from restore.assembly.checking import DatasetCheck
     from restore.options import load
 
     options = load(arguments.opt, arguments.overrides, check_components=False)
+    check = DatasetCheck(options, num_workers=arguments.workers, progress=ProgressBar)
     problems: dict[str, None] = {}  # a set in order
-    count = _Count()
     try:
-        for problem in _problems(options, arguments.workers, count):
+        for problem in check.problems():
             problems[problem] = None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: what was found until then is below.\n")
@@ -71,67 +67,9 @@ def _check(arguments: argparse.Namespace) -> int:
     finally:
         for problem in problems:
             sys.stderr.write(f"{problem}\n")
+        count = f"{check.read:,}" if check.read >= check.total else f"{check.read:,} of {check.total:,}"
         sys.stderr.write(f"{count} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
     return 1 if problems else 0
-
-
-@dataclass
-class _Count:
-    """How many samples were read, of how many."""
-
-    total: int = 0
-    read: list[None] = field(default_factory=list)  # appending is safe in threads, counting is not
-
-    def __str__(self) -> str:
-        return f"{len(self.read):,}" if len(self.read) >= self.total else f"{len(self.read):,} of {self.total:,}"
-
-
-def _problems(options: Options, num_workers: int, count: _Count) -> Iterator[str]:
-    """What is wrong with the datasets of an option file."""
-    from restore.data.complaints import gathering
-    from restore.data.preparation.checking import check_dataset, check_files
-    from restore.errors import RestoreError
-    from restore.registry import DATASETS
-
-    parts = []
-    for key, block in options.datasets.items():
-        with gathering() as gathered:
-            try:
-                scale = block.scale if block.task is None else _scale_of_task(options, key)
-                dataset = DATASETS.build(block.block, path=f"datasets.{key}", name=block.name, scale=scale)
-                found = getattr(dataset, "datasets", {key: dataset}).values()  # one for each task, if there are several
-                parts += [(key, block, part) for part in found]
-            except RestoreError as error:
-                gathered.messages.append(str(error))
-        yield from gathered.messages
-        yield from check_files(gathered.files, num_workers=num_workers)
-    count.total = sum(len(part) for _, _, part in parts)
-    for key, block, part in parts:
-        with ProgressBar(f"{key}: {part.name}", len(part)) as advance:
-
-            def on_progress(advance: Callable[..., None] = advance) -> None:
-                count.read.append(None)
-                advance()
-
-            yield from check_dataset(
-                part,
-                training=block.phase == "train",
-                patch_px=max(block.gt_sizes) if block.gt_sizes else None,
-                num_workers=num_workers,
-                on_progress=on_progress,
-            )
-
-
-def _scale_of_task(options: Options, key: str) -> int:
-    """How much the network enlarges in the task that a dataset is for."""
-    import torch
-
-    from restore.registry import NETWORKS
-    from restore.training.objectives.multitask import validated_task
-
-    with torch.device("meta"):
-        network = NETWORKS.build(options.network_g, path="network_g")
-    return network.task_spec(validated_task(network, options, key)).scale
 
 
 def _lmdb(arguments: argparse.Namespace) -> int:

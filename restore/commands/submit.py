@@ -222,7 +222,7 @@ def _model(arguments: argparse.Namespace, options: Options | None) -> tuple[Rest
 
     chosen = {name: getattr(arguments, name) for name in RUNTIME if name in arguments}
     if options is not None:
-        from restore.commands.test import restorer_of
+        from restore.assembly.restorers import restorer_of
 
         options.runtime = options.runtime.model_copy(update=chosen)
         restorer = restorer_of(options)

@@ -46,12 +46,11 @@ def _training(options: Options) -> Iterator[Problem]:
         for section in ("train", "runtime"):
             if getattr(options, section).channels_last:
                 yield Problem(f"{section}.channels_last", "dist_params.strategy: fsdp cannot have it. Leave one out.")
-    if options.train.optim_g is None:
-        yield Problem("train.optim_g", "missing: give an optimizer such as {type: Adam, lr: 2e-4, betas: [0.9, 0.99]}.")
     for key in options.networks:
-        suffix = key.removeprefix("network_")
-        if suffix == "d" and "optim_d" not in options.train.optimizers():
-            yield Problem("train.optim_d", f"missing: {key} needs an optimizer such as {{type: Adam, lr: 1e-4}}.")
+        letter = key.removeprefix("network_")
+        if f"optim_{letter}" not in options.train.optimizers():
+            message = f"missing: {key} needs an optimizer such as {{type: Adam, lr: 2e-4, betas: [0.9, 0.99]}}."
+            yield Problem(f"train.optim_{letter}", message)
 
 
 def _training_dataset(dataset: DatasetOptions) -> Iterator[Problem]:

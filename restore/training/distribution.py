@@ -17,7 +17,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ __all__ = [
     "exchanging",
     "join_processes",
     "load_saved_weights",
+    "processes_of_run",
     "restarted",
     "saved_weights",
     "unwrapped",
@@ -169,6 +170,17 @@ def join_processes(launcher: str = "none", *, backend: str = "nccl", port: int |
     control = distributed.group.WORLD if backend == "gloo" else distributed.new_group(backend="gloo")
     log.info("process %d of %d", rank, world_size)
     return Processes(rank, world_size, local_rank, control)
+
+
+@contextlib.contextmanager
+def processes_of_run(launcher: str = "none", *, backend: str = "nccl", port: int | None = None) -> Iterator[Processes]:
+    """Inside, the processes of the run work together; see `join_processes` for the arguments."""
+    processes = join_processes(launcher, backend=backend, port=port)
+    try:
+        yield processes
+        processes.wait_for_all()
+    finally:
+        processes.leave()
 
 
 def _store() -> Any:

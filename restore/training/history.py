@@ -12,35 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restore.errors import MissingError
-from restore.training.progress import Scalars
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from restore.options import Options
-
-__all__ = ["HISTORY", "History", "TensorBoard", "WeightsAndBiases", "read_history", "sinks"]
+__all__ = ["HISTORY", "History", "TensorBoard", "WeightsAndBiases", "read_history"]
 
 log = logging.getLogger(__name__)
 
 HISTORY = "history.jsonl"
 Row = dict[str, float]
-
-
-def sinks(options: Options, resumed_at: int | None = None) -> list[Scalars]:
-    """Everything that the option file wants scalars to go to; nothing is written yet.
-
-    Args:
-        options: the options of the run.
-        resumed_at: the iteration that a resumed run goes on from.
-    """
-    logger, paths = options.logger, options.paths
-    wanted: list[Scalars] = [History(paths.experiments_root / HISTORY)]
-    if logger.use_tb_logger:
-        wanted.append(TensorBoard(paths.tb_logger, resumed_at))
-    if logger.wandb.project:
-        wanted.append(WeightsAndBiases(logger.wandb.project, options.name, logger.wandb.resume_id))
-    return wanted
 
 
 class History:

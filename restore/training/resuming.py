@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +19,6 @@ from restore.training.distribution import Processes, load_saved_weights, restart
 from restore.training.sharding import is_split, split_like
 from restore.training.trainer import Trainer
 
-if TYPE_CHECKING:
-    from restore.options import Options
-
 __all__ = ["resume", "state_to_resume"]
 
 log = logging.getLogger(__name__)
@@ -29,12 +26,21 @@ log = logging.getLogger(__name__)
 SavedState = tuple[Path, dict[str, Any]]
 
 
-def state_to_resume(options: Options, folder: CheckpointFolder, processes: Processes) -> SavedState | None:
-    """The state to go on from: the newest one that the main process can read, or the one that the options name."""
-    wanted = options.auto_resume or restarted()
+def state_to_resume(
+    folder: CheckpointFolder, processes: Processes, *, newest: bool = False, named: str | Path | None = None
+) -> SavedState | None:
+    """The state to go on from; None for a fresh start.
+
+    Args:
+        folder: the checkpoints of the run.
+        processes: which agree on it.
+        newest: take the newest state that the main process can read; so do processes that stand in for others.
+        named: a `.state` file, where there is no newest.
+    """
+    wanted = newest or restarted()
     found = processes.first(folder.newest() if wanted and processes.is_main else None)
-    if found is None and options.path.resume_state:
-        found = options.path.resume_state, read_state(options.path.resume_state)
+    if found is None and named:
+        found = Path(named), read_state(named)
     if found:
         log.info("resuming from %s", found[0])
     elif wanted:

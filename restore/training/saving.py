@@ -14,7 +14,7 @@ from restore.training.distribution import saved_weights
 from restore.training.sharding import whole
 from restore.training.trainer import Callback, Trainer
 
-__all__ = ["Saver", "network_files"]
+__all__ = ["Saver", "network_files", "save_best"]
 
 log = logging.getLogger(__name__)
 
@@ -85,3 +85,16 @@ def network_files(trainer: Trainer, blocks: Mapping[str, Mapping[str, Any]]) -> 
     if average is not None:
         next(iter(files.values()))["params_ema"] = saved_weights(average.network, keep=keep)
     return files
+
+
+def save_best(folder: CheckpointFolder, blocks: Mapping[str, Mapping[str, Any]], trainer: Trainer) -> None:
+    """Write the networks as the best of the run; every process must call it.
+
+    Args:
+        folder: where checkpoints go.
+        blocks: the option block of each network, by its letter.
+        trainer: has the networks.
+    """
+    files = network_files(trainer, blocks)
+    if trainer.processes.is_main:
+        folder.save_models("best", files)

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["build_model", "list_models", "load_model", "load_network", "weights_file", "weights_path"]
+    from restore.networks import Network
+
+__all__ = [
+    "as_restorer",
+    "build_model",
+    "list_models",
+    "load_model",
+    "load_network",
+    "weights_file",
+    "weights_path",
+    "without_downloads",
+]
 
 KINDS = {
     "network": registry.NETWORKS,
@@ -109,18 +120,18 @@ def _described(
             f"{source}: holds the weights of {block['type']}, a discriminator: it restores no images."
         )
     try:
-        network = registry.NETWORKS.build(_without_downloads(block), path="network")
+        network = registry.NETWORKS.build(without_downloads(block), path="network")
     except OptionsError as error:
         raise CheckpointError(f"{source}: the network that the file names cannot be built here.\n  {error}") from None
     load_weights(network, state, source=source)
     return network
 
 
-def _without_downloads(block: Any) -> Any:
+def without_downloads(block: Any) -> Any:
     """The block with `pretrained: false` wherever it says more: the weights of every part are in the file."""
     if isinstance(block, Mapping):
-        return {key: key != "pretrained" and _without_downloads(value) for key, value in block.items()}
-    return [_without_downloads(value) for value in block] if isinstance(block, list) else block
+        return {key: key != "pretrained" and without_downloads(value) for key, value in block.items()}
+    return [without_downloads(value) for value in block] if isinstance(block, list) else block
 
 
 def _of_task(state: Mapping[str, torch.Tensor], task: str | int | None, source: str) -> Mapping[str, torch.Tensor]:
@@ -143,17 +154,25 @@ def load_model(
             or as `load_network`.
         CheckpointError: as `load_network`.
     """
-    network = load_network(name_or_path, key=key, task=task)
+    return as_restorer(load_network(name_or_path, key=key, task=task), str(name_or_path), **runtime)
+
+
+def as_restorer(network: Network, name: str, **runtime: Any) -> Restorer:
+    """A `Restorer` that runs `network`, which messages call `name`.
+
+    Raises:
+        OptionsError: the network has several tasks, or judges images instead of restoring them.
+    """
     tasks = network.tasks
     if len(tasks) > 1:
         raise OptionsError(
-            f"'{name_or_path}' holds weights for {len(tasks)} tasks: {', '.join(tasks)}. Name the one to restore with: "
+            f"'{name}' holds weights for {len(tasks)} tasks: {', '.join(tasks)}. Name the one to restore with: "
             "`task` here, --model-task on the command line, path.pretrain_task_g in an option file."
         )
     if not network.spec.out_channels:
         raise OptionsError(
-            f"'{name_or_path}' judges images and restores none. Use it as a metric "
-            f"(restore.metrics.iqt or triq), or restore.quality.load_quality('{name_or_path}')."
+            f"'{name}' judges images and restores none. Use it as a metric "
+            f"(restore.metrics.iqt or triq), or restore.quality.load_quality('{name}')."
         )
     return Restorer(network, **runtime)
 

@@ -150,7 +150,7 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
     [
         (["datasets.train=~"], "datasets.train: missing: training needs a dataset called train."),
         (["train=~"], "train: missing: training needs at least"),
-        (["train.optim_g=~"], "train.optim_g: missing: give an optimizer such as"),
+        (["train.optim_g=~"], "train.optim_g: missing: network_g needs an optimizer such as"),
         (["network_g=~"], "network_g: missing: give a block such as {type: SwinIR, upscale: 4}."),
         (["network_d={type: Judge}"], "train.optim_d: missing: network_d needs an optimizer"),
         (["datasets.train.gt_size=66"], "datasets.train.gt_size: 66 is not a multiple of the scale 4: take 64 or 68."),

@@ -40,6 +40,7 @@ def fork(rank: int, count: int, ports: list[str], option_file: str, runs: list[l
                 break
     except BaseException:
         traceback.print_exc()
+        code = 1  # whatever the runs before came to
     finally:
         os._exit(code)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from restore.assembly.trainings import train
 from restore.errors import OptionsError, TrainingError
 from restore.options import load
 from restore.training.distribution import join_processes, restarted
-from restore.training.run import train
 from restore.training.sharding import local, shard, split_like, whole
 
 ROOT = Path(__file__).parents[2]

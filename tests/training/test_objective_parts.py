@@ -15,6 +15,7 @@ from distilling import Distilled
 from torch import nn
 from training_runs import same
 
+from restore.assembly.trainings import train
 from restore.cli import main
 from restore.errors import CheckpointError, OptionsError, TrainingError
 from restore.options import load
@@ -22,7 +23,6 @@ from restore.registry import OBJECTIVES, SCHEDULERS
 from restore.training.followers import Follower
 from restore.training.objectives import Restoration
 from restore.training.optimizers import build_optimizer
-from restore.training.run import train
 from restore.training.schedules import RateControl
 from restore.training.trainer import Plan, Trainer
 
@@ -189,16 +189,12 @@ def test_states_of_other_objectives(folder, monkeypatch):
         monkeypatch.setattr(Distilled, "from_options", classmethod(change))
         options = load(folder / "train.yml", overrides(folder, "name=again", where), is_train=True)
         with pytest.raises(error, match=message):
-            train(options, {"teacher": nn.Upsample(scale_factor=2)})
+            train(options)
 
 
 def test_a_teacher_is_for_those_who_learn_from_one(folder):
     with pytest.raises(OptionsError, match=r"train\.teacher: model_type SRModel does not learn from.*Distilled"):
         load(folder / "train.yml", ["train.teacher={model: swinir_light_x4}"], is_train=True)
-    with pytest.raises(
-        OptionsError, match=r"train\.teacher: missing: model_type Distilled learns from a teacher, \{model"
-    ):
-        load(folder / "train.yml", ["model_type=Distilled", "train.pixel_opt=null"], is_train=True)
     with pytest.raises(OptionsError, match=r"train\.teacher\.model: missing\. A weights file, or the name"):
         load(folder / "train.yml", ["model_type=Distilled", "train.teacher={}"], is_train=True)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from restore.assembly.trainings import train
 from restore.images import write_image
 from restore.options import load
-from restore.training.run import train
 
 OPTIONS = Path(__file__).parents[2] / "options"
 TINY_SWINIR = ["network_g.depths=[2]", "network_g.num_heads=[2]", "network_g.embed_dim=12"]

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
+from restore.assembly.trainings import train
 from restore.metrics.backbones import BACKBONES
 from restore.options import load
-from restore.training.run import train
 
 
 @pytest.fixture

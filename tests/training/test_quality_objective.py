@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from restore.assembly.trainings import train
 from restore.cli import main
 from restore.data.ratings.opinions import distribution_about
 from restore.errors import DataError, OptionsError
@@ -20,7 +21,6 @@ from restore.networks.checkpoint import read_state_dict
 from restore.options import load
 from restore.quality import build_quality, load_quality
 from restore.training.objectives import Quality
-from restore.training.run import train
 
 OPTIONS = Path(__file__).parents[2] / "options"
 ENCODER = {"type": "conv_pyramid", "widths": [4, 8]}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from restore.assembly.trainings import train
 from restore.options import load
-from restore.training.run import train
 
 
 def run(option_file, *overrides, auto_resume=False):

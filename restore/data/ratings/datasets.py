@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from restore.data.augment import Crop, Symmetry, random_crop
+from restore.data.complaints import complain
 from restore.data.fields import Fields
 from restore.data.ratings.opinions import Opinion, read_opinions
 from restore.data.ratings.splits import split_scenes
@@ -109,7 +110,12 @@ class QualityDataset(QualityImages):
             )
         self.opinions: list[Opinion] = []
         for format, root, listing in zip(formats, roots, listings, strict=True):
-            self.opinions += self._part(read_opinions(format, root, listing=listing, unlabelled=self.unlabelled))
+            try:
+                opinions = read_opinions(format, root, listing=listing, unlabelled=self.unlabelled)
+            except DataError as error:
+                complain(str(error))
+            else:
+                self.opinions += self._part(opinions)
         self.fields: Fields = (
             {**RATED, "reference": "image"} if all(each.reference for each in self.opinions) else RATED
         )

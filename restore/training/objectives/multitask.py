@@ -161,7 +161,7 @@ def validated_task(network: nn.Module, options: Options, key: str) -> int | None
             message = f"missing: network_g has several tasks; name the one to validate: {', '.join(own)}."
             raise OptionsError([Problem(f"datasets.{key}.task", message)])
         return None
-    trained = network_tasks(network, options)
+    trained = network_tasks(network, options) if "train" in options.datasets else {}
     if task in trained:
         return trained[task]
     try:

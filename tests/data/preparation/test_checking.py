@@ -100,7 +100,7 @@ def test_an_interrupted_check_says_what_it_found(images, tmp_path, monkeypatch, 
         yield from itertools.islice(real(*args, **options), 1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("restore.data.preparation.checking.check_dataset", interrupted)
+    monkeypatch.setattr("restore.assembly.checking.check_dataset", interrupted)
     code, said = check(f"datasets.val.dataroot_lq={lq}")
     assert code == 130
     assert "gt/00.png'" in said

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from restore.assembly.networks import judges
 from restore.data.fields import Fields, Kind, described
 from restore.errors import OptionsError, Problem
-from restore.registry import DATASETS, OBJECTIVES
+from restore.registry import DATASETS
 from restore.training.objectives import Objective
 from restore.training.preparation import Preparation
 
@@ -32,7 +33,7 @@ def check_fit(options: Options, dataset: Any, network: Network) -> None:
     Raises:
         OptionsError: training would end in its first iteration; says which options to change.
     """
-    if OBJECTIVES.get(options.model_type, "model_type").judges or network.tasks:
+    if judges(options) or network.tasks:
         return
     spec, key = network.spec, options.network_g["type"]
     problems = []

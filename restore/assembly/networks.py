@@ -1,0 +1,124 @@
+"""Networks of an option file, and the one rule by which they get their weights.
+
+`path.pretrain_network_g` names a file, or a model of the zoo whose weights are shipped or downloaded; the same holds
+for every other network, in tests, trainings, evaluations of quality models and submissions.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from restore.inference.precision import resolve_device
+from restore.networks.branches import branch_weights
+from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.options.components import slot_of
+from restore.quality import load_quality
+from restore.registry import OBJECTIVES, Registry
+from restore.zoo.load import load_network, weights_file, without_downloads
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from restore.networks import Network
+    from restore.options import Options
+    from restore.training.objectives import Objective
+
+__all__ = [
+    "blocks_by_letter",
+    "build_network",
+    "chosen_device",
+    "judges",
+    "objective_of",
+    "shape_of_network",
+    "teachers",
+]
+
+log = logging.getLogger(__name__)
+
+
+def objective_of(options: Options) -> type[Objective]:
+    """The kind of learning that an option file names."""
+    return OBJECTIVES.get(options.model_type, "model_type")
+
+
+def judges(options: Options) -> bool:
+    """Whether the networks of an option file are quality models, which judge images and restore none."""
+    return objective_of(options).judges
+
+
+def build_network(options: Options, key: str = "network_g") -> nn.Module:
+    """The network that stands under `key`, with the weights of `path.pretrain_network_*` where these are named.
+
+    Raises:
+        OptionsError: the block has mistakes, or no model or task has the name that is given.
+        CheckpointError: the weights cannot be read, or belong to another network.
+        MissingError: the weights cannot be downloaded.
+    """
+    network = _registry(options, key).build(options.networks[key], path=key)
+    source, entry, strict = options.path.pretrained(key)
+    if source is None:
+        return network
+    path = weights_file(source)
+    state, task = read_state_dict(path, entry), options.path.pretrain_task_g
+    if key == "network_g" and task is not None:
+        state = branch_weights(state, task, source=str(path))
+    skipped = load_weights(network, state, source=str(path), strict=strict)
+    log.info("%s starts from %s", key, path)
+    if skipped:
+        log.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))
+    return network
+
+
+def teachers(options: Options) -> dict[str, nn.Module]:
+    """The frozen networks that an option file names for its kind of learning, with their weights, by their roles.
+
+    Raises:
+        OptionsError: no model has the name that is given.
+        CheckpointError: the weights cannot be read, or do not say what they are of.
+        MissingError: the weights cannot be downloaded.
+    """
+    named = objective_of(options).teachers(options)
+    if judges(options):
+        return {role: load_quality(weights_file(name)) for role, name in named.items()}
+    return {role: load_network(name) for role, name in named.items()}
+
+
+def shape_of_network(options: Options) -> Network | None:
+    """`network_g` without its weights, for its `spec` and its tasks; None where only the weights tell what it is.
+
+    Nothing is downloaded, and where the network allows it, no values are computed.
+
+    Raises:
+        OptionsError: the block has mistakes.
+    """
+    if options.network_g is None:
+        return None
+    registry, block = _registry(options, "network_g"), without_downloads(options.network_g)
+    try:
+        with torch.device("meta"):
+            return registry.build(block, path="network_g")
+    except (NotImplementedError, RuntimeError):  # it looks at values, which meta tensors have none of
+        return registry.build(block, path="network_g")
+
+
+def blocks_by_letter(options: Options) -> dict[str, dict[str, Any]]:
+    """The option block of each network by the letter that its file has, as a copy of it stands in that file."""
+    return {key.removeprefix("network_"): block for key, block in options.networks.items()}
+
+
+def chosen_device(options: Options) -> torch.device:
+    """Where an option file computes: what `runtime.device` names, or where it is auto, what `num_gpu` allows.
+
+    Raises:
+        OptionsError: there is no such device.
+    """
+    device = options.runtime.device
+    return resolve_device("cpu" if device == "auto" and options.num_gpu == 0 else device)
+
+
+def _registry(options: Options, key: str) -> Registry:
+    """Where the type of the network under `key` is looked up: the same registry that its block was checked by."""
+    return slot_of(key, options.model_type).registry

@@ -1,0 +1,64 @@
+"""Trained models of an option file: what restores images, and what judges them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from restore.assembly.networks import build_network, chosen_device
+from restore.errors import OptionsError, Problem
+from restore.quality import load_quality
+from restore.zoo.load import as_restorer, load_network, weights_file
+
+if TYPE_CHECKING:
+    from restore.inference import Restorer
+    from restore.options import Options
+    from restore.quality import QualityModel
+
+__all__ = ["quality_model_of", "restorer_of"]
+
+log = logging.getLogger(__name__)
+
+
+def restorer_of(options: Options) -> Restorer:
+    """The network of an option file with its weights, run as the file says.
+
+    Raises:
+        OptionsError: the network's scale is not the file's, or it restores no images.
+        CheckpointError: the weights cannot be read, or belong to another network.
+        MissingError: the weights cannot be downloaded.
+    """
+    source, entry, _ = options.path.pretrained()
+    if options.network_g is None:
+        network = load_network(source, key=entry, task=options.path.pretrain_task_g)
+    else:
+        network = build_network(options).eval()
+        _say_untrained(options)
+    runtime = {**options.runtime.arguments(), "device": chosen_device(options)}
+    restorer = as_restorer(network, source or "network_g", **runtime)
+    if restorer.scale != options.scale:
+        raise OptionsError(
+            [Problem("scale", f"{options.scale} is given, but the network enlarges by {restorer.scale}.")]
+        )
+    return restorer
+
+
+def quality_model_of(options: Options) -> QualityModel:
+    """The quality model of an option file with its weights, on its device and in evaluation mode.
+
+    Raises:
+        OptionsError: the block has mistakes, or no model has the name that is given.
+        CheckpointError: the weights cannot be read, or do not say which model they are of.
+        MissingError: the weights cannot be downloaded.
+    """
+    device = chosen_device(options)
+    if options.network_g is None:
+        return load_quality(weights_file(options.path.pretrained()[0]), device=device)
+    model = build_network(options).eval()
+    _say_untrained(options)
+    return model.to(device)
+
+
+def _say_untrained(options: Options) -> None:
+    if options.path.pretrained()[0] is None:
+        log.warning("path.pretrain_network_g is not set: the network is tested without trained weights.")

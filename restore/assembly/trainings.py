@@ -1,0 +1,240 @@
+"""From an option file to a training, and its run.
+
+    train(load("options/train_swinir_light_x2.yml"))
+
+The order in which parts are built is part of a run's random numbers: teachers come before the seed is set, then
+networks, datasets, and what learns.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from restore.assembly.datasets import build_dataset
+from restore.assembly.fitting import check_fields, check_fit
+from restore.assembly.networks import blocks_by_letter, build_network, chosen_device, objective_of, teachers
+from restore.assembly.validations import validation_of, validation_sets
+from restore.data.loading import DeviceLoader, training_loader
+from restore.data.sampling import PatchStage, StreamSampler
+from restore.inference.blocks import compile_blocks
+from restore.inference.precision import resolve_precision
+from restore.registry import SCHEDULERS
+from restore.training.checkpoints import CheckpointFolder
+from restore.training.distribution import Processes, processes_of_run
+from restore.training.folder import RunFolder, RunLog
+from restore.training.guards import BUILDING_ADVICE, failures_explained
+from restore.training.history import HISTORY, History, TensorBoard, WeightsAndBiases
+from restore.training.layout import lay_out
+from restore.training.optimizers import build_optimizer
+from restore.training.progress import Bar, Report, Scalars
+from restore.training.randomness import seed_generators
+from restore.training.recomputation import checkpoint_blocks
+from restore.training.resuming import resume, state_to_resume
+from restore.training.run import Training
+from restore.training.run import train as run_training
+from restore.training.saving import Saver
+from restore.training.schedules import RateControl
+from restore.training.trainer import Plan, Trainer
+
+if TYPE_CHECKING:
+    from restore.options import Options
+    from restore.training.objectives import Objective
+
+__all__ = ["build_training", "train"]
+
+log = logging.getLogger(__name__)
+
+
+def train(options: Options) -> int:
+    """Train as `options` say; returns the exit code: 0 done, 130 interrupted and saved.
+
+    Raises:
+        RestoreError: something in the options, the data or the checkpoints does not fit, or the run cannot go on.
+    """
+    found = options.dist_params
+    with (
+        processes_of_run(options.launcher, backend=found.backend, port=found.port) as processes,
+        RunLog(processes.is_main).listening() as run_log,
+    ):
+        return run_training(build_training(options, processes), run_log)
+
+
+def build_training(options: Options, processes: Processes) -> Training:
+    """Everything that an option file names for a training, brought to where it was saved if it is to be resumed.
+
+    Nothing is written.
+
+    Raises:
+        RestoreError: something in the options, the data or the checkpoints does not fit.
+    """
+    folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
+    saved = state_to_resume(folder, processes, newest=options.auto_resume, named=options.path.resume_state)
+    ours = saved[1].get("restore", {}) if saved else {}
+    drawn = random.randint(1, 10000) if options.manual_seed is None else options.manual_seed
+    seed = ours.get("seed", processes.first(drawn))
+
+    frozen = teachers(options)
+    device = _device(options, processes)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
+    seed_generators(seed)  # the same weights everywhere
+    with failures_explained(BUILDING_ADVICE):
+        networks = _networks(options, device)
+    seed_generators(seed + processes.rank)  # other dropout everywhere
+    dataset = build_dataset(options, "train", networks["g"])
+    validated = validation_sets(options, networks["g"])
+    check_fit(options, dataset, networks["g"])
+    sampler = _sampler(options, dataset, seed, processes)
+    objective = objective_of(options).from_options(networks, options, frozen).to(device)
+    check_fields(options, objective, dataset)
+    resumed_at = saved[1]["iter"] if saved else None
+    trainer = _trainer(options, objective, validated, folder, sampler, processes, resumed_at)
+    if saved:
+        resume(trainer, saved, ignored=options.path.ignore_resume_networks)
+        sampler.start_at(trainer.iteration, ours.get("position"))
+        _say_what_is_left(options, trainer, seed)
+    return Training(
+        trainer,
+        _batches(options, dataset, sampler, device),
+        RunFolder(options.paths.experiments_root, options.paths.tb_logger, options.dump()),
+        resumed=saved is not None,
+        about=f"{len(dataset):,} training images, seed {seed}, {device}",
+    )
+
+
+def _say_what_is_left(options: Options, trainer: Trainer, seed: int) -> None:
+    if options.manual_seed not in (None, seed):
+        log.warning("manual_seed: the run goes on with the seed of the checkpoint, %d", seed)
+    if trainer.iteration >= options.train.total_iter:
+        done, total = f"{trainer.iteration:,}", f"{options.train.total_iter:,}"
+        log.warning("the checkpoint is of iteration %s and train.total_iter is %s: nothing is left to do", done, total)
+
+
+def _device(options: Options, processes: Processes) -> torch.device:
+    """This process's device."""
+    if isinstance(options.num_gpu, int) and options.num_gpu > 1 and processes.world_size == 1:
+        log.warning(
+            "num_gpu is %d, but this is one process and uses one device. For all of them: "
+            "torchrun --nproc_per_node %d restore/train.py -opt FILE",
+            options.num_gpu,
+            options.num_gpu,
+        )
+    return processes.device(chosen_device(options))
+
+
+def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
+    """Every network by its letter, on the device, its weights in the layout that is fast there."""
+    networks = {}
+    for key in options.networks:
+        network = build_network(options, key)
+        networks[key.removeprefix("network_")] = network.to(device)
+        lay_out(network, device, False if options.dist_params.strategy == "fsdp" else options.train.channels_last)
+    return networks
+
+
+def _trainer(
+    options: Options,
+    objective: Objective,
+    validated: Mapping[str, Any],
+    folder: CheckpointFolder,
+    sampler: StreamSampler,
+    processes: Processes,
+    resumed_at: int | None,
+) -> Trainer:
+    """Everything that learns, and what happens between iterations."""
+    train, network = options.train, next(iter(objective.networks.values()))
+    device = next(network.parameters()).device
+    if train.ema_decay:
+        objective.keep_average(train.ema_decay, warmup=train.ema_warmup)
+    if train.activation_checkpointing:
+        checkpoint_blocks(network)
+    if train.compile:
+        compile_blocks(network)
+    _share(options, objective, processes)
+    blocks = train.optimizers()
+    optimizers = {
+        letter: build_optimizer(
+            blocks[f"optim_{letter}"], nn.ModuleList(objective.trained(letter)), f"train.optim_{letter}"
+        )
+        for letter in objective.networks
+    }
+    schedule = SCHEDULERS.build(train.scheduler or {"type": "Constant"}, path="train.scheduler")
+    rates = {letter: RateControl(each, schedule, train.warmup_iter) for letter, each in optimizers.items()}
+    plan = Plan(
+        total_iter=train.total_iter,
+        accumulate=train.accumulate,
+        clip_norm=train.gradient_limit,
+        dtype=resolve_precision(train.precision, device, network.spec.precisions),
+    )
+    sinks = _sinks(options, resumed_at) if processes.is_main else []
+    bar = Bar(plan.total_iter) if Bar.wanted() else None
+    shipped = objective.average.network if objective.average else network
+    callbacks = [
+        Report(options.logger.print_freq, sinks, *([bar.show] if bar else [])),
+        validation_of(options, shipped, validated, folder, sinks),
+        Saver(folder, options.logger.save_checkpoint_freq, sampler, blocks_by_letter(options)),
+        bar,
+    ]
+    callbacks = [callback for callback in callbacks if callback is not None]
+    return Trainer(objective, optimizers, rates, plan, processes=processes, callbacks=callbacks)
+
+
+def _share(options: Options, objective: Objective, processes: Processes) -> None:
+    """Let the processes train the networks together."""
+    strategy = options.dist_params.strategy
+    if strategy == "fsdp" and processes.world_size == 1:
+        log.warning("dist_params.strategy is fsdp, but this is one process: there is nobody to share a network with.")
+    unused = options.find_unused_parameters or objective.leaves_parameters_out
+    objective.share(processes, strategy=strategy, find_unused_parameters=unused)
+
+
+def _sinks(options: Options, resumed_at: int | None) -> list[Scalars]:
+    """Everything that the option file wants scalars to go to."""
+    logger, paths = options.logger, options.paths
+    wanted: list[Scalars] = [History(paths.experiments_root / HISTORY)]
+    if logger.use_tb_logger:
+        wanted.append(TensorBoard(paths.tb_logger, resumed_at))
+    if logger.wandb.project:
+        wanted.append(WeightsAndBiases(logger.wandb.project, options.name, logger.wandb.resume_id))
+    return wanted
+
+
+def _sampler(options: Options, dataset: Any, seed: int, processes: Processes) -> StreamSampler:
+    """What decides which samples of the training data every batch is made of."""
+    return StreamSampler(
+        len(dataset),
+        _stages(options),
+        total_iter=options.train.total_iter,
+        seed=seed,
+        accumulate=options.train.accumulate,
+        rank=processes.rank,
+        world_size=processes.world_size,
+        groups=getattr(dataset, "groups", None),
+    )
+
+
+def _stages(options: Options) -> list[PatchStage]:
+    dataset = options.datasets["train"]
+    if dataset.gt_sizes:
+        return [
+            PatchStage(*stage) for stage in zip(dataset.mini_batch_sizes, dataset.gt_sizes, dataset.iters, strict=True)
+        ]
+    return [PatchStage(dataset.batch_size_per_gpu)]
+
+
+def _batches(options: Options, dataset: Any, sampler: StreamSampler, device: torch.device) -> DeviceLoader:
+    """The batches of this process, on its device."""
+    block = options.datasets["train"]
+    loader = training_loader(
+        dataset,
+        sampler,
+        num_workers=block.num_worker_per_gpu,
+        pin_memory=device.type == "cuda",
+        skip_bad_images=block.on_bad_image == "skip",
+    )
+    return DeviceLoader(loader, device, channels_last=bool(options.train.channels_last))

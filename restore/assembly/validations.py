@@ -1,0 +1,75 @@
+"""What a training is validated on, and by what measure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from restore.assembly.datasets import build_dataset
+from restore.assembly.metrics import bind_metrics
+from restore.assembly.networks import blocks_by_letter, judges
+from restore.assembly.tasks import seen_by
+from restore.inference import Restorer
+from restore.metrics import traits
+from restore.training.patches import Patches
+from restore.training.quality_validation import QualityValidation
+from restore.training.saving import save_best
+from restore.training.validation import Validation, check_samples
+
+if TYPE_CHECKING:
+    from restore.networks import Network
+    from restore.options import Options
+    from restore.training.checkpoints import CheckpointFolder
+    from restore.training.progress import Scalars
+
+__all__ = ["validation_of", "validation_sets"]
+
+
+def validation_sets(options: Options, network: Network) -> dict[str, Any]:
+    """The datasets to validate on, by key; none if the options want no validation.
+
+    Raises:
+        DataError: a dataset cannot be read, or lacks what the metrics need.
+    """
+    if not options.val.val_freq:
+        return {}
+    keys = [dataset.key for dataset in options.phases("val")]
+    sets = {key: build_dataset(options, key, network) for key in keys}
+    if not judges(options):
+        check_samples({options.datasets[key].name: each for key, each in sets.items()}, bind_metrics(options))
+    return sets
+
+
+def validation_of(
+    options: Options,
+    network: Network,
+    sets: Mapping[str, Any],
+    folder: CheckpointFolder,
+    sinks: list[Scalars],
+) -> Validation | None:
+    """What validates `network`, the one that is trained or its moving average, on `sets`; None if there are none."""
+    if not sets:
+        return None
+    val = options.val
+    names = {key: options.datasets[key].name for key in sets}
+    datasets = {names[key]: each for key, each in sets.items()}
+    shared = {
+        "best_metric": options.logger.save_best,
+        "on_best": functools.partial(save_best, folder, blocks_by_letter(options)),
+        "sinks": sinks,
+    }
+    if judges(options):
+        return QualityValidation(network, datasets, val.val_freq, **shared)
+    runtime = {**options.runtime.arguments(), "device": next(network.parameters()).device, "compile": False}
+    metrics = bind_metrics(options)
+    return Validation(
+        {names[key]: Restorer(seen_by(options, key, network), **runtime) for key in sets},
+        datasets,
+        metrics,
+        val.val_freq,
+        lower_is_better=[name for name, metric in metrics.items() if not traits(metric).higher_is_better],
+        images=options.paths.visualization if val.save_img else None,
+        patches=Patches(sinks, options.logger.num_patches),
+        **shared,
+    )
