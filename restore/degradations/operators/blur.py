@@ -173,7 +173,7 @@ class Ringing(Operator):
     def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Ringing], margin_px: int = 16) -> torch.Tensor:
         """Filter in the frequency domain; mirrored borders keep the edges of the image quiet."""
         height, width = x_BCHW.shape[-2:]
-        padded = reflect_pad(x_BCHW, margin_px)
+        padded = reflect_pad(x_BCHW, margin_px).contiguous()
         size = padded.shape[-2:]
         spectra = [torch.from_numpy(kernels.ringing_spectrum(*size, sample.cutoff)) for sample in samples]
         spectrum = torch.stack(spectra)[:, None].to(x_BCHW)

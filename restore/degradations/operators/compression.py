@@ -1,4 +1,4 @@
-"""Compression: JPEG and WebP by real codecs, JPEG as tensor operations, chroma subsampling, video frames, rounding."""
+"""Compression: JPEG, WebP and JPEG 2000 by codecs, JPEG as tensor operations, chroma subsampling, video, rounding."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import Field
 
 from restore.degradations.operators.base import (
@@ -25,7 +26,7 @@ from restore.degradations.operators.base import (
 from restore.degradations.operators.jpeg import from_ycbcr, jpeg, shrink_chroma, stretch_chroma, to_ycbcr
 from restore.errors import MissingError
 
-__all__ = ["ChromaSubsampling", "Jpeg", "Quantise", "VideoFrame", "WebP"]
+__all__ = ["ChromaSubsampling", "Jpeg", "Jpeg2000", "Quantise", "VideoFrame", "WebP"]
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 Subsampling = Literal["444", "422", "420"]
@@ -84,6 +85,35 @@ class WebP(Operator):
         """Encode and decode one image."""
         settings = (cv2.IMWRITE_WEBP_QUALITY, self.quality)
         return _through_file(image, lambda bgr: _opencv_round_trip(bgr, ".webp", settings))
+
+
+@operator("jpeg2000")
+class Jpeg2000(Operator):
+    """JPEG 2000 at a compression `ratio`: the bytes of the 8-bit pixels over those of the code.
+
+    At most five levels of the wavelet transform are used, fewer for an image of less than 32 px.
+    """
+
+    ratio: Annotated[float, Field(ge=1, le=1000)]
+
+    @classmethod
+    def apply(cls, x_BCHW: torch.Tensor, samples: Sequence[Jpeg2000]) -> torch.Tensor:
+        """Encode and decode, on the CPU."""
+        return _through_files(x_BCHW, samples)
+
+    def on_pixels(self, image: np.ndarray) -> np.ndarray:
+        """Encode and decode one image."""
+        levels = to_levels(image)
+        file = io.BytesIO()
+        Image.fromarray(levels).save(
+            file,
+            "JPEG2000",
+            irreversible=True,
+            quality_mode="rates",
+            quality_layers=[self.ratio],
+            num_resolutions=min(6, min(image.shape[:2]).bit_length()),
+        )
+        return from_levels(np.array(Image.open(file)))
 
 
 @operator("chroma_subsampling")

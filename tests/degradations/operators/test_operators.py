@@ -21,7 +21,7 @@ from restore.degradations.operators.blur import (
     reflect_pad,
 )
 from restore.degradations.operators.camera import BayerMosaic, CameraNoise
-from restore.degradations.operators.compression import ChromaSubsampling, Jpeg, Quantise, VideoFrame, WebP
+from restore.degradations.operators.compression import ChromaSubsampling, Jpeg, Jpeg2000, Quantise, VideoFrame, WebP
 from restore.degradations.operators.noise import (
     CorrelatedNoise,
     EvaluationNoise,
@@ -31,6 +31,7 @@ from restore.degradations.operators.noise import (
     SpeckleNoise,
 )
 from restore.degradations.operators.resize import Resize
+from restore.degradations.operators.tone import Contrast, Exposure, Saturation
 from restore.degradations.operators.weather import Haze, InpaintingMask, LowLight, RainStreaks
 from restore.errors import ImageError
 from restore.registry import DEGRADATIONS
@@ -39,16 +40,19 @@ EXAMPLES = {
     "bayer_mosaic": {},
     "camera_noise": {"shot": 0.01, "seed": 3},
     "chroma_subsampling": {},
+    "contrast": {"factor": 0.4},
     "correlated_noise": {"sigma": 20, "seed": 3},
     "decimate": {"factor": 2, "offset_px": 1},
     "defocus_blur": {"radius_px": 2.5},
     "evaluation_noise": {"sigma": 25},
+    "exposure": {"stops": 1.5},
     "gaussian_blur": {"size": 13, "sigma": 2.0, "sigma_y": 1.0, "angle": 0.5},
     "gaussian_noise": {"sigma": 25, "seed": 3},
     "generalized_gaussian_blur": {"size": 9, "sigma": 2.0, "beta": 0.7},
     "haze": {"seed": 3},
     "inpainting_mask": {"seed": 3},
     "jpeg": {"quality": 50},
+    "jpeg2000": {"ratio": 30},
     "low_light": {},
     "motion_blur": {"size": 15, "seed": 3},
     "plateau_blur": {"size": 21, "sigma": 2.0, "beta": 1.3},
@@ -58,6 +62,7 @@ EXAMPLES = {
     "resize": {"factor": 0.7, "interpolation": "area"},
     "ringing": {"cutoff": 0.5},
     "salt_pepper_noise": {"amount": 0.1, "seed": 3},
+    "saturation": {"factor": 0.3},
     "sinc_blur": {"size": 15, "cutoff": 1.5},
     "speckle_noise": {"sigma": 25, "seed": 3},
     "usm": {},
@@ -65,7 +70,7 @@ EXAMPLES = {
     "webp": {"quality": 40},
 }
 COLOUR_ONLY = ("bayer_mosaic", "camera_noise")
-LIBJPEG = ("jpeg", "webp", "video_frame")
+LIBJPEG = ("jpeg", "jpeg2000", "webp", "video_frame")
 
 
 @pytest.fixture(autouse=True)
@@ -330,6 +335,22 @@ class TestCompression:
             errors = [(operator(quality=quality)(photo) - photo).square().mean() for quality in (10, 50, 95)]
             assert errors == sorted(errors, reverse=True)
 
+    def test_jpeg_2000_keeps_its_ratio_and_gets_worse_with_it(self, photo, monkeypatch):
+        sizes, save = [], Image.Image.save
+
+        def measured(image, file, *arguments, **settings):
+            save(image, file, *arguments, **settings)
+            sizes.append(file.tell())
+
+        monkeypatch.setattr(Image.Image, "save", measured)
+        errors = [(Jpeg2000(ratio=ratio)(photo) - photo).square().mean() for ratio in (5, 20, 80)]
+        assert errors == sorted(errors)
+        headers = 200  # bytes at most, which the ratio does not count
+        for size, ratio in zip(sizes, (5, 20, 80), strict=True):
+            assert 0.8 * photo.numel() / ratio < size <= photo.numel() / ratio + headers
+        one_pixel = torch.full((1, 3, 1, 1), 0.5)
+        assert (Jpeg2000(ratio=1)(one_pixel) - one_pixel).abs().max() < 0.02
+
     def test_chroma_subsampling_leaves_grey_alone(self, photo):
         grey = photo[:, :1].expand(-1, 3, -1, -1)
         torch.testing.assert_close(ChromaSubsampling()(grey), grey, atol=1e-5, rtol=0)
@@ -345,6 +366,33 @@ class TestCompression:
         fine, coarse = (VideoFrame(codec=codec, crf=crf, num_frames=2)(photo[..., :63, :65]) for crf in (5, 45))
         errors = [(frame - photo[..., :63, :65]).square().mean() for frame in (fine, coarse)]
         assert errors[0] < errors[1]
+
+
+class TestTone:
+    def test_contrast_keeps_the_mean_and_scales_the_rest(self, photo):
+        inside = 0.3 + 0.4 * photo
+        less = Contrast(factor=0.25)(inside)
+        weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        means = [(image * weights).sum(1).mean() for image in (inside, less)]
+        torch.testing.assert_close(means[1], means[0])
+        torch.testing.assert_close(less - means[0], 0.25 * (inside - means[0]), atol=1e-6, rtol=0)
+        assert Contrast(factor=0)(photo).std() < 1e-6
+
+    def test_a_stop_doubles_the_light_and_white_stays_white(self, photo):
+        dark = photo * 0.3
+        torch.testing.assert_close(Exposure(stops=1)(dark) ** 2.2, 2 * dark**2.2, atol=1e-6, rtol=1e-4)
+        assert Exposure(stops=3)(photo).max() == 1
+
+    def test_saturation_of_nothing_is_grey_of_the_same_brightness(self, photo):
+        grey = Saturation(factor=0)(photo)
+        assert torch.equal(grey[:, 0], grey[:, 2])
+        torch.testing.assert_close(grey[:, 0], 0.299 * photo[:, 0] + 0.587 * photo[:, 1] + 0.114 * photo[:, 2])
+        half = Saturation(factor=0.5)(photo)
+        torch.testing.assert_close(half, (photo + grey) / 2)
+
+    @pytest.mark.parametrize("operator", [Contrast(factor=1), Exposure(stops=0), Saturation(factor=1)])
+    def test_neutral_settings_change_nothing(self, photo, operator):
+        torch.testing.assert_close(operator(photo), photo, atol=1e-6, rtol=0)
 
 
 class TestCameraAndLight:
