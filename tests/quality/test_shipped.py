@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore.data.ratings.synthetic import LADDERS, SyntheticQualityDataset, distort
+from restore.data.ratings.synthetic import DEFAULT_KINDS, SyntheticQualityDataset, distort
 from restore.errors import ImageError, OptionsError
 from restore.images import read_image
 from restore.inference.judging import judgements
@@ -44,7 +44,7 @@ def test_agreement_on_photographs_and_severities_never_seen(name, shared):
     assert srcc([each.score for each in judged], [each.opinion for each in judged]) >= SHIPPED[name]
 
 
-@pytest.mark.parametrize("kind", LADDERS)
+@pytest.mark.parametrize("kind", DEFAULT_KINDS)
 def test_scores_fall_as_a_distortion_grows(kind, photograph):
     versions = [distort(photograph, kind, severity, seed=1) for severity in (0.1, 0.5, 0.9)]
     with_reference = [iqt(version, photograph) for version in versions]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from restore.errors import OptionsError, nearest
 from restore.images import to_pixels, to_tensor
 from restore.registry import DATASETS, DEGRADATIONS
 
-__all__ = ["LADDERS", "SyntheticQualityDataset", "distort", "severities"]
+__all__ = ["DEFAULT_KINDS", "LADDERS", "SyntheticQualityDataset", "distort", "severities"]
 
 Steps = list[dict[str, Any]]
 
@@ -55,6 +55,29 @@ def _shrinking(type: str, high: int, low: int) -> Callable[[float], Steps]:
     return lambda severity: [{"type": type, "quality": round(_between(high, low, severity))}]
 
 
+def _pixelation(severity: float) -> Steps:
+    """Square cells of one colour."""
+    return [
+        {"type": "resize", "factor": 1 / _between(1.5, 12, severity), "interpolation": "area"},
+        {"type": "resize", "of_gt": 1.0, "interpolation": "nearest"},
+    ]
+
+
+def _motion(severity: float) -> Steps:
+    """A path that fills an odd number of pixels."""
+    return [{"type": "motion_blur", "size": 2 * round(_between(1, 20, severity)) + 1}]
+
+
+def _masking(severity: float) -> Steps:
+    """One black box."""
+    return [{"type": "inpainting_mask", "shape": "box", "amount": _between(0.01, 0.4, severity)}]
+
+
+def _quantisation(severity: float) -> Steps:
+    """Few values for each colour."""
+    return [{"type": "quantise", "levels": round(_between(40, 2, severity))}]
+
+
 LADDERS: dict[str, Callable[[float], Steps]] = {
     "blur": _growing("gaussian_blur", "sigma", 0.5, 6.0),
     "defocus": _growing("defocus_blur", "radius_px", 0.8, 9.0),
@@ -64,8 +87,25 @@ LADDERS: dict[str, Callable[[float], Steps]] = {
     "salt_pepper": _growing("salt_pepper_noise", "amount", 0.002, 0.2),
     "speckle": _growing("speckle_noise", "sigma", 6.0, 150.0),
     "webp": _shrinking("webp", 85, 1),
+    "camera_noise": _growing("camera_noise", "shot", 0.0005, 0.1),
+    "contrast_loss": _growing("contrast", "factor", 0.85, 0.06),
+    "correlated_noise": _growing("correlated_noise", "sigma", 5.0, 110.0),
+    "haze": _growing("haze", "thickness", 0.15, 3.5),
+    "jpeg2000": _growing("jpeg2000", "ratio", 10.0, 300.0),
+    "masking": _masking,
+    "motion": _motion,
+    "over_exposure": _growing("exposure", "stops", 0.4, 4.5),
+    "over_sharpening": _growing("usm", "weight", 0.3, 6.0),
+    "pixelation": _pixelation,
+    "quantisation": _quantisation,
+    "rain": _growing("rain_streaks", "density", 0.0003, 0.02),
+    "ringing": _growing("ringing", "cutoff", 0.8, 0.1),
+    "saturation_loss": _growing("saturation", "factor", 0.85, 0.03),
+    "shot_noise": _growing("poisson_noise", "peak", 600.0, 3.0),
+    "under_exposure": _growing("low_light", "exposure", 0.7, 0.01),
 }
 """Distortions by name: from a severity in (0, 1] to the steps that make it. At severity 0 nothing happens."""
+DEFAULT_KINDS = ("blur", "defocus", "jpeg", "noise", "resampling", "salt_pepper", "speckle", "webp")
 
 
 def severities(num_levels: int, *, between: bool = False) -> list[float]:
@@ -97,7 +137,7 @@ class SyntheticQualityDataset(QualityImages):
 
     Args:
         dataroot_gt: folder or folders of photographs.
-        kinds: names of distortions; None for all.
+        kinds: names of distortions, or "all"; None for those of noise, blur and compression that iqt_small knows.
         num_levels: steps of the ladder.
         between: take the severities between the steps instead, which a model trained on the steps has never seen.
         max_images: take no more than this many photographs, evenly spread over the sorted files.
@@ -112,7 +152,7 @@ class SyntheticQualityDataset(QualityImages):
     fields: ClassVar[Fields] = {**RATED, "reference": "image"}
 
     dataroot_gt: str | list[str]
-    kinds: Sequence[str] | None = None
+    kinds: Sequence[str] | Literal["all"] | None = None
     num_levels: int = 5
     between: bool = False
     max_images: int | None = None
@@ -120,7 +160,7 @@ class SyntheticQualityDataset(QualityImages):
     cache_root: str | None = None
 
     def __post_init__(self):
-        kinds = list(LADDERS) if self.kinds is None else list(self.kinds)
+        kinds = list(LADDERS if self.kinds == "all" else self.kinds or DEFAULT_KINDS)
         for kind in kinds:
             if kind not in LADDERS:
                 raise OptionsError(f"unknown distortion '{kind}'.{nearest(kind, LADDERS)} Known: {', '.join(LADDERS)}.")

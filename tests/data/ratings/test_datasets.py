@@ -131,5 +131,7 @@ def test_synthetic_samples(tmp_path):
     assert (
         len(SyntheticQualityDataset(dataroot_gt=str(tmp_path), max_images=2, between=True, num_levels=2)) == 2 * 8 * 2
     )
+    every = SyntheticQualityDataset(dataroot_gt=str(tmp_path), kinds="all", max_images=1, num_levels=1)
+    assert len(every) == len(LADDERS) + 1
     with pytest.raises(OptionsError, match=r"unknown distortion 'nose'\. Did you mean 'noise'"):
         SyntheticQualityDataset(dataroot_gt=str(tmp_path), kinds=["nose"])
