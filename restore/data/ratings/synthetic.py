@@ -91,7 +91,7 @@ LADDERS: dict[str, Callable[[float], Steps]] = {
     "contrast_loss": _growing("contrast", "factor", 0.85, 0.06),
     "correlated_noise": _growing("correlated_noise", "sigma", 5.0, 110.0),
     "haze": _growing("haze", "thickness", 0.15, 3.5),
-    "jpeg2000": _growing("jpeg2000", "ratio", 10.0, 300.0),
+    "jpeg2000": _growing("jpeg2000", "ratio", 8.0, 100.0),
     "masking": _masking,
     "motion": _motion,
     "over_exposure": _growing("exposure", "stops", 0.4, 4.5),

@@ -106,7 +106,7 @@ def test_two_processes_share_the_groups():
 
 @pytest.mark.parametrize("kind", LADDERS)
 def test_ladders_rise(kind):
-    clean = photograph((64, 64)).astype(float)
+    clean = photograph((128, 128)).astype(float)
     errors = [np.square(distort(clean.astype(np.uint8), kind, severity) - clean).mean() for severity in severities(5)]
     assert errors[0] == 0
     assert all(low < high for low, high in itertools.pairwise(errors)), errors
