@@ -65,7 +65,7 @@ def _pixelation(severity: float) -> Steps:
 
 def _motion(severity: float) -> Steps:
     """A path that fills an odd number of pixels."""
-    return [{"type": "motion_blur", "size": 2 * round(_between(1, 20, severity)) + 1}]
+    return [{"type": "motion_blur", "size": 2 * round(_between(1, 12, severity)) + 1}]
 
 
 def _masking(severity: float) -> Steps:
