@@ -27,6 +27,11 @@ from restore.registry import NETWORKS
 __all__ = ["RepConvSR"]
 
 CONVS_PER_BLOCK = 3
+SLOPE = 0.05  # of the leaky ReLU below zero
+MIDDLE, GAIN = 0.5, 4.0
+"""What is taken off the image, and the factor after that: features of about one, which the activations can bend."""
+CHANGE = 0.3
+"""How much of He's initialisation a block's last convolution starts with."""
 
 
 @NETWORKS.add()
@@ -64,8 +69,7 @@ class RepConvSR(Network):
         self.conv_body = _conv(num_feat, expansion)
         self.conv_last = conv3x3(num_feat, num_out_ch * upscale**2)
         self.pixel_shuffle = nn.PixelShuffle(upscale)
-        nn.init.zeros_(self.conv_last.weight)
-        nn.init.zeros_(self.conv_last.bias)
+        self._initialise()
 
     @property
     def spec(self) -> ImageSpec:
@@ -74,9 +78,23 @@ class RepConvSR(Network):
         halo_px = CONVS_PER_BLOCK * len(self.body) + 3
         return ImageSpec(self.upscale, channels, channels, halo_px=halo_px, precisions=("fp32", "bf16", "fp16"))
 
+    def _initialise(self) -> None:
+        """He's initialisation, less of it where a block adds to its input; the network starts as its enlargement."""
+        for layer in (self.conv_first, self.fuse, self.conv_body):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            nn.init.zeros_(layer.bias)
+        for block in self.body:
+            for layer in block.convs:
+                nn.init.kaiming_normal_(layer.weight, SLOPE)
+                nn.init.zeros_(layer.bias)
+            with torch.no_grad():
+                block.convs[-1].weight.mul_(CHANGE)
+        nn.init.zeros_(self.conv_last.weight)
+        nn.init.zeros_(self.conv_last.bias)
+
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, num_in_ch, H, W) in [0, 1] to (B, num_in_ch, H*s, W*s)."""
-        shallow = features = self.conv_first(x_BCHW)
+        shallow = features = self.conv_first((x_BCHW - MIDDLE) * GAIN)
         outputs = []
         for block in self.body:
             features = block(features)
@@ -111,7 +129,7 @@ class _GatedBlock(nn.Module):
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         first, second, last = self.convs
-        change = last(F.silu(second(F.silu(first(x_BCHW)))))
+        change = last(F.leaky_relu(second(F.leaky_relu(first(x_BCHW), SLOPE)), SLOPE))
         return x_BCHW + change * (torch.sigmoid(change) + 0.5)
 
 
