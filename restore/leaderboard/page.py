@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restore import __version__
 from restore.leaderboard.board import Ranked
 from restore.leaderboard.formulas import esr_year
-from restore.leaderboard.plots import Point, scatter
 from restore.leaderboard.tracks import Track
 from restore.metrics import protocol
+from restore.reports.charts import Dot, scatter
+from restore.reports.pages import fill_page
 
 __all__ = ["render_html", "render_markdown"]
 
@@ -61,14 +61,11 @@ def render_markdown(board: Board, *, year: int = 2025) -> str:
 
 def render_html(board: Board, *, year: int = 2025, title: str = "Leaderboard") -> str:
     """The page as text: for each track the table and the plots."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("restore.leaderboard", "page"), autoescape=True)
-    sections = [_section(track, rows, year) for track, rows in board.items()]
-    return environment.get_template("board.html").render(
+    return fill_page(
+        "restore.leaderboard",
+        "board.html",
         title=title,
-        version=__version__,
-        sections=sections,
+        sections=[_section(track, rows, year) for track, rows in board.items()],
         num_entries=sum(len(rows) for rows in board.values()),
     )
 
@@ -112,17 +109,17 @@ def _plots(track: Track, rows: Sequence[Ranked]) -> list[str]:
     drawn = []
     for key, axis in (("runtime_ms", "Runtime [ms]"), ("params_m", "Parameters [M]")):
         points = [
-            Point(
+            Dot(
                 row.entry.cost[key],
                 row.entry.scores[quality],
+                f"{row.entry.name}: {row.entry.scores[quality]:.3f}, {axis} {row.entry.cost[key]:.4g}",
                 row.entry.name,
-                own=not row.entry.source,
-                text=f"{row.entry.name}: {row.entry.scores[quality]:.3f}, {axis} {row.entry.cost[key]:.4g}",
+                "other" if row.entry.source else "own",
             )
             for row in rows
             if row.entry.cost.get(key) and row.entry.scores.get(quality) is not None
         ]
-        drawn.append(scatter(points, axis, label))
+        drawn.append(scatter(points, axis, label, x_is_log=True))
     return [plot for plot in drawn if plot]
 
 

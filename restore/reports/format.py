@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-__all__ = ["counted_images", "figure", "heading", "memory", "milliseconds", "signed", "verdict"]
+__all__ = ["arrow", "counted_images", "figure", "heading", "memory", "milliseconds", "signed", "titled", "verdict"]
 
 _LONGEST_ACRONYM = 8
 
@@ -25,6 +25,16 @@ def counted_images(count: int) -> str:
 def heading(label: str) -> str:
     """`psnr` as PSNR and `psnr_y` as PSNR_Y; a longer label as it is."""
     return label.upper() if label.islower() and len(label) <= _LONGEST_ACRONYM else label
+
+
+def arrow(metric: Metric) -> str:
+    """↑ where higher is better, otherwise ↓."""
+    return "↑" if metric.better == "higher" else "↓"
+
+
+def titled(label: str, metric: Metric) -> str:
+    """What stands above the values of a metric: `PSNR dB ↑`."""
+    return " ".join(filter(None, (heading(label), metric.unit, arrow(metric))))
 
 
 def figure(value: float, metric: Metric) -> str:

@@ -11,7 +11,6 @@ from restore.leaderboard.board import Entry, add_entry, load_entries, rank
 from restore.leaderboard.counting import Complexity
 from restore.leaderboard.organisers import merge_results, read_results, results_entry, results_table
 from restore.leaderboard.page import render_html, render_markdown
-from restore.leaderboard.plots import Point, scatter
 from restore.leaderboard.tracks import TRACKS
 
 RLFN = Complexity(0.317218, 19.67485952, 80.045184, 39)
@@ -141,12 +140,3 @@ def test_pages_show_ranks_figures_and_plots():
     assert rows[0].startswith("| 1 | a\\|b | **")
     assert "1.5890" in text
     assert "0.70 exp(2 runtime/baseline)" in text
-
-
-def test_plots_place_dots_by_value():
-    plot = ElementTree.fromstring(scatter([Point(1, 10, "a"), Point(100, 20, "b"), Point(10, 15, "c")], "x", "y"))
-    a, b, c = [(float(node.attrib["cx"]), float(node.attrib["cy"])) for node in plot.iter() if node.tag == "circle"]
-    assert a[0] < c[0] < b[0]
-    assert c[0] == pytest.approx((a[0] + b[0]) / 2, abs=0.2)  # the axis is logarithmic
-    assert b[1] < c[1] < a[1]
-    assert scatter([Point(0, 1, "none")], "x", "y") == ""

@@ -27,7 +27,9 @@ def render(results: Results, figures: Mapping[tuple[str, str], Figure], options:
     shown = {label: metric for label, metric in results.metrics.items() if metric.missing is None}
     items = _items(results, figures)
     return fill_page(
+        "restore.evaluation.models",
         "report.html",
+        title=results.name,
         results=results,
         options=options,
         baseline=results.baseline,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from restore.evaluation.models.results import DatasetResult, Results
 from restore.evaluation.records import MetricRecord
-from restore.reports.format import figure, heading, memory, milliseconds, signed, verdict
+from restore.evaluation.terminal import missing_metrics, print_wide
+from restore.reports.format import figure, memory, milliseconds, signed, titled, verdict
 
-__all__ = ["missing_metrics", "print_wide", "show", "summary", "titled"]
+__all__ = ["show", "summary"]
 
 _STYLES = {"good": "green", "bad": "red", "even": ""}
 
@@ -21,14 +20,6 @@ _STYLES = {"good": "green", "bad": "red", "even": ""}
 def show(results: Results) -> None:
     """Print the summary on standard output."""
     print_wide(summary(results))
-
-
-def print_wide(content: Group) -> None:
-    """Print on standard output: as wide as the terminal, or 110 columns in a file or a pipe, which have no width."""
-    console = Console(highlight=False, markup=False, emoji=False)  # names of files and datasets are no markup
-    if not console.is_terminal:
-        console.width = 110
-    console.print(content)
 
 
 def summary(results: Results) -> Group:
@@ -53,21 +44,6 @@ def summary(results: Results) -> Group:
             table.add_row(*row)
         table.add_section()
     return Group(table, *missing_metrics(results.metrics))
-
-
-def missing_metrics(metrics: Mapping[str, MetricRecord]) -> list[Text]:
-    """A line for each metric that could not be measured."""
-    return [
-        Text(f"{heading(label)} is missing: {metric.missing}", style="yellow")
-        for label, metric in metrics.items()
-        if metric.missing
-    ]
-
-
-def titled(label: str, metric: MetricRecord) -> str:
-    """What stands above the values of a metric: `PSNR dB ↑`."""
-    unit = f" {metric.unit}" if metric.unit else ""
-    return f"{heading(label)}{unit} {'↑' if metric.better == 'higher' else '↓'}"
 
 
 def _rows(dataset: DatasetResult, shown: dict[str, MetricRecord]) -> list[list[str | Text]]:

@@ -27,15 +27,18 @@ SHOWN_PX = 1024
 def render(scores: Scores) -> str:
     """The page as text; it needs no network and no other file."""
     shown = scores.shown
+    anchors = {image.name: f"row-{number}" for number, image in enumerate(scores.images, start=1)}
     return fill_page(
+        "restore.evaluation.scoring",
         "scores.html",
+        title=scores.name,
         results=scores,
         shown=shown,
         summaries={label: scores.summary(label) for label in shown},
-        distributions={label: distribution(scores.images, label, metric) for label, metric in shown.items()},
+        distributions={label: distribution(scores.images, label, metric, anchors) for label, metric in shown.items()},
         galleries=_galleries(scores),
         names={"restored": "Restored", "reference": "Reference"},
-        anchors={image.name: f"row-{number}" for number, image in enumerate(scores.images, start=1)},
+        anchors=anchors,
         facts=_facts(scores),
         errors_in_words=errors_in_words,
     )

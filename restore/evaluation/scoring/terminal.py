@@ -7,9 +7,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from restore.evaluation.models.terminal import missing_metrics, print_wide, titled
 from restore.evaluation.scoring.results import Scores, errors_in_words
-from restore.reports.format import counted_images, figure, heading
+from restore.evaluation.terminal import missing_metrics, print_wide
+from restore.reports.format import counted_images, figure, heading, titled
 
 __all__ = ["show", "summary"]
 

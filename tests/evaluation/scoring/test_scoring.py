@@ -303,17 +303,15 @@ def test_names_are_shown_as_they_are(tmp_path, folders, capsys):
     assert all(name in shown for name in called)
 
 
-def test_distribution_has_a_place_for_every_finite_value():
+def test_the_distribution_is_of_finite_values():
     images = [ImageScore(str(value), "", values={"psnr": value}) for value in [*np.linspace(27.3, 31.9, 30), math.inf]]
-    plot = distribution(images, "psnr", MetricRecord("psnr", unit="dB"))
-    assert len(plot.dots) == 30
-    assert sum(int(bar.text.split(": ")[1].split()[0]) for bar in plot.bars) == 30
-    assert [tick.text for tick in plot.ticks] == ["27", "28", "29", "30", "31", "32"]
+    anchors = {image.name: f"row-{number}" for number, image in enumerate(images)}
+    plot = distribution(images, "psnr", MetricRecord("psnr", unit="dB"), anchors)
+    assert plot.chart.count("<circle") == 30
+    assert 'href="#row-29"' in plot.chart
+    assert ": 27.30</title>" in plot.chart
     assert plot.num_infinite == 1
-    assert all(0 <= place <= plot.width for place in [plot.mean.x, *(dot.x for dot in plot.dots)])
-    assert distribution(images[-1:], "psnr", MetricRecord("psnr")) is None
-    (dot,) = distribution(images[:1], "psnr", MetricRecord("psnr")).dots
-    assert 0 <= dot.x <= plot.width
+    assert distribution(images[-1:], "psnr", MetricRecord("psnr"), anchors) is None
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])

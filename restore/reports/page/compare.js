@@ -175,35 +175,4 @@
   }
   if (buttons.length) choose(buttons[0]);
   else for (const item of all) item.show(item.layers.has("baseline") ? "baseline" : "restored", "restored");
-
-  /* Tables: a click on a heading sorts, a second one turns the order round. */
-  for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.tHead.rows[0].cells];
-    const body = table.tBodies[0];
-    const value = (row, column) => {
-      const cell = row.cells[column];
-      return "value" in cell.dataset ? parseFloat(cell.dataset.value.replace("inf", "Infinity")) : cell.textContent.trim();
-    };
-    const compare = (a, b, sign) => typeof a === "string"
-      ? sign * a.localeCompare(b, undefined, { numeric: true })
-      : (isNaN(a) - isNaN(b)) || sign * (a - b); // what has no value comes last either way
-    heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
-      const numeric = head.classList.contains("n");
-      const now = head.getAttribute("aria-sort");
-      const descending = now ? now === "ascending" : numeric;
-      for (const other of heads) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const rows = [...body.rows].sort((a, b) => compare(value(a, column), value(b, column), descending ? -1 : 1));
-      body.append(...rows);
-    }));
-  }
-
-  const remembered = { get() { try { return localStorage.getItem("restore-theme"); } catch { return null; } },
-                       set(value) { try { localStorage.setItem("restore-theme", value); } catch { /* a file without storage */ } } };
-  if (remembered.get()) root.dataset.theme = remembered.get();
-  document.getElementById("theme").addEventListener("click", () => {
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-    remembered.set(root.dataset.theme);
-  });
 })();
