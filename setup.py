@@ -17,6 +17,8 @@ TEST = [
     "hypothesis>=6.100",
     "import-linter>=2.6",
     "ruff>=0.9",
+    "mypy==2.4.1",
+    "types-PyYAML>=6.0",
     "jsonschema>=4.20",
     *OPTIMIZERS,
 ]
@@ -32,6 +34,7 @@ setup(
     packages=find_packages(include=["restore", "restore.*"]),
     package_data={
         "restore": [
+            "py.typed",
             "zoo/cards/*.yml",
             "zoo/weights/*.safetensors",
             "**/*.html",

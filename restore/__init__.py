@@ -11,7 +11,11 @@ The names below are imported when they are first used, so `import restore` costs
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restore.inference import Restorer
+    from restore.zoo import build_model, list_models, load_model
 
 __version__ = "0.1.0"
 

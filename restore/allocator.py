@@ -38,7 +38,7 @@ def kept_bytes() -> int:
     if library is None:
         return 0
     library.mallinfo2.restype = _MallInfo
-    return library.mallinfo2().fordblks
+    return int(library.mallinfo2().fordblks)
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -16,7 +16,7 @@ from restore.errors import OutputError
 try:
     import fcntl
 except ImportError:  # Windows, which refuses to remove a file that is open
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["atomic_write", "lock", "remove_leftovers", "sha256_of"]
 

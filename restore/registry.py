@@ -91,7 +91,12 @@ class Registry:
 
     def add_family(self, prefix: str) -> Callable[[Component], Component]:
         """Decorator: a function that gives the component `prefix:NAME` for NAME, the same object every time."""
-        return lambda resolve: self._families.setdefault(prefix, resolve)
+
+        def register(resolve: Component) -> Component:
+            self._families[prefix] = resolve
+            return resolve
+
+        return register
 
     def add_source(self, load: Callable[[], object]) -> Callable[[], object]:
         """Decorator: a function that registers more, called once a name is not found, or all names are wanted."""

@@ -243,7 +243,7 @@ def _expected(item: Mapping[str, Any]) -> str:
     """What the schema wants here, in words; empty for a mistake that only pydantic's own message describes."""
     kind, context = item["type"], item.get("ctx", {})
     if kind in ("literal_error", "enum", "nested"):
-        return context["expected"]
+        return str(context["expected"])
     if kind in _COMPARISONS:
         limit = next(iter(context.values()))
         return f"a number {_COMPARISONS[kind]} {limit:g}"

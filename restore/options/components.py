@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restore.errors import OptionsError, Problem, nearest
-from restore.options.absent import family_of
+from restore.options.absent import Family, family_of
 from restore.options.schema import Options
 from restore.options.schema.datasets import DatasetOptions
 from restore.registry import (
@@ -97,8 +97,8 @@ def _judges(objective: Any) -> bool:
     """Whether the networks of a model type are quality models."""
     return (
         isinstance(objective, str)
-        and knows(OBJECTIVES, objective)
-        and getattr(OBJECTIVES.get(objective), "judges", False)
+        and bool(knows(OBJECTIVES, objective))
+        and bool(getattr(OBJECTIVES.get(objective), "judges", False))
     )
 
 
@@ -124,7 +124,9 @@ def knows(registry: Registry, name: str) -> bool | None:
 
 def absent(values: Mapping[str, Any]) -> dict[str, str]:
     """Components that plain option values name and that are known, but not here: names by dotted path."""
-    named = {f"{path}.type": (block.get("type"), slot.registry) for path, block, slot in blocks(values)}
+    named: dict[str, tuple[Any, Registry]] = {
+        f"{path}.type": (block.get("type"), slot.registry) for path, block, slot in blocks(values)
+    }
     named["model_type"] = (values.get("model_type"), OBJECTIVES)
     return {path: name for path, (name, registry) in named.items() if _is_absent(name, registry)}
 
@@ -163,17 +165,26 @@ def objective_problems(options: Options) -> list[Problem]:
     """The mistakes in options without others that only their kind of learning can tell."""
     if options.train is None or not knows(OBJECTIVES, options.model_type):
         return []
-    return OBJECTIVES.get(options.model_type).problems(options)
+    objective: Any = OBJECTIVES.get(options.model_type)
+    found: list[Problem] = objective.problems(options)
+    return found
+
+
+def _family(name: str) -> Family:
+    """The family of a component that is known to be absent."""
+    family = family_of(name)
+    assert family is not None, name
+    return family
 
 
 def _absences(absent: Mapping[str, str]) -> list[Problem]:
     """One problem for each family, at its most telling place: the network, then the model type, then the rest."""
     families: dict[str, list[str]] = {}
     for path in sorted(absent, key=lambda path: (not path.startswith("network_"), path != "model_type")):
-        families.setdefault(family_of(absent[path]).reason, []).append(path)
+        families.setdefault(_family(absent[path]).reason, []).append(path)
     problems = []
     for first, *others in families.values():
-        family = family_of(absent[first])
+        family = _family(absent[first])
         also = f" The same goes for {', '.join(f'{path}: {absent[path]}' for path in others)}." if others else ""
         message = f"{absent[first]} is not part of this package: {family.reason}. {family.instead}{also}"
         problems.append(Problem(first, message))

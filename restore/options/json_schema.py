@@ -17,7 +17,7 @@ from restore.options.schema.datasets import PHASES, DatasetOptions
 from restore.options.schema.path import PathOptions
 from restore.options.schema.train import TrainOptions
 from restore.options.schema.val import ValOptions
-from restore.registry import OBJECTIVES, Registry
+from restore.registry import DATASETS, OBJECTIVES, Registry
 from restore.signature import signature_model
 
 __all__ = ["json_schema"]
@@ -159,7 +159,7 @@ def _complete(section: type[Section], prefix: str, definition: dict[str, Any], b
 
 def _complete_datasets(schema: dict[str, Any], dataset: dict[str, Any]) -> None:
     """Datasets are keyed by phase; what their `type` reads stands beside the keys that all have."""
-    dataset["properties"]["type"] |= _choice(components.slot_of("datasets.train").registry)
+    dataset["properties"]["type"] |= _choice(DATASETS)
     dataset.pop("required")
     reference = {"anyOf": [{"$ref": f"#/$defs/{DatasetOptions.__name__}"}, _NULL]}
     schema["properties"]["datasets"] = {

@@ -53,13 +53,14 @@ def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, ch
         is_train = isinstance(datasets, Mapping) and datasets.get("train") is not None
     absent = components.absent(tree.values)
     values, problems = _without_keys_of_absent(_without_strays(tree.values), set(absent.values()))
+    options: Options | None
     mistakes, options = validate(fitted(Options, values), values)
     problems += mistakes + components.check(values, absent, arguments=check_components)
     if options is not None:
         problems += broken_rules(options, is_train)
-    if is_train and check_components and not problems:
-        problems = components.objective_problems(options)
-    if problems:
+        if is_train and check_components and not problems:
+            problems = components.objective_problems(options)
+    if problems or options is None:
         raise OptionsError(_in_order([tree.located(problem) for problem in problems], tree))
     options._is_train = is_train
     options._header = _header(tree)
@@ -85,9 +86,9 @@ def _without_keys_of_absent(values: Mapping[str, Any], absent: set[str]) -> tupl
     families = {family_of(name) for name in absent}
     values, problems = dict(values), []
     for section in ("train", "val"):
-        block = values.get(section)
-        foreign = {key: family_of_key(key) for key in block} if isinstance(block, Mapping) else {}
-        foreign = {key: family for key, family in foreign.items() if family is not None}
+        given = values.get(section)
+        block: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+        foreign = {key: family for key in block if (family := family_of_key(key)) is not None}
         for key, family in foreign.items():
             if family not in families:
                 message = f"only components that are not part of this package read it: {family.reason}. Remove it."

@@ -59,6 +59,7 @@ def read_value(text: str, where: str) -> Any:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise OptionsError([Problem("", f"not a value in YAML: {_reason(error)}.", None, where)]) from None
+    assert node is not None  # there is text that begins a value
     builder = _Builder(where)
     value = builder.build(node, ())
     if builder.problems:
@@ -132,7 +133,11 @@ class _Builder:
             self._complain(node, place, "the aliases (*name) here never end, or stand for far too many values.")
             return None
         self._open.append(node)
-        value = self._mapping(node, place) if isinstance(node, yaml.MappingNode) else self._sequence(node, place)
+        if isinstance(node, yaml.MappingNode):
+            value: Any = self._mapping(node, place)
+        else:
+            assert isinstance(node, yaml.SequenceNode)
+            value = self._sequence(node, place)
         self._open.pop()
         return value
 
@@ -157,7 +162,7 @@ class _Builder:
             self._refuse_tag(node, place)
         inherited: dict[str, Any] = {}
         own: dict[str, Any] = {}
-        lines: dict[str, int] = {}
+        lines: dict[str, int | None] = {}
         for key_node, value_node in node.value:
             if key_node.tag == f"{_TAG}merge":
                 inherited |= self._merged(value_node, place)

@@ -70,7 +70,8 @@ class Tree:
 
     def merge(self, child: Tree) -> None:
         """Lay `child` over this tree: blocks are merged key by key, everything else is replaced."""
-        self.origins[()] = child.origins.get((), self.origins.get(()))
+        if () in child.origins:
+            self.origins[()] = child.origins[()]
         self._merge((), self.values, child.values, child)
 
     def assign(self, place: Place, value: Any, origins: Mapping[Place, Origin]) -> None:
@@ -108,7 +109,7 @@ class Tree:
             else:
                 self._replace(mine, here, value, child.origins)
 
-    def _replace(self, block: dict[str, Any], place: Place, value: Any, origins: Mapping[Place, Origin]) -> None:
+    def _replace(self, block: Any, place: Place, value: Any, origins: Mapping[Place, Origin]) -> None:
         def below(other: Place) -> bool:
             return other[: len(place)] == place
 

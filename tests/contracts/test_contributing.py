@@ -10,13 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from training_runs import same
 
 import restore
 from restore import registry
 from restore.cli import main
 from restore.encoders import build_encoder
+from restore.images import write_image
 from restore.layers.mixers import build_mixer
 
+SWINIR = {
+    "type": "SwinIR",
+    "upscale": 1,
+    "img_size": 8,
+    "window_size": 4,
+    "embed_dim": 8,
+    "depths": [1],
+    "num_heads": [2],
+    "mlp_ratio": 1,
+    "upsampler": "",
+    "drop_rate": 0.1,
+}
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -49,7 +64,7 @@ def run(monkeypatch, tmp_path):
 
 
 def test_there_is_one_for_each_kind_of_component():
-    assert {"Adding a network", "Adding an encoder", "Adding a mixer"} <= {*EXAMPLES}
+    assert {"Adding a network", "Adding an encoder", "Adding a mixer", "Adding an objective"} <= {*EXAMPLES}
 
 
 @pytest.mark.parametrize("heading", EXAMPLES)
@@ -85,3 +100,50 @@ def test_a_mixer_serves_a_restoration_network(run):
     assert build_mixer("depthwise", 12)(torch.rand(1, 5, 7, 12)).shape == (1, 5, 7, 12)
     block = {"type": "MetaFormerRestorer", "mixers": ["depthwise", "channel"], "embed_dim": 12, "depths": [2]}
     assert restore.build_model(block)(torch.rand(1, 3, 5, 9)).shape == (1, 3, 5, 9)
+
+
+def test_an_objective_trains_and_is_resumed_bit_by_bit(run, tmp_path, one_thread):
+    run("Adding an objective")
+    _, text = TEXT.split("## Adding an objective")
+    options = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    noise = np.random.default_rng(0)
+    for number in range(3):
+        write_image(tmp_path / f"photographs/{number}.png", noise.integers(0, 256, (60, 50, 3), dtype=np.uint8))
+    torch.manual_seed(1)
+    teacher = restore.build_model(SWINIR)
+    torch.save({"params": teacher.state_dict(), "network": SWINIR}, tmp_path / "teacher.pth")
+    train = options["datasets"]["train"]
+    train |= {"batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
+    train["dataset"]["dataroot_lq"] = str(tmp_path / "photographs")
+    for view in train["views"]:
+        view["crop_px"] = 16
+    options |= {"name": "whole", "num_gpu": 0, "manual_seed": 2, "network_g": SWINIR}
+    options["path"] = {"experiments_root": str(tmp_path / "experiments")}
+    options["train"] |= {"total_iter": 4, "optim_g": {"type": "Adam", "lr": 1e-3}, "ema_decay": 0.5}
+    options["train"]["teacher"]["model"] = str(tmp_path / "teacher.pth")
+    (tmp_path / "train.yml").write_text(yaml.safe_dump(options))
+    command = ["train", "-opt", str(tmp_path / "train.yml")]
+    assert main(command) == 0
+    assert main([*command, "--set", "name=parts", "train.total_iter=2"]) == 0
+    assert main([*command, "--auto_resume", "--set", "name=parts"]) == 0
+    for file in ("models/net_g_4.pth", "training_states/4.state"):
+        whole, parts = (
+            torch.load(tmp_path / "experiments" / name / file, weights_only=True) for name in ("whole", "parts")
+        )
+        assert same(whole, parts)
+    assert {*whole["restore"]["heads"], *whole["restore"]["followers"]} == {"predictor", "past"}
+
+
+def test_an_objective_says_which_fields_it_misses(run, tmp_path, capsys):
+    run("Adding an objective")
+    write_image(tmp_path / "0.png", np.zeros((20, 20, 3), np.uint8))
+    alone = {"name": "alone", "type": "SingleImageDataset", "dataroot_lq": str(tmp_path), "batch_size_per_gpu": 1}
+    options = {"name": "x", "model_type": "Agreement", "datasets": {"train": alone}, "network_g": SWINIR}
+    options["train"] = {
+        "total_iter": 1,
+        "optim_g": {"type": "Adam", "lr": 1e-3},
+        "teacher": {"model": "swinir_light_x4"},
+    }
+    (tmp_path / "train.yml").write_text(yaml.safe_dump(options))
+    assert main(["train", "-opt", str(tmp_path / "train.yml")]) == 2
+    assert "Agreement needs lq_1 (image), lq_2 (image); the SingleImageDataset 'alone' gives" in capsys.readouterr().err

@@ -15,7 +15,7 @@ class Distilled(Objective):
     """The network agrees with a reference, a teacher, and, through a head, its own past."""
 
     needs = {"lq": "image", "gt": "image"}  # noqa: RUF012
-    takes_teacher = True
+    teaching = "required"
 
     @classmethod
     def from_options(cls, networks, options, frozen):

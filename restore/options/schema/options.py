@@ -147,11 +147,11 @@ class Options(DegradationOptions, _General):
 class _Dumper(yaml.SafeDumper):
     """Writes lists on one line."""
 
-    def represent_list(self, data: list[Any]) -> yaml.Node:
+    def on_one_line(self, data: list[Any]) -> yaml.Node:
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
 
 
-_Dumper.add_representer(list, _Dumper.represent_list)
+_Dumper.add_representer(list, _Dumper.on_one_line)
 
 
 def _given(section: Section) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Objectives: what a batch is for. `model_type` in an option file names one."""
 
 from restore.training.objectives.adversarial import Adversarial, RelativisticAdversarial
-from restore.training.objectives.base import Objective, named
+from restore.training.objectives.base import Objective, named, restored_by
 from restore.training.objectives.blind import BlindAdversarial, BlindRestoration
 from restore.training.objectives.multitask import ContrastivePretraining, MultiTask
 from restore.training.objectives.quality import Quality
@@ -18,4 +18,5 @@ __all__ = [
     "RelativisticAdversarial",
     "Restoration",
     "named",
+    "restored_by",
 ]

@@ -18,7 +18,7 @@ from restore.errors import OptionsError, Problem
 from restore.losses.adversarial import artifact_map
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
-from restore.training.objectives.base import Objective, compared
+from restore.training.objectives.base import Objective, compared, restored_by
 from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Adversarial(Objective):
     def _locally_discriminative(self, batch: Batch, restored: Tensor, target: Tensor) -> Tensor:
         if self.average is None:
             raise OptionsError([_NO_AVERAGE])
-        averaged = self.average(batch["lq"] * self.white).float() / self.white
+        averaged = restored_by(self.average, batch["lq"])
         weight = artifact_map(restored, target, averaged)
         return self.ldl(weight * restored, weight * target)
 

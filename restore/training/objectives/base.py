@@ -22,7 +22,7 @@ from restore.training.preparation import Preparation
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["AVERAGE", "Objective", "compared", "named"]
+__all__ = ["AVERAGE", "Objective", "compared", "named", "restored_by"]
 
 AVERAGE = "average"
 
@@ -58,7 +58,7 @@ class Objective(nn.Module, ABC):
         preparations: what happens to every batch before the turns, in order.
         needs: the fields that `losses` reads in a prepared batch (see `restore.data.fields`).
         judges: whether the networks judge images (they are quality models) instead of restoring them.
-        takes_teacher: whether `train.teacher` may name a frozen network.
+        teaching: whether `train.teacher` names a frozen network, called `teacher`: it must, may or must not.
         leaves_parameters_out: whether a batch may leave parameters without a gradient, which processes that average
             their gradients must know.
         compares: what the loss under an option key is given, where that is not images (see `restore.losses`).
@@ -66,7 +66,7 @@ class Objective(nn.Module, ABC):
 
     needs: Fields = {}  # noqa: RUF012 - replaced, never changed
     judges: ClassVar[bool] = False
-    takes_teacher: ClassVar[bool] = False
+    teaching: ClassVar[Literal["required", "optional", "none"]] = "none"
     leaves_parameters_out: ClassVar[bool] = False
     compares: ClassVar[Mapping[str, str]] = {}
 
@@ -109,9 +109,12 @@ class Objective(nn.Module, ABC):
     def problems(cls, options: Options) -> list[Problem]:
         """The mistakes in an option file that only this kind of learning can tell; asked when the file is read."""
         problems = cls.loss_problems(options.train.losses())
-        if options.train.teacher and not cls.takes_teacher:
-            takers = ", ".join(name for name in OBJECTIVES if OBJECTIVES.get(name).takes_teacher) or "none"
-            message = f"model_type {options.model_type} does not learn from a teacher. Those that do: {takers}."
+        if options.train.teacher and cls.teaching == "none":
+            others = ", ".join(name for name in OBJECTIVES if OBJECTIVES.get(name).teaching != "none") or "none"
+            message = f"model_type {options.model_type} does not learn from a teacher. Those that do: {others}."
+            problems.append(Problem("train.teacher", message))
+        if not options.train.teacher and cls.teaching == "required":
+            message = f"missing: model_type {options.model_type} learns from a teacher, {{model: NAME or FILE}}."
             problems.append(Problem("train.teacher", message))
         try:
             cls.preparations_of(options)
@@ -195,21 +198,32 @@ class Objective(nn.Module, ABC):
     @property
     def white(self) -> float:
         """The largest value of the images that the first network takes and gives; 1 where it does not say."""
-        network = unwrapped(self.networks["g"])
-        return network.spec.value_range if isinstance(network, Network) else 1.0
+        return _white(self.networks["g"])
 
     def restored(self, lq_BCHW: Tensor, **how: Any) -> Tensor:
-        """What the first network makes of images in [0, 1], in float32 and in the same range, whatever range it has.
-
-        Args:
-            lq_BCHW: the images.
-            how: further arguments of the network.
-        """
-        return self.networks["g"](lq_BCHW * self.white, **how).float() / self.white
+        """What the first network makes of images in [0, 1]; see `restored_by`."""
+        return restored_by(self.networks["g"], lq_BCHW, **how)
 
     @abstractmethod
     def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """Scalars for network `turn`: those named `l_...` are summed and minimised, the others are only logged."""
+
+
+def restored_by(network: nn.Module, lq_BCHW: Tensor, **how: Any) -> Tensor:
+    """What a network makes of images in [0, 1], in float32 and in the same range, whatever range it has.
+
+    Args:
+        network: of an objective, or a follower of one.
+        lq_BCHW: the images.
+        how: further arguments of the network.
+    """
+    white = _white(network)
+    return network(lq_BCHW * white, **how).float() / white
+
+
+def _white(network: nn.Module) -> float:
+    inner = network.network if isinstance(network, Follower) else unwrapped(network)
+    return inner.spec.value_range if isinstance(inner, Network) else 1.0
 
 
 def compared(name: str, criterion: nn.Module, restored: Tensor, reference: Tensor) -> dict[str, Tensor]:

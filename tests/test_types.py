@@ -1,0 +1,53 @@
+"""Types: what mypy says of the package and of `typed_usage.py`, and which folders it is strict with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).parent.parent
+STRICT = {
+    "restore.allocator",
+    "restore.errors",
+    "restore.files",
+    "restore.nested",
+    "restore.options.*",
+    "restore.registry",
+    "restore.signature",
+    "typed_usage",
+}
+"""What has been strict once stays so: add to it what is added to `[[tool.mypy.overrides]]`."""
+
+pytestmark = pytest.mark.timeout(900)  # half a minute of work on the first run, and little afterwards
+
+
+def mypy(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "mypy", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_mypy():
+    done = mypy()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_list_of_strict_folders_only_grows():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    (strict,) = [each for each in settings["overrides"] if each.get("disallow_untyped_defs")]
+    assert not strict["ignore_errors"]
+    assert set(strict["module"]) == STRICT
+    for module in STRICT - {"typed_usage"}:
+        path = ROOT / module.removesuffix(".*").replace(".", "/")
+        assert path.is_dir() if module.endswith(".*") else path.with_suffix(".py").is_file()
+
+
+def test_the_marker_of_typed_packages_is_installed():
+    assert (ROOT / "restore" / "py.typed").is_file()
+    assert '"py.typed"' in (ROOT / "setup.py").read_text()
