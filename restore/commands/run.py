@@ -186,9 +186,11 @@ def _require_task(arguments: argparse.Namespace) -> None:
 
 def _model_for(arguments: argparse.Namespace) -> str:
     """Name of the model for `--task`."""
-    from restore.zoo.choose import choose_model
+    from restore.zoo.choose import better_download, choose_model
 
     scale = arguments.scale or (4 if arguments.task == "sr" else 1)
     card = choose_model(arguments.task, scale=scale, sigma=arguments.sigma, quality=arguments.jpeg_quality)
     logger.info("model: %s. %s", card.name, card.summary)
+    if better := better_download(card):
+        logger.info("%s would be downloaded when named with -m: %s", better[0].name, better[1])
     return card.name

@@ -8,7 +8,7 @@ from restore.errors import OptionsError, nearest
 from restore.zoo.card import Card, list_cards
 from restore.zoo.download import Place, place_of
 
-__all__ = ["choose_model"]
+__all__ = ["better_download", "choose_model"]
 
 LEVELS = {"sigma": "--sigma", "quality": "--jpeg-quality"}
 
@@ -18,7 +18,7 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
 
     Faithful models come before those for real-life photographs, and those that can be had by themselves before those
     whose weights have to be fetched by hand. Then counts how near the trained noise level or JPEG quality is (blind
-    models suit every one), and last where the weights are: shipped, on this machine, or to be downloaded.
+    models suit every one), then whether the weights are on this machine; among those that are, the measured PSNR.
 
     Args:
         task: sr, denoise, jpeg, derain or deblur.
@@ -45,11 +45,54 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
         if given is None:
             fitting = _blind(fitting, task, level)
 
+    common = _common_datasets([card for card in fitting if _is_here(card)])
+
     def order(card: Card) -> tuple:
         place = place_of(card)
-        return card.real, place is Place.BY_HAND, _distance(card, wanted), place, card.url is None, card.name
+        nearest_first = card.real, place is Place.BY_HAND, _distance(card, wanted), not _is_here(card)
+        return *nearest_first, -_psnr(card, common) if _is_here(card) else 0.0, place, card.url is None, card.name
 
     return min(fitting, key=order)
+
+
+def better_download(card: Card) -> tuple[Card, str] | None:
+    """The best model for the same as `card` that is only to be downloaded, and what it brings; None if nothing better.
+
+    Models are for the same if task, scale, noise level, JPEG quality and colours are.
+    """
+    others = [
+        other for other in list_cards() if place_of(other) is Place.DOWNLOADABLE and _purpose(other) == _purpose(card)
+    ]
+    gains = []
+    for other in others:
+        common = _common_datasets([card, other])
+        if common and (gain := _psnr(other, common) - _psnr(card, common)) > 0:
+            gains.append((gain, other, common))
+    if not gains:
+        return None
+    gain, other, common = max(gains, key=lambda found: (found[0], found[1].name))
+    size = f"{other.size_bytes / 1e6:.0f} MB, " if other.size_bytes else ""
+    return other, f"{size}{gain:.1f} dB more on {', '.join(sorted(common))}"
+
+
+def _purpose(card: Card) -> tuple:
+    return card.task, card.scale, card.sigma, card.quality, card.grey, card.real
+
+
+def _is_here(card: Card) -> bool:
+    return place_of(card) in (Place.SHIPPED, Place.ON_DISK)
+
+
+def _common_datasets(cards: Iterable[Card]) -> set[str]:
+    """The datasets on which the PSNR of every one of these models is known, of those that tell any."""
+    known = [{figure.dataset for figure in card.figures if figure.psnr is not None} for card in cards]
+    return set.intersection(*filter(None, known)) if any(known) else set()
+
+
+def _psnr(card: Card, datasets: set[str]) -> float:
+    """Mean PSNR over these datasets; lower than any if it is not known."""
+    values = [figure.psnr for figure in card.figures if figure.dataset in datasets and figure.psnr is not None]
+    return sum(values) / len(values) if values else float("-inf")
 
 
 def _blind(cards: list[Card], task: str, level: str) -> list[Card]:

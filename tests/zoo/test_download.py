@@ -11,7 +11,7 @@ from restore.errors import CheckpointError, MissingError, OptionsError
 from restore.networks.residual import EDSR
 from restore.zoo import list_cards, load_network
 from restore.zoo.card import Card
-from restore.zoo.choose import choose_model
+from restore.zoo.choose import better_download, choose_model
 from restore.zoo.download import Place, fetch_weights, local_weights, place_of, recorded_checksum
 
 FILE = "edsr.pth"
@@ -124,6 +124,21 @@ def test_a_card_without_a_network_is_recognised(server, monkeypatch):
 )
 def test_the_model_for_a_task(server, wanted, name):
     assert choose_model(**wanted).name == name
+
+
+def test_the_best_of_those_on_this_machine_is_taken(server, tmp_path, monkeypatch):
+    shipped = choose_model("sr", scale=4)
+    others = [each for each in list_cards() if each.path and (each.task, each.scale) == ("sr", 4)]
+    set5 = {each.name: next(f.psnr for f in each.figures if f.dataset == "Set5") for each in others}
+    assert set5[shipped.name] == max(set5.values())
+    better, gain = better_download(shipped)
+    assert (better.name, better.scale) == ("swinir_classical_x4", 4)
+    assert "dB more on B100, Set14, Set5" in gain
+    assert gain.startswith("68 MB, ")
+    monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path))
+    (tmp_path / better.weights).write_bytes(b"x")
+    assert choose_model("sr", scale=4).name == "swinir_classical_x4"
+    assert better_download(choose_model("sr", scale=4)) is None
 
 
 @pytest.fixture
