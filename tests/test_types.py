@@ -18,6 +18,7 @@ STRICT = {
     "restore.allocator",
     "restore.errors",
     "restore.files",
+    "restore.inference.*",
     "restore.nested",
     "restore.options.*",
     "restore.registry",

@@ -111,12 +111,13 @@ class PixelSource(_Source):
     def __init__(self, images: Sequence[np.ndarray], network_channels: int, scale: int):
         self.channels, self.dtype = images[0].shape[2:], images[0].dtype  # () or (C,), as the result will have it
         self._images = [checked(image) for image in images]
-        height, width, *channels = self._images[0].shape
+        height, width, *rest = self._images[0].shape
+        channels = rest[0] if rest else 1
         alpha = None
-        if _alpha_apart(*channels or [1], network_channels):
+        if _alpha_apart(channels, network_channels):
             alpha = _Alpha(np.stack([image[..., -1] for image in self._images]), scale)
             self._images = [_cover_transparent(image, image[..., -1]) for image in self._images]
-        super().__init__(len(images), (height, width), *channels or [1], network_channels, alpha)
+        super().__init__(len(images), (height, width), channels, network_channels, alpha)
 
     def planes(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         """(batch, network channels, rows, columns) float32 in [0, 1]; index -1 stands for a row or column of zeros."""
@@ -140,14 +141,14 @@ class TensorSource(_Source):
             given = f"a tensor of shape {tuple(x_BCHW.shape)} and {x_BCHW.dtype}"
             raise ImageError(f"{given}: expected (B, C, H, W), floating point, in [0, 1].")
         self._x_BCHW = x_BCHW.detach()
-        channels = x_BCHW.shape[1]
+        channels, height, width = x_BCHW.shape[1:]
         alpha = None
         if _alpha_apart(channels, network_channels):
             images = self._x_BCHW.permute(0, 2, 3, 1).float().cpu().numpy()
             alpha = _Alpha(images[..., -1], scale)
             covered = np.stack([_cover_transparent(image, image[..., -1]) for image in images])
             self._x_BCHW = torch.from_numpy(covered).permute(0, 3, 1, 2).to(x_BCHW)
-        super().__init__(len(x_BCHW), tuple(x_BCHW.shape[-2:]), channels, network_channels, alpha)
+        super().__init__(len(x_BCHW), (height, width), channels, network_channels, alpha)
 
     def planes(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         """(batch, network channels, rows, columns) float32; index -1 stands for a row or column of zeros."""

@@ -96,7 +96,7 @@ def restore_with_ray(
 class _Ledger:
     """What is known of every job, wherever it is being done."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._begun: set[int] = set()
         self._begun_alone: set[int] = set()
         self._ended: dict[int, tuple[str, float]] = {}
@@ -130,7 +130,7 @@ class _Worker:
         self._restorer = Restorer(ray.get(network_ref), **runtime)
         self._quality = quality
 
-    def __call__(self, block: Mapping[str, np.ndarray]) -> dict[str, list]:
+    def __call__(self, block: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
         """Restore a block of jobs; one row for each of them."""
         paths = zip(block["source"].tolist(), block["target"].tolist(), strict=True)
         jobs = dict(zip(block["number"].tolist(), (Job(Path(a), Path(b)) for a, b in paths), strict=True))
@@ -159,7 +159,7 @@ class _Worker:
             yield number, error, outcome.seconds, False
 
 
-def _restored(ray: Any, jobs: Sequence[Job], workers: Workers, of_worker: tuple) -> Iterator[dict[str, Any]]:
+def _restored(ray: Any, jobs: Sequence[Job], workers: Workers, of_worker: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
     """What workers say of the jobs, a row for each."""
     size = min(BLOCK_JOBS, -(-len(jobs) // (workers.number * BLOCKS_PER_WORKER)))
     rows = [
@@ -247,12 +247,12 @@ def _first_worker(ray: Any, workers: Workers, network_ref: Any, runtime: Mapping
         RestoreError: what the worker raised.
     """
 
-    @ray.remote(num_cpus=workers.num_cpus, num_gpus=workers.num_gpus, max_retries=0)
     def describe(network: nn.Module) -> str:
         return Restorer(network, **runtime).describe()
 
+    remotely = ray.remote(num_cpus=workers.num_cpus, num_gpus=workers.num_gpus, max_retries=0)(describe)
     try:
-        return ray.get(describe.remote(network_ref))
+        return str(ray.get(remotely.remote(network_ref)))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, RestoreError):
             raise error.cause from None

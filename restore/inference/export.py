@@ -11,7 +11,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,9 +19,11 @@ from torch import nn
 
 from restore.errors import MissingError, OptionsError, RestoreError
 from restore.files import atomic_write
+from restore.networks.spec import spec_of
 
 __all__ = ["FORMATS", "ExportError", "export_network"]
 
+Run = Callable[[torch.Tensor], torch.Tensor]
 FORMATS = {".onnx": "ONNX", ".pt2": "torch.export"}
 EXAMPLE_PX = (41, 58)
 """Size that the network is traced with: no multiple of any window, so that no branch is settled by accident."""
@@ -54,7 +56,7 @@ def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int]
         content, run = (_onnx if path.suffix == ".onnx" else _torch)(program)
         differences = {size: _difference(network, run, size) for size in CHECKED_PX}
     worst = max(differences.values())
-    if not worst <= TOLERANCE * network.spec.value_range:
+    if not worst <= TOLERANCE * spec_of(network).value_range:
         raise ExportError(f"{path}: not written. The exported network differs by {worst:.2g} from the original.")
     with atomic_write(path) as file:
         file.write(content)
@@ -63,7 +65,7 @@ def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int]
 
 def _program(network: nn.Module) -> torch.export.ExportedProgram:
     free = torch.export.Dim.DYNAMIC
-    example = torch.rand(1, network.spec.in_channels, *EXAMPLE_PX)
+    example = torch.rand(1, spec_of(network).in_channels, *EXAMPLE_PX)
     try:
         return torch.export.export(network, (example,), dynamic_shapes=({2: free, 3: free},))
     except Exception as error:  # torch raises a dozen kinds
@@ -73,14 +75,14 @@ def _program(network: nn.Module) -> torch.export.ExportedProgram:
         ) from error
 
 
-def _torch(program: torch.export.ExportedProgram) -> tuple[bytes, Callable]:
+def _torch(program: torch.export.ExportedProgram) -> tuple[bytes, Run]:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     buffer.seek(0)
     return buffer.getvalue(), torch.export.load(buffer).module()
 
 
-def _onnx(program: torch.export.ExportedProgram) -> tuple[bytes, Callable]:
+def _onnx(program: torch.export.ExportedProgram) -> tuple[bytes, Run]:
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -89,16 +91,18 @@ def _onnx(program: torch.export.ExportedProgram) -> tuple[bytes, Callable]:
         raise MissingError(f"{error.name} is not installed: pip install onnx onnxscript onnxruntime") from None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
-        torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["restored"]).save(str(file))
+        exported = torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["restored"])
+        assert exported is not None  # as it is where torch does not write the file itself
+        exported.save(str(file))
         content = file.read_bytes()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return content, lambda x_BCHW: torch.from_numpy(session.run(None, {name: x_BCHW.numpy()})[0])
 
 
-def _difference(network: nn.Module, run: Callable, size: tuple[int, int]) -> float:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, network.spec.in_channels, *size, generator=generator) * network.spec.value_range
+def _difference(network: nn.Module, run: Run, size: tuple[int, int]) -> float:
+    generator, spec = torch.Generator().manual_seed(0), spec_of(network)
+    image = torch.rand(1, spec.in_channels, *size, generator=generator) * spec.value_range
     wanted, found = network(image), run(image)
     if wanted.shape != found.shape:
         raise ExportError(
@@ -108,7 +112,7 @@ def _difference(network: nn.Module, run: Callable, size: tuple[int, int]) -> flo
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Without the warnings and progress reports of the exporters."""
     levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
     for name in levels:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from torch.utils.data import Dataset
-
-from restore.data.fields import batched, on_device
+from restore.data.fields import Kind, batched, on_device
 from restore.errors import ImageError
 from restore.quality import QualityModel
 
@@ -29,7 +28,15 @@ class Judgement:
     opinion: float
 
 
-def judgements(model: QualityModel, dataset: Dataset, indices: Iterable[int] | None = None) -> Iterator[Judgement]:
+class Judged(Protocol):
+    """A dataset for a quality model: samples with `image`, `opinion`, `image_path` and perhaps `reference`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
+def judgements(model: QualityModel, dataset: Judged, indices: Iterable[int] | None = None) -> Iterator[Judgement]:
     """Judge the images of a dataset one by one.
 
     Args:
@@ -44,7 +51,7 @@ def judgements(model: QualityModel, dataset: Dataset, indices: Iterable[int] | N
     worst, best = model.score_range
     for index in range(len(dataset)) if indices is None else indices:
         sample = dataset[index]
-        shown = {key: "image" for key in ("image", "reference") if key in sample}
+        shown: dict[str, Kind] = {key: "image" for key in ("image", "reference") if key in sample}
         batch = on_device(batched([{key: sample[key] for key in shown}], shown), shown, device)
         try:
             score = model.judge(batch["image"], batch.get("reference")).item()

@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 __all__ = ["WriteBehind", "drawn_ahead", "read_ahead"]
 
@@ -38,7 +38,7 @@ def drawn_ahead(items: Iterable[Item], pool: Executor, depth: int = 3) -> Iterat
         item = future.result()
         if item is end:
             return
-        yield item
+        yield cast(Item, item)
 
 
 class WriteBehind(Generic[Item]):

@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import nn
 from restore.errors import OptionsError, nearest
 from restore.images import Image
 from restore.images.padding import PADDINGS, Frame, frame
-from restore.inference.bands import Planes, RecoveringForward, crop_blocks, restore_bands
+from restore.inference.bands import RecoveringForward, crop_blocks, restore_bands
 from restore.inference.blocks import compile_blocks
 from restore.inference.channels import Layout, PixelSource, TensorSource, has_alpha
 from restore.inference.ensemble import self_ensemble_x8
@@ -31,12 +31,14 @@ from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
 from restore.inference.tiling import Plan, tiling_policy
 from restore.networks import ImageSpec
+from restore.networks.spec import spec_of
 
 __all__ = ["Restorer"]
 
 Item = TypeVar("Item")
 Restorable = TypeVar("Restorable", np.ndarray, torch.Tensor, Image)
 Progress = Callable[[float], None]
+Auto = Literal["auto"]
 logger = logging.getLogger(__name__)
 
 LARGEST_TILE_PX = {"cuda": 1024, "mps": 512, "cpu": 512}  # beyond it a tile gains nothing but an overlap saved
@@ -84,7 +86,7 @@ class Restorer:
         padding: str | None = None,
         self_ensemble: bool = False,
     ):
-        self.spec: ImageSpec = spec or network.spec
+        self.spec: ImageSpec = spec or spec_of(network)
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device, self.spec.precisions)
         self.policy = tiling_policy(tiling or self.spec.tiling)
@@ -93,12 +95,14 @@ class Restorer:
             raise OptionsError(
                 f"unknown padding '{self.padding}'.{nearest(self.padding, PADDINGS)} Known: {', '.join(PADDINGS)}."
             )
-        self.tile = self.policy.tile_px or (_whole_number("tile", tile) if self.policy.tiled else None)
-        self.tile_overlap = _whole_number("tile_overlap", tile_overlap, smallest=0)
-        self.tile_batch = _whole_number("tile_batch", tile_batch)
+        self.tile: int | Auto | None = self.policy.tile_px or None
+        if tile is not None and not self.policy.tile_px:
+            self.tile = _whole_number_or_auto("tile", tile) if self.policy.tiled else None
+        self.tile_overlap = _whole_number("tile_overlap", tile_overlap, "", smallest=0)
+        self.tile_batch = _whole_number_or_auto("tile_batch", tile_batch)
         self.self_ensemble = self_ensemble
         memory_format = torch.channels_last if channels_last else torch.preserve_format
-        self.network = network.to(self.device, memory_format=memory_format)
+        self.network: nn.Module = network.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self._pixel_bytes: float | None = None
         self._forward = RecoveringForward(self._through_network, self.scale, self.spec.size_multiple, self.tile_overlap)
         if compile:
@@ -174,12 +178,13 @@ class Restorer:
         """Restore images of one kind, depth and size together."""
         if len(images) == 1:
             return [self(images[0])]
+        alike: list[Any] = images
         if isinstance(images[0], torch.Tensor):
-            return list(self(torch.cat(images)).split([len(image) for image in images]))
+            return list(self(torch.cat(alike)).split([len(image) for image in alike]))
         if isinstance(images[0], Image):
-            restored = self._arrays([image.pixels for image in images])
-            return [dataclasses.replace(image, pixels=new) for image, new in zip(images, restored, strict=True)]
-        return self._arrays(images)
+            restored = self._arrays([image.pixels for image in alike])
+            return [dataclasses.replace(image, pixels=new) for image, new in zip(alike, restored, strict=True)]
+        return self._arrays(alike)
 
     def group_size(self, height: int, width: int) -> int:
         """How many images of this size `batches` puts together."""
@@ -232,7 +237,9 @@ class Restorer:
                 out[first : first + len(rows)] = rows
         return outs
 
-    def _blocks(self, source: Planes, on_progress: Progress | None = None) -> Iterator[tuple[torch.Tensor, int]]:
+    def _blocks(
+        self, source: PixelSource | TensorSource, on_progress: Progress | None = None
+    ) -> Iterator[tuple[torch.Tensor, int]]:
         """Restored planes without their padding, as blocks of rows with the output row that each starts at."""
         framed = self._framed(source.height, source.width)
         plan, tile_batch = self._plan(framed, source.batch)
@@ -299,18 +306,21 @@ class Restorer:
                 self.network.train()
 
 
-def _whole_number(name: str, value: int | str | None, smallest: int = 1) -> int | str | None:
-    if value is None or value == "auto":
-        return value
+def _whole_number_or_auto(name: str, value: int | str) -> int | Auto:
+    return "auto" if value == "auto" else _whole_number(name, value, "auto and ")
+
+
+def _whole_number(name: str, value: object, also: str, smallest: int = 1) -> int:
     if not isinstance(value, int) or value < smallest:
-        raise OptionsError(f"{name} is {value!r}: allowed are auto and whole numbers from {smallest} on.")
+        raise OptionsError(f"{name} is {value!r}: allowed are {also}whole numbers from {smallest} on.")
     return value
 
 
-def _size(image: object) -> tuple[int, int]:
-    return image.shape[-2:] if isinstance(image, torch.Tensor) else getattr(image, "pixels", image).shape[:2]
+def _size(image: Any) -> tuple[int, int]:
+    height, width = image.shape[-2:] if isinstance(image, torch.Tensor) else getattr(image, "pixels", image).shape[:2]
+    return height, width
 
 
-def _kind(image: object) -> tuple:
+def _kind(image: Any) -> tuple[Any, ...]:
     pixels = getattr(image, "pixels", image)
     return (type(image), pixels.shape, pixels.dtype)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ImageSpec"]
+from torch import nn
+
+__all__ = ["ImageSpec", "spec_of"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,17 @@ class ImageSpec:
     padding: str = "reflect"
     tiling: str = "blend"
     precisions: tuple[str, ...] = ("fp32", "bf16")
+
+
+def spec_of(network: nn.Module) -> ImageSpec:
+    """What a network says of its images.
+
+    Raises:
+        TypeError: it says nothing.
+    """
+    spec = getattr(network, "spec", None)
+    if not isinstance(spec, ImageSpec):
+        raise TypeError(
+            f"{type(network).__name__} has no `spec`, the ImageSpec that says what images it takes and gives"
+        )
+    return spec

@@ -11,7 +11,7 @@ from PIL import ImageCms
 
 from restore.cli import main
 from restore.images import Image, read_image, write_image
-from restore.networks import ImageSpec
+from restore.networks import ImageSpec, Network
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -103,10 +103,11 @@ def sharpen():
     import torch
     from torch import nn
 
-    class Sharpen(nn.Module):
+    class Sharpen(Network):
+        spec = ImageSpec(scale=1)
+
         def __init__(self):
             super().__init__()
-            self.spec = ImageSpec(scale=1)
             self.conv = nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False)
             kernel = torch.tensor([[0, -0.25, 0], [-0.25, 2, -0.25], [0, -0.25, 0]])
             self.conv.weight.data[:] = kernel

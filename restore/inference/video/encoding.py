@@ -191,7 +191,7 @@ def _pixel_format(encoder: Codec, source: VideoFormat, height: int, width: int) 
     return wanted if wanted in names else max(available, key=lambda fmt: _likeness(fmt, source)).name
 
 
-def _likeness(fmt: VideoFormat, source: VideoFormat) -> tuple:
+def _likeness(fmt: VideoFormat, source: VideoFormat) -> tuple[bool, int, int, bool]:
     """How well a format holds what another one does: alpha, depth, no more than is needed, and not as RGB."""
     depth = _depth(source)
     return has_alpha(fmt) == has_alpha(source), min(_depth(fmt), depth), -_depth(fmt), not fmt.is_rgb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import io
 import logging
@@ -69,9 +70,7 @@ def join(segments: Segments, target: Path, encoding: Encoding, source: Path | No
             container.mux_one(packet)
 
 
-def _input(source: Path | None):
-    import contextlib
-
+def _input(source: Path | None) -> contextlib.AbstractContextManager[InputContainer | None]:
     return contextlib.nullcontext() if source is None else open_video(source)
 
 

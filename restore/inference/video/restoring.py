@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -163,7 +164,7 @@ def _encode(
         segments.add(encoder.finish(), encoder.num_frames)
 
 
-def _settle(writes: WriteBehind, *, all_of_them: bool = False) -> None:
+def _settle(writes: WriteBehind[Any], *, all_of_them: bool = False) -> None:
     """Meet the exceptions of what was written behind."""
     for _, future in writes.finished(all_of_them=all_of_them):
         future.result()
