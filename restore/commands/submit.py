@@ -258,7 +258,7 @@ def _score(
         entry = results_entry(
             [work.records[image]["network_s"] * 1e3 for image in scores.images],
             [values["psnr"] for values in scores.images.values()],
-            submission.runtime.peak_mb,
+            submission.runtime.peak_mib,
             submission.complexity,
             split=split,
         )
@@ -268,7 +268,7 @@ def _score(
         cost = {
             **counted,
             "runtime_ms": submission.runtime.mean_s * 1e3,
-            "memory_mb": submission.runtime.peak_mb,
+            "memory_mib": submission.runtime.peak_mib,
         }
         values = {key: scores.values[key] for key in ("psnr", "ssim")}
         if split == "test":
@@ -281,7 +281,7 @@ def _report(submission: Submission, track: Track) -> None:
     runtime = submission.runtime
     warm = "" if runtime.without_first_s is None else f", {runtime.without_first_s:.3f} s without the first"
     counted = "with reading and writing" if track.clock == "with_io" else "the network alone"
-    logger.info("runtime: %.3f s per image%s (%s); peak %.0f MiB", runtime.mean_s, warm, counted, runtime.peak_mb)
+    logger.info("runtime: %.3f s per image%s (%s); peak %.0f MiB", runtime.mean_s, warm, counted, runtime.peak_mib)
     if submission.complexity:
         cost = submission.complexity
         logger.info(

@@ -25,14 +25,14 @@ class Gauge:
 
     Attributes:
         milliseconds: time of the last call.
-        peak_mb: largest memory so far, in MiB.
+        peak_mib: largest memory so far, in MiB.
     """
 
     def __init__(self, device: torch.device):
         self.device = device
         self.milliseconds = 0.0
-        self.peak_mb = 0.0
-        self._at_rest_mb = 0.0 if self._on_cuda else _resident_mb()
+        self.peak_mib = 0.0
+        self._at_rest_mib = 0.0 if self._on_cuda else _resident_mib()
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)`, measured from an idle device to an idle device."""
@@ -42,7 +42,7 @@ class Gauge:
         result = function(*args)
         self._wait()
         self.milliseconds = (time.perf_counter() - start) * 1e3
-        self.peak_mb = max(self.peak_mb, self._peak_mb())
+        self.peak_mib = max(self.peak_mib, self._peak_mib())
         return result
 
     @property
@@ -61,10 +61,10 @@ class Gauge:
         else:
             _reset_peak_of_process()
 
-    def _peak_mb(self) -> float:
+    def _peak_mib(self) -> float:
         if self._on_cuda:
             return torch.cuda.max_memory_allocated(self.device) / MIB
-        return max(_peak_resident_mb() - self._at_rest_mb, 0.0)
+        return max(_peak_resident_mib() - self._at_rest_mib, 0.0)
 
 
 def _reset_peak_of_process() -> None:
@@ -75,12 +75,12 @@ def _reset_peak_of_process() -> None:
         return
 
 
-def _resident_mb() -> float:
+def _resident_mib() -> float:
     found = _status("VmRSS")
-    return _peak_resident_mb() if found is None else found
+    return _peak_resident_mib() if found is None else found
 
 
-def _peak_resident_mb() -> float:
+def _peak_resident_mib() -> float:
     found = _status("VmHWM")
     if found is not None:
         return found

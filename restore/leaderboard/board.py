@@ -26,7 +26,7 @@ class Entry:
         name: of the model.
         track: name of the track.
         scores: figures by name: psnr, ssim, main, perceptual, psnr_test ...
-        cost: runtime_ms, params_m, flops_g, activations_m, num_conv, memory_mb, as far as they are known.
+        cost: runtime_ms, params_m, flops_g, activations_m, num_conv, memory_mib, as far as they are known.
         dataset: what it was measured on.
         date: when, as YYYY-MM-DD.
         source: file that it was read from; empty for runs of one's own.
@@ -146,7 +146,7 @@ def _organisers(model: str, entry: Mapping[str, Any], track: str, path: Path) ->
             "flops_g": entry["flops"],
             "activations_m": entry["activations"],
             "num_conv": entry["num_conv"],
-            "memory_mb": entry[f"{splits[0]}_memory"],
+            "memory_mib": entry[f"{splits[0]}_memory"],
         },
         dataset=" and ".join(splits),
         source=path.name,
@@ -164,6 +164,8 @@ def _lines(path: Path) -> list[Entry]:
             continue
         try:
             entry = Entry(**json.loads(line))
+            if "memory_mb" in entry.cost:  # as boards called it that are older than this name
+                entry.cost["memory_mib"] = entry.cost.pop("memory_mb")
             find_track(entry.track)
             if not all(isinstance(value, (int, float)) for value in {**entry.scores, **entry.cost}.values()):
                 raise TypeError("scores and cost are numbers")

@@ -24,7 +24,7 @@ SETS = ("valid", "test")
 def results_entry(
     runtime_ms: Sequence[float],
     psnr: Sequence[float],
-    memory_mb: float,
+    memory_mib: float,
     complexity: Complexity,
     *,
     split: str = "valid",
@@ -34,7 +34,7 @@ def results_entry(
     entry: dict[str, Any] = {f"{split}_runtime": list(runtime_ms), f"{split}_psnr": list(psnr)}
     if ssim is not None:
         entry[f"{split}_ssim"] = list(ssim)
-    entry[f"{split}_memory"] = memory_mb
+    entry[f"{split}_memory"] = memory_mib
     entry[f"{split}_ave_runtime"] = sum(runtime_ms) / len(runtime_ms)
     entry[f"{split}_ave_psnr"] = sum(psnr) / len(psnr)
     if ssim is not None:

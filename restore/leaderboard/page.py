@@ -143,7 +143,7 @@ def _columns(track: Track, rows: Sequence[Ranked]) -> list[Column]:
         ("params_m", "Params [M]", "{:.3f}", -1),
         ("flops_g", "MACs [G]", "{:,.2f}", -1),
         ("activations_m", "Acts [M]", "{:,.2f}", -1),
-        ("memory_mb", "Memory [MiB]", "{:,.0f}", -1),
+        ("memory_mib", "Memory [MiB]", "{:,.0f}", -1),
         ("num_conv", "Conv", "{:.0f}", 0),
     ]
     for key, title, form in quality:

@@ -61,7 +61,7 @@ class Runtime:
         without_first_s: the same without the first image of each start, which pays for warming up; None if no other is.
         network_s: mean of the network alone.
         io_s: mean with reading and writing.
-        peak_mb: the most memory, in MiB.
+        peak_mib: the most memory, in MiB.
         num_images: how many were measured.
     """
 
@@ -69,7 +69,7 @@ class Runtime:
     without_first_s: float | None
     network_s: float
     io_s: float
-    peak_mb: float
+    peak_mib: float
     num_images: int
 
 
@@ -171,7 +171,7 @@ def run_task(
             failures.append(str(error))
             continue
         io_s = gauge.milliseconds / 1e3
-        times = {"network_s": clock.seconds() if network else io_s, "io_s": io_s, "peak_mb": gauge.peak_mb}
+        times = {"network_s": clock.seconds() if network else io_s, "io_s": io_s, "peak_mib": gauge.peak_mib}
         work.add(name, {**times, "first": is_first, **facts})
         is_first = False
     refuse(f"{len(failures)} of {len(task.names)} items failed, so there is no submission", failures)
@@ -190,7 +190,7 @@ def runtime_of(records: Records, track: Track) -> Runtime:
         without_first_s=sum(warm) / len(warm) if warm else None,
         network_s=mean("network_s"),
         io_s=mean("io_s"),
-        peak_mb=max(record["peak_mb"] for record in records.values()),
+        peak_mib=max(record["peak_mib"] for record in records.values()),
         num_images=len(records),
     )
 

@@ -79,6 +79,8 @@ class WorkFolder:
         for line in lines:
             try:
                 record = json.loads(line)
+                if "peak_mb" in record:  # as it was called when an older version wrote the line
+                    record["peak_mib"] = record.pop("peak_mb")
                 self.records[record.pop("name")] = record
             except (ValueError, KeyError, AttributeError):
                 continue

@@ -110,8 +110,11 @@ def test_boards_grow_and_are_read_again(tmp_path):
     loaded = load_entries([board])
     assert loaded[0] == first
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", loaded[1].date)
+    old = '{"name": "old", "track": "esr", "scores": {"psnr": 26.9}, "cost": {"memory_mb": 300}}\n'
+    board.write_text(board.read_text() + old)
+    assert load_entries([board])[2].cost == {"memory_mib": 300}
     board.write_text(board.read_text() + '{"name": "x", "track": "esr", "scores": {"psnr": "high"}}\n')
-    with pytest.raises(DataError, match="line 3 is no run of a leaderboard: scores and cost are numbers"):
+    with pytest.raises(DataError, match="line 4 is no run of a leaderboard: scores and cost are numbers"):
         load_entries([board])
 
 

@@ -73,12 +73,12 @@ def test_what_is_measured(make):
 
 def test_runtime_as_the_track_defines_it():
     records = {
-        "a": {"network_s": 10.0, "io_s": 20.0, "peak_mb": 5.0, "first": True},
-        "b": {"network_s": 1.0, "io_s": 4.0, "peak_mb": 7.0, "first": False},
-        "c": {"network_s": 3.0, "io_s": 6.0, "peak_mb": 6.0, "first": False},
+        "a": {"network_s": 10.0, "io_s": 20.0, "peak_mib": 5.0, "first": True},
+        "b": {"network_s": 1.0, "io_s": 4.0, "peak_mib": 7.0, "first": False},
+        "c": {"network_s": 3.0, "io_s": 6.0, "peak_mib": 6.0, "first": False},
     }
     esr, sr = runtime_of(records, TRACKS["esr"]), runtime_of(records, TRACKS["sr_x4"])
-    assert (esr.mean_s, esr.without_first_s, esr.peak_mb) == (14 / 3, 2.0, 7.0)
+    assert (esr.mean_s, esr.without_first_s, esr.peak_mib) == (14 / 3, 2.0, 7.0)
     assert (sr.mean_s, sr.without_first_s) == (10.0, 5.0)
     assert runtime_of({"a": records["a"]}, TRACKS["esr"]).without_first_s is None
 
@@ -216,13 +216,22 @@ def iqa(tmp_path):
     return folder
 
 
+def test_a_submission_that_an_older_version_began_goes_on(tmp_path):
+    WorkFolder(tmp_path, {})
+    (tmp_path / "progress.jsonl").write_text(
+        '{"name": "a.png", "network_s": 1, "io_s": 2, "peak_mb": 5, "first": true}\n'
+    )
+    records = WorkFolder(tmp_path, {}).records
+    assert runtime_of(records, TRACKS["esr"]).peak_mib == 5
+
+
 def test_opinions_have_exactly_a_line_for_each_image(iqa, tmp_path):
     track = TRACKS["perceptual_iqa"]
     metric = METRICS.bind({"type": "psnr"})
     task = OpinionTask(metric, iqa / "Dis", iqa / "Ref")
     work = WorkFolder(tmp_path / "out", {})
     for number, name in enumerate(task.names[:1620]):  # done before an interruption
-        work.add(name, {"network_s": 0.1, "io_s": 0.1, "peak_mb": 1.0, "first": False, "score": number / 7})
+        work.add(name, {"network_s": 0.1, "io_s": 0.1, "peak_mib": 1.0, "first": False, "score": number / 7})
     submission = submit(task, work, track, Author("PSNR"), device=CPU)
     assert submission.names == ["output.txt", "readme.txt"]
     with open_package(submission.zip) as package:

@@ -78,7 +78,7 @@ def _tiles(results: Results, shown: Mapping[str, MetricRecord]) -> list[dict[str
     dataset = results.datasets[0]
     tiles = _gain_tiles(dataset, shown, results.baseline)[:3]
     if dataset.milliseconds is not None:
-        text = f"per image, median of {len(dataset.images)}; {memory(dataset.peak_memory_mb)} at the peak"
+        text = f"per image, median of {len(dataset.images)}; {memory(dataset.peak_memory_mib)} at the peak"
         tiles.append({"title": "Time", "value": milliseconds(dataset.milliseconds), "unit": "ms", "text": text})
     return tiles
 

@@ -55,14 +55,14 @@ class DatasetResult:
         name: name of the dataset.
         num_expected: number of images in the dataset; more than were restored when the run was cut short.
         has_reference: whether there are references to compare with.
-        peak_memory_mb: largest memory that one restoration took (device memory on CUDA, else growth of the process).
+        peak_memory_mib: largest memory that one restoration took (device memory on CUDA, else growth of the process).
     """
 
     name: str
     num_expected: int
     has_reference: bool
     images: list[ImageResult] = field(default_factory=list)
-    peak_memory_mb: float = 0.0
+    peak_memory_mib: float = 0.0
 
     @property
     def milliseconds(self) -> float | None:
@@ -129,7 +129,7 @@ class Results:
                         "num_expected": dataset.num_expected,
                         "has_reference": dataset.has_reference,
                         "ms_per_image": dataset.milliseconds,
-                        "peak_memory_mb": dataset.peak_memory_mb,
+                        "peak_memory_mib": dataset.peak_memory_mib,
                         "mean": dataset.summary(self.metrics),
                         "images": [vars(image) for image in dataset.images],
                     }

@@ -147,7 +147,7 @@ class _Run:
                 self.restorer(lq[:WARM_UP_PX, :WARM_UP_PX])
                 gauge = Gauge(self.restorer.device)
             restored = gauge(self.restorer, lq)
-            result.peak_memory_mb = gauge.peak_mb
+            result.peak_memory_mib = gauge.peak_mib
             result.images.append(self._image(dataset.name, pair.name, lq, restored, gt, gauge.milliseconds))
         logger.info("%s: %s, %.0f ms each", dataset.name, counted_images(len(result.images)), result.milliseconds or 0)
 

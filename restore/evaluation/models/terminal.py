@@ -49,7 +49,7 @@ def summary(results: Results) -> Group:
 def _rows(dataset: DatasetResult, shown: dict[str, MetricRecord]) -> list[list[str | Text]]:
     done, time = len(dataset.images), dataset.milliseconds
     images = str(done) if done == dataset.num_expected else f"{done} of {dataset.num_expected}"
-    cost = ["–" if time is None else milliseconds(time), memory(dataset.peak_memory_mb)]
+    cost = ["–" if time is None else milliseconds(time), memory(dataset.peak_memory_mib)]
     rows = [_figures(label, shown[label], means) for label, means in dataset.summary(shown).items()]
     first, *others = rows or [["–"] * 4]
     return [[dataset.name, images, *first, *cost], *(["", "", *other, "", ""] for other in others)]
