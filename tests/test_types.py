@@ -19,6 +19,7 @@ STRICT = {
     "restore.errors",
     "restore.files",
     "restore.inference.*",
+    "restore.layers.*",
     "restore.nested",
     "restore.options.*",
     "restore.registry",

@@ -121,8 +121,9 @@ class MetaFormerBlock(nn.Module):
         """The same block, without those factors of channels that the layer before them can take up."""
         for names in (("norm1", "mixer", "scale1"), ("norm2", "ffn", "scale2"))[: self.num_branches]:
             norm, branch, scale = copy.deepcopy([self.get_submodule(name) for name in names])  # others may share them
-            if isinstance(scale, nn.Identity):
+            if not isinstance(scale, LayerScale):
                 continue
+            assert isinstance(branch, Branch)
             last = self.placement.norm_last and not isinstance(norm, nn.Identity)
             if scale_output(norm, scale.gamma) if last else branch.scale_output(scale.gamma):
                 for name, module in zip(names, (norm, branch, nn.Identity()), strict=True):
@@ -130,4 +131,8 @@ class MetaFormerBlock(nn.Module):
         return self
 
     def _parts(self, number: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return (self.norm1, self.mixer, self.scale1) if number == 0 else (self.norm2, self.ffn, self.scale2)
+        if number == 0:
+            return self.norm1, self.mixer, self.scale1
+        assert self.norm2 is not None
+        assert self.ffn is not None
+        return self.norm2, self.ffn, self.scale2

@@ -7,6 +7,7 @@ All raise OptionsError for names that are not registered and options that a comp
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from torch import nn
 
@@ -30,7 +31,7 @@ def build_feed_forward(
     Args:
         mlp_ratio: hidden width in channels, where the block does not say it; None for the default of the component.
     """
-    block = {"type": option} if isinstance(option, str) else dict(option)
+    block: dict[str, Any] = {"type": option} if isinstance(option, str) else dict(option)
     component = FEED_FORWARDS.get(block.get("type"), f"{path}.type")
     if mlp_ratio is not None and "mlp_ratio" in inspect.signature(component).parameters:
         block.setdefault("mlp_ratio", mlp_ratio)

@@ -66,8 +66,9 @@ class Reconstruction(nn.Module):
         self.residual = kind == ""
         if self.residual != (scale == 1):
             raise ValueError(f"upsampler '{kind}' does not fit upscale {scale}: '' is for 1, the others for more")
-        before = [nn.Conv2d(dim, num_feat, 3, padding=1), nn.LeakyReLU(0.01)]
+        before: list[nn.Module] = [nn.Conv2d(dim, num_feat, 3, padding=1), nn.LeakyReLU(0.01)]
         last = nn.Conv2d(num_feat, channels, 3, padding=1)
+        steps: list[nn.Module]
         if kind == "":
             steps = [nn.Conv2d(dim, channels, 3, padding=1)]
         elif kind == "pixelshuffledirect":

@@ -12,6 +12,7 @@ Shape legend: W windows, N tokens of one window, C channels, h heads, d channels
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,11 +56,13 @@ def _wants_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def _without_gradient(qkv_WNC, num_heads, bias_KhNN, counts, scale):
+def _without_gradient(
+    qkv_WNC: Tensor, num_heads: int, bias_KhNN: Tensor | None, counts: Sequence[int], scale: float
+) -> Tensor:
     output_WNC = torch.empty_like(qkv_WNC[..., : qkv_WNC.shape[-1] // 3])
     num_tokens = qkv_WNC.shape[1]
     at_once = max(1, _SCORES_BYTES // (num_heads * num_tokens**2 * qkv_WNC.element_size()))
-    biases = [None] if bias_KhNN is None else bias_KhNN.split(1)
+    biases: Sequence[Tensor | None] = [None] if bias_KhNN is None else bias_KhNN.split(1)
     for class_qkv, class_output, bias in zip(qkv_WNC.split(counts), output_WNC.split(counts), biases, strict=True):
         for qkv, output in zip(class_qkv.split(at_once), class_output.split(at_once), strict=True):
             if len(qkv):
@@ -68,7 +71,9 @@ def _without_gradient(qkv_WNC, num_heads, bias_KhNN, counts, scale):
     return output_WNC
 
 
-def _weigh(qkv_WNC, num_heads, bias_KhNN, counts, scale):
+def _weigh(
+    qkv_WNC: Tensor, num_heads: int, bias_KhNN: Tensor | None, counts: Sequence[int], scale: float
+) -> tuple[Tensor, Tensor]:
     """Queries (scaled), keys and values, (3, W*h, d, N), and the weights (W*h, N, N)."""
     qkv = _channels_first(qkv_WNC.unflatten(-1, (3, num_heads, -1)))
     queries, keys, _ = qkv
@@ -84,7 +89,9 @@ class _ExplicitAttention(torch.autograd.Function):
     """Tokens stand innermost in here, so that every product but two runs along whole rows of N."""
 
     @staticmethod
-    def forward(ctx, qkv_WNC, num_heads, bias_KhNN, counts, scale):
+    def forward(
+        ctx: Any, qkv_WNC: Tensor, num_heads: int, bias_KhNN: Tensor | None, counts: Sequence[int], scale: float
+    ) -> Tensor:
         qkv, weights = _weigh(qkv_WNC, num_heads, bias_KhNN, counts, scale)
         ctx.save_for_backward(qkv, weights)
         ctx.num_heads, ctx.counts, ctx.scale = num_heads, counts, scale
@@ -92,7 +99,7 @@ class _ExplicitAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient_WNC):
+    def backward(ctx: Any, gradient_WNC: Tensor) -> tuple[Tensor | None, ...]:
         qkv, weights = ctx.saved_tensors
         queries, keys, values = qkv
         (gradient,) = _channels_first(gradient_WNC.unflatten(-1, (1, ctx.num_heads, -1)))

@@ -7,6 +7,7 @@ the base's. Those with `halo_px` 0 look at one position at a time, so they take 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -34,7 +35,7 @@ def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": F.gelu,
     "relu": F.relu,
     "silu": F.silu,
@@ -51,6 +52,8 @@ class FeedForward(Branch, ABC):
         mlp_ratio: hidden width, in channels.
         halo_px: how far it looks along the map.
     """
+
+    fc2: nn.Linear
 
     def __init__(self, dim: int, mlp_ratio: float, halo_px: int | None = 0):
         super().__init__(dim, int(dim * mlp_ratio), halo_px)

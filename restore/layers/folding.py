@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import nn
@@ -46,6 +47,8 @@ def fold_norm(convolution: Convolution, norm: nn.BatchNorm2d) -> Convolution:
     """The convolution that computes what `norm` in evaluation mode makes of the output of `convolution`."""
     fused = copy.deepcopy(convolution)
     dtype = convolution.weight.dtype
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = -norm.running_mean.double() * scale
     if norm.affine:
@@ -81,7 +84,7 @@ def _folded(module: nn.Module, done: dict[int, tuple[nn.Module, nn.Module]]) -> 
     """What takes the place of `module`, the same wherever it stands; `done` holds both by identity."""
     if id(module) in done:
         return done[id(module)][1]
-    replacement = _replacement(module) if isinstance(module, Foldable) else module
+    replacement = _replacement(module, module.folded) if isinstance(module, Foldable) else module
     done[id(module)], done[id(replacement)] = (module, replacement), (replacement, replacement)
     for name, child in replacement._modules.items():
         if child is not None:
@@ -91,17 +94,18 @@ def _folded(module: nn.Module, done: dict[int, tuple[nn.Module, nn.Module]]) -> 
     return replacement
 
 
-def _replacement(module: nn.Module) -> nn.Module:
+def _replacement(module: nn.Module, folded: Callable[[], nn.Module]) -> nn.Module:
     """What the module offers, computed in float64."""
     dtypes = {tensor.dtype for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()}
     if len(dtypes) != 1:  # what is of mixed types is so on purpose
-        return module.folded().eval()
+        return folded().eval()
     (dtype,) = dtypes
 
     def back(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    replacement = module.double().folded().eval()
+    module.double()
+    replacement = folded().eval()
     module._apply(back)  # of which some parts may still be in use
     return replacement._apply(back)
 
@@ -109,4 +113,5 @@ def _replacement(module: nn.Module) -> nn.Module:
 def _fold_norms(container: nn.Sequential) -> None:
     for index, (layer, following) in enumerate(itertools.pairwise(container)):
         if type(layer) in CONVOLUTIONS and type(following) in BATCH_NORMS and following.running_mean is not None:
-            container[index], container[index + 1] = fold_norm(layer, following), nn.Identity()
+            fused = fold_norm(cast(nn.Conv2d, layer), cast(nn.BatchNorm2d, following))
+            container[index], container[index + 1] = fused, nn.Identity()

@@ -76,7 +76,8 @@ class SinusoidPosition(nn.Module):
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """(B, H, W, C) to the same shape."""
         sinusoids = _sinusoids if torch.compiler.is_compiling() else _cached_sinusoids
-        return x_BHWC + sinusoids(*x_BHWC.shape[1:], x_BHWC.device).to(x_BHWC.dtype)
+        _, height, width, dim = x_BHWC.shape
+        return x_BHWC + sinusoids(height, width, dim, x_BHWC.device).to(x_BHWC.dtype)
 
 
 def _sinusoids(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:

@@ -7,7 +7,7 @@ Swin Transformer (Liu et al. 2021, arXiv 2103.14030), section 3.2. Shape legend:
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -39,11 +39,13 @@ class RelativePositionBias(nn.Module):
     table_name: ClassVar[str] = "relative_position_bias_table"
     publishes_index: ClassVar[bool] = True
     resizes_table: ClassVar[bool] = False
+    relative_position_index: torch.Tensor
+    folded_bias: torch.Tensor | None
 
     def add_bias_table(self, window: tuple[int, int], num_heads: int) -> None:
         """Make a table for windows of this many rows and columns, drawn with a standard deviation of 0.02."""
         self._bias_window, self._bias_cache = window, _Cache()
-        self.register_buffer("folded_bias_hNN", None, persistent=False)
+        self.register_buffer("folded_bias", None, persistent=False)
         table_Rh = nn.Parameter(torch.empty((2 * window[0] - 1) * (2 * window[1] - 1), num_heads))
         nn.init.trunc_normal_(table_Rh, std=0.02)
         self.register_parameter(self.table_name, table_Rh)
@@ -54,29 +56,29 @@ class RelativePositionBias(nn.Module):
 
         Without gradients, on the processor, it is kept for as long as the table is unchanged.
         """
-        if self.folded_bias_hNN is not None:
-            return self.folded_bias_hNN
+        if self.folded_bias is not None:
+            return self.folded_bias
         return self._bias_cache(getattr(self, self.table_name), self.relative_position_index)
 
     def folded(self) -> nn.Module:
         """The same module, with the bias gathered from the table once and for all, or until another table is loaded."""
         if self.table_name in self._parameters:
-            self.folded_bias_hNN = gather_bias(getattr(self, self.table_name).detach(), self.relative_position_index)
+            self.folded_bias = gather_bias(getattr(self, self.table_name).detach(), self.relative_position_index)
         return self
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars):
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.publishes_index:
             destination[f"{prefix}relative_position_index"] = self.relative_position_index
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if self.publishes_index:
             state_dict.pop(f"{prefix}relative_position_index", None)
         key = f"{prefix}{self.table_name}"
         if self.resizes_table and key in state_dict:
             state_dict[key] = resized_bias_table(state_dict[key], self._bias_window)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if self.table_name in self._parameters and self.folded_bias_hNN is not None:
+        if self.table_name in self._parameters and self.folded_bias is not None:
             self.folded()
 
 
@@ -117,20 +119,20 @@ class _Cache:
     is split among processes leaves no other trace.
     """
 
-    def __init__(self):
-        self._table: torch.Tensor | None = None
-        self._bias: torch.Tensor | None = None
+    def __init__(self) -> None:
+        self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __call__(self, table_Rh: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
         """(h, N, N); see `gather_bias`."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or table_Rh.is_inference() or table_Rh.is_cuda:
             return gather_bias(table_Rh, index_NN)
-        if self._table is None or self._table.dtype != table_Rh.dtype or not torch.equal(self._table, table_Rh):
-            self._table, self._bias = table_Rh.clone(), gather_bias(table_Rh, index_NN)
-        return self._bias
+        kept = self._kept
+        if kept is None or kept[0].dtype != table_Rh.dtype or not torch.equal(kept[0], table_Rh):
+            self._kept = kept = table_Rh.clone(), gather_bias(table_Rh, index_NN)
+        return kept[1]
 
-    def __deepcopy__(self, memo) -> _Cache:
+    def __deepcopy__(self, memo: Any) -> _Cache:
         return _Cache()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[_Cache], tuple[()]]:
         return _Cache, ()

@@ -31,6 +31,7 @@ class RepConv3x3(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, expansion: int = 2):
         super().__init__()
         plain, inner = nn.Conv2d(in_channels, out_channels, 3), expansion * out_channels
+        assert plain.bias is not None
         self.weight, self.bias = plain.weight, plain.bias
         self.point = nn.Parameter(torch.zeros(out_channels, in_channels))
         self.expand = nn.Parameter(torch.randn(inner, in_channels) * in_channels**-0.5)
@@ -54,5 +55,6 @@ class RepConv3x3(nn.Module):
         out_channels, in_channels = self.point.shape
         convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, device=self.bias.device, dtype=self.bias.dtype)
         convolution.weight.copy_(self.kernel())
+        assert convolution.bias is not None
         convolution.bias.copy_(self.bias)
         return convolution

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 
@@ -64,10 +64,11 @@ class Tokens(NamedTuple):
         """The same prefix before the positions of another map."""
         patches_BNC = map_BCHW.flatten(2).transpose(1, 2)
         x_BNC = torch.cat([self.prefix_BNC, patches_BNC], dim=1) if self.num_prefix else patches_BNC
-        return self._replace(x_BNC=x_BNC, grid=tuple(map_BCHW.shape[2:]), weight_BN=None)
+        rows, columns = map_BCHW.shape[2:]
+        return self._replace(x_BNC=x_BNC, grid=(rows, columns), weight_BN=None)
 
 
-Values = TypeVar("Values", torch.Tensor, Tokens)
+Values = TypeVar("Values", bound="torch.Tensor | Tokens")
 
 
 def values_of(x: torch.Tensor | Tokens) -> torch.Tensor:
@@ -77,4 +78,4 @@ def values_of(x: torch.Tensor | Tokens) -> torch.Tensor:
 
 def with_values(x: Values, values: torch.Tensor) -> Values:
     """Other numbers in the arrangement of `x`."""
-    return x.with_values(values) if isinstance(x, Tokens) else values
+    return cast(Values, x.with_values(values) if isinstance(x, Tokens) else values)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ __all__ = [
     "window_plan",
 ]
 
+Pair = tuple[int, int]  # rows and columns
 MASKED = -1000.0
 """Added to the scores of tokens that must not see each other: their weights are exactly 0.
 
@@ -81,7 +82,7 @@ def window_plan(
     return _cached_plan(batch, height, width, window, shift, torch.device(device))
 
 
-def _make_plan(batch, height, width, window, shift, device) -> WindowPlan:
+def _make_plan(batch: int, height: int, width: int, window: Pair, shift: Pair, device: torch.device) -> WindowPlan:
     rows, columns = height // window[0], width // window[1]
     tokens = torch.arange(batch * height * width, device=device).view(batch, height, width)
     tokens = tokens.roll((-shift[0], -shift[1]), (1, 2))
@@ -97,7 +98,9 @@ def _make_plan(batch, height, width, window, shift, device) -> WindowPlan:
     return WindowPlan(order, inverse, masks, counts, window[0] * window[1])
 
 
-def _exportable_plan(batch, height, width, window, shift, device) -> WindowPlan:
+def _exportable_plan(
+    batch: int, height: int, width: int, window: Pair, shift: Pair, device: torch.device
+) -> WindowPlan:
     """A plan without groups, whose sizes may be symbols: windows stay in raster order, each with a mask of its own."""
     rows, columns = height // window[0], width // window[1]
     tokens = torch.arange(batch * height * width, device=device).view(batch, height, width)
@@ -113,7 +116,7 @@ def _exportable_plan(batch, height, width, window, shift, device) -> WindowPlan:
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_plan(batch, height, width, window, shift, device) -> WindowPlan:
+def _cached_plan(batch: int, height: int, width: int, window: Pair, shift: Pair, device: torch.device) -> WindowPlan:
     with torch.inference_mode(False), torch.no_grad():
         return _make_plan(batch, height, width, window, shift, device)
 
@@ -162,12 +165,12 @@ class _Permute(torch.autograd.Function):
     """Rows in another order. The gradient is the inverse gather: no atomic additions, hence deterministic."""
 
     @staticmethod
-    def forward(ctx, tokens_TC: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, tokens_TC: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(inverse)
         return tokens_TC.index_select(0, order)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         return gradient.index_select(0, ctx.saved_tensors[0]), None, None
 
 
@@ -198,7 +201,7 @@ def window_attention(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-def _class_biases(bias_hNN, plan: WindowPlan, dtype: torch.dtype) -> torch.Tensor | Sequence[None]:
+def _class_biases(bias_hNN: torch.Tensor | None, plan: WindowPlan, dtype: torch.dtype) -> torch.Tensor | Sequence[None]:
     if plan.masks is None:
         return (None,) if bias_hNN is None else bias_hNN.to(dtype)[None, None]
     masks = plan.masks[:, :, None]  # (K, 1, 1, N, N)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 
@@ -54,7 +55,7 @@ class Mixer(Branch, ABC):
         ValueError: a number that is not above zero (`halo_px`: below zero), or both `grid_px` and `size_multiple`.
     """
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "dim" not in inspect.signature(cls.__init__).parameters:
             raise TypeError(f"{cls.__name__}.__init__ does not take dim, the channels of the map: add `dim: int`")

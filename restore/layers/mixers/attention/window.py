@@ -59,7 +59,8 @@ class WindowAttention(RelativePositionBias, Mixer):
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """Attention inside the windows of the map."""
-        plan = window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
+        B, H, W, _ = x_BHWC.shape
+        plan = window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
         bias = self.position_bias() if self.has_table else None
         mixed = window_attention(self.qkv(split_windows(x_BHWC, plan)), self.num_heads, bias, plan)
         return join_windows(mixed, plan, x_BHWC.shape)
