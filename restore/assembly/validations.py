@@ -61,7 +61,8 @@ def validation_of(
     }
     if judges(options):
         return QualityValidation(network, datasets, val.val_freq, **shared)
-    runtime = {**options.runtime.arguments(), "device": next(network.parameters()).device, "compile": False}
+    device = next(network.parameters()).device
+    runtime = {**options.runtime.arguments(), "device": device, "fold": False, "compile": False}  # it goes on learning
     metrics = bind_metrics(options)
     return Validation(
         {names[key]: Restorer(seen_by(options, key, network), **runtime) for key in sets},

@@ -36,6 +36,7 @@ RUNTIME = (
     "tiling",
     "padding",
     "self_ensemble",
+    "fold",
     "compile",
     "channels_last",
 )
@@ -92,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--tiling", help="tiling policy: blend, swinir_script, ipt_chop, square128")
     running.add_argument("--padding", help="padding policy; by default the model's own")
     running.add_argument("--self-ensemble", action="store_true", help="mean over 8 flips and rotations: 8 times slower")
+    running.add_argument("--fold", action="store_true", help="join branches that only training needs")
     running.add_argument("--compile", action="store_true", help="compile the network's blocks: pays on many images")
     running.add_argument("--channels-last", action="store_true", help="memory layout that some processors prefer")
 

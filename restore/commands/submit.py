@@ -121,7 +121,7 @@ def _submit_restored(arguments: argparse.Namespace, track: Track, options: Optio
     from restore.leaderboard.work import WorkFolder
     from restore.networks.checkpoint import digest_of
 
-    restorer, block = _model(arguments, options)
+    restorer = _restorer(arguments, options)
     name = arguments.name or _identifier(options.name if options else Path(arguments.model).stem)
     settings = {"runtime": restorer.describe(), "split": arguments.split}
     identity = identity_of(track, digest_of(restorer.network), settings, _inputs(arguments.input, arguments.output))
@@ -131,6 +131,7 @@ def _submit_restored(arguments: argparse.Namespace, track: Track, options: Optio
     team = Team(arguments.team, name, arguments.weights_url) if needs_team else None
     work = WorkFolder(arguments.output, identity)
     if arguments.template:
+        block = _block(arguments, options)
         paths = write_template(arguments.template, work.path / "team", team, restorer.network, block)
         logger.info("the team's files: %s", ", ".join(str(path.relative_to(work.path)) for path in paths))
     logger.info("%s: %d to do, %s", track.title, len(task.names), restorer.describe())
@@ -215,22 +216,32 @@ def _inputs(source: Path, output: Path) -> list[Path]:
     return [path for path in without_results(source.rglob("*"), source, output) if path.is_file()]
 
 
-def _model(arguments: argparse.Namespace, options: Options | None) -> tuple[Restorer, Mapping[str, Any]]:
-    """The model, and the block that builds its network."""
-    from restore.networks.checkpoint import infer
-    from restore.zoo import find_card, list_models, load_model
+def _restorer(arguments: argparse.Namespace, options: Options | None) -> Restorer:
+    """The model, folded: it is timed and counted as it would run at its users."""
+    from restore.zoo import load_model
 
-    chosen = {name: getattr(arguments, name) for name in RUNTIME if name in arguments}
-    if options is not None:
-        from restore.assembly.restorers import restorer_of
+    chosen = {name: getattr(arguments, name) for name in RUNTIME if name in arguments} | {"fold": True}
+    if options is None:
+        return load_model(arguments.model, **chosen)
+    from restore.assembly.restorers import restorer_of
 
-        options.runtime = options.runtime.model_copy(update=chosen)
-        restorer = restorer_of(options)
-        return restorer, options.network_g or infer(restorer.network.state_dict())
-    restorer = load_model(arguments.model, **chosen)
-    if arguments.model in list_models():
-        return restorer, find_card(arguments.model).network
-    return restorer, infer(restorer.network.state_dict())
+    options.runtime = options.runtime.model_copy(update=chosen)
+    return restorer_of(options)
+
+
+def _block(arguments: argparse.Namespace, options: Options | None) -> Mapping[str, Any]:
+    """The block that builds the network of the model, as it was trained."""
+    from restore.networks.checkpoint import infer, read_weights, without_foreign_prefix
+    from restore.zoo import find_card, list_models
+    from restore.zoo.load import weights_file
+
+    if options is not None and options.network_g is not None:
+        return options.network_g
+    model = arguments.model if options is None else options.path.pretrained()[0]
+    if model in list_models() and find_card(model).network:
+        return find_card(model).network
+    state, block = read_weights(weights_file(model))
+    return block or infer(without_foreign_prefix(state), source=str(model))
 
 
 def _metric_block(arguments: argparse.Namespace, options: Options | None) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Networks as files that run without this package: ONNX, and torch.export's own format.
 
 Height and width stay free. What was written is read back and compared with the network at several sizes before it is
-kept, so a file that exists is right.
+kept, so a file that exists is right. What only training needs is folded away.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import nn
 
 from restore.errors import MissingError, OptionsError, RestoreError
 from restore.files import atomic_write
+from restore.layers.folding import fold
 from restore.networks.spec import spec_of
 
 __all__ = ["FORMATS", "ExportError", "export_network"]
@@ -52,7 +53,7 @@ def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int]
         raise OptionsError(f"cannot export to '{path.name}': allowed are names that end in {' or '.join(FORMATS)}.")
     network = network.cpu().float().eval()
     with torch.no_grad(), _quiet():
-        program = _program(network)
+        program = _program(fold(network), spec_of(network).in_channels)
         content, run = (_onnx if path.suffix == ".onnx" else _torch)(program)
         differences = {size: _difference(network, run, size) for size in CHECKED_PX}
     worst = max(differences.values())
@@ -63,9 +64,9 @@ def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int]
     return differences
 
 
-def _program(network: nn.Module) -> torch.export.ExportedProgram:
+def _program(network: nn.Module, channels: int) -> torch.export.ExportedProgram:
     free = torch.export.Dim.DYNAMIC
-    example = torch.rand(1, spec_of(network).in_channels, *EXAMPLE_PX)
+    example = torch.rand(1, channels, *EXAMPLE_PX)
     try:
         return torch.export.export(network, (example,), dynamic_shapes=({2: free, 3: free},))
     except Exception as error:  # torch raises a dozen kinds

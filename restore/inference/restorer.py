@@ -30,6 +30,7 @@ from restore.inference.ensemble import self_ensemble_x8
 from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
 from restore.inference.tiling import Plan, tiling_policy
+from restore.layers.folding import fold as folded
 from restore.networks import ImageSpec
 from restore.networks.spec import spec_of
 
@@ -53,11 +54,13 @@ class Restorer:
     """A network that restores images.
 
     Args:
-        network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device`, run in evaluation mode.
+        network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device` (a folded copy is, where
+            `fold` is asked for), run in evaluation mode.
         spec: what the network wants of images; by default its own `spec`.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16; see `restore.inference.precision`.
         channels_last: keep the channels of feature maps innermost, which speeds up convolutions on some processors.
+        fold: run a copy of the network without the structure that only training needs; see `restore.layers.folding`.
         compile: compile the network's repeated blocks with `torch.compile`, which pays for itself on many images.
         tile: largest side of a tile in input pixels; None for whole images; "auto" by the memory that is free.
         tile_overlap: how far neighbouring tiles overlap, in input pixels.
@@ -78,6 +81,7 @@ class Restorer:
         device: str | torch.device = "auto",
         precision: str = "auto",
         channels_last: bool = False,
+        fold: bool = False,
         compile: bool = False,
         tile: int | str | None = "auto",
         tile_overlap: int = 32,
@@ -102,7 +106,9 @@ class Restorer:
         self.tile_batch = _whole_number_or_auto("tile_batch", tile_batch)
         self.self_ensemble = self_ensemble
         memory_format = torch.channels_last if channels_last else torch.preserve_format
+        network = folded(network) if fold else network
         self.network: nn.Module = network.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.is_folded = fold
         self._pixel_bytes: float | None = None
         self._forward = RecoveringForward(self._through_network, self.scale, self.spec.size_multiple, self.tile_overlap)
         if compile:
@@ -219,8 +225,9 @@ class Restorer:
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
         policy = f"{self.policy.name}, overlap {self.tile_overlap}"
         tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({policy})"
+        name = f"{'folded ' if self.is_folded else ''}{type(self.network).__name__}"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
-        return f"{type(self.network).__name__} x{self.scale} on {device}, {precision}, {tiles}{ensemble}"
+        return f"{name} x{self.scale} on {device}, {precision}, {tiles}{ensemble}"
 
     def _arrays(
         self, images: list[np.ndarray], outs: list[np.ndarray] | None = None, on_progress: Progress | None = None

@@ -21,8 +21,8 @@ from torch import nn
 __all__ = ["Convolution", "Foldable", "fold", "fold_norm", "scale_weights"]
 
 Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d, nn.Conv3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @runtime_checkable
@@ -112,6 +112,6 @@ def _replacement(module: nn.Module, folded: Callable[[], nn.Module]) -> nn.Modul
 
 def _fold_norms(container: nn.Sequential) -> None:
     for index, (layer, following) in enumerate(itertools.pairwise(container)):
-        if type(layer) in CONVOLUTIONS and type(following) in BATCH_NORMS and following.running_mean is not None:
+        if type(layer) in _CONVOLUTIONS and type(following) in _BATCH_NORMS and following.running_mean is not None:
             fused = fold_norm(cast(nn.Conv2d, layer), cast(nn.BatchNorm2d, following))
             container[index], container[index + 1] = fused, nn.Identity()

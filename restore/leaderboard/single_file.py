@@ -14,7 +14,7 @@ import graphlib
 import importlib
 import inspect
 from collections.abc import Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from restore.errors import OptionsError
 
@@ -25,14 +25,15 @@ REGISTRIES = "restore.registry"
 _LEFT_OUT = ("recognise", "branch", "own_branch")
 
 
-def inline(component: type) -> str:
-    """Source that defines `component`, importing nothing of this package.
+def inline(component: type, *others: type | FunctionType) -> str:
+    """Source that defines `component` and other classes and functions, importing nothing of this package.
 
     Raises:
         OptionsError: it needs something that cannot be written into one file.
     """
     collected = _Collector(component.__name__)
-    collected.visit(component.__module__, component.__name__)
+    for each in (component, *others):
+        collected.visit(each.__module__, each.__name__)
     return collected.text()
 
 

@@ -21,7 +21,9 @@ from torch import nn
 from restore import __version__
 from restore.errors import OptionsError
 from restore.files import atomic_write
+from restore.layers.folding import fold
 from restore.leaderboard.single_file import inline
+from restore.registry import NETWORKS
 
 __all__ = ["TEMPLATES", "Team", "model_source", "write_template"]
 
@@ -70,7 +72,7 @@ def write_template(
         template: which repository they are for.
         folder: where to; it has the layout of the repository.
         team: number and name.
-        network: the network with its weights.
+        network: the network with its weights, folded or not.
         block: the option block that builds it.
 
     Raises:
@@ -95,14 +97,24 @@ def write_template(
 
 
 def model_source(network: nn.Module, block: Mapping[str, Any], team: Team) -> str:
-    """A Python file that builds `network` (without weights) through `create_model()` and needs PyTorch alone."""
-    component = type(network)
+    """A Python file that builds `network` (without weights) through `create_model()` and needs PyTorch alone.
+
+    A network whose state dict folding has changed is built as it was trained, and folded, in the file as well.
+    """
+    component = NETWORKS.get(block["type"])
+    built = NETWORKS.build(block)
+    is_folded = _shapes(built) != _shapes(network)
     arguments = {key: value for key, value in block.items() if key != "type"}
     listed = "".join(f"    {key!r}: {value!r},\n" for key, value in arguments.items())
     about = (inspect.getmodule(component).__doc__ or component.__name__).strip()
     header = _HEADER.format(team=team, about=about.replace('"""', "'''"), version=__version__)
-    footer = _FOOTER.format(name=component.__name__, arguments=listed, white=_white(network))
-    return f"{header}\n{inline(component)}{footer}"
+    made = f"fold({component.__name__}(**ARGUMENTS))" if is_folded else f"{component.__name__}(**ARGUMENTS)"
+    footer = _FOOTER.format(made=made, arguments=listed, white=_white(network))
+    return f"{header}\n{inline(component, *[fold] * is_folded)}{footer}"
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def _white(network: nn.Module) -> float:
@@ -141,8 +153,8 @@ ARGUMENTS = {{
 
 
 def create_model():
-    """The network as it was trained, without its weights."""
-    return {name}(**ARGUMENTS)
+    """The network without its weights."""
+    return {made}
 '''
 
 _DEMO_SNIPPET = """    elif model_id == {team.number}:

@@ -102,6 +102,18 @@ def test_from_an_option_file(here):
             assert one.read(name) == two.read(name)
 
 
+def test_what_is_submitted_is_folded(here):
+    network = restore.build_model({"type": "RepConvSR", "num_feat": 4, "num_block": 1})
+    torch.save(network.state_dict(), "fast.pth")
+    command = ["-m", "fast.pth", "-i", "lr", "-o", "out", "--team", "7", "--name", "Fast", "--template", "esr"]
+    assert _submit("esr", *command) == 0
+    counted = json.loads((here / "out/submission.json").read_text())["complexity"]
+    weights = torch.load(here / "out/team/model_zoo/team07_fast.pth")
+    plain = restore.build_model({"type": "RepConvSR", "num_feat": 4, "num_block": 1, "expansion": 0})
+    assert weights.keys() == plain.state_dict().keys()
+    assert counted["params_m"] == sum(parameter.numel() for parameter in plain.parameters()) / 1e6
+
+
 def test_the_same_command_again_does_nothing_anew(here, capsys):
     command = ["sr_x4", "-m", "tiny.pth", "-i", "lr", "-o", "out"]
     assert _submit(*command) == 0

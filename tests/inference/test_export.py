@@ -5,6 +5,8 @@ import torch
 
 from restore.errors import OptionsError
 from restore.inference.export import CHECKED_PX, ExportError, export_network
+from restore.layers.folding import fold
+from restore.networks.repconv import RepConvSR
 from restore.networks.swinir import SwinIR
 from restore.zoo import load_network
 
@@ -35,6 +37,14 @@ def test_any_height_and_width(network, suffix, tmp_path):
         restored = torch.export.load(path).module()(image)
     with torch.no_grad():
         assert torch.allclose(restored, network(image), atol=1e-5)
+
+
+def test_what_only_training_needs_is_left_out(tmp_path):
+    network = RepConvSR(num_feat=4, num_block=1, upscale=2).eval()
+    export_network(network, tmp_path / "network.pt2")
+    program = torch.export.load(tmp_path / "network.pt2")
+    assert sorted(program.state_dict) == sorted(fold(network).state_dict())
+    assert len(program.state_dict) < len(network.state_dict())
 
 
 class _Counting(SwinIR):

@@ -12,6 +12,8 @@ from restore.images import Image
 from restore.inference import Restorer
 from restore.inference import memory as memory_module
 from restore.inference import restorer as restorer_module
+from restore.layers.reparameterised import RepConv3x3
+from restore.networks.repconv import RepConvSR
 
 DEPTHS = [np.uint8, np.uint16, np.float32]
 SHAPES = [(1, 1), (19, 33), (33, 19, 1), (20, 31, 2), (21, 30, 3), (30, 21, 4), (3, 90, 3)]
@@ -334,6 +336,20 @@ def test_what_is_no_image_is_refused(enlarge, image, message):
 def test_wrong_options_are_refused(enlarge, runtime):
     with pytest.raises(OptionsError):
         Restorer(enlarge(2), device="cpu", **runtime)
+
+
+def test_a_folded_copy_answers_alike_and_the_network_stays():
+    torch.manual_seed(0)
+    network = RepConvSR(num_feat=4, num_block=1, upscale=2).train()
+    torch.nn.init.normal_(network.conv_last.weight, std=0.1)
+    plain, folded = (Restorer(network, device="cpu", precision="fp32", fold=fold) for fold in (False, True))
+    image = pixels((9, 11, 3), np.float32)
+    np.testing.assert_allclose(folded(image), plain(image), atol=1e-5)
+    assert plain.network is network
+    assert network.training
+    assert not any(isinstance(module, RepConv3x3) for module in folded.network.modules())
+    assert any(isinstance(module, RepConv3x3) for module in network.modules())
+    assert folded.describe().startswith("folded RepConvSR x2 on cpu")
 
 
 def test_description(enlarge):

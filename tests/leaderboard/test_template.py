@@ -12,6 +12,7 @@ import restore
 from restore.errors import OptionsError
 from restore.images import read_image, write_image
 from restore.inference import Restorer
+from restore.layers.folding import fold
 from restore.leaderboard import template
 from restore.leaderboard.single_file import inline
 from restore.leaderboard.template import Team, write_template
@@ -81,13 +82,21 @@ assert [name for name in sys.modules if name.split(".")[0] == "restore"] == ["re
 """
 
 
+REPCONV = {"type": "RepConvSR", "num_feat": 4, "num_block": 1, "upscale": 4}
+
+
 def test_the_written_model_files_alone_give_the_same_pixels(tmp_path, network, noise):
     """All three templates in one interpreter that cannot import this package, through the lines for select_model."""
-    networks = {"esr": (network, SWINIR), "denoise": (restore.build_model(DENOISER).eval(), DENOISER)}
+    networks = {
+        "esr": (network, SWINIR),
+        "esr_folded": (fold(restore.build_model(REPCONV)), REPCONV),
+        "denoise": (fold(restore.build_model(DENOISER)), DENOISER),
+    }
     pixels, code = noise(13, 18, 3), ""
     for kind, (model, block) in networks.items():
         folder = tmp_path / kind
-        write_template(kind, folder, Team(7, "Tiny"), model, block)
+        write_template(kind.removesuffix("_folded"), folder, Team(7, "Tiny"), model, block)
+        assert ("fold(" in (folder / "models/team07_Tiny.py").read_text()) == (kind == "esr_folded")
         torch.save(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255, folder / "x.pt")
         snippet = (folder / "select_model.txt").read_text()
         assert snippet.startswith("    elif model_id == 7:\n")

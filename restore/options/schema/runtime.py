@@ -20,6 +20,8 @@ class RuntimeOptions(Section):
     """Number format; figures of papers are fp32, auto takes the fastest that the network survives on this device."""
     channels_last: bool = False
     """Whether feature maps keep their channels innermost; speeds up convolutions on some processors."""
+    fold: bool = False
+    """Whether to join branches that only training needs; where a network has none, nothing changes."""
     compile: bool = False
     """Whether to compile the network; pays for many images of one size."""
     tile: Literal["auto"] | PositiveInt | None = "auto"
