@@ -23,17 +23,20 @@ from restore.errors import RestoreError, nearest
 __all__ = ["COMMANDS", "guarded", "main"]
 
 COMMANDS = {
+    "demo": "restore six photographs with the shipped model, and write a page to look at",
     "run": "restore a photograph or a folder of them",
     "test": "evaluate a model over datasets, as an option file says",
     "train": "train a model, as an option file says",
     "score": "measure images against references, or by themselves",
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",
-    "options": "explain, check or describe option files",
+    "init": "write an option file that trains on your own folders",
+    "options": "list, copy, explain, check or describe option files",
     "submit": "make a challenge submission: restore, time, pack, and check the zip",
     "leaderboard": "score submissions as the organisers do, and keep a table of runs",
     "export": "write a model as an ONNX or torch.export file",
     "models": "list the networks and the shipped models",
+    "doctor": "show versions, devices, memory and optional parts, and what is wrong with them",
 }
 
 

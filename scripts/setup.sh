@@ -8,3 +8,8 @@ if [ -z "${VIRTUAL_ENV:-}" ]; then
 fi
 python -m pip install --quiet --upgrade pip
 python -m pip install --quiet --editable ".${1:+[$1]}"
+# Some optional packages bring a second OpenCV, which overwrites the first: one is kept.
+if python -m pip show --quiet opencv-python-headless 2>/dev/null; then
+  python -m pip uninstall --quiet --yes opencv-python-headless
+  python -m pip install --quiet --force-reinstall --no-deps "opencv-python==$(python -m pip show opencv-python | sed -n 's/^Version: //p')"
+fi

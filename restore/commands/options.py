@@ -28,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checking.add_argument("files", nargs="+", metavar="FILE", help="option file")
     for action in (explaining, checking):
         add_override_arguments(action)
+    actions.add_parser("list", help="list the option files that come with the package")
+    copying = actions.add_parser("copy", help="copy an option file of the package, with what it extends, to change it")
+    copying.add_argument("name", metavar="NAME", help="its name, as `list` shows it")
+    copying.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder to copy it to")
     writing = actions.add_parser(
         "schema", help="print the JSON schema that editors complete and check option files with"
     )
@@ -36,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; returns the exit code: 2 if a checked file has mistakes."""
-    return {"explain": _explain, "check": _check, "schema": _schema}[arguments.action](arguments)
+    actions = {"explain": _explain, "check": _check, "schema": _schema, "list": _list, "copy": _copy}
+    return actions[arguments.action](arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -138,4 +143,41 @@ def _schema(arguments: argparse.Namespace) -> int:
         return 0
     with atomic_write(arguments.output) as file:
         file.write(text.encode())
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    """Names and first lines of the packaged files."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from restore.packaged import option_files
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, path in option_files().items():
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        table.add_row(name, first.lstrip("# ") if first.startswith("#") else "")
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(table)
+    return 0
+
+
+def _copy(arguments: argparse.Namespace) -> int:
+    """Copy a file and everything below it, keeping how they stand to each other."""
+    import logging
+
+    from restore.errors import OutputError
+    from restore.files import atomic_write
+    from restore.options.source import files_of
+    from restore.packaged import option_file, packaged_folder
+
+    root = packaged_folder("options")
+    copies = {source: arguments.output / source.relative_to(root) for source in files_of(option_file(arguments.name))}
+    for source, copy in copies.items():
+        if copy.exists() and copy.read_bytes() != source.read_bytes():
+            raise OutputError(f"{copy} exists and is another file: remove it, or name another folder with --output.")
+    for source, copy in copies.items():
+        with atomic_write(copy) as file:
+            file.write(source.read_bytes())
+        logging.getLogger("restore").info("%s", copy)
     return 0

@@ -15,7 +15,12 @@ __all__ = ["add_option_arguments", "add_override_arguments", "load_from_argument
 
 def add_option_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `-opt`, `--set`, `--force_yml`, `--launcher`, `--auto_resume`, `--debug` and `--local_rank`."""
-    parser.add_argument("-opt", required=True, metavar="FILE", help="option file (YAML, in BasicSR's schema)")
+    parser.add_argument(
+        "-opt",
+        required=True,
+        metavar="FILE",
+        help="option file (YAML, in BasicSR's schema), or the name of one that comes with the package",
+    )
     add_override_arguments(parser)
     parser.add_argument(
         "--launcher",
@@ -23,7 +28,9 @@ def add_option_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="who started the processes; torchrun is recognised without it",
     )
-    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this run, if any")
+    parser.add_argument(
+        "--auto_resume", "--auto-resume", action="store_true", help="go on from the newest state of this run, if any"
+    )
     parser.add_argument(
         "--debug",
         action="store_true",

@@ -23,8 +23,9 @@ from typing import Any
 from restore.errors import OptionsError, Problem, nearest
 from restore.options.reader import read_text, read_value
 from restore.options.tree import Origin, Tree
+from restore.packaged import option_files
 
-__all__ = ["Override", "read"]
+__all__ = ["Override", "files_of", "read"]
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,14 @@ class Override:
 def read(path: str | Path, overrides: Iterable[Override | str] = ()) -> Tree:
     """The values of an option file with everything it extends and all overrides.
 
+    Args:
+        path: a file, or the name of one that comes with the package (`swinir_x4`, `benchmarks/sr_x4`).
+        overrides: assignments, applied in order.
+
     Raises:
         OptionsError: a file is missing or not valid YAML, files go in a circle, or an override is malformed.
     """
-    tree = _read_file(Path(path).expanduser(), ())
+    tree = _read_file(_place_of(path), ())
     problems: list[Problem] = []
     for override in overrides:
         try:
@@ -78,6 +83,27 @@ def read(path: str | Path, overrides: Iterable[Override | str] = ()) -> Tree:
     if problems:
         raise OptionsError(problems)
     return tree
+
+
+def files_of(path: Path) -> list[Path]:
+    """An option file and all files that it extends, each once.
+
+    Raises:
+        OptionsError: one is missing or not valid YAML.
+    """
+    found = [path]
+    bases = read_text(_text_of(path), str(path)).values.get("extends")
+    for base in bases if isinstance(bases, list) else [bases] if bases is not None else []:
+        found += [file for file in files_of((path.parent / base).resolve()) if file not in found]
+    return found
+
+
+def _place_of(path: str | Path) -> Path:
+    """The file of this path, or the one that comes with the package under this name (`swinir_x4`)."""
+    path = Path(path).expanduser()
+    if path.suffix or path.exists():
+        return path
+    return option_files().get(path.as_posix(), path)
 
 
 def _read_file(path: Path, chain: tuple[Path, ...]) -> Tree:
@@ -133,14 +159,16 @@ def _missing(path: Path) -> str:
     if path.is_dir():
         found = sorted(entry.name for entry in path.glob("*.y*ml"))
         return f"{path} is a folder, not an option file.{_listing('It holds', found)}"
+    if not path.suffix and path.parent == Path():
+        hint = nearest(path.name, option_files())
+        return f"no such file, and no option file of the package has that name: {path}.{hint}"
     if not path.parent.is_dir():
         existing = next(folder for folder in path.parents if folder.is_dir())
         wanted = path.relative_to(existing).parts[0]
         hint = nearest(wanted, (entry.name for entry in existing.iterdir() if entry.is_dir()))
         return f"no such file: {path}. There is no folder '{wanted}' in {existing}.{hint}"
-    option_files = sorted(entry.name for entry in path.parent.glob("*.y*ml") if entry.is_file())
-    hint = nearest(path.name, option_files)
-    return f"no such file: {path}.{hint}{_listing('Option files there:', option_files)}"
+    beside = sorted(entry.name for entry in path.parent.glob("*.y*ml") if entry.is_file())
+    return f"no such file: {path}.{nearest(path.name, beside)}{_listing('Option files there:', beside)}"
 
 
 def _listing(lead: str, names: list[str], most: int = 8) -> str:

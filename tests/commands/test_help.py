@@ -11,7 +11,7 @@ from restore.errors import OptionsError
 
 ACTIONS = {
     "data": ("check", "lmdb", "subimages", "list", "prepare"),
-    "options": ("explain", "check", "schema"),
+    "options": ("explain", "check", "list", "copy", "schema"),
     "leaderboard": ("score", "table"),
 }
 COMMAND_LINES = [[name, *action] for name in COMMANDS for action in [[], *([a] for a in ACTIONS.get(name, ()))]]

@@ -22,12 +22,11 @@ from restore.data.datasets import DownsampledImageDataset
 from restore.data.storage.cache import cache_folder
 from restore.errors import DataError, MissingError, OptionsError, Problem, nearest
 from restore.images import read_image, write_image
+from restore.packaged import packaged_folder
 from restore.registry import DATASETS
 from restore.signature import validate
 
 __all__ = ["Card", "CardDataset", "CardImage", "Part", "Role", "list_cards", "plain_name", "prepare", "read_card"]
-
-_REPOSITORY = Path(__file__).parents[3]
 
 
 class CardImage(pydantic.BaseModel, extra="forbid"):
@@ -245,7 +244,7 @@ def prepare(card: Card) -> Path:
 
 
 def _folders() -> list[Path]:
-    return [Path("datasets"), _REPOSITORY / "datasets"]
+    return [Path("datasets"), packaged_folder("datasets")]
 
 
 def _find(card: str | Path) -> Path:

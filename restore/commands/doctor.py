@@ -1,0 +1,156 @@
+"""`restore doctor`: what this installation is made of, what it can use, and what is wrong with it.
+
+Exit code 1 where something is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_arguments", "faults", "report", "run"]
+
+GIB = 1 << 30
+CV2 = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+PACKAGE = "restore-toolkit"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Only how to print."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found; returns 1 if something is wrong."""
+    found = report()
+    wrong = faults(found)
+    if arguments.json:
+        import json
+
+        sys.stdout.write(json.dumps(found | {"wrong": wrong}, indent=2) + "\n")
+        return int(bool(wrong))
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for group, values in found.items():
+        table.add_row(Text(group, "bold"), "")
+        for name, value in values.items():
+            table.add_row(f"  {name}", Text(_words(value)))
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(table)
+    for line in wrong:
+        console.print(Text(f"✗ {line}", "red"))
+    if not wrong:
+        console.print(Text("✓ nothing is wrong", "green"))
+    return int(bool(wrong))
+
+
+def report() -> dict[str, dict[str, Any]]:
+    """Versions, devices, memory and optional parts, in groups."""
+    import torch
+
+    import restore
+    from restore.inference.memory import free_bytes
+
+    required, optional = _requirements()
+    return {
+        "this": {
+            "restore": restore.__version__,
+            "folder": str(Path(restore.__file__).parent),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        },
+        "required": {name: _version(name) for name in required},
+        "optional": {
+            f"[{extra}]": {name: _version(name) for name in names} for extra, names in sorted(optional.items())
+        },
+        "devices": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads of torch": torch.get_num_threads(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            **_accelerators(),
+        },
+        "room": {
+            "free memory": f"{free_bytes(torch.device('cpu')) / GIB:.1f} GiB",
+            "free disk here": f"{shutil.disk_usage('.').free / GIB:.1f} GiB",
+        },
+    }
+
+
+def faults(found: dict[str, dict[str, Any]]) -> list[str]:
+    """What is wrong, and what to do about it, a line each."""
+    wrong = [
+        f"{name} is not installed: run `pip install {name}`."
+        for name, version in found["required"].items()
+        if not version
+    ]
+    installed = [name for name in CV2 if _version(name)]
+    if len(installed) > 1:
+        wrong.append(
+            f"{' and '.join(installed)} overwrite each other: run `pip uninstall -y {' '.join(installed)}` and then "
+            "`pip install opencv-python`."
+        )
+    for module in ("cv2", "torchvision", "timm"):
+        try:
+            __import__(module)
+        except Exception as error:  # whatever a broken binary raises
+            wrong.append(f"{module} cannot be imported ({error}): install it again.")
+    try:
+        from restore.packaged import packaged_folder
+
+        packaged_folder("options")
+    except Exception as error:
+        wrong.append(str(error))
+    return wrong
+
+
+def _requirements() -> tuple[list[str], dict[str, list[str]]]:
+    """Names of the required packages, and of the optional ones by extra."""
+    required: list[str] = []
+    optional: dict[str, list[str]] = {}
+    try:
+        lines = importlib.metadata.requires(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return required, optional
+    for line in lines:
+        name = re.split(r"[\s\[<>=!;~]", line, maxsplit=1)[0]
+        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
+        if extra is None:
+            required.append(name)
+        elif name != PACKAGE and extra[1] not in ("dev", "test", "all"):
+            optional.setdefault(extra[1], []).append(name)
+    return required, optional
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _accelerators() -> dict[str, str]:
+    import torch
+
+    found = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        found["xpu"] = "Intel GPU"
+    return found or {"accelerator": "none: everything runs on the processor"}
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {version or 'missing'}" for name, version in value.items())
+    return "missing" if value is None else str(value)
