@@ -26,18 +26,17 @@ class RelativePositionBias(nn.Module):
                 self.add_bias_table(window, num_heads)
             def forward(self, windows_WNC): ... self.position_bias() ...
 
-    The index is derived: it is no part of the state, but for `publishes_index`. A module with several tables has a
-    child of this kind for each.
+    The index is derived: it is written with the state dict, for programs that load strictly, and ignored when it is
+    read. A module with several tables has a child of this kind for each.
 
     Attributes:
         table_name: the key of the table, (R, h).
-        publishes_index: write `relative_position_index` with the state dict, for programs that load strictly, and
-            ignore it when it is read.
+        derived_keys: the key of the index; empty where it is not written.
         resizes_table: a table of windows of another size is resized when it is read, instead of refused.
     """
 
     table_name: ClassVar[str] = "relative_position_bias_table"
-    publishes_index: ClassVar[bool] = True
+    derived_keys: ClassVar[tuple[str, ...]] = ("relative_position_index",)
     resizes_table: ClassVar[bool] = False
     relative_position_index: torch.Tensor
     folded_bias: torch.Tensor | None
@@ -68,12 +67,12 @@ class RelativePositionBias(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.publishes_index:
-            destination[f"{prefix}relative_position_index"] = self.relative_position_index
+        for name in self.derived_keys:
+            destination[f"{prefix}{name}"] = self.relative_position_index
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        if self.publishes_index:
-            state_dict.pop(f"{prefix}relative_position_index", None)
+        for name in self.derived_keys:
+            state_dict.pop(f"{prefix}{name}", None)
         key = f"{prefix}{self.table_name}"
         if self.resizes_table and key in state_dict:
             state_dict[key] = resized_bias_table(state_dict[key], self._bias_window)

@@ -77,7 +77,7 @@ class SwinIR(Network):
         resi_connection: "1conv" or "3conv" at the end of each stage.
     """
 
-    derived_keys = ("attn_mask", "relative_position_index")
+    derived_keys = ("attn_mask",)
     example = {"upscale": 1}  # noqa: RUF012
 
     def __init__(

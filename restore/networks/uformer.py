@@ -80,7 +80,7 @@ class Uformer(Network):
             other channels.
     """
 
-    derived_keys = ("attn_mask", "relative_position_index")
+    derived_keys = ("attn_mask",)
 
     def __init__(
         self,

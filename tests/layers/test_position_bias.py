@@ -24,7 +24,7 @@ class Attention(RelativePositionBias):
 
 class Private(Attention):
     table_name = "table"
-    publishes_index = False
+    derived_keys = ()
     resizes_table = True
 
 

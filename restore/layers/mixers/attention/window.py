@@ -34,7 +34,7 @@ class WindowAttention(RelativePositionBias, Mixer):
     """
 
     table_name = "table"
-    publishes_index = False
+    derived_keys = ()
 
     def __init__(
         self,
