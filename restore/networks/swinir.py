@@ -324,7 +324,8 @@ class _Attention(RelativePositionBias):
         self.add_bias_table(window, heads)
 
     def forward(self, windows_WNC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
-        out = window_attention(self.qkv(windows_WNC), self.num_heads, self.position_bias(), plan, self.scale)
+        bias = self.position_bias()
+        out = window_attention(self.qkv(windows_WNC), self.num_heads, bias, plan, self.scale)
         return self.proj_drop(add_branch(self.proj, out))
 
 

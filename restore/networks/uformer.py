@@ -309,7 +309,8 @@ class WindowAttention(RelativePositionBias):
         self.add_bias_table(window, num_heads)
 
     def forward(self, windows_WNC: torch.Tensor, plan) -> torch.Tensor:
-        mixed = window_attention(self.qkv(windows_WNC), self.num_heads, self.position_bias(), plan, self.scale)
+        bias = self.position_bias()
+        mixed = window_attention(self.qkv(windows_WNC), self.num_heads, bias, plan, self.scale)
         return self.proj_drop(add_branch(self.proj, mixed))
 
 
