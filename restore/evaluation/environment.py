@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from restore import __version__
+from restore.analysis.cost import count_parameters
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
@@ -22,7 +23,7 @@ def environment(restorer: Restorer) -> dict[str, Any]:
     device = restorer.device
     return {
         "network": type(restorer.network).__name__,
-        "parameters": f"{sum(parameter.numel() for parameter in restorer.network.parameters()):,}",
+        "parameters": f"{count_parameters(restorer.network):,}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
         "precision": str(restorer.dtype).removeprefix("torch."),
         "tile": restorer.tile,

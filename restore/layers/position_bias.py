@@ -123,7 +123,7 @@ class _Cache:
 
     def __call__(self, table_Rh: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:
         """(h, N, N); see `gather_bias`."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or table_Rh.is_inference() or table_Rh.is_cuda:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or table_Rh.is_inference() or not table_Rh.is_cpu:
             return gather_bias(table_Rh, index_NN)
         kept = self._kept
         if kept is None or kept[0].dtype != table_Rh.dtype or not torch.equal(kept[0], table_Rh):

@@ -20,6 +20,8 @@ HEADROOM = 16.0
 
 def _in_float16(x: torch.Tensor) -> bool:
     kind = x.device.type
+    if kind == "meta":  # which has no autocast
+        return False
     return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
 
 

@@ -1,24 +1,51 @@
 """results.json and results.txt of the organisers' repositories (efficient SR and denoising, 2022-2026).
 
 One entry for each model: runtimes and PSNR by image and on average, for `valid` and perhaps `test`, peak memory,
-activations, convolutions, FLOPs, parameters. What is written merges with the file that is there.
+activations, convolutions, FLOPs, parameters. What is written merges with the file that is there. What organisers call
+FLOPs since 2024 are multiply-adds; `restore.analysis.cost` has the rules by which they are counted.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from restore.analysis.cost import image_cost
 from restore.errors import DataError
 from restore.files import atomic_write
-from restore.leaderboard.counting import Complexity
 
-__all__ = ["merge_results", "read_results", "results_entry", "results_table"]
+__all__ = ["Complexity", "merge_results", "read_results", "results_entry", "results_table"]
 
 COMPLEXITY = ("activations", "num_conv", "flops", "num_parameters")
 SETS = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a network costs for one image of 256 x 256, in the organisers' units.
+
+    Attributes:
+        params_m: parameters, in 10^6.
+        flops_g: multiply-adds, in 10^9.
+        activations_m: elements of the outputs of convolutions, in 10^6.
+        num_conv: calls of convolutions.
+    """
+
+    params_m: float
+    flops_g: float
+    activations_m: float
+    num_conv: int
+
+    @classmethod
+    def of(cls, network: nn.Module, *, channels: int = 3) -> Complexity:
+        """Count what a network of images of so many channels costs; it is run once, where it is."""
+        cost = image_cost(network, channels=channels)
+        return cls(cost.parameters / 1e6, cost.macs / 1e9, cost.activations / 1e6, cost.num_convs)
 
 
 def results_entry(

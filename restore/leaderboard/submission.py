@@ -23,7 +23,7 @@ from restore.evaluation.gauges import Gauge
 from restore.files import sha256_of
 from restore.leaderboard.archive import open_package, refuse, write_zip
 from restore.leaderboard.checking import README
-from restore.leaderboard.counting import Complexity, count
+from restore.leaderboard.organisers import Complexity
 from restore.leaderboard.readme import Readme
 from restore.leaderboard.tasks import Records, Task
 from restore.leaderboard.timing import ForwardClock
@@ -123,7 +123,9 @@ def submit(
     run_task(task, work, device, network, on_progress)
     records = {name: work.records[name] for name in task.names}
     runtime = runtime_of(records, track)
-    complexity = count(network, channels=network.spec.in_channels) if network else None  # after memory was measured
+    complexity = (
+        Complexity.of(network, channels=network.spec.in_channels) if network else None
+    )  # after memory was measured
     files = task.files(records)
     if track.readme:
         text = _description(author, runtime, track, device, complexity, remarks)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import restore
+from restore.analysis.cost import image_cost
 from restore.cli import main
 from restore.commands import leaderboard as leaderboard_command
 from restore.commands import submit as submit_command
 from restore.images import write_image
-from restore.leaderboard.counting import count
 from restore.leaderboard.tracks import TRACKS
 
 BLOCK = {
@@ -36,7 +36,7 @@ def here(tmp_path, monkeypatch, one_thread):
     """A folder with three pairs and a tiny trained model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("restore.leaderboard.submission.count", functools.partial(count, side_px=32))
+    monkeypatch.setattr("restore.leaderboard.organisers.image_cost", functools.partial(image_cost, height=32))
     random = np.random.default_rng(0)
     for number in (901, 902, 903):
         write_image(f"hr/{number:04}.png", random.integers(0, 256, (48, 64, 3)).astype(np.uint8))

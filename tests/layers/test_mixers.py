@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from restore.analysis.cost import cost_of
 from restore.layers.mixers import Mixer, build_mixer
 from restore.networks.metaformer import MetaFormerRestorer
 from restore.registry import MIXERS
@@ -77,6 +78,27 @@ def test_nothing_reaches_further_than_declared(name):
 def test_folded_it_is_the_same(name, assert_folds):
     mixer = build(name)
     assert_folds(mixer, torch.randn(2, *sizes(mixer)[1], DIM))
+
+
+FORMULAS = {  # multiply-adds of a mixer for each position of a map of N
+    "identity": lambda mixer, N: 0,
+    "pooling": lambda mixer, N: 0,
+    "separable_conv": lambda mixer, N: mixer.inner_dim * (2 * DIM + 7**2),
+    "gated_conv": lambda mixer, N: mixer.inner_dim * (3 * DIM + 7**2),
+    "channel": lambda mixer, N: DIM * (4 * DIM + 27 + 2 * DIM // 2),
+    "window": lambda mixer, N: DIM * (4 * DIM + 2 * 4**2),
+    "shifted_window": lambda mixer, N: DIM * (4 * DIM + 2 * 4**2),
+    "stripe": lambda mixer, N: DIM * (4 * DIM + 2 * 8 + 9),
+    "attention": lambda mixer, N: DIM * (4 * DIM + 2 * N),
+}
+
+
+@pytest.mark.parametrize("name", list(FORMULAS))
+def test_cost_is_that_of_its_formula(name):
+    mixer = build(name)
+    height, width = sizes(mixer)[1]
+    cost = cost_of(mixer, torch.randn(1, height, width, DIM))
+    assert cost.macs == height * width * FORMULAS[name](mixer, height * width)
 
 
 @pytest.mark.parametrize("name", MIXERS.names())

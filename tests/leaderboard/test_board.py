@@ -8,8 +8,7 @@ import pytest
 
 from restore.errors import DataError
 from restore.leaderboard.board import Entry, add_entry, load_entries, rank
-from restore.leaderboard.counting import Complexity
-from restore.leaderboard.organisers import merge_results, read_results, results_entry, results_table
+from restore.leaderboard.organisers import Complexity, merge_results, read_results, results_entry, results_table
 from restore.leaderboard.page import render_html, render_markdown
 from restore.leaderboard.tracks import TRACKS
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from restore.analysis.cost import count_parameters
 from restore.data.ratings.splits import repeated_splits
 from restore.errors import DataError
 from restore.evaluation.opinions.report import render
@@ -60,7 +61,7 @@ def evaluate_quality(
         scores, opinions = [one.score for one in each], [one.opinion for one in each]
         found[key] = agreement(scores, opinions)
         found[key]["median_over_splits"] = _median_if_defined(scores, opinions, datasets[key], num_splits)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = count_parameters(model)
     results = {"name": name, "network": type(model).__name__, "parameters": parameters, "datasets": found}
     files = {
         "results.json": json.dumps(results, indent=2) + "\n",

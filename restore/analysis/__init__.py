@@ -1,0 +1,1 @@
+"""What can be said of a network by looking at it: its cost."""
