@@ -137,7 +137,7 @@ def _product(operator: Any) -> Callable[..., int]:
     def rule(*arguments: Any, out_val: Any = None, **options: Any) -> int:
         return of_real(*arguments, out_val=out_val, **options) * (4 if out_val.is_complex() else 1)
 
-    rule._get_raw = True  # tensors, not their shapes  # type: ignore[attr-defined]
+    rule.__dict__["_get_raw"] = True  # torch then gives tensors, whose type matters, not their shapes
     return rule
 
 
