@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -82,10 +81,10 @@ def main() -> None:
         sys.path.insert(0, str(ROOT))
         import restore
     run = importlib.import_module("restore.training.run")
-    assembled = importlib.util.find_spec("restore.assembly") is not None
+    package = Path(restore.__file__).parent
+    assembled = (package / "assembly").is_dir()
     given_options = importlib.import_module("restore.assembly.trainings" if assembled else "restore.training.run").train
     step = importlib.import_module("restore.training.trainer").Trainer.step
-    package = Path(restore.__file__).parent
     found = {"imports of training/run.py": imports(package / "training" / "run.py")}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from restore.assembly.networks import shape_of_network
-from restore.assembly.tasks import seen_by
+from restore.assembly.networks import seen_by, shape_of_network
 from restore.errors import OptionsError, Problem
 from restore.registry import DATASETS
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from restore.registry import METRICS
+from restore.metrics import BoundMetric, bind_metrics
 
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["bind_metrics"]
+__all__ = ["metrics_of"]
 
 
-def bind_metrics(options: Options) -> dict[str, Callable[..., float]]:
-    """The metrics under `val.metrics` by their labels there, as functions of a restored image and its reference.
+def metrics_of(options: Options) -> dict[str, BoundMetric]:
+    """The metrics under `val.metrics` by their labels there, for tests, validations and submissions.
 
     Raises:
-        OptionsError: a block has mistakes.
+        OptionsError: with every mistake in every block.
     """
-    return {name: METRICS.bind(block, path=f"val.metrics.{name}") for name, block in options.val.metrics.items()}
+    return bind_metrics(options.val.metrics, "val.metrics")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from restore.inference.precision import resolve_device
-from restore.networks.branches import branch_weights
+from restore.networks.branches import Branch, branch_weights
 from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.options.components import slot_of
 from restore.quality import load_quality
 from restore.registry import OBJECTIVES, Registry
+from restore.training.objectives.multitask import validated_task
 from restore.zoo.load import load_network, weights_file, without_downloads
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "chosen_device",
     "judges",
     "objective_of",
+    "seen_by",
     "shape_of_network",
     "teachers",
 ]
@@ -102,6 +104,16 @@ def shape_of_network(options: Options) -> Network | None:
             return registry.build(block, path="network_g")
     except (NotImplementedError, RuntimeError):  # it looks at values, which meta tensors have none of
         return registry.build(block, path="network_g")
+
+
+def seen_by(options: Options, key: str, network: Network) -> Network:
+    """The network as the dataset under `key` sees it: of several tasks, the one that the dataset is for.
+
+    Raises:
+        OptionsError: the network has several tasks and the dataset names none, or one that does not exist.
+    """
+    task = validated_task(network, options, key)
+    return network if task is None else Branch(network, task)
 
 
 def blocks_by_letter(options: Options) -> dict[str, dict[str, Any]]:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from restore.assembly.datasets import build_dataset
-from restore.assembly.metrics import bind_metrics
-from restore.assembly.networks import blocks_by_letter, judges
-from restore.assembly.tasks import seen_by
+from restore.assembly.metrics import metrics_of
+from restore.assembly.networks import blocks_by_letter, judges, seen_by
 from restore.inference import Restorer
-from restore.metrics import traits
 from restore.training.patches import Patches
 from restore.training.quality_validation import QualityValidation
 from restore.training.saving import save_best
@@ -37,7 +35,7 @@ def validation_sets(options: Options, network: Network) -> dict[str, Any]:
     keys = [dataset.key for dataset in options.phases("val")]
     sets = {key: build_dataset(options, key, network) for key in keys}
     if not judges(options):
-        check_samples({options.datasets[key].name: each for key, each in sets.items()}, bind_metrics(options))
+        check_samples({options.datasets[key].name: each for key, each in sets.items()}, metrics_of(options))
     return sets
 
 
@@ -63,13 +61,13 @@ def validation_of(
         return QualityValidation(network, datasets, val.val_freq, **shared)
     device = next(network.parameters()).device
     runtime = {**options.runtime.arguments(), "device": device, "fold": False, "compile": False}  # it goes on learning
-    metrics = bind_metrics(options)
+    metrics = metrics_of(options)
     return Validation(
         {names[key]: Restorer(seen_by(options, key, network), **runtime) for key in sets},
         datasets,
         metrics,
         val.val_freq,
-        lower_is_better=[name for name, metric in metrics.items() if not traits(metric).higher_is_better],
+        lower_is_better=[name for name, metric in metrics.items() if not metric.traits.higher_is_better],
         images=options.paths.visualization if val.save_img else None,
         patches=Patches(sinks, options.logger.num_patches),
         **shared,

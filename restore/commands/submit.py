@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from restore.leaderboard.template import Team
     from restore.leaderboard.tracks import Track
     from restore.leaderboard.work import WorkFolder
+    from restore.metrics import BoundMetric
     from restore.options import Options
 
 __all__ = ["add_arguments", "run"]
@@ -158,12 +159,9 @@ def _submit_opinions(arguments: argparse.Namespace, track: Track, options: Optio
     from restore.leaderboard.submission import Author, identity_of, submit
     from restore.leaderboard.tasks import OpinionTask
     from restore.leaderboard.work import WorkFolder
-    from restore.registry import METRICS
 
-    block = _metric_block(arguments, options)
-    task = OpinionTask(
-        METRICS.bind(block, "val.metrics" if options else "--model"), arguments.input, arguments.reference
-    )
+    metric, block = _metric(arguments, options)
+    task = OpinionTask(metric, arguments.input, arguments.reference)
     name = arguments.name or _identifier(block["type"])
     identity = identity_of(track, json.dumps(block, sort_keys=True), {}, _inputs(arguments.input, arguments.output))
     work = WorkFolder(arguments.output, identity)
@@ -194,17 +192,19 @@ def _options(file: str) -> Options:
 
 def _input(arguments: argparse.Namespace, options: Options | None) -> Path:
     """The inputs: -i, or dataroot_lq of the one test dataset of the option file."""
-    if arguments.input is not None:
-        if not arguments.input.exists():
+    path, meaning = arguments.input, "-i is the folder of the inputs, or the .mat file of sidd."
+    if path is None:
+        given = {dataset.key: dataset.dataroot_lq for dataset in options.phases("test", "val")} if options else {}
+        roots = {key: root for key, root in given.items() if root is not None}
+        if len(roots) != 1 or not isinstance(next(iter(roots.values())), (str, Path)):
             raise OptionsError(
-                f"'{arguments.input}' does not exist: -i is the folder of the inputs, or the .mat file of sidd."
+                "give the folder of the inputs with -i, or one test dataset with dataroot_lq in the file."
             )
-        return arguments.input
-    roots = [dataset.dataroot_lq for dataset in options.phases("test", "val")] if options else []
-    given = [root for root in roots if root is not None]
-    if len(given) != 1 or not isinstance(given[0], (str, Path)):
-        raise OptionsError("give the folder of the inputs with -i, or one test dataset with dataroot_lq in the file.")
-    return Path(given[0]).expanduser()
+        ((key, root),) = roots.items()
+        path, meaning = Path(root).expanduser(), f"check datasets.{key}.dataroot_lq, or give the inputs with -i."
+    if not path.exists():
+        raise OptionsError(f"'{path}' does not exist: {meaning}")
+    return path
 
 
 def _inputs(source: Path, output: Path) -> list[Path]:
@@ -218,39 +218,37 @@ def _inputs(source: Path, output: Path) -> list[Path]:
 
 def _restorer(arguments: argparse.Namespace, options: Options | None) -> Restorer:
     """The model, folded: it is timed and counted as it would run at its users."""
+    from restore.assembly.restorers import restorer_of
     from restore.zoo import load_model
 
     chosen = {name: getattr(arguments, name) for name in RUNTIME if name in arguments} | {"fold": True}
     if options is None:
         return load_model(arguments.model, **chosen)
-    from restore.assembly.restorers import restorer_of
-
     options.runtime = options.runtime.model_copy(update=chosen)
     return restorer_of(options)
 
 
 def _block(arguments: argparse.Namespace, options: Options | None) -> Mapping[str, Any]:
-    """The block that builds the network of the model, as it was trained."""
-    from restore.networks.checkpoint import infer, read_weights, without_foreign_prefix
-    from restore.zoo import find_card, list_models
-    from restore.zoo.load import weights_file
+    """The option block that builds the network of the model, as it was trained."""
+    from restore.zoo.load import network_block
 
-    if options is not None and options.network_g is not None:
-        return options.network_g
-    model = arguments.model if options is None else options.path.pretrained()[0]
-    if model in list_models() and find_card(model).network:
-        return find_card(model).network
-    state, block = read_weights(weights_file(model))
-    return block or infer(without_foreign_prefix(state), source=str(model))
-
-
-def _metric_block(arguments: argparse.Namespace, options: Options | None) -> Mapping[str, Any]:
     if options is None:
-        return {"type": arguments.model}
-    blocks = list(options.val.metrics.values())
+        return network_block(arguments.model)
+    source, key, _ = options.path.pretrained()
+    return options.network_g or network_block(source, key=key, task=options.path.pretrain_task_g)
+
+
+def _metric(arguments: argparse.Namespace, options: Options | None) -> tuple[BoundMetric, Mapping[str, Any]]:
+    """The metric whose scores are submitted, and its option block."""
+    from restore.assembly.metrics import metrics_of
+    from restore.metrics import bind_metrics
+
+    blocks = options.val.metrics if options else {arguments.model: {"type": arguments.model}}
     if len(blocks) != 1:
         raise OptionsError(f"val.metrics must name the one metric whose scores are submitted; it names {len(blocks)}.")
-    return blocks[0]
+    bound = metrics_of(options) if options else bind_metrics(blocks, "--model")
+    ((metric, block),) = zip(bound.values(), blocks.values(), strict=True)
+    return metric, block
 
 
 def _score(

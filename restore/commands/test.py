@@ -80,6 +80,7 @@ def _judge(options: Options) -> int:
 
 def _evaluate(options: Options) -> int:
     from restore.assembly.datasets import test_sets
+    from restore.assembly.metrics import metrics_of
     from restore.assembly.restorers import restorer_of
     from restore.evaluation import evaluate
     from restore.evaluation.models.terminal import show
@@ -88,7 +89,7 @@ def _evaluate(options: Options) -> int:
     results = evaluate(
         restorer_of(options),
         datasets,
-        options.val.metrics,
+        metrics_of(options),
         name=options.name,
         results_root=options.paths.results_root.parent,
         save_images=options.val.save_img,

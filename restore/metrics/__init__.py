@@ -7,6 +7,7 @@
 Arrays give a float, (B, C, H, W) tensors one score for each image; see `restore.metrics.inputs`.
 """
 
+from restore.metrics.binding import BoundMetric, bind_metrics
 from restore.metrics.fidelity import ms_ssim, psnr, psnr_b, ssim
 from restore.metrics.judged import iqt, triq
 from restore.metrics.natural import brisque, niqe
@@ -19,8 +20,10 @@ from restore.registry import METRICS
 __all__ = [
     "METRICS",
     "PROTOCOLS",
+    "BoundMetric",
     "Protocol",
     "Traits",
+    "bind_metrics",
     "brisque",
     "dists",
     "fsim",

@@ -33,6 +33,7 @@ __all__ = [
     "list_models",
     "load_model",
     "load_network",
+    "network_block",
     "weights_file",
     "weights_path",
     "without_downloads",
@@ -85,6 +86,23 @@ def load_network(name_or_path: str | Path, *, key: str | None = None, task: str 
     network = registry.QUALITY.build(card.network) if card.task == "quality" else build_model(card.network)
     load_weights(network, state, source=str(path))
     return network.eval()
+
+
+def network_block(name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None) -> dict[str, Any]:
+    """The option block of the network that `load_network` gives for these arguments.
+
+    Raises:
+        OptionsError: neither a known model nor a weights file; no such task.
+        CheckpointError: the file cannot be read, or its network is none of ours and has no block.
+    """
+    block = None if _is_file(name_or_path) else find_card(str(name_or_path)).network
+    if block is None:
+        path = weights_file(name_or_path)
+        state, block = read_weights(path, key)
+        if block is None or task is not None:
+            told = infer(_of_task(without_foreign_prefix(state), task, str(path)), source=str(path))
+            block = {**(block or {}), **told}
+    return without_downloads(block)
 
 
 def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int | None) -> nn.Module:

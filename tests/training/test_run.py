@@ -339,7 +339,7 @@ def test_a_signal_ends_a_validation_which_the_resumed_run_makes_up_for(option_fi
 
     interrupting.traits = psnr.traits
     with monkeypatch.context() as patched:
-        patched.setattr("restore.assembly.validations.bind_metrics", lambda options: {"psnr": interrupting})
+        patched.setattr("restore.assembly.validations.metrics_of", lambda options: {"psnr": interrupting})
         assert run(option_file, f"train.total_iter={total}") == 130
     assert len(measured) == 2
     assert state(tmp_path, 3)["restore"]["callbacks"]["Validation"] == {"best": {}, "unfinished": True}
@@ -361,7 +361,7 @@ def test_an_error_in_a_validation_costs_no_iterations(option_file, tmp_path, mon
 
     failing.traits = psnr.traits
     with monkeypatch.context() as patched:
-        patched.setattr("restore.assembly.validations.bind_metrics", lambda options: {"psnr": failing})
+        patched.setattr("restore.assembly.validations.metrics_of", lambda options: {"psnr": failing})
         with pytest.raises(DataError, match=r"a\.png"):
             run(option_file, "train.total_iter=6", "logger.save_checkpoint_freq=100")
     assert state(tmp_path, 3)["restore"]["callbacks"]["Validation"] == {"best": {}, "unfinished": True}

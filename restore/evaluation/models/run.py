@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from restore.evaluation.models.report import render
 from restore.evaluation.models.results import DatasetResult, ImageResult, Results
 from restore.images import convert_depth, resize, to_pixels, to_tensor, write_image
 from restore.inference import Restorer
+from restore.metrics import BoundMetric
 from restore.reports.format import counted_images
 from restore.reports.pictures import Gallery
 
@@ -55,7 +56,7 @@ class TestSet(Protocol):
 def evaluate(
     restorer: Restorer,
     datasets: Sequence[TestSet],
-    metrics: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, BoundMetric],
     *,
     name: str,
     results_root: str | Path = "results",
@@ -72,7 +73,7 @@ def evaluate(
     Args:
         restorer: the model.
         datasets: what to restore.
-        metrics: `{label: {type: NAME, option: value}}`, as in `val.metrics` of an option file.
+        metrics: what to measure, by label (see `restore.metrics.bind_metrics`).
         name: name of the run; an existing folder of that name is archived.
         results_root: folder of all results.
         save_images: write the restored images.
@@ -81,7 +82,6 @@ def evaluate(
         progress: show a progress bar on a terminal.
 
     Raises:
-        OptionsError: a metric is not configured right.
         DataError: a reference and its input do not belong together by their sizes.
         ImageError: an image cannot be read; what was restored before is kept.
         OutputError: something cannot be written.

@@ -21,6 +21,7 @@ from restore.errors import ImageError, RestoreError
 from restore.evaluation.measures import Measures
 from restore.evaluation.processes import context, num_cores
 from restore.images import read_image
+from restore.metrics import bind_metrics
 from restore.metrics.inputs import Images
 
 __all__ = ["Measured", "Task", "measure_all", "read_pixels"]
@@ -68,7 +69,9 @@ class Measurer:
 
     def __init__(self, blocks: Mapping[str, Mapping[str, Any]], device: str = "cpu"):
         self._device = device
-        self._measures = {label: Measures({label: block}, "--metrics") for label, block in blocks.items()}
+        self._measures = {
+            label: Measures({label: metric}) for label, metric in bind_metrics(blocks, "--metrics").items()
+        }
 
     def __call__(self, task: Task) -> Measured:
         """Read the files of a task and measure them."""

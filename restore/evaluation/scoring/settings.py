@@ -10,7 +10,7 @@ from typing import Any
 from restore.errors import OptionsError, Problem
 from restore.evaluation.measures import Measures
 from restore.evaluation.records import MetricRecord
-from restore.metrics import METRICS, Protocol, protocol, traits
+from restore.metrics import METRICS, Protocol, bind_metrics, protocol, traits
 
 __all__ = ["Settings", "settings"]
 
@@ -61,7 +61,7 @@ def settings(
         follows = bool(chosen) and _follows_protocol(label, arguments)
         blocks[label] = {"type": label, **(arguments if follows else {})}
         prepared[label] = _in_words(chosen, arguments["border_px"]) if follows else "whole image, as the metric has it"
-    records = Measures(blocks, "--metrics").records
+    records = Measures(bind_metrics(blocks, "--metrics")).records
     if not has_reference:
         _require_no_reference(wanted)
     return Settings(blocks, records, prepared, protocol_name, scale or 1)

@@ -15,6 +15,7 @@ from restore.evaluation import DatasetResult, ImageResult, MetricRecord, Results
 from restore.evaluation.models.report import render
 from restore.evaluation.models.terminal import summary
 from restore.images import decode_image, read_image
+from restore.metrics import bind_metrics
 from restore.reports.format import signed
 
 DB = MetricRecord("psnr", unit="dB")
@@ -55,7 +56,7 @@ class Page(HTMLParser):
 def run(tmp_path, restorer, dataset, noise):
     """A finished evaluation of two images, and its page."""
     pairs = dataset("Set", {name: (noise(16, 20, 3), noise(8, 10, 3)) for name in ("first", "<second>")})
-    metrics = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
+    metrics = bind_metrics({"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}})
     results = evaluate(restorer(), [pairs], metrics, name="run", results_root=tmp_path, options="name: run # <b>\n")
     return results, tmp_path / "run", Page((tmp_path / "run/report.html").read_text())
 
