@@ -135,7 +135,6 @@ class EDT(Network):
             in_channels=self.in_chans,
             out_channels=self.in_chans,
             size_multiple=self.body.size_multiple * reduction,
-            halo_px=2 * self.body.size_multiple * reduction,
         )
 
     def forward(

@@ -175,8 +175,7 @@ class SRVGGNetCompact(Network):
     def spec(self) -> ImageSpec:
         """What the network wants of its images."""
         channels = self.body[0].in_channels
-        halo_px = sum(isinstance(layer, nn.Conv2d) for layer in self.body)
-        return ImageSpec(self.upscale, channels, channels, halo_px=halo_px, precisions=PRECISIONS)
+        return ImageSpec(self.upscale, channels, channels, precisions=PRECISIONS)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, num_in_ch, H, W) in [0, 1] to (B, num_in_ch, H*s, W*s)."""

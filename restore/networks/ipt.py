@@ -132,7 +132,6 @@ class IPT(Network):
             out_channels=self.n_colors,
             value_range=self.rgb_range,
             size_multiple=self.body.img_dim,
-            halo_px=CHOP_STEP_PX,
             tiling="ipt_chop" if self.body.img_dim == CHOP_TILE_PX else "blend",
         )
 

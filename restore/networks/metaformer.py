@@ -135,14 +135,11 @@ class MetaFormerRestorer(Network):
     @property
     def spec(self) -> ImageSpec:
         """What the network wants of its images."""
-        reach = [mixer.halo_px for mixer in self.mixers()]
-        halo = max(64, self.size_multiple) if None in reach else min(64, sum(reach) + 2 * len(self.stages))
         return ImageSpec(
             scale=self.upscale,
             in_channels=self.in_chans,
             out_channels=self.in_chans,
             size_multiple=self.size_multiple,
-            halo_px=halo,
         )
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -75,8 +75,7 @@ class RepConvSR(Network):
     def spec(self) -> ImageSpec:
         """What the network wants of its images."""
         channels = self.conv_first.in_channels
-        halo_px = CONVS_PER_BLOCK * len(self.body) + 3
-        return ImageSpec(self.upscale, channels, channels, halo_px=halo_px, precisions=("fp32", "bf16", "fp16"))
+        return ImageSpec(self.upscale, channels, channels, precisions=("fp32", "bf16", "fp16"))
 
     def _initialise(self) -> None:
         """He's initialisation, less of it where a block adds to its input; the network starts as its enlargement."""

@@ -20,7 +20,6 @@ class ImageSpec:
         value_range: white, for what the network takes and gives; black is 0. Only IPT's published weights want 255.
         size_multiple: sizes that need no padding inside the network are multiples of this.
         min_size: smallest side that the network itself accepts; smaller images are padded before.
-        halo_px: input pixels beyond a tile's border that still matter to its inside (for the default overlap of tiles).
         padding: name of the padding policy of the published evaluation (see `restore.images.padding`).
         tiling: name of the tiling policy of the published evaluation; "blend" is ours.
         precisions: the arithmetic that the network survives: "fp32", "bf16", "fp16".
@@ -32,7 +31,6 @@ class ImageSpec:
     value_range: float = 1.0
     size_multiple: int = 1
     min_size: int = 1
-    halo_px: int = 32
     padding: str = "reflect"
     tiling: str = "blend"
     precisions: tuple[str, ...] = ("fp32", "bf16")

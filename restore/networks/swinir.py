@@ -156,7 +156,6 @@ class SwinIR(Network):
             in_channels=self.in_chans,
             out_channels=self.in_chans,
             size_multiple=self.window_size,
-            halo_px=4 * self.window_size,
             precisions=("fp32", "bf16", "fp16"),
         )
 

@@ -168,7 +168,6 @@ class Uformer(Network):
             in_channels=self.dd_in,
             out_channels=self.in_chans,
             size_multiple=self.size_multiple,
-            halo_px=self.size_multiple,
         )
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -129,7 +129,6 @@ class UNetRestorer(Network):
             in_channels=self.in_chans,
             out_channels=self.in_chans,
             size_multiple=self.encoder.size_multiple,
-            halo_px=2 * max(self.encoder.strides),
         )
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
