@@ -6,6 +6,7 @@ What a network of several tasks offers is in `restore.networks.base`; its `forwa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -47,7 +48,7 @@ def task_number(tasks: Sequence[str], task: int | str) -> int:
         OptionsError: there is no such task; the message lists those that there are.
     """
     if task in tasks:
-        return list(tasks).index(task)
+        return list(tasks).index(str(task))
     if str(task).isdecimal() and int(task) < len(tasks):
         return int(task)
     known = ", ".join(f"{name} ({number})" for number, name in enumerate(tasks)) or "none, for it knows only one thing"
@@ -64,8 +65,9 @@ def branch_weights(
         OptionsError: they have no such task.
     """
     block = infer(state, source=source)
-    network = NETWORKS.get(block["type"])
+    network: Any = NETWORKS.get(block["type"])
     tasks = network.task_names(block)
     if not tasks:
         raise CheckpointError(f"{source}: weights of {block['type']} have no tasks to choose from; '{task}' was asked.")
-    return network.branch(state, block, task_number(tasks, task))
+    own: dict[str, torch.Tensor] = network.branch(state, block, task_number(tasks, task))
+    return own

@@ -14,7 +14,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -273,7 +273,15 @@ def describe(state: State, network: str = "") -> str:
 _MOST_LISTED = 8  # tensors of each kind of mismatch
 
 
-def _mismatch(network, state: State, own: State, source: str, missing, extra, sizes) -> str:
+def _mismatch(
+    network: nn.Module,
+    state: State,
+    own: State,
+    source: str,
+    missing: Sequence[str],
+    extra: Sequence[str],
+    sizes: Sequence[str],
+) -> str:
     kind, most = type(network).__name__, _MOST_LISTED
     lines = [f"{source}: made for another network than {kind}. It seems to be {describe(state, kind)}."]
     if sizes:

@@ -98,7 +98,10 @@ class UNetDiscriminatorSN(nn.Module):
         self.conv9 = conv3x3(num_feat, 1)
 
     def _add_normalised(self, index: int, convolution: nn.Conv2d) -> None:
-        setattr(self, f"conv{index}", spectral_norm(convolution))
+        self.add_module(f"conv{index}", spectral_norm(convolution))
+
+    def _convs(self, *indices: int) -> list[nn.Module]:
+        return [self.get_submodule(f"conv{index}") for index in indices]
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """The score of each pixel, (B, 1, H, W).
@@ -109,16 +112,17 @@ class UNetDiscriminatorSN(nn.Module):
         if min(x_BCHW.shape[-2:]) < 8:
             raise ValueError(f"UNetDiscriminatorSN needs at least 8x8 px, given {tuple(x_BCHW.shape[-2:])}")
         downward = [_activate(self.conv0(x_BCHW))]
-        for conv in (self.conv1, self.conv2, self.conv3):
+        for conv in self._convs(1, 2, 3):
             downward.append(_activate(conv(downward[-1])))
         features = downward.pop()
-        for conv in (self.conv4, self.conv5, self.conv6):
+        for conv in self._convs(4, 5, 6):
             finer = downward.pop()
             features = F.interpolate(features, finer.shape[-2:], mode="bilinear", align_corners=False)
             features = _activate(conv(features))
             if self.skip_connection:
                 features = features + finer
-        return self.conv9(_activate(self.conv8(_activate(self.conv7(features)))))
+        conv7, conv8, conv9 = self._convs(7, 8, 9)
+        return conv9(_activate(conv8(_activate(conv7(features)))))
 
 
 def _activate(features: torch.Tensor) -> torch.Tensor:

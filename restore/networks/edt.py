@@ -78,6 +78,7 @@ class EDT(Network):
     """
 
     derived_keys = ("attn_mask_h", "attn_mask_v")
+    mean: torch.Tensor
 
     def __init__(
         self,
@@ -188,7 +189,7 @@ class EDT(Network):
             return self.tasks[0]
         if isinstance(task, int) and 0 <= task < len(self.tasks):
             return self.tasks[task]
-        if task not in self.tasks:
+        if not isinstance(task, str) or task not in self.tasks:
             raise ValueError(f"task {task!r} was given; this network has the tasks {self.tasks}")
         return task
 
@@ -228,7 +229,7 @@ class EDT(Network):
         return own
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor's arguments; heads are not in the weights and taken from the published widths."""
         tasks = list(dict.fromkeys(key.split(".")[0].removeprefix("head_") for key in state if key.startswith("head_")))
         if not tasks or "body.layers.0.residual_group.blocks.0.attns.0.lepe.weight" not in state:
@@ -314,15 +315,15 @@ class SkipLevel(nn.Module):
             self.up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
         else:
             self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.double = double
+        self.doubles = double
         self.block = ResidualConvs(2 * out_channels, out_channels, out_channels)
 
     def forward(self, x_BCHW: torch.Tensor, skip_BCHW: torch.Tensor) -> torch.Tensor:
-        x_BCHW = self.up(x_BCHW) if self.double else self.conv(x_BCHW)
+        x_BCHW = self.up(x_BCHW) if self.doubles else self.conv(x_BCHW)
         return self.block(torch.cat([x_BCHW, skip_BCHW], dim=1))
 
 
-class ResidualConvs(nn.Module):
+class _Convs(nn.Module):
     """Two 3 x 3 convolutions beside a 1 x 1 convolution."""
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int):
@@ -331,12 +332,20 @@ class ResidualConvs(nn.Module):
         self.conv_2 = nn.Conv2d(hidden, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def convolved(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """The sum of both ways."""
         hidden = F.leaky_relu(self.conv_1(x_BCHW), 0.2)
         return F.leaky_relu(self.conv_2(hidden), 0.2) + self.shortcut(x_BCHW)
 
 
-class HeadLevel(ResidualConvs):
+class ResidualConvs(_Convs):
+    """Both ways from one map to another."""
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.convolved(x_BCHW)
+
+
+class HeadLevel(_Convs):
     """Twice the width: gives the map that the tail wants back, and the next level's input: the same, or its half."""
 
     def __init__(self, width: int, halve: bool):
@@ -344,33 +353,41 @@ class HeadLevel(ResidualConvs):
         self.conv_down = nn.Conv2d(2 * width, 2 * width, 4, stride=2, padding=1, bias=False) if halve else None
 
     def forward(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        skip = super().forward(x_BCHW)
+        skip = self.convolved(x_BCHW)
         return skip, skip if self.conv_down is None else self.conv_down(skip)
 
 
 class Body(nn.Module):
     """Stages of stripe-attention blocks, each with a shortcut, and a convolution."""
 
-    def __init__(self, dim, depths, num_heads, window_size, mlp_ratio, resi_connection, drop_path_rate, img_size):
+    def __init__(
+        self,
+        dim: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        window_size: tuple[int, int],
+        mlp_ratio: float,
+        resi_connection: str,
+        drop_path_rate: float,
+        img_size: int,
+    ):
         super().__init__()
         if not depths or len(depths) != len(num_heads):
             raise ValueError(f"depths and num_heads name one stage each: {len(depths)} and {len(num_heads)} given")
         require_positive(
             embed_dim=dim, depths=depths, num_heads=num_heads, window_size=window_size, mlp_ratio=mlp_ratio
         )
-        self.size_multiple = math.lcm(*window_size)
+        window = (window_size[0], window_size[1])
+        self.size_multiple = math.lcm(*window)
         rates = iter([drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))])
-        self.patch_embed = nn.Module()
+        self.patch_embed: Any = nn.Module()
         self.patch_embed.norm = nn.LayerNorm(dim)
         self.layers = nn.ModuleList()
         for depth, heads in zip(depths, num_heads, strict=True):
-            stage = nn.Module()
+            stage: Any = nn.Module()
             stage.residual_group = nn.Module()
             stage.residual_group.blocks = nn.Sequential(
-                *(
-                    Block(dim, heads, tuple(window_size), index % 2 == 1, mlp_ratio, next(rates), img_size)
-                    for index in range(depth)
-                )
+                *(Block(dim, heads, window, index % 2 == 1, mlp_ratio, next(rates), img_size) for index in range(depth))
             )
             self.layers.append(stage)
         self.norm = nn.LayerNorm(dim)
@@ -379,6 +396,7 @@ class Body(nn.Module):
 
     def forward(self, shallow_BCHW: torch.Tensor) -> torch.Tensor:
         x_BHWC = self.patch_embed.norm(shallow_BCHW.permute(0, 2, 3, 1))
+        stage: Any
         for stage in self.layers:
             x_BHWC = x_BHWC + stage.residual_group.blocks(x_BHWC)
         x_BCHW = self.norm(x_BHWC).permute(0, 3, 1, 2)
@@ -394,7 +412,16 @@ class Body(nn.Module):
 class Block(StripeAttention):
     """Pre-norm stripe attention and feed-forward network. It *is* the attention, for the published keys say so."""
 
-    def __init__(self, dim, num_heads, window_size, shifted, mlp_ratio, drop_path, img_size):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: tuple[int, int],
+        shifted: bool,
+        mlp_ratio: float,
+        drop_path: float,
+        img_size: int,
+    ):
         super().__init__(dim, num_heads, window_size, shifted)
         self.shifted, self.img_size = shifted, img_size
         self.norm1 = nn.LayerNorm(dim)
@@ -402,18 +429,18 @@ class Block(StripeAttention):
         self.mlp = DepthwiseFeedForward(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # no tokens: it is a block
         x_BHWC = x_BHWC + self.drop_path(super().forward(self.norm1(x_BHWC)))
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars):
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         if self.shifted:  # the published buffers, for programs that load strictly
             side = self.img_size - self.img_size % max(self.size_multiple)
             for name, window, shift in zip("hv", self.windows, self.shifts, strict=True):
                 destination[f"{prefix}attn_mask_{name}"] = shift_mask(side, side, window, shift)
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in "hv":
             state_dict.pop(f"{prefix}attn_mask_{name}", None)
         super()._load_from_state_dict(state_dict, prefix, *args)

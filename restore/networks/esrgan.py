@@ -12,7 +12,7 @@ Shapes: B batch, C num_feat, H x W image, s scale.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +86,7 @@ class RRDBNet(Network):
         return image[:, :, : height * self.scale, : width * self.scale]
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor\'s arguments."""
         dense = state.get("body.0.rdb1.conv1.weight")
         if dense is None or not {"conv_first.weight", "conv_up1.weight", "conv_last.weight"} <= set(state):
@@ -119,6 +119,12 @@ class _TripleDenseBlock(nn.Module):
 
 class _DenseBlock(nn.Module):
     """Five convolutions, each of which sees the outputs of all before it."""
+
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    conv4: nn.Conv2d
+    conv5: nn.Conv2d
 
     def __init__(self, num_feat: int, num_grow_ch: int):
         super().__init__()
@@ -163,7 +169,7 @@ class SRVGGNetCompact(Network):
         super().__init__()
         if num_in_ch != num_out_ch:
             raise ValueError(f"num_in_ch and num_out_ch must be equal, given {num_in_ch} and {num_out_ch}")
-        self.upscale = upscale
+        self.upscale, self.num_in_ch = upscale, num_in_ch
         self.body = nn.ModuleList()
         for index in range(num_conv + 1):
             self.body.append(conv3x3(num_feat if index else num_in_ch, num_feat))
@@ -174,8 +180,7 @@ class SRVGGNetCompact(Network):
     @property
     def spec(self) -> ImageSpec:
         """What the network wants of its images."""
-        channels = self.body[0].in_channels
-        return ImageSpec(self.upscale, channels, channels, precisions=PRECISIONS)
+        return ImageSpec(self.upscale, self.num_in_ch, self.num_in_ch, precisions=PRECISIONS)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, num_in_ch, H, W) in [0, 1] to (B, num_in_ch, H*s, W*s)."""
@@ -185,7 +190,7 @@ class SRVGGNetCompact(Network):
         return self.upsampler(features) + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="nearest")
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor's arguments; "relu" and "leakyrelu" leave no trace in the weights: "relu" is taken."""
         if not state or not all(re.fullmatch(r"body\.\d+\.(weight|bias)", key) for key in state):
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ class ForeignNetwork(Network):
         descriptor: spandrel's `ImageModelDescriptor`.
     """
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor: Any):
         super().__init__()
         self.network = descriptor.model
         self.family = descriptor.architecture.name
@@ -82,6 +83,7 @@ class _AsGiven:
         self._size = inputs[0].shape[2:]
 
     def _cut(self, first: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        assert self._size is not None
         height, width = self._size
         return (inputs[0][:, :, :height, :width],)
 

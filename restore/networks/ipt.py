@@ -17,7 +17,7 @@ Shapes: B batch, C colours, H x W image, S patch_size, N = (S / patch_dim)^2 tok
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,9 @@ __all__ = ["CHOP_KEEP_PX", "CHOP_STEP_PX", "CHOP_TILE_PX", "IPT"]
 CHOP_TILE_PX, CHOP_STEP_PX, CHOP_KEEP_PX = 48, 12, 24
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 QUERY = "body.query_embed.weight"
+
+
+Restored = torch.Tensor | list[torch.Tensor]
 
 
 @NETWORKS.add()
@@ -93,6 +96,7 @@ class IPT(Network):
             raise ValueError(f"num_queries is {num_queries}; allowed: 1, or one for each of {len(self.scales)} tasks")
         self.sub_mean = MeanShift(n_colors, -rgb_range)
         self.add_mean = MeanShift(n_colors, rgb_range)
+        self.tasks = self.task_names({"scale": self.scales})
         self.head = nn.ModuleList(
             nn.Sequential(nn.Conv2d(n_colors, n_feats, 3, padding=1), ResidualConvs(n_feats), ResidualConvs(n_feats))
             for _ in self.scales
@@ -115,11 +119,6 @@ class IPT(Network):
         )
 
     @property
-    def tasks(self) -> list[str]:
-        """Names of the tasks; see `task_names`."""
-        return self.task_names({"scale": self.scales})
-
-    @property
     def spec(self) -> ImageSpec:
         """What images the first task takes and gives; `task_spec` is for the others."""
         return self.task_spec(0)
@@ -137,7 +136,7 @@ class IPT(Network):
 
     def forward(
         self, x: torch.Tensor | Sequence[torch.Tensor], task: int | Sequence[int] = 0, return_features: bool = False
-    ):
+    ) -> Restored | tuple[Restored, torch.Tensor]:
         """Restore images.
 
         Args:
@@ -150,7 +149,8 @@ class IPT(Network):
             `(B, C, H * scale, W * scale)`, or a list of them; with `return_features` a pair of that and the tokens
             `(windows, N, D)`, windows in the order of the images.
         """
-        images, tasks = ([x], [task]) if isinstance(x, torch.Tensor) else (list(x), list(task))
+        images = [x] if isinstance(x, torch.Tensor) else list(x)
+        tasks = list(task) if isinstance(task, Sequence) else [task]
         if len(images) != len(tasks):
             raise ValueError(f"{len(images)} batches of images were given for {len(tasks)} tasks")
         maps = [self._head(image, index) for image, index in zip(images, tasks, strict=True)]
@@ -161,7 +161,7 @@ class IPT(Network):
             self._tail(each + paste_tiles(part, *(side // self.body.img_dim for side in each.shape[2:])), image, index)
             for each, part, image, index in zip(maps, deep.split(counts), images, tasks, strict=True)
         ]
-        restored = outputs[0] if isinstance(x, torch.Tensor) else outputs
+        restored: Restored = outputs[0] if isinstance(x, torch.Tensor) else outputs
         return (restored, features) if return_features else restored
 
     @classmethod
@@ -213,7 +213,7 @@ class IPT(Network):
         return self.add_mean(self.tail[task](map_BCHW)[..., :height, :width])
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor's arguments; heads and `pos_every` are not in the weights: the published ones are taken."""
         if "body.encoder.layers.0.self_attn.in_proj_weight" not in state or "head.0.0.weight" not in state:
             return None
@@ -292,11 +292,12 @@ class TransformerBody(nn.Module):
         tokens = F.unfold(map_BCSS, self.patch_dim, stride=self.patch_dim).transpose(1, 2)
         query = None
         if self.query_embed is not None:
+            assert self.linear_encoding is not None
             tokens = self.dropout_layer1(self.linear_encoding(tokens)) + tokens
             query = self._queries(tasks, tokens)
         position = self.position_encoding.pe.weight if self.positions != "none" else None
         if self.positions == "first":
-            tokens, position = tokens + position, None
+            tokens, position = _add(tokens, position), None
         for layer in self.encoder.layers:
             tokens = layer(tokens, position)
         memory = tokens
@@ -309,6 +310,7 @@ class TransformerBody(nn.Module):
 
     def _queries(self, tasks: list[tuple[int, int]], tokens_BND: torch.Tensor) -> torch.Tensor:
         """The query of each window: (1, N, D) where all are the same, else (B, N, D)."""
+        assert self.query_embed is not None
         last = self.query_embed.num_embeddings - 1
         rows = self.query_embed.weight.view(-1, *tokens_BND.shape[1:])
         parts = [rows[min(task, last)].expand(count if len(tasks) > 1 else 1, -1, -1) for task, count in tasks]
@@ -318,13 +320,13 @@ class TransformerBody(nn.Module):
 class LayerStack(nn.Module):
     """A list of layers under the name that the published keys have."""
 
-    def __init__(self, layers):
+    def __init__(self, layers: Iterable[nn.Module]):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
 
-class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and a ReLU feed-forward layer."""
+class Layer(nn.Module):
+    """What both kinds of layers have: pre-norm self-attention and a ReLU feed-forward layer."""
 
     def __init__(self, dim: int, num_heads: int, dropout: float, norm: bool):
         super().__init__()
@@ -335,17 +337,21 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim) if norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
+    def _feed_forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens_BND)))))
+
+
+class EncoderLayer(Layer):
+    """Self-attention, then the feed-forward layer."""
+
     def forward(self, tokens_BND: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
         value = self.norm1(tokens_BND)
         query = _add(value, position)
         tokens_BND = tokens_BND + self.dropout(self.self_attn(query, query, value))
         return tokens_BND + self._feed_forward(self.norm2(tokens_BND))
 
-    def _feed_forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens_BND)))))
 
-
-class DecoderLayer(EncoderLayer):
+class DecoderLayer(Layer):
     """An encoder layer with attention to the encoder's output between its two halves; told the task by `query`."""
 
     def __init__(self, dim: int, num_heads: int, dropout: float, norm: bool):
@@ -387,7 +393,7 @@ class BiaslessAttention(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
-    def _project(self, query, key, value) -> Sequence[torch.Tensor]:
+    def _project(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Sequence[torch.Tensor]:
         weight = self.in_proj_weight
         dim = weight.shape[1]
         if query is key and key is value:
@@ -446,6 +452,6 @@ def _add(tokens: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
     return tokens if offset is None else tokens + offset
 
 
-def _recognise_scale(state, prefix: str) -> int:
+def _recognise_scale(state: State, prefix: str) -> int:
     weights = [value for key, value in state.items() if key.startswith(prefix) and key.endswith("weight")]
     return 3 if weights and weights[0].shape[0] == 9 * weights[0].shape[1] else 2 ** len(weights)

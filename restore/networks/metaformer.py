@@ -130,7 +130,8 @@ class MetaFormerRestorer(Network):
 
     def mixers(self) -> list[Mixer]:
         """The mixer of every block, in order."""
-        return [block.mixer for stage in self.stages for block in stage.blocks]
+        stages = [stage for stage in self.stages if isinstance(stage, Stage)]
+        return [block.mixer for stage in stages for block in stage.blocks if isinstance(block, MetaFormerBlock)]
 
     @property
     def spec(self) -> ImageSpec:

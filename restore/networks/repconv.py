@@ -14,6 +14,8 @@ Shapes: B batch, C num_feat, H x W image, s upscale.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -80,16 +82,15 @@ class RepConvSR(Network):
     def _initialise(self) -> None:
         """He's initialisation, less of it where a block adds to its input; the network starts as its enlargement."""
         for layer in (self.conv_first, self.fuse, self.conv_body):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-            nn.init.zeros_(layer.bias)
+            _initialise(layer, nonlinearity="linear")
         for block in self.body:
-            for layer in block.convs:
-                nn.init.kaiming_normal_(layer.weight, SLOPE)
-                nn.init.zeros_(layer.bias)
+            assert isinstance(block, _GatedBlock)
+            for layer in block.layers():
+                _initialise(layer, a=SLOPE)
             with torch.no_grad():
-                block.convs[-1].weight.mul_(CHANGE)
-        nn.init.zeros_(self.conv_last.weight)
-        nn.init.zeros_(self.conv_last.bias)
+                block.layers()[-1].weight.mul_(CHANGE)
+        for parameter in self.conv_last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, num_in_ch, H, W) in [0, 1] to (B, num_in_ch, H*s, W*s)."""
@@ -103,7 +104,7 @@ class RepConvSR(Network):
         return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor's arguments; folded weights are those of expansion 0."""
         if not {"conv_first.weight", "fuse.weight", "conv_body.bias", "conv_last.weight"} <= set(state):
             return None
@@ -126,11 +127,22 @@ class _GatedBlock(nn.Module):
         super().__init__()
         self.convs = nn.ModuleList(_conv(channels, expansion) for _ in range(CONVS_PER_BLOCK))
 
+    def layers(self) -> list[nn.Conv2d | RepConv3x3]:
+        """The convolutions, in order."""
+        return [layer for layer in self.convs if isinstance(layer, (nn.Conv2d, RepConv3x3))]
+
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         first, second, last = self.convs
         change = last(F.leaky_relu(second(F.leaky_relu(first(x_BCHW), SLOPE)), SLOPE))
         return x_BCHW + change * (torch.sigmoid(change) + 0.5)
 
 
-def _conv(channels: int, expansion: int) -> nn.Module:
+def _conv(channels: int, expansion: int) -> nn.Conv2d | RepConv3x3:
     return RepConv3x3(channels, channels, expansion) if expansion else conv3x3(channels, channels)
+
+
+def _initialise(layer: nn.Conv2d | RepConv3x3, **options: Any) -> None:
+    """He's initialisation of a kernel, without a bias."""
+    nn.init.kaiming_normal_(layer.weight, **options)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)

@@ -14,7 +14,7 @@ Shapes: B batch, C num_feat, H x W image, s upscale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,8 @@ def shrink_(*convolutions: nn.Conv2d, factor: float = 0.1) -> None:
         nn.init.kaiming_normal_(convolution.weight)
         with torch.no_grad():
             convolution.weight.mul_(factor)
-        nn.init.zeros_(convolution.bias)
+        if convolution.bias is not None:
+            nn.init.zeros_(convolution.bias)
 
 
 class _ResidualBlock(nn.Module):
@@ -91,6 +92,7 @@ class MSRResNet(Network):
         self.conv_hr = conv3x3(num_feat, num_feat)
         self.conv_last = conv3x3(num_feat, num_out_ch)
         for block in self.body:
+            assert isinstance(block, _ResidualBlock)
             shrink_(block.conv1, block.conv2)
         shrink_(self.conv_first, *self._upconvs, self.conv_hr, self.conv_last)
 
@@ -113,7 +115,7 @@ class MSRResNet(Network):
         return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor\'s arguments."""
         if not {"conv_first.weight", "body.0.conv1.weight", "upconv1.weight", "conv_hr.weight"} <= set(state):
             return None
@@ -134,9 +136,11 @@ class _MeanShifted(Network):
         ValueError: another number of channels at the end than at the start, or a mean of another length.
     """
 
+    mean: torch.Tensor
+
     def __init__(
         self,
-        body: list[nn.Module],
+        body: Sequence[nn.Module],
         num_in_ch: int,
         num_out_ch: int,
         num_feat: int,
@@ -202,7 +206,7 @@ class EDSR(_MeanShifted):
         super().__init__(body, num_in_ch, num_out_ch, num_feat, upscale, img_range, rgb_mean)
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor's arguments; `res_scale` is not in the weights: the published one of each width is taken."""
         if not {"conv_first.weight", "body.0.conv1.weight", "conv_after_body.weight", "conv_last.weight"} <= set(state):
             return None
@@ -253,7 +257,7 @@ class RCAN(_MeanShifted):
         super().__init__(body, num_in_ch, num_out_ch, num_feat, upscale, img_range, rgb_mean)
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor\'s arguments."""
         squeeze = state.get("body.0.residual_group.0.rcab.3.attention.1.weight")
         if squeeze is None or "conv_first.weight" not in state:
@@ -306,16 +310,16 @@ class _ChannelAttention(nn.Module):
         return x_BCHW * self.attention(x_BCHW)
 
 
-def _common(state) -> dict:
+def _common(state: State) -> dict[str, Any]:
     num_feat, num_in_ch = state["conv_first.weight"].shape[:2]
     return {"num_in_ch": num_in_ch, "num_out_ch": state["conv_last.weight"].shape[0], "num_feat": num_feat}
 
 
-def _numbered(state, prefix: str) -> int:
+def _numbered(state: State, prefix: str) -> int:
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
 
-def _upscale(state, num_feat: int) -> int:
+def _upscale(state: State, num_feat: int) -> int:
     first = state.get("upsample.0.weight")
     if first is not None and first.shape[0] == 9 * num_feat:
         return 3

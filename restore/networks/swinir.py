@@ -15,7 +15,7 @@ Shape legend: B batch, H x W map, C channels (embed_dim), s scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +79,8 @@ class SwinIR(Network):
 
     derived_keys = ("attn_mask",)
     example = {"upscale": 1}  # noqa: RUF012
+    mean: torch.Tensor
+    upsample: nn.Module
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class SwinIR(Network):
         qkv_bias: bool = True,
         qk_scale: float | None = None,
         drop_rate: float = 0.0,
-        attn_drop_rate: Literal[0] | Literal[0.0] = 0,
+        attn_drop_rate: Literal[0] | Literal[0.0] = 0,  # type: ignore[valid-type]  # pydantic takes it
         drop_path_rate: float = 0.1,
         ape: bool = False,
         patch_norm: bool = True,
@@ -115,8 +117,8 @@ class SwinIR(Network):
         self.use_checkpoint = use_checkpoint
         self.in_chans = in_chans
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, 1, 1)
-        self.patch_embed = nn.Module()
-        self.patch_embed.norm = nn.LayerNorm(embed_dim) if patch_norm else None
+        self.patch_embed: Any = nn.Module()
+        self.patch_embed.add_module("norm", nn.LayerNorm(embed_dim) if patch_norm else None)
         self.absolute_pos_embed = nn.Parameter(torch.zeros(1, img_size**2, embed_dim)) if ape else None
         self.pos_drop = nn.Dropout(drop_rate)
         rates = [drop_path_rate * block / max(1, sum(depths) - 1) for block in range(sum(depths))]
@@ -145,7 +147,7 @@ class SwinIR(Network):
         mean = RGB_MEAN if in_chans == 3 else (0.0,)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.apply(initialise_linear)
-        if ape:
+        if self.absolute_pos_embed is not None:
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
 
     @property
@@ -182,15 +184,16 @@ class SwinIR(Network):
         if self.patch_embed.norm is not None:
             x_BHWC = self.patch_embed.norm(x_BHWC)
         if self.absolute_pos_embed is not None:
-            x_BHWC = x_BHWC + self._positions(*x_BHWC.shape[1:3])
+            x_BHWC = x_BHWC + self._positions(self.absolute_pos_embed, *x_BHWC.shape[1:3])
         x_BHWC = self.pos_drop(x_BHWC)
         for stage in self.layers:
             x_BHWC = stage(x_BHWC, self.use_checkpoint and self.training)
         return self.norm(x_BHWC).permute(0, 3, 1, 2)
 
-    def _positions(self, height: int, width: int) -> torch.Tensor:
-        side = round(self.absolute_pos_embed.shape[1] ** 0.5)
-        grid = self.absolute_pos_embed.view(1, side, side, -1).permute(0, 3, 1, 2)
+    @staticmethod
+    def _positions(table_1NC: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        side = round(table_1NC.shape[1] ** 0.5)
+        grid = table_1NC.view(1, side, side, -1).permute(0, 3, 1, 2)
         if (height, width) != (side, side):
             grid = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
         return grid.permute(0, 2, 3, 1)
@@ -223,7 +226,7 @@ class SwinIR(Network):
         return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2))
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor's arguments from the shapes of published weights.
 
         `img_range` cannot be told from the weights: window 7 is taken for the published JPEG models, which use 255.
@@ -266,7 +269,7 @@ class _Stage(nn.Module):
 
     def __init__(self, blocks: list[_Block], dim: int, resi_connection: str):
         super().__init__()
-        self.residual_group = nn.Module()
+        self.residual_group: Any = nn.Module()
         self.residual_group.blocks = nn.ModuleList(blocks)
         self.conv = residual_conv(dim, resi_connection)
 
@@ -282,7 +285,19 @@ class _Stage(nn.Module):
 class _Block(nn.Module):
     """Pre-norm window attention and feed-forward network, each with a residual connection."""
 
-    def __init__(self, dim, heads, window, shift, mlp_ratio, qkv_bias, qk_scale, drop, drop_path, img_size):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        window: int,
+        shift: int,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        qk_scale: float | None,
+        drop: float,
+        drop_path: float,
+        img_size: int,
+    ):
         super().__init__()
         self.window, self.shift, self.img_size = (window, window), (shift, shift), img_size
         self.norm1 = nn.LayerNorm(dim)
@@ -293,20 +308,21 @@ class _Block(nn.Module):
 
     def plan(self, x_BHWC: torch.Tensor) -> WindowPlan:
         """The windows of this block on a map of this size."""
-        return window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
+        B, H, W, _ = x_BHWC.shape
+        return window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
 
     def forward(self, x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
         windows = split_windows(self.norm1(x_BHWC), plan)
         x_BHWC = x_BHWC + self.drop_path(join_windows(self.attn(windows, plan), plan, x_BHWC.shape))
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars):
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         if self.shift[0]:  # the published buffer, for programs that load strictly
             side = self.img_size - self.img_size % self.window[0]
             destination[f"{prefix}attn_mask"] = shift_mask(side, side, self.window, self.shift)
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         state_dict.pop(f"{prefix}attn_mask", None)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -314,7 +330,9 @@ class _Block(nn.Module):
 class _Attention(RelativePositionBias):
     """Attention inside windows with a learned bias for each relative position."""
 
-    def __init__(self, dim, heads, window, qkv_bias, qk_scale, drop):
+    def __init__(
+        self, dim: int, heads: int, window: tuple[int, int], qkv_bias: bool, qk_scale: float | None, drop: float
+    ):
         super().__init__()
         self.num_heads, self.scale = heads, qk_scale
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -332,7 +350,7 @@ def _conv_act(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.LeakyReLU(0.01))
 
 
-def _recognise_upsampler(state) -> tuple[str, int]:
+def _recognise_upsampler(state: State) -> tuple[str, int]:
     if "conv_up1.weight" in state:
         return "nearest+conv", 4 if "conv_up2.weight" in state else 2
     if "conv_before_upsample.0.weight" in state:

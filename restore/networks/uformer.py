@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ from restore.layers.padding import pad_to_multiple
 from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch
 from restore.layers.residual import DropPath
-from restore.layers.window import join_windows, split_windows, window_attention, window_plan
+from restore.layers.window import WindowPlan, join_windows, split_windows, window_attention, window_plan
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -187,16 +187,17 @@ class Uformer(Network):
         return x_BCHW + y if self.global_residual else y
 
     @classmethod
-    def recognise(cls, state: State) -> dict | None:
+    def recognise(cls, state: State) -> dict[str, Any] | None:
         """The constructor's arguments.
 
         `img_size` is not in the weights: 128 is taken, with which all published tests build the network, also for the
         deblurring weights that were trained at 256. A bottleneck with a small window tells that it was less.
         """
         tables = [state.get(f"{stage}.blocks.0.attn.relative_position_bias_table") for stage in STAGES]
-        if "input_proj.proj.0.weight" not in state or any(table is None for table in tables):
+        found = [table for table in tables if table is not None]
+        if "input_proj.proj.0.weight" not in state or len(found) < len(tables):
             return None
-        windows = [(math.isqrt(len(table)) + 1) // 2 for table in tables]
+        windows = [(math.isqrt(len(table)) + 1) // 2 for table in found]
         width, dd_in = state["input_proj.proj.0.weight"].shape[:2]
         block = "decoderlayer_0.blocks.0"
         hidden = state.get(f"{block}.mlp.linear1.0.weight", state.get(f"{block}.mlp.fc1.weight"))
@@ -210,7 +211,7 @@ class Uformer(Network):
             "depths": [
                 len({key.split(".")[2] for key in state if key.startswith(f"{stage}.blocks.")}) for stage in STAGES
             ],
-            "num_heads": [table.shape[1] for table in tables],
+            "num_heads": [table.shape[1] for table in found],
             "win_size": windows[0],
             "mlp_ratio": hidden.shape[0] / hidden.shape[1],
             "qkv_bias": f"{block}.attn.qkv.to_kv.weight" not in state or f"{block}.attn.qkv.to_kv.bias" in state,
@@ -224,7 +225,7 @@ class Uformer(Network):
 class Stage(nn.Module):
     """Blocks of one width; every other one shifts its windows."""
 
-    def __init__(self, drop_path_rates: Sequence[float], shift: bool, use_checkpoint: bool, options: dict):
+    def __init__(self, drop_path_rates: Sequence[float], shift: bool, use_checkpoint: bool, options: dict[str, Any]):
         super().__init__()
         self.use_checkpoint = use_checkpoint
         self.blocks = nn.ModuleList(
@@ -286,7 +287,8 @@ class Block(nn.Module):
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
 
     def _attend(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        plan = window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
+        B, H, W, _ = x_BHWC.shape
+        plan = window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
         windows_WNC = split_windows(x_BHWC, plan)
         if self.modulator is not None:
             windows_WNC = windows_WNC + self.modulator.weight
@@ -296,18 +298,25 @@ class Block(nn.Module):
 class WindowAttention(RelativePositionBias):
     """Attention inside windows, under the published keys."""
 
-    def __init__(self, dim, num_heads, window, qkv_bias, qk_scale, drop, token_projection):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window: tuple[int, int],
+        qkv_bias: bool,
+        qk_scale: float | None,
+        drop: float,
+        token_projection: str,
+    ):
         super().__init__()
         self.num_heads, self.scale = num_heads, qk_scale
-        if token_projection == "linear":
-            self.qkv = LinearProjection(dim, qkv_bias)
-        else:
-            self.qkv = ConvProjection(dim, window)
+        linear = token_projection == "linear"
+        self.qkv = LinearProjection(dim, qkv_bias) if linear else ConvProjection(dim, window)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(drop)
         self.add_bias_table(window, num_heads)
 
-    def forward(self, windows_WNC: torch.Tensor, plan) -> torch.Tensor:
+    def forward(self, windows_WNC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
         bias = self.position_bias()
         mixed = window_attention(self.qkv(windows_WNC), self.num_heads, bias, plan, self.scale)
         return self.proj_drop(add_branch(self.proj, mixed))
@@ -331,9 +340,10 @@ class LinearProjection(LinearMaps):
     def folded(self) -> nn.Linear:
         """One linear map."""
         weight, bias = self._joined()
-        joined = nn.Linear(*weight.T.shape, bias=bias is not None, device=weight.device, dtype=weight.dtype)
+        out, dim = weight.shape
+        joined = nn.Linear(dim, out, bias=bias is not None, device=weight.device, dtype=weight.dtype)
         joined.weight.copy_(weight)
-        if bias is not None:
+        if joined.bias is not None and bias is not None:
             joined.bias.copy_(bias)
         return joined
 
@@ -354,14 +364,15 @@ class ConvProjection(nn.Module):
 
     def forward(self, windows_WNC: torch.Tensor) -> torch.Tensor:
         windows_WCHW = windows_WNC.unflatten(1, self.window).permute(0, 3, 1, 2)
-        maps = [part["pointwise"](F.relu(part["depthwise"](windows_WCHW))) for part in self.children()]
+        parts = [part for part in self.children() if isinstance(part, nn.ModuleDict)]
+        maps = [part["pointwise"](F.relu(part["depthwise"](windows_WCHW))) for part in parts]
         return torch.cat(maps, dim=1).permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class TableAttention(nn.Module):
     """Attention of every position to a learned table of tokens."""
 
-    def __init__(self, dim, num_heads, qkv_bias, qk_scale, drop):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, qk_scale: float | None, drop: float):
         super().__init__()
         self.num_heads, self.scale = num_heads, qk_scale
         self.qkv = LinearMaps(dim, qkv_bias)
@@ -391,11 +402,16 @@ class LocalFeedForward(FeedForward):
 
     def projection(self) -> nn.Linear:
         """The last linear map."""
-        return self.linear2[0]
+        last = self.linear2[0]
+        assert isinstance(last, nn.Linear)
+        return last
 
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The hidden map."""
-        return depthwise_hidden(x_BHWC, self.linear1[0], self.dwconv[0])
+        first, convolution = self.linear1[0], self.dwconv[0]
+        assert isinstance(first, nn.Linear)
+        assert isinstance(convolution, nn.Conv2d)
+        return depthwise_hidden(x_BHWC, first, convolution)
 
 
 def _drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
