@@ -74,7 +74,7 @@ def load_published(module: Encoder | Classifier, state: Mapping[str, torch.Tenso
     sizes = [
         f"{key} {tuple(state[key].shape)}, wanted {tuple(value.shape)}"
         for key, value in own.items()
-        if key in state and state[key].shape != value.shape
+        if key in state and _plain(state[key]) != _plain(value)
     ]
     if missing or extra or sizes:
         found = {"missing": missing, "unexpected": extra, "of another size": sizes}
@@ -82,4 +82,10 @@ def load_published(module: Encoder | Classifier, state: Mapping[str, torch.Tenso
         raise CheckpointError(f"{source}: not the weights of this {type(encoder).__name__}. {listed}.")
     with torch.no_grad():
         for key, value in own.items():
-            value.copy_(state[key])
+            value.copy_(state[key].view(value.shape))
+
+
+def _plain(tensor: torch.Tensor) -> tuple[int, ...]:
+    """The shape of a weight; that of a 1x1 convolution is the same as that of a linear map."""
+    rows_columns = tuple(tensor.shape[2:])
+    return tuple(tensor.shape[:2]) if rows_columns and set(rows_columns) == {1} else tuple(tensor.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["require_positive"]
+__all__ = ["require_odd", "require_positive"]
 
 
 def require_positive(**arguments: float | Sequence[float]) -> None:
@@ -20,3 +20,14 @@ def require_positive(**arguments: float | Sequence[float]) -> None:
     ]
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: allowed are numbers above 0")
+
+
+def require_odd(**arguments: int) -> None:
+    """Refuse sides of kernels that are not odd, or not above zero.
+
+    Raises:
+        ValueError: the message names every such argument.
+    """
+    wrong = [f"{name} is {value}" for name, value in arguments.items() if value < 1 or value % 2 == 0]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: must be odd and greater than 0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from torch import nn
 from restore.layers.arguments import require_positive
 from restore.registry import POSITIONS
 
-__all__ = ["ConvPosition", "LearnedPosition", "SinusoidPosition", "none"]
+__all__ = ["ConvPosition", "LearnedPosition", "SinusoidPosition", "none", "resampled_table"]
 
 
 @POSITIONS.add("none")
@@ -57,11 +59,24 @@ class LearnedPosition(nn.Module):
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """(B, H, W, C) to the same shape."""
-        size = x_BHWC.shape[1:3]
-        if size == self.table.shape[1:3]:
-            return x_BHWC + self.table
-        resized = F.interpolate(self.table.permute(0, 3, 1, 2), size, mode="bicubic", align_corners=False)
-        return x_BHWC + resized.permute(0, 2, 3, 1)
+        return x_BHWC + resampled_table(self.table.flatten(1, 2), x_BHWC.shape[1:3]).unflatten(1, x_BHWC.shape[1:3])
+
+
+def resampled_table(table_1NC: torch.Tensor, size: Sequence[int], num_prefix: int = 0) -> torch.Tensor:
+    """A table of positions of a square grid for a grid of another size, by bicubic interpolation.
+
+    Args:
+        table_1NC: one vector for each place, row by row.
+        size: rows and columns wanted.
+        num_prefix: vectors of tokens before the grid, which stay as they are.
+    """
+    side = math.isqrt(table_1NC.shape[1] - num_prefix)
+    assert side * side == table_1NC.shape[1] - num_prefix, "the table is of a square grid"
+    if tuple(size) == (side, side):
+        return table_1NC
+    grid_1CHW = table_1NC[:, num_prefix:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    resized_1NC = F.interpolate(grid_1CHW, tuple(size), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+    return torch.cat([table_1NC[:, :num_prefix], resized_1NC], dim=1) if num_prefix else resized_1NC
 
 
 @POSITIONS.add("sinusoid")

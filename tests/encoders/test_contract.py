@@ -16,6 +16,11 @@ from restore.registry import ENCODERS
 SMALL = {  # options that make an encoder small enough to test in seconds; all others are tested as they are
     "conv_pyramid": {"widths": [4, 8]},
     "band_energy": {"num_filters": 4, "widths": [8, 8]},
+    "conv2former": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
+    "hornet": {"base_dim": 16, "depths": [1, 1, 1, 1], "filter_sizes": [None, None, 4, 2]},
+    "slak": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "kernel_sizes": [13, 11, 9, 7]},
+    "gfnet": {"img_size": 64, "embed_dim": 16, "depth": 3},
+    "gfnet_h": {"img_size": 64, "dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
     "pyramid": {"encoder": "test_vit", "width": 8},
 }
 

@@ -1,0 +1,140 @@
+"""Conv2Former: transformer blocks whose attention is a depth-wise convolution that weights the values.
+
+Hou et al. 2022, arXiv 2211.11943. Official code: github.com/HVision-NKU/Conv2Former (Apache-2.0), whose keys are kept.
+Linear maps stand where it has 1x1 convolutions.
+
+B batch, H x W image, C channels of a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.encoders.base import Normalisation
+from restore.encoders.features import Features
+from restore.encoders.staged import ChannelsFirstNorm, StagedEncoder, norm_reductions, split_depths
+from restore.layers.block import MetaFormerBlock
+from restore.layers.ffn import FeedForward
+from restore.layers.mixers.convolution.modulation import ConvModulation
+from restore.registry import ENCODERS, FEED_FORWARDS
+
+__all__ = ["Conv2Former"]
+
+_RENAMED = {
+    "norm1.": "attn.norm.",
+    "norm2.": "mlp.norm.",
+    "mixer.a.": "attn.att.0.",
+    "mixer.conv.": "attn.att.2.",
+    "mixer.": "attn.",
+    "ffn.dwconv.": "mlp.pos.",
+    "ffn.": "mlp.",
+    "scale1.gamma": "layer_scale_1",
+    "scale2.gamma": "layer_scale_2",
+}
+_SIZES = {
+    "nano": {"dims": (64, 128, 256, 512), "depths": (2, 2, 8, 2), "kernel_size": 7},
+    "tiny": {"dims": (72, 144, 288, 576), "depths": (3, 3, 12, 3)},
+    "small": {"dims": (72, 144, 288, 576), "depths": (4, 4, 32, 4)},
+    "base": {"dims": (96, 192, 384, 768), "depths": (4, 4, 34, 4)},
+    "large": {"dims": (128, 256, 512, 1024), "depths": (4, 4, 48, 4)},
+}
+
+
+@FEED_FORWARDS.add("position")
+class PositionFeedForward(FeedForward):
+    """A feed-forward network that adds a depth-wise convolution of its hidden map to it.
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0):
+        super().__init__(dim, mlp_ratio, halo_px=1)
+        hidden = self.inner_dim
+        self.fc1 = nn.Linear(dim, hidden)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The hidden map and what the convolution sees in it."""
+        hidden = F.gelu(self.fc1(x_BHWC))
+        return hidden + F.gelu(self.dwconv(hidden.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+
+
+@ENCODERS.add("conv2former", variants=_SIZES)
+class Conv2Former(StagedEncoder):
+    """Four maps of strides 4, 8, 16 and 32.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which maps to return; None for all.
+        normalisation: see `Encoder`.
+        dims: channels of the stages.
+        depths: blocks of the stages.
+        kernel_size: side of the modulating convolutions.
+        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        drop_path: probability that the last block is dropped in training; less before it.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        dims: Sequence[int] = (72, 144, 288, 576),
+        depths: Sequence[int] = (3, 3, 12, 3),
+        kernel_size: int = 11,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+    ):
+        super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
+        half = dims[0] // 2
+        stem = nn.Sequential(
+            nn.Conv2d(in_chans, half, 3, 2, 1, bias=False), nn.GELU(), nn.BatchNorm2d(half),
+            nn.Conv2d(half, half, 3, 1, 1, bias=False), nn.GELU(), nn.BatchNorm2d(half),
+            nn.Conv2d(half, dims[0], 2, 2, bias=False),
+        )  # fmt: skip
+        self.downsample_layers = nn.ModuleList([stem, *norm_reductions(dims)])
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    MetaFormerBlock(
+                        dim,
+                        ConvModulation(dim, kernel_size),
+                        PositionFeedForward(dim, mlp_ratio),
+                        norm={"type": "layer", "eps": 1e-6},
+                        layer_scale=1e-6,
+                        drop_path=rate,
+                    )
+                    for rate in rates
+                )
+            )
+            for dim, rates in zip(dims, split_depths(depths, drop_path), strict=True)
+        )
+
+    def published_key(self, key: str) -> str:
+        """The names of the official code."""
+        if not key.startswith("stages."):
+            return key
+        _, stage, block, rest = key.split(".", 3)
+        own = next(name for name in _RENAMED if rest.startswith(name))
+        return f"stages.{stage}.{block}.{_RENAMED[own]}{rest.removeprefix(own)}"
+
+    def head(self, num_classes: int) -> nn.Module:
+        """1280 channels, pooled after a norm."""
+        return _Head(self._declared[-1][0], num_classes)
+
+
+class _Head(nn.Module):
+    def __init__(self, dim: int, num_classes: int, width: int = 1280):
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(dim, width, 1), nn.GELU(), ChannelsFirstNorm(width, eps=1e-6))
+        self.pred = nn.Linear(width, num_classes)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        return self.pred(self.head(features.maps[-1]).mean(dim=(2, 3)))

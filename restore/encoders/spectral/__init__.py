@@ -1,0 +1,1 @@
+"""Encoders that mix positions by their Fourier transform."""

@@ -1,0 +1,118 @@
+"""Encoders of several stages: before each a layer that reduces the map, in it blocks that keep its size.
+
+    class MyEncoder(StagedEncoder):
+        def __init__(self, in_chans=3, out_indices=None, normalisation="symmetric", dims=(64, 128)):
+            super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
+            self.downsample_layers = nn.ModuleList(...)     # (B, C, H, W) to (B, C', H / s, W / s)
+            self.stages = nn.ModuleList(nn.Sequential(...)) # blocks on channels-last maps, which keep size and width
+
+The map of a stage is what its last block gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import nn
+
+from restore.encoders.base import Encoder, Normalisation, Statistics
+
+__all__ = ["ChannelsFirstNorm", "StagedEncoder", "norm_reductions", "patch_stem", "split_depths"]
+
+
+class ChannelsFirstNorm(nn.LayerNorm):
+    """A LayerNorm over the channels of each position of (B, C, H, W)."""
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """The same shape."""
+        return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class StagedEncoder(Encoder):
+    """Base of hierarchical encoders. A subclass sets `downsample_layers` and `stages`.
+
+    Args:
+        in_chans: channels of the image.
+        channels: of the maps of the stages.
+        reductions: how many times smaller each stage's map is than what came before; 4, then 2 each when None.
+        out_indices: which stages' maps to return; None for all.
+        normalisation: see `Encoder`.
+        size_multiple: see `Encoder`; None for the stride of the last stage.
+        tile_px: see `Encoder`.
+        weights_statistics: see `Encoder`.
+    """
+
+    downsample_layers: nn.ModuleList
+    stages: nn.ModuleList
+
+    def __init__(
+        self,
+        in_chans: int,
+        *,
+        channels: Sequence[int],
+        reductions: Sequence[int] | None = None,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        size_multiple: int | None = None,
+        tile_px: int | None = None,
+        weights_statistics: Statistics | None = None,
+    ):
+        factors = (4, *(2,) * (len(channels) - 1)) if reductions is None else reductions
+        strides = tuple(accumulate(factors, lambda one, other: one * other))
+        super().__init__(
+            in_chans,
+            channels=channels,
+            strides=strides,
+            out_indices=out_indices,
+            size_multiple=size_multiple or tile_px or strides[-1],
+            tile_px=tile_px,
+            normalisation=normalisation,
+            weights_statistics=weights_statistics,
+        )
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks of all stages."""
+        return [block for stage in self.stages for block in stage]
+
+    def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """One map for each stage."""
+        maps = []
+        for number, (reduce, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
+            x_BCHW = self.enter(number, reduce(x_BCHW))
+            x_BCHW = stage(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            maps.append(x_BCHW)
+        return maps
+
+    def enter(self, number: int, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """What the first block of stage `number` is given: what reduction gave, and positions where there are such."""
+        return x_BCHW
+
+    def prune_to_maps(self) -> None:
+        """Remove the stages after the last chosen one."""
+        super().prune_to_maps()
+        self.num_maps = max(self.out_indices) + 1
+        self._declared = self._declared[: self.num_maps]
+        self.downsample_layers = self.downsample_layers[: self.num_maps]
+        self.stages = self.stages[: self.num_maps]
+
+
+def patch_stem(in_chans: int, dim: int) -> nn.Sequential:
+    """ConvNeXt's stem: patches of 4 px and a norm."""
+    return nn.Sequential(nn.Conv2d(in_chans, dim, 4, 4), ChannelsFirstNorm(dim, eps=1e-6))
+
+
+def norm_reductions(dims: Sequence[int]) -> list[nn.Sequential]:
+    """ConvNeXt's layers between stages: a norm and a 2x2 convolution of stride 2."""
+    return [
+        nn.Sequential(ChannelsFirstNorm(before, eps=1e-6), nn.Conv2d(before, after, 2, 2))
+        for before, after in pairwise(dims)
+    ]
+
+
+def split_depths(depths: Sequence[int], drop_path: float) -> list[list[float]]:
+    """Probabilities of dropping a branch, growing evenly from 0 to `drop_path` over all blocks, stage by stage."""
+    total = sum(depths)
+    rates = iter([drop_path * number / max(total - 1, 1) for number in range(total)])
+    return [[next(rates) for _ in range(depth)] for depth in depths]

@@ -1,0 +1,81 @@
+"""Very large depth-wise kernels made of three: K x 5, 5 x K and 5 x 5, each with a batch norm; they fold into one.
+
+SLaK, Liu et al. 2022, arXiv 2207.03620, section 3.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.layers.arguments import require_odd
+from restore.layers.folding import fold_norm
+from restore.layers.mixers.base import Mixer
+from restore.registry import MIXERS
+
+__all__ = ["LargeKernel"]
+
+
+@MIXERS.add("large_kernel")
+class LargeKernel(Mixer):
+    """The sum of a tall, a wide and a small depth-wise convolution.
+
+    Args:
+        dim: channels of the map.
+        kernel_size: K, the long side, odd.
+        small_size: the short side, odd.
+        batch_norm: after each of the three.
+    """
+
+    def __init__(self, dim: int, kernel_size: int = 31, small_size: int = 5, batch_norm: bool = True):
+        require_odd(kernel_size=kernel_size, small_size=small_size)
+        if small_size > kernel_size:
+            raise ValueError(f"small_size {small_size} must not be larger than kernel_size {kernel_size}")
+        super().__init__(dim, halo_px=kernel_size // 2)
+        self.kernel_size = kernel_size
+        self.LoRA1 = _NormedConvolution(dim, (kernel_size, small_size), batch_norm)
+        self.LoRA2 = _NormedConvolution(dim, (small_size, kernel_size), batch_norm)
+        self.small_conv = _NormedConvolution(dim, (small_size, small_size), batch_norm)
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The sum of the three."""
+        x_BCHW = x_BHWC.permute(0, 3, 1, 2)
+        return (self.LoRA1(x_BCHW) + self.LoRA2(x_BCHW) + self.small_conv(x_BCHW)).permute(0, 2, 3, 1)
+
+    def folded(self) -> FoldedLargeKernel:
+        """One depth-wise convolution of K x K with the same output."""
+        merged = FoldedLargeKernel(self.dim, self.kernel_size).to(self.LoRA1.conv.weight)
+        merged.inner_norm = self.inner_norm
+        weight, bias = 0, 0
+        for branch in (self.LoRA1, self.LoRA2, self.small_conv):
+            conv = fold_norm(branch.conv, branch.bn) if isinstance(branch.bn, nn.BatchNorm2d) else branch.conv
+            rows, columns = ((self.kernel_size - side) // 2 for side in conv.kernel_size)
+            weight = weight + F.pad(conv.weight.double(), (columns, columns, rows, rows))
+            bias = bias + (0 if conv.bias is None else conv.bias.double())
+        with torch.no_grad():
+            merged.conv.weight.copy_(weight)
+            merged.conv.bias.copy_(torch.as_tensor(bias).expand(self.dim))
+        return merged
+
+
+class FoldedLargeKernel(Mixer):
+    """What `LargeKernel` folds into."""
+
+    def __init__(self, dim: int, kernel_size: int):
+        super().__init__(dim, halo_px=kernel_size // 2)
+        self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The convolution."""
+        return self.conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class _NormedConvolution(nn.Module):
+    def __init__(self, dim: int, size: tuple[int, int], batch_norm: bool):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, size, padding=(size[0] // 2, size[1] // 2), groups=dim, bias=not batch_norm)
+        self.bn = nn.BatchNorm2d(dim) if batch_norm else nn.Identity()
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.bn(self.conv(x_BCHW))
