@@ -15,7 +15,7 @@ The rules, which are those of the organisers of efficiency challenges (fvcore's)
     - elementwise functions, softmax, pooling, shuffles, gathers, sorting and nearest-neighbour resizing are free.
 - activations: elements of the outputs of Conv2d and ConvTranspose2d modules, and the number of their calls.
 - gathered: elements that indexing with tensors, gathers and embeddings read, and scatters write. They cost no product,
-  but time.
+  but time. (What is made once and kept, such as the order of windows, counts where it is made.)
 
 `torch.utils.flop_counter` sees the operators, so what is written with functions instead of modules counts too.
 """

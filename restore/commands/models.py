@@ -3,22 +3,28 @@
 restore models                       every model: what it is for, how good it is, where its weights are
 restore models swinir_classical_x2   one of them: address, size, checksum, licence, figures with their sources
 restore models encoder               what can be built: network, discriminator, encoder, mixer, quality, ...
+restore models mixer --cost          parameters and multiply-adds of what can be built, or of a model
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from restore.analysis.cost import Cost
     from restore.zoo.card import Card, Figure
 
-KINDS = ("network", "discriminator", "encoder", "mixer", "quality", "metric", "loss")
+KINDS = (
+    *("network", "discriminator", "encoder", "mixer", "quality", "metric", "loss"),
+    *("norm", "feed_forward", "position", "placement"),
+)
 PIPED_COLUMNS = 200
 """Width of the table where nobody's terminal bounds it."""
 
@@ -29,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what", nargs="?", default="model", help=f"the name of a model, or a kind: model, {', '.join(KINDS)}"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="count parameters, multiply-adds and activations of one model, or of every network (for 256 x 256), "
+        "encoder (224 x 224) or mixer (96 x 96 x 60)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     from restore.zoo import find_card, list_cards, list_models
 
     what = arguments.what
-    if what in KINDS:
+    if arguments.cost:
+        _show_costs(what, arguments.json)
+    elif what in KINDS:
         names = list_models(what)
         sys.stdout.write(json.dumps(names, indent=2) + "\n" if arguments.json else "".join(f"{n}\n" for n in names))
     elif arguments.json:
@@ -47,6 +61,31 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _show_card(find_card(what))
     return 0
+
+
+def _show_costs(what: str, as_json: bool) -> None:
+    from restore.zoo import find_card
+    from restore.zoo.costs import component_costs, model_cost
+
+    costs = component_costs(what) if what in (*KINDS, "model") else {what: model_cost(find_card(what))}
+    if as_json:
+        counted = {name: cost and dataclasses.asdict(cost) for name, cost in costs.items()}
+        sys.stdout.write(json.dumps(counted, indent=2) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    columns: dict[str, Callable[[Cost], float]] = {
+        "parameters [M]": lambda cost: cost.parameters / 1e6,
+        "multiply-adds [G]": lambda cost: cost.macs / 1e9,
+        "activations [M]": lambda cost: cost.activations / 1e6,
+        "gathered [M]": lambda cost: cost.gathered / 1e6,
+    }
+    table = Table(Column("name", no_wrap=True), *columns)
+    for name, cost in costs.items():
+        table.add_row(name, *("-" if cost is None else f"{figure(cost):.3f}" for figure in columns.values()))
+    width = shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def _described(card: Card) -> dict:

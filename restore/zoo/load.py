@@ -47,6 +47,10 @@ KINDS = {
     "quality": registry.QUALITY,
     "metric": registry.METRICS,
     "loss": registry.LOSSES,
+    "norm": registry.NORMS,
+    "feed_forward": registry.FEED_FORWARDS,
+    "position": registry.POSITIONS,
+    "placement": registry.PLACEMENTS,
 }
 SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 

@@ -22,6 +22,7 @@ from plain_ipt import PlainIPT
 from plain_swinir import PlainSwinIR
 from plain_uformer import PlainUformer
 
+from restore.analysis.cost import image_cost
 from restore.networks.edt import EDT
 from restore.networks.ipt import IPT
 from restore.networks.swinir import SwinIR
@@ -60,7 +61,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a name")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{'network':<18}{'input':>11}{'plain':>10}{'ours':>10}{'faster':>9}{'difference':>12}")
+    print(
+        f"{'network':<18}{'input':>11}{'params':>9}{'MACs':>10}{'plain':>10}{'ours':>10}{'faster':>9}{'difference':>12}"
+    )
     for name, (ours, plain, shape) in CASES.items():
         if arguments.only in name:
             compare(name, ours(), plain(), *shape, arguments)
@@ -75,6 +78,7 @@ def compare(
     assert not missing, f"{name}: the plain form has other weights: {missing}"
     ours, plain = ours.eval().to(arguments.device), plain.eval().to(arguments.device)
     image = torch.rand(count, 3, side, side, device=arguments.device) * ours.spec.value_range
+    cost = image_cost(ours, height=side)
     with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.dtype == "bf16"):
         reference = plain(image)
         difference = ((ours(image) - reference).norm() / reference.norm()).item()
@@ -82,7 +86,8 @@ def compare(
     slow, fast = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(first / second for first, second in times)
     print(
-        f"{name:<18}{f'{count}x{side}x{side}':>11}{slow:>9.3f}s{fast:>9.3f}s{ratio:>8.2f}x{difference:>12.1e}",
+        f"{name:<18}{f'{count}x{side}x{side}':>11}{cost.parameters / 1e6:>7.2f} M{count * cost.macs / 1e9:>8.2f} G"
+        f"{slow:>9.3f}s{fast:>9.3f}s{ratio:>8.2f}x{difference:>12.1e}",
         flush=True,
     )
 
