@@ -1,4 +1,4 @@
-"""The import contract, the start-up budgets and the linter: what keeps the package in shape."""
+"""The import contract, the start-up budgets, the linter and the types: what keeps the package in shape."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def test_layers():
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["lint", "format"])
 def test_ruff(command):
     done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(900)  # half a minute of work on the first run, a few seconds afterwards
+def test_mypy():
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

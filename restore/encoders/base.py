@@ -22,7 +22,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -75,10 +75,12 @@ class Encoder(nn.Module, ABC):
             normalisation as the weights want it where there are none.
     """
 
+    _mean: torch.Tensor | None
+    _deviation: torch.Tensor
     derived: ClassVar[tuple[str, ...]] = ()
     """Endings of published keys that hold nothing learned and are not kept here (tables of indices, masks)."""
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         missing = {"in_chans", "out_indices"} - {*inspect.signature(cls.__init__).parameters}
         if missing:

@@ -74,7 +74,7 @@ class StagedEncoder(Encoder):
 
     def blocks(self) -> Sequence[nn.Module]:
         """The blocks of all stages."""
-        return [block for stage in self.stages for block in stage]
+        return [block for stage in self.stages for block in stage.children()]
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """One map for each stage."""

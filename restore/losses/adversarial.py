@@ -7,7 +7,7 @@ the weight does not apply) or the generator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,12 +74,13 @@ class MultiScaleGANLoss(GANLoss):
 
     def forward(
         self, scores: Tensor | Sequence[Tensor | Sequence[Tensor]], target_is_real: bool, is_disc: bool = False
-    ):
+    ) -> Tensor:
         """The loss; an entry that is itself a list counts with its last element."""
         if isinstance(scores, Tensor):
             return super().forward(scores, target_is_real, is_disc)
         last = [each if isinstance(each, Tensor) else each[-1] for each in scores]
-        return sum(super(MultiScaleGANLoss, self).forward(each, target_is_real, is_disc) for each in last) / len(last)
+        losses = [super(MultiScaleGANLoss, self).forward(each, target_is_real, is_disc) for each in last]
+        return cast(Tensor, sum(losses)) / len(losses)
 
 
 @LOSSES.add("FeatureMatchingLoss", "GANFeatLoss")
@@ -111,7 +112,7 @@ class FeatureMatchingLoss(nn.Module):
             self.distance(one, other.detach(), reduction=self.reduction)
             for one, other in zip(restored, reference, strict=True)
         ]
-        return self.loss_weight * sum(distances) / len(distances)
+        return self.loss_weight * cast(Tensor, sum(distances)) / len(distances)
 
 
 @torch.no_grad()

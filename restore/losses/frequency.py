@@ -52,6 +52,8 @@ class EdgeLoss(nn.Module):
         eps: keeps the root smooth: sqrt(d^2 + eps^2).
     """
 
+    kernel: Tensor
+
     def __init__(self, loss_weight: float = 1.0, eps: float = 1e-3):
         super().__init__()
         self.loss_weight = loss_weight

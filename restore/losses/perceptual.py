@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,12 @@ class PerceptualLoss(nn.Module):
         self.layer_weights = dict(layer_weights)
         self.perceptual_weight = perceptual_weight
         self.style_weight = style_weight
-        self.distance = {"l1": F.l1_loss, "l2": F.mse_loss, "fro": torch.dist}[criterion]
+        distances: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "l1": F.l1_loss,
+            "l2": F.mse_loss,
+            "fro": torch.dist,
+        }
+        self.distance = distances[criterion]
         self.vgg = VggFeatures(
             layer_weights, vgg_type, use_input_norm=use_input_norm, range_norm=range_norm, weights=weights
         )
@@ -67,7 +72,8 @@ class PerceptualLoss(nn.Module):
         return losses
 
     def _sum(self, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor:
-        return sum(weight * self.distance(ours[name], theirs[name]) for name, weight in self.layer_weights.items())
+        terms = (weight * self.distance(ours[name], theirs[name]) for name, weight in self.layer_weights.items())
+        return cast(Tensor, sum(terms))
 
 
 class _MetricLoss(nn.Module, ABC):
@@ -82,7 +88,7 @@ class _MetricLoss(nn.Module, ABC):
         MissingError: these weights are not here and cannot be had.
     """
 
-    net = "vgg"
+    net: Net = "vgg"
 
     def __init__(self, loss_weight: float = 1.0, weights: str | None = None):
         super().__init__()
@@ -115,7 +121,7 @@ class LPIPSLoss(_MetricLoss):
 
     def distance(self, restored: Tensor, reference: Tensor) -> Tensor:
         """LPIPS of each pair, (B,)."""
-        return lpips(restored, reference, net=self.net, weights=self.weights)
+        return cast(Tensor, lpips(restored, reference, net=self.net, weights=self.weights))
 
 
 @LOSSES.add("DISTSLoss", "dists")
@@ -124,7 +130,7 @@ class DISTSLoss(_MetricLoss):
 
     def distance(self, restored: Tensor, reference: Tensor) -> Tensor:
         """DISTS of each pair, (B,)."""
-        return dists(restored, reference, weights=self.weights)
+        return cast(Tensor, dists(restored, reference, weights=self.weights))
 
 
 def _gram(maps_BCHW: Tensor) -> Tensor:

@@ -49,6 +49,9 @@ class VggFeatures(nn.Module):
         MissingError: the weights are not here and cannot be downloaded.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         layers: Iterable[str],

@@ -42,6 +42,7 @@ class InceptionBlock35(nn.Module):
         import timm
 
         super().__init__()
+        model: Any
         try:
             model = timm.create_model("inception_resnet_v2", pretrained=pretrained)
         except (OSError, RuntimeError) as error:
@@ -52,7 +53,7 @@ class InceptionBlock35(nn.Module):
             ) from None
         stem = "conv2d_1a conv2d_2a conv2d_2b maxpool_3a conv2d_3b conv2d_4a maxpool_5a mixed_5b"
         self.stem = nn.Sequential(*(getattr(model, name) for name in stem.split()))
-        self.blocks = model.repeat
+        self.blocks: nn.Sequential = model.repeat
 
     def forward(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Six maps of (B, 320, side(H), side(W)) of images in [0, 1], which it moves to [-1, 1] as its weights want."""

@@ -78,6 +78,8 @@ class IQTRegressor(nn.Module):
             reference_BCHW: features of the reference.
         """
         encoder, decoder = self.transformer["encoder"], self.transformer["decoder"]
+        assert isinstance(encoder, _Tokens)
+        assert isinstance(decoder, _Tokens)
         memory = encoder.embed(self.conv_enc(difference_BCHW))
         for layer in encoder.layers:
             memory = layer(memory)
@@ -90,7 +92,14 @@ class IQTRegressor(nn.Module):
 class _Tokens(nn.Module):
     """The layers of one half of the transformer, with its quality token and its positions."""
 
-    def __init__(self, layer: type[EncoderLayer], num_layers: int, grid: tuple[int, int], dropout: float, *sizes: int):
+    def __init__(
+        self,
+        layer: type[EncoderLayer | DecoderLayer],
+        num_layers: int,
+        grid: tuple[int, int],
+        dropout: float,
+        *sizes: int,
+    ):
         super().__init__()
         width = sizes[0]
         self.grid = grid
@@ -105,7 +114,8 @@ class _Tokens(nn.Module):
         """(B, 1 + N, D): the quality token and the map's, with positions."""
         tokens = map_BDHW.flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
-        return self.dropout(tokens + fit_positions(self.pos_embedding, self.grid, map_BDHW.shape[2:]))
+        rows, columns = map_BDHW.shape[2:]
+        return self.dropout(tokens + fit_positions(self.pos_embedding, self.grid, (rows, columns)))
 
 
 @QUALITY.add("IQT")
@@ -197,7 +207,9 @@ class IQT(QualityModel):
     def _judged(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None) -> torch.Tensor:
         if not self.num_crops:
             return self(x_BCHW, reference_BCHW)
-        offsets = crop_offsets(x_BCHW.shape[2:], self.input_px, self.num_crops, self.seed)
+        height, width = x_BCHW.shape[2:]
+        offsets = crop_offsets((height, width), self.input_px, self.num_crops, self.seed)
+        assert reference_BCHW is not None  # `judge` has looked
         crops, references = (self._crops(images, offsets) for images in (x_BCHW, reference_BCHW))
         batches = zip(crops.split(_LARGEST_BATCH), references.split(_LARGEST_BATCH), strict=True)
         scores = torch.cat([self(crop, reference) for crop, reference in batches])

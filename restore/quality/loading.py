@@ -52,7 +52,7 @@ def load_quality(name_or_path: str | Path, *, device: str | torch.device = "cpu"
     if path.suffix == ".safetensors":
         block = _read_block(path)
     name = block["type"] if block else "nothing"
-    if name not in QUALITY.names():
+    if block is None or name not in QUALITY.names():
         raise CheckpointError(
             f"{path}: does not say which quality model it holds (of its kind it says: {name}). Build the model with "
             "build_quality, load the weights into it and write them with restore.quality.loading.save_quality."

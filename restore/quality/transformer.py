@@ -7,6 +7,8 @@ Legend: B batch, N tokens, C width, H heads, D width of a head.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -28,8 +30,8 @@ class Attention(nn.Module):
     def forward(self, query_BNC: torch.Tensor, memory_BMC: torch.Tensor, *, causal: bool = False) -> torch.Tensor:
         """(B, N, C): what each query takes from the memory; `causal` hides the memory's later tokens from it."""
         query, key, value = self.W_Q(query_BNC), self.W_K(memory_BMC), self.W_V(memory_BMC)
-        heads = [tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for tokens in (query, key, value)]
-        taken_BHND = F.scaled_dot_product_attention(*heads, is_causal=causal)
+        q, k, v = (tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for tokens in (query, key, value))
+        taken_BHND = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.linear(taken_BHND.transpose(1, 2).flatten(2))
 
 
@@ -98,12 +100,14 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(EncoderLayer):
     """An `EncoderLayer` that attends to the encoder's tokens between its two halves."""
 
-    def __init__(self, width: int, num_heads: int, head_width: int, ffn_width: int, *, eps: float, **options):
+    def __init__(self, width: int, num_heads: int, head_width: int, ffn_width: int, *, eps: float, **options: Any):
         super().__init__(width, num_heads, head_width, ffn_width, eps=eps, **options)
         self.dec_enc_attn = Attention(width, num_heads, head_width)
         self.layer_norm3 = nn.LayerNorm(width, eps=eps)
 
-    def forward(self, tokens_BNC: torch.Tensor, memory_BMC: torch.Tensor, *, causal: bool = False) -> torch.Tensor:
+    def forward(  # type: ignore[override]  # it has the parts of an encoder layer, but is not used as one
+        self, tokens_BNC: torch.Tensor, memory_BMC: torch.Tensor, *, causal: bool = False
+    ) -> torch.Tensor:
         """(B, N, C)."""
         attended = self.self_attn(tokens_BNC, tokens_BNC, causal=causal)
         tokens_BNC = self.layer_norm1(tokens_BNC + self.dropout(attended))

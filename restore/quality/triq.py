@@ -19,7 +19,7 @@ from torch import nn
 
 from restore.errors import ImageError
 from restore.quality.base import QualityModel
-from restore.quality.features import FeaturesOption, build_features
+from restore.quality.features import FeaturesOption, build_features, map_side
 from restore.quality.transformer import EncoderLayer, fit_positions
 from restore.registry import QUALITY
 
@@ -59,7 +59,7 @@ class TRIQHead(nn.Module):
         super().__init__()
         if width % num_heads:
             raise ValueError(f"width {width} cannot be divided among {num_heads} heads")
-        self.grid, self.positions = tuple(grid), positions
+        self.grid, self.positions = (grid[0], grid[1]), positions
         self.projection = nn.Conv2d(channels, width, 1)
         self.quality_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.position_table = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width) * 0.02)
@@ -169,7 +169,7 @@ class TRIQ(QualityModel):
 
     def tokens(self, height: int, width: int) -> int:
         """How many tokens an image of this size becomes."""
-        rows, columns = (-(-side // self.encoder.strides[-1]) for side in (height, width))
+        rows, columns = (map_side(self.encoder, side) for side in (height, width))
         pooled = self.transformer.pool(torch.zeros(1, 1, rows, columns))
         return pooled.shape[2] * pooled.shape[3]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from restore.errors import OptionsError, nearest
 from restore.zoo.card import Card, list_cards
@@ -47,7 +48,7 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
 
     common = _common_datasets([card for card in fitting if _is_here(card)])
 
-    def order(card: Card) -> tuple:
+    def order(card: Card) -> tuple[Any, ...]:
         place = place_of(card)
         nearest_first = card.real, place is Place.BY_HAND, _distance(card, wanted), not _is_here(card)
         return *nearest_first, -_psnr(card, common) if _is_here(card) else 0.0, place, card.url is None, card.name
@@ -75,7 +76,7 @@ def better_download(card: Card) -> tuple[Card, str] | None:
     return other, f"{size}{gain:.1f} dB more on {', '.join(sorted(common))}"
 
 
-def _purpose(card: Card) -> tuple:
+def _purpose(card: Card) -> tuple[Any, ...]:
     return card.task, card.scale, card.sigma, card.quality, card.grey, card.real
 
 

@@ -108,7 +108,7 @@ def fetch_weights(card: Card) -> Path:
 class _Notes:
     """Tells now and then how far a download is."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._latest = time.monotonic()
 
     def __call__(self, num_bytes: int, total: int | None) -> None:

@@ -9,6 +9,7 @@ B batch, H x W image, C channels of a stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ _RENAMED = {
     "scale1.gamma": "layer_scale_1",
     "scale2.gamma": "layer_scale_2",
 }
-_SIZES = {
+_SIZES: dict[str, dict[str, Any]] = {
     "nano": {"dims": (64, 128, 256, 512), "depths": (2, 2, 8, 2), "kernel_size": 7},
     "tiny": {"dims": (72, 144, 288, 576), "depths": (3, 3, 12, 3)},
     "small": {"dims": (72, 144, 288, 576), "depths": (4, 4, 32, 4)},

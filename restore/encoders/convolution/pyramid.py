@@ -53,11 +53,12 @@ class ConvPyramid(Encoder):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # keeps the variance; torch's default lets it fade from layer to layer
                 nn.init.kaiming_normal_(module.weight)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, finest first."""
-        maps = []
+        maps: list[torch.Tensor] = []
         for stage in self.stages:
             maps.append(stage(maps[-1] if maps else x_BCHW))
         return maps

@@ -6,6 +6,7 @@ timm's moves the stride of a stage from the first 1x1 convolution to the 3x3 one
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,7 +36,7 @@ class ResNet50V1(Encoder):
     ):
         import timm
 
-        model = timm.create_model("resnet50", features_only=True, in_chans=in_chans, pretrained=False)
+        model: Any = timm.create_model("resnet50", features_only=True, in_chans=in_chans, pretrained=False)
         super().__init__(
             in_chans,
             channels=model.feature_info.channels(),
@@ -49,7 +50,7 @@ class ResNet50V1(Encoder):
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1.001e-5
-        self.model = model
+        self.model: nn.Module = model
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map; all halvings round up, so that any size fits."""
@@ -61,10 +62,12 @@ class ResNet50V1(Encoder):
             for number in (1, 2, 3):
                 if f"bn{number}" in block._modules:
                     convolution, norm = block.get_submodule(f"conv{number}"), block.get_submodule(f"bn{number}")
+                    assert isinstance(convolution, nn.Conv2d)
+                    assert isinstance(norm, nn.BatchNorm2d)
                     block.add_module(f"conv{number}", fold_norm(convolution, norm))
                     block.add_module(f"bn{number}", nn.Identity())
         return self
 
     def blocks(self) -> Sequence[nn.Module]:
         """The sixteen bottlenecks."""
-        return [block for number in range(1, 5) for block in self.model[f"layer{number}"]]
+        return [block for number in range(1, 5) for block in self.model.get_submodule(f"layer{number}").children()]

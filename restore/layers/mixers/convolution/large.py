@@ -47,15 +47,16 @@ class LargeKernel(Mixer):
         """One depth-wise convolution of K x K with the same output."""
         merged = FoldedLargeKernel(self.dim, self.kernel_size).to(self.LoRA1.conv.weight)
         merged.inner_norm = self.inner_norm
-        weight, bias = 0, 0
+        weights, biases = [], [torch.zeros(self.dim, dtype=torch.float64, device=merged.conv.weight.device)]
         for branch in (self.LoRA1, self.LoRA2, self.small_conv):
             conv = fold_norm(branch.conv, branch.bn) if isinstance(branch.bn, nn.BatchNorm2d) else branch.conv
             rows, columns = ((self.kernel_size - side) // 2 for side in conv.kernel_size)
-            weight = weight + F.pad(conv.weight.double(), (columns, columns, rows, rows))
-            bias = bias + (0 if conv.bias is None else conv.bias.double())
+            weights.append(F.pad(conv.weight.double(), (columns, columns, rows, rows)))
+            biases += [] if conv.bias is None else [conv.bias.double()]
+        assert merged.conv.bias is not None
         with torch.no_grad():
-            merged.conv.weight.copy_(weight)
-            merged.conv.bias.copy_(torch.as_tensor(bias).expand(self.dim))
+            merged.conv.weight.copy_(torch.stack(weights).sum(dim=0))
+            merged.conv.bias.copy_(torch.stack(biases).sum(dim=0))
         return merged
 
 
