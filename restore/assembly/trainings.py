@@ -91,6 +91,8 @@ def build_training(options: Options, processes: Processes) -> Training:
     check_fit(options, dataset, networks["g"])
     sampler = _sampler(options, dataset, seed, processes)
     objective = objective_of(options).from_options(networks, options, frozen).to(device)
+    for each in objective.frozen.values():
+        lay_out(each, device, options.train.channels_last)
     check_fields(options, objective, dataset)
     resumed_at = saved[1]["iter"] if saved else None
     trainer = _trainer(options, objective, validated, folder, sampler, processes, resumed_at)
@@ -100,7 +102,7 @@ def build_training(options: Options, processes: Processes) -> Training:
         _say_what_is_left(options, trainer, seed)
     return Training(
         trainer,
-        _batches(options, dataset, sampler, device),
+        _batches(options, objective.reading(dataset), sampler, device),
         RunFolder(options.paths.experiments_root, options.paths.tb_logger, options.dump()),
         resumed=saved is not None,
         about=f"{len(dataset):,} training images, seed {seed}, {device}",
@@ -215,6 +217,7 @@ def _sampler(options: Options, dataset: Any, seed: int, processes: Processes) ->
         rank=processes.rank,
         world_size=processes.world_size,
         groups=getattr(dataset, "groups", None),
+        num_crops=options.train.teacher.crops if options.train.teacher else None,
     )
 
 

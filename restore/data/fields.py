@@ -11,6 +11,7 @@ a batch on the device:
     number     a number, or a row of N                   (B,) or (B, N): int64 where all are whole, else float32
     seed       a whole number below 2^63                 a list: a seed stays with the processor
     text       a string                                  a list
+    answer     what a cache knows of the sample, or None a list: it stays with the processor
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from restore.images.resize import resize_pixels
 
 __all__ = ["Fields", "Kind", "batched", "cropped", "described", "grid_of", "maps_of", "on_device", "resized", "turned"]
 
-Kind = Literal["image", "label_map", "mask", "number", "seed", "text"]
+Kind = Literal["image", "label_map", "mask", "number", "seed", "text", "answer"]
 Fields = Mapping[str, Kind]
 Sample = Mapping[str, Any]
 
@@ -195,6 +196,7 @@ _BATCHED: dict[str, Callable[[str, list[Any]], Any]] = {
     "number": _numbers,
     "seed": _listed,
     "text": _listed,
+    "answer": _listed,
 }
 
 

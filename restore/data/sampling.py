@@ -67,6 +67,8 @@ class StreamSampler(Sampler[list[Draw]]):
         rank, world_size: which process this is, of how many.
         groups: a group for each image: a batch, over all processes, holds images of one group only. Batches must then
             have one size throughout; a group that does not fill its last batch begins again in it.
+        num_crops: how many different samples there are of each image, which come again and again after as many epochs;
+            None for a new one every time.
 
     Raises:
         ValueError: groups and several stages.
@@ -83,6 +85,7 @@ class StreamSampler(Sampler[list[Draw]]):
         rank: int = 0,
         world_size: int = 1,
         groups: Sequence[Hashable] | None = None,
+        num_crops: int | None = None,
     ):
         if groups is not None and len(stages) > 1:
             raise ValueError("images in groups need batches of one size: give a single stage")
@@ -97,6 +100,7 @@ class StreamSampler(Sampler[list[Draw]]):
         self.accumulate = accumulate
         self.rank = rank
         self.world_size = world_size
+        self.num_crops = num_crops
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def __len__(self) -> int:
@@ -129,7 +133,10 @@ class StreamSampler(Sampler[list[Draw]]):
         epoch, place = divmod(position, self.num_images)
         if self._order[0] != epoch:
             self._order = (epoch, self._shuffled(generator(self.seed, 2**63 + epoch)))
-        return Draw(int(self._order[1][place]), self.seed, position, patch_px, batch)
+        index = int(self._order[1][place])
+        if self.num_crops is not None:  # a function of the image and the crop's number alone
+            position = epoch % self.num_crops * self.num_images + index
+        return Draw(index, self.seed, position, patch_px, batch)
 
     def _shuffled(self, random: np.random.Generator) -> np.ndarray:
         """The order of an epoch; with groups, batch after batch of one group each, the batches shuffled."""

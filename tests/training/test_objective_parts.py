@@ -193,8 +193,8 @@ def test_states_of_other_objectives(folder, monkeypatch):
 
 
 def test_a_teacher_is_for_those_who_learn_from_one(folder):
-    with pytest.raises(OptionsError, match=r"train\.teacher: model_type SRModel does not learn from.*Distilled"):
-        load(folder / "train.yml", ["train.teacher={model: swinir_light_x4}"], is_train=True)
+    with pytest.raises(OptionsError, match=r"train\.teacher: model_type EDTModel does not learn from.*Distilled"):
+        load(folder / "train.yml", ["model_type=EDTModel", "train.teacher={model: swinir_light_x4}"], is_train=True)
     with pytest.raises(
         OptionsError, match=r"train\.teacher: missing: model_type Distilled learns from a teacher, \{model"
     ):

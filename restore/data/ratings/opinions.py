@@ -20,7 +20,7 @@ from restore.data.ratings.tables import Rating
 from restore.errors import DataError, OptionsError, nearest
 from restore.images import list_images
 
-__all__ = ["FORMATS", "LEVELS", "Format", "Opinion", "distribution_about", "read_opinions"]
+__all__ = ["FORMATS", "LEVELS", "SPREAD", "Format", "Opinion", "distribution_about", "read_opinions"]
 
 LEVELS = np.arange(1, 6)
 SPREAD = 0.5  # standard deviation in levels where a dataset publishes none

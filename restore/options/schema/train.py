@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
-from restore.options.schema.section import Block, Probability, Section
+from restore.options.schema.section import Block, Path, Probability, Section
 
 __all__ = ["MixingOptions", "TeacherOptions", "TrainOptions"]
 
@@ -43,6 +43,10 @@ class TeacherOptions(Section):
 
     model: str
     """A weights file, or the name of a model (`restore models`)."""
+    cache: Path | None = None
+    """Folder that keeps its answers, for this run and others with the same crops; null: it is asked in every step."""
+    crops: PositiveInt | None = None
+    """Different crops of each image, which then come again, with answers from the cache; null: new ones always."""
 
 
 class TrainOptions(Section):
@@ -72,6 +76,8 @@ class TrainOptions(Section):
     """Adversarial loss: {type: GANLoss, gan_type: vanilla, loss_weight: 5e-3}."""
     ldl_opt: Block | None = None
     """Locally discriminative learning: a pixel loss weighted by an artefact map."""
+    distill_opt: Block | None = None
+    """Loss between the network and its teacher: {type: SoftDistillationLoss, loss_weight: 1.0}."""
     feature_matching_opt: Block | None = None
     """Loss between features of the discriminator on restored and real images."""
     net_d_iters: PositiveInt = 1
@@ -83,7 +89,7 @@ class TrainOptions(Section):
     use_grad_clip: bool | None = None
     """Restormer, NAFNet: true is clip_norm: 0.01, which is the default of model_type ImageRestorationModel."""
     teacher: TeacherOptions | None = None
-    """A network to learn from, for a model_type that can: {model: NAME or FILE}."""
+    """A network to learn from, with distill_opt: {model: NAME or FILE, cache: FOLDER, crops: 16}."""
     mixup: bool | None = None
     """NAFNet: true is mixing_augs: {mixup: true}."""
     mixing_augs: MixingOptions | None = None

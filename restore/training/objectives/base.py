@@ -32,6 +32,7 @@ _COMPARED = {
     "features": "a discriminator's features (train.feature_matching_opt of the same)",
     "patches": "features of patches (train.contrastive_opt of IPTModel)",
     "opinions": "opinions (QualityModel)",
+    "teacher": "a teacher's answers (train.distill_opt of SRModel, RealESRNetModel and QualityModel)",
 }
 
 
@@ -156,6 +157,10 @@ class Objective(nn.Module, ABC):
         """What learns in the turn of a network: the network, and with the first one the heads."""
         heads = self.heads.values() if turn == next(iter(self.networks)) else ()
         return [self.networks[turn], *heads]
+
+    def reading(self, dataset: Any) -> Any:
+        """The training data as this objective wants to have it read."""
+        return dataset
 
     def train(self, mode: bool = True) -> Objective:
         """Training or evaluation mode for what learns; the rest stays in evaluation mode."""

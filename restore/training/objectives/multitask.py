@@ -42,6 +42,7 @@ class MultiTask(Restoration):
         preparations: what happens to every batch before the network sees it.
     """
 
+    teaching = "none"
     leaves_parameters_out = True
 
     def __init__(
@@ -60,9 +61,8 @@ class MultiTask(Restoration):
         cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
     ) -> MultiTask:
         """The losses of the section `train`, and the tasks of the training data."""
-        objective = super().from_options(networks, options, frozen)
-        objective.tasks = network_tasks(unwrapped(networks["g"]), options)
-        return objective
+        tasks = network_tasks(unwrapped(networks["g"]), options)
+        return cls(networks, options.train.losses(), tasks=tasks, preparations=cls.preparations_of(options))
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss of the batch's task, computed in float32."""

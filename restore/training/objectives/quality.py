@@ -5,53 +5,75 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
+from restore.data.ratings.opinions import SPREAD
 from restore.errors import DataError, OptionsError, Problem
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
-from restore.training.objectives.base import Objective, named
+from restore.training.lessons import Seen, watched
+from restore.training.objectives.base import named
+from restore.training.objectives.taught import Taught
 
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["Quality"]
+__all__ = ["Quality", "level_logits"]
+
+_EXAMPLE_PX = 64
 
 
 @OBJECTIVES.add("QualityModel")
-class Quality(Objective):
-    """Losses between the prediction of `network_g`, a quality model, and opinions.
+class Quality(Taught):
+    """Losses between the prediction of `network_g`, a quality model, and opinions, or those of a teacher.
 
     A batch holds `image`, for models with a reference `reference`, and what the model is trained on: `opinion` in
-    [0, 1] or `distribution` over five levels.
+    [0, 1] or `distribution` over five levels. A teacher with a reference may teach a model without.
 
     Args:
         networks: `{"g": quality model}`.
         losses: blocks of losses by option key; `quality_opt: {type: MSELoss}` is logged as `l_quality`.
+        frozen: `{"teacher": quality model}`, or nothing.
     """
 
     judges = True
+    inputs = ("image", "reference")
 
-    def __init__(self, networks: Mapping[str, nn.Module], losses: Mapping[str, Mapping[str, Any]]):
-        super().__init__(networks)
-        model = networks["g"]
-        self.needs = {"image": "image", model.target: "number"}
-        if model.needs_reference:
-            self.needs["reference"] = "image"
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        losses: Mapping[str, Mapping[str, Any]],
+        *,
+        frozen: Mapping[str, nn.Module] | None = None,
+    ):
+        super().__init__(networks, losses, frozen=frozen)
         if not losses:
             message = "missing: how predictions are compared with opinions: {type: MSELoss} or {type: OpinionLoss}."
             raise OptionsError([Problem("train.quality_opt", message)])
         self.criteria = nn.ModuleDict(
-            {key.removesuffix("_opt"): LOSSES.build(block, path=f"train.{key}") for key, block in losses.items()}
+            {
+                key.removesuffix("_opt"): LOSSES.build(block, path=f"train.{key}")
+                for key, block in losses.items()
+                if key not in self.distilling
+            }
         )
+        model = networks["g"]
+        self.needs = {"image": "image"}
+        if self.criteria:
+            self.needs[model.target] = "number"
+        if any(each.needs_reference for each in (model, *self.frozen.values())):
+            self.needs["reference"] = "image"
 
     @classmethod
     def from_options(
         cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
     ) -> Quality:
         """Every loss that stands in the section `train`."""
-        return cls(networks, options.train.losses())
+        objective = cls(networks, options.train.losses(), frozen=frozen)
+        objective.keep_answers(options)
+        return objective
 
     @classmethod
     def loss_problems(cls, losses: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
@@ -65,9 +87,30 @@ class Quality(Objective):
         model = unwrapped(network)
         if model.needs_reference and "reference" not in batch:
             raise DataError(f"{type(model).__name__} needs references, and the dataset has none.")
-        prediction = network(batch["image"], batch.get("reference")).float()
-        target = batch[model.target].float()
+        with watched(network, self.watched_layers) as layers:
+            prediction = network(batch["image"], batch.get("reference")).float()
         found: dict[str, Tensor] = {}
         for name, criterion in self.criteria.items():
-            found |= named(name, criterion(prediction, target))
-        return found
+            found |= named(name, criterion(prediction, batch[model.target].float()))
+        inputs = [batch[field] for field in self.inputs if field in batch]
+        return found | self.lesson_losses(Seen(inputs, prediction, layers), batch)
+
+    def taught(self, *inputs: Tensor) -> Tensor:
+        """The teacher's predictions, in the form in which the network predicts: logits of levels, or opinions."""
+        teacher, student = self.frozen["teacher"], unwrapped(self.networks["g"])
+        prediction = teacher(*inputs).float()
+        if teacher.target == student.target:
+            return prediction
+        worst, best = teacher.score_range
+        opinion = (teacher.score(prediction) - worst) / (best - worst)
+        return opinion if student.target == "opinion" else level_logits(opinion)
+
+    def example(self, device: torch.device) -> list[Tensor]:
+        """A grey image, and another one as its reference."""
+        return [torch.full((1, 3, _EXAMPLE_PX, _EXAMPLE_PX), 0.5, device=device)] * 2
+
+
+def level_logits(opinion_B: Tensor) -> Tensor:
+    """Logits of five levels for opinions in [0, 1]: a Gaussian about each, as datasets without a spread are read."""
+    levels = torch.arange(1, 6, device=opinion_B.device)
+    return -0.5 * ((levels - 1 - 4 * opinion_B[:, None]) / SPREAD).square()

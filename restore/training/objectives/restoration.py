@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.registry import LOSSES, OBJECTIVES
-from restore.training.objectives.base import Objective, compared
+from restore.training.distribution import unwrapped
+from restore.training.lessons import Seen, watched
+from restore.training.objectives.base import compared, restored_by
+from restore.training.objectives.taught import Taught
 from restore.training.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -20,20 +24,23 @@ if TYPE_CHECKING:
 __all__ = ["Restoration"]
 
 _NO_LOSS = Problem("train", "no loss: give at least one of pixel_opt and perceptual_opt.")
+_EXAMPLE_PX = 64
 _LOG_NAMES = {"pixel_opt": "pix", "perceptual_opt": "percep"}
 
 
 @OBJECTIVES.add("SRModel", "SwinIRModel", "ImageCleanModel", "ImageRestorationModel", "HATModel")
-class Restoration(Objective):
-    """Losses between `network(lq)` and `gt`.
+class Restoration(Taught):
+    """Losses between `network(lq)` and `gt`, and between the network and its teacher.
 
     Args:
         networks: `{"g": network}`.
         losses: blocks of losses by option key; `pixel_opt` is logged as `l_pix`, `fft_opt` as `l_fft`.
         preparations: what happens to every batch before the network sees it.
+        frozen: `{"teacher": network}`, or nothing.
     """
 
     needs: Fields = {"lq": "image", "gt": "image"}  # noqa: RUF012
+    inputs = ("lq",)
 
     def __init__(
         self,
@@ -41,23 +48,30 @@ class Restoration(Objective):
         losses: Mapping[str, Mapping[str, Any]],
         *,
         preparations: Sequence[Preparation] = (),
+        frozen: Mapping[str, nn.Module] | None = None,
     ):
-        super().__init__(networks, preparations)
+        super().__init__(networks, losses, preparations, frozen=frozen)
         if not losses:
             raise OptionsError([_NO_LOSS])
         self.criteria = nn.ModuleDict(
             {
                 _LOG_NAMES.get(key, key.removesuffix("_opt")): LOSSES.build(block, path=f"train.{key}")
                 for key, block in losses.items()
+                if key not in self.distilling
             }
         )
+        if not self.criteria:  # the teacher is all the network learns from
+            self.needs = {"lq": "image"}
 
     @classmethod
     def from_options(
         cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]
     ) -> Restoration:
         """Every loss that stands in the section `train`, and what happens to batches before."""
-        return cls(networks, options.train.losses(), preparations=cls.preparations_of(options))
+        _require_fit(networks["g"], frozen)
+        objective = cls(networks, options.train.losses(), preparations=cls.preparations_of(options), frozen=frozen)
+        objective.keep_answers(options)
+        return objective
 
     @classmethod
     def problems(cls, options: Options) -> list[Problem]:
@@ -74,8 +88,35 @@ class Restoration(Objective):
 
     def losses(self, batch: Batch, turn: str = "g") -> dict[str, Tensor]:
         """Every configured loss, computed in float32."""
-        restored = self.restored(batch["lq"])
+        with watched(self.networks["g"], self.watched_layers) as layers:
+            restored = self.restored(batch["lq"])
         found: dict[str, Tensor] = {}
         for name, criterion in self.criteria.items():
             found |= compared(name, criterion, restored, batch["gt"])
-        return found
+        return found | self.lesson_losses(Seen([batch["lq"]], restored, layers), batch)
+
+    def taught(self, *inputs: Tensor) -> Tensor:
+        """The images that the teacher restores."""
+        return restored_by(self.frozen["teacher"], *inputs)
+
+    def example(self, device: torch.device) -> list[Tensor]:
+        """A grey image."""
+        channels = unwrapped(self.networks["g"]).spec.in_channels
+        return [torch.full((1, channels, _EXAMPLE_PX, _EXAMPLE_PX), 0.5, device=device)]
+
+
+def _require_fit(network: nn.Module, frozen: Mapping[str, nn.Module]) -> None:
+    """Refuse a teacher that answers with images of another size or other channels.
+
+    Raises:
+        OptionsError: says which.
+    """
+    for name, teacher in frozen.items():
+        for what, ours, theirs in (
+            ("enlarges {} times", network.spec.scale, teacher.spec.scale),
+            ("takes {} channel(s)", network.spec.in_channels, teacher.spec.in_channels),
+            ("gives {} channel(s)", network.spec.out_channels, teacher.spec.out_channels),
+        ):
+            if ours != theirs:
+                message = f"it {what.format(theirs)}, and network_g {what.format(ours)}. Take one that does the same."
+                raise OptionsError([Problem(f"train.{name}.model", message)])
