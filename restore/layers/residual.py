@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["DropPath", "LayerScale"]
+__all__ = ["DropPath", "FixedScale", "LayerScale"]
 
 
 class DropPath(nn.Module):
@@ -33,3 +33,15 @@ class LayerScale(nn.Module):
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """(..., C) to the same shape."""
         return x_BHWC * self.gamma
+
+
+class FixedScale(nn.Module):
+    """A factor of a branch that is not learned."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` times the factor."""
+        return x * self.factor

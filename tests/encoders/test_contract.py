@@ -21,6 +21,12 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     "slak": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "kernel_sizes": [13, 11, 9, 7]},
     "gfnet": {"img_size": 64, "embed_dim": 16, "depth": 3},
     "gfnet_h": {"img_size": 64, "dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
+    "lvvit": {"img_size": 32, "embed_dim": 48, "depth": 3, "num_heads": 2, "stem_width": 32},
+    "deepvit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_reattention": 1},
+    "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
+    "cct": {"embed_dim": 16},
+    "cvt_lite": {"embed_dim": 16},
+    "vit_lite": {"embed_dim": 16},
     "pyramid": {"encoder": "test_vit", "width": 8},
 }
 

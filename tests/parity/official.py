@@ -12,17 +12,20 @@ from restore.encoders import Classifier, build_encoder, load_published, publishe
 from restore.registry import ENCODERS
 
 
-def parameters(block) -> int:
-    """Of a classifier of 1000 classes, without allocating them."""
+def parameters(block, num_classes: int = 1000) -> int:
+    """Of a classifier, without allocating them."""
     with torch.device("meta"):
-        classifier = Classifier(build_encoder(block), 1000)
+        classifier = Classifier(build_encoder(block), num_classes)
     return sum(parameter.numel() for parameter in classifier.parameters())
 
 
-def errors(shared, fill, name: str, block, *, dtype=torch.float32, classes: int | None = None) -> dict[str, float]:
+def errors(
+    shared, fill, name: str, block, *, dtype=torch.float32, classes: int | None = None, normed: bool = False
+) -> dict[str, float]:
     """Largest difference of each stored output, against the largest value of it.
 
-    The official keys are compared first, and ours are filled by the official names, shapes and seed.
+    The official keys are compared first, and ours are filled by the official names, shapes and seed. `normed`: the
+    stored map is that of the tokens after the last norm.
     """
     stored = np.load(shared(f"fixtures/encoders/{name}.npz"))
     config = json.loads(str(stored["config"]))
@@ -38,7 +41,7 @@ def errors(shared, fill, name: str, block, *, dtype=torch.float32, classes: int 
         logits = classifier.head(features)
     found = {f"output_map{number}": each for number, each in enumerate(features.maps)} | {"output_logits": logits}
     if len(stored["output_map0"].shape) == 4 and "output_map1" not in stored.files:  # one map: that of the last block
-        found["output_map0"] = features.maps[-1]
+        found["output_map0"] = features.tokens.map_BCHW() if normed else features.maps[-1]
     return {
         key: float(
             np.abs(found[key].numpy().reshape(stored[key].shape) - stored[key]).max() / np.abs(stored[key]).max()

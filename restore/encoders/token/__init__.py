@@ -1,0 +1,1 @@
+"""Encoders whose blocks attend among tokens."""

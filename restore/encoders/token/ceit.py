@@ -1,0 +1,173 @@
+"""CeiT: patches of a convolutional stem, feed-forward networks that look at neighbours, attention among class tokens.
+
+Yuan et al. 2021, arXiv 2103.11816. Official code: github.com/coeusguo/ceit (Apache-2.0), whose keys are kept. Here
+images may have any size. As in the official code, a class token passes the feed-forward network as its norm, so that
+twice of it is not far from what comes out.
+
+B batch, H x W image, C channels, N patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.encoders.base import Normalisation
+from restore.encoders.features import Features
+from restore.encoders.staged import split_depths
+from restore.encoders.token.class_token import ClassTokenEncoder
+from restore.layers.ffn import MLP
+from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.residual import DropPath
+from restore.layers.tokens import Tokens
+from restore.registry import ENCODERS
+
+__all__ = ["CeiT"]
+
+_SIZES = {
+    "tiny": {"embed_dim": 192, "num_heads": 3},
+    "small": {"embed_dim": 384, "num_heads": 6},
+    "base": {"embed_dim": 768, "num_heads": 12},
+}
+
+
+@ENCODERS.add("ceit", variants=_SIZES)
+class CeiT(ClassTokenEncoder):
+    """A map of stride 16 for each block. The first of the tokens is what attention among class tokens makes.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which blocks' maps to return; None for the last three.
+        normalisation: see `Encoder`.
+        img_size: side of the images that positions are made for, in pixels.
+        embed_dim: channels.
+        depth: blocks.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        kernel_size: side of their convolutions, odd.
+        qkv_bias: whether queries, keys and values have a bias.
+        drop_path: probability that the last block is dropped in training; less before it.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        img_size: int = 224,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        kernel_size: int = 3,
+        qkv_bias: bool = True,
+        drop_path: float = 0.0,
+    ):
+        super().__init__(
+            in_chans,
+            dim=embed_dim,
+            num_blocks=depth,
+            patch_px=16,
+            img_size=img_size,
+            norm_eps=1e-6,
+            out_indices=out_indices,
+            normalisation=normalisation,
+        )
+        self.patch_embed = _Stem(in_chans, embed_dim)
+        self.pos_layer_embed = nn.Parameter(torch.zeros(1, depth, embed_dim))
+        nn.init.trunc_normal_(self.pos_layer_embed, std=0.02)
+        (rates,) = split_depths([depth], drop_path)
+        self.stack = nn.ModuleList(
+            _Block(embed_dim, num_heads, mlp_ratio, kernel_size, qkv_bias, rate) for rate in rates
+        )
+        self.lca = _LayerAttention(embed_dim, num_heads, mlp_ratio, qkv_bias)
+
+    def features(self, x_BCHW: torch.Tensor) -> Features:
+        """One map for each block, and the tokens: first what the class tokens of all blocks come to."""
+        tokens, maps, layers = self.embed(x_BCHW), [], []
+        for block in self.stack:
+            tokens = block(tokens)
+            maps.append(tokens.map_BCHW())
+            layers.append(tokens.prefix_BNC)
+        last_B1C = self.lca(torch.cat(layers, dim=1) + self.pos_layer_embed)
+        return Features(maps, tokens.with_values(self.norm(torch.cat([last_B1C, tokens.patches_BNC], dim=1))))
+
+    def prune_to_maps(self) -> None:
+        """Remove what only the class tokens need, too."""
+        super().prune_to_maps()
+        self.register_parameter("pos_layer_embed", None)
+        self.lca = None
+
+    def published_key(self, key: str) -> str:
+        """The names of the official code."""
+        return super().published_key(key).replace("patch_embed.", "i2t.")
+
+
+class _Stem(nn.Module):
+    def __init__(self, in_chans: int, dim: int, width: int = 64):
+        super().__init__()
+        self.backbone = nn.Sequential()
+        self.backbone.add_module("conv", nn.Conv2d(in_chans, width, 7, 2, 3, bias=False))
+        self.backbone.add_module("bn", nn.BatchNorm2d(width))
+        self.backbone.add_module("maxpool", nn.MaxPool2d(3, 2, 1))
+        self.proj = nn.Conv2d(width, dim, 4, 4)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.proj(self.backbone(x_BCHW))
+
+
+class _Block(nn.Module):
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, kernel_size: int, qkv_bias: bool, drop_path: float):
+        super().__init__()
+        self.norm1, self.attn = nn.LayerNorm(dim, 1e-6), SelfAttention(dim, num_heads, qkv_bias)
+        self.norm2, self.leff = nn.LayerNorm(dim, 1e-6), _LocalFeedForward(dim, mlp_ratio, kernel_size)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        attended = self.attn(tokens.with_values(self.norm1(tokens.x_BNC)))
+        tokens = tokens.with_values(tokens.x_BNC + self.drop_path(attended))
+        normed = tokens.with_values(self.norm2(tokens.x_BNC))
+        changed = normed.with_map(self.leff(normed.map_BCHW()))
+        return tokens.with_values(tokens.x_BNC + self.drop_path(changed.x_BNC))
+
+
+class _LocalFeedForward(nn.Module):
+    def __init__(self, dim: int, mlp_ratio: float, kernel_size: int):
+        super().__init__()
+        hidden = int(dim * mlp_ratio)
+        self.conv1, self.bn1 = nn.Conv2d(dim, hidden, 1), nn.BatchNorm2d(hidden)
+        self.conv2 = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
+        self.bn2 = nn.BatchNorm2d(hidden)
+        self.conv3, self.bn3 = nn.Conv2d(hidden, dim, 1), nn.BatchNorm2d(dim)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        hidden = F.gelu(self.bn1(self.conv1(x_BCHW)))
+        hidden = F.gelu(self.bn2(self.conv2(hidden)))
+        return self.bn3(self.conv3(hidden))
+
+
+class _LayerAttention(nn.Module):
+    """The last class token attends to those of all blocks; (B, L, C) to (B, 1, C)."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, qkv_bias: bool):
+        super().__init__()
+        self.norm1, self.attn = nn.LayerNorm(dim, 1e-6), _LastAttention(dim, num_heads, qkv_bias)
+        self.norm2, self.feedforward = nn.LayerNorm(dim, 1e-6), MLP(dim, mlp_ratio)
+
+    def forward(self, layers_BLC: torch.Tensor) -> torch.Tensor:
+        last_B1C = layers_BLC[:, -1:] + self.attn(self.norm1(layers_BLC))
+        return last_B1C + self.feedforward(self.norm2(last_B1C))
+
+
+class _LastAttention(nn.Module):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim, bias=qkv_bias), nn.Linear(dim, dim)
+
+    def forward(self, x_BLC: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x_BLC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.proj(F.scaled_dot_product_attention(q[:, :, -1:], k, v).transpose(1, 2).flatten(2))

@@ -1,0 +1,105 @@
+"""DeepViT: a ViT whose last blocks mix the attention maps of their heads.
+
+Zhou et al. 2021, arXiv 2103.11886. Official code: github.com/zhoudaquan/dvit_repo (MIT), whose keys are kept. Here
+images may have any size. Where it computes x + 2 f(norm(x / 2)), the norm of x with four times its eps is the same.
+
+B batch, H x W image, C channels, N patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from restore.encoders.base import Normalisation
+from restore.encoders.staged import split_depths
+from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
+from restore.layers.block import MetaFormerBlock
+from restore.layers.ffn import MLP
+from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.mixers.attention.reattention import ReAttention
+from restore.layers.residual import FixedScale
+from restore.registry import ENCODERS
+
+__all__ = ["DeepViT"]
+
+_PLAIN = {"embed_dim": 384, "conv_stem": False, "doubled": False, "scaled": False}
+_SIZES = {
+    "small": {"embed_dim": 396, "depth": 16, "num_reattention": 5},
+    "large": {"embed_dim": 420, "depth": 32, "num_reattention": 12, "scaled": False},
+    **{f"{depth}b": {**_PLAIN, "depth": depth, "num_reattention": depth} for depth in (16, 24, 32)},
+}
+
+
+@ENCODERS.add("deepvit", variants=_SIZES)
+class DeepViT(ClassTokenEncoder):
+    """A map of stride 16 for each block.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which blocks' maps to return; None for the last three.
+        normalisation: see `Encoder`.
+        img_size: side of the images that positions are made for, in pixels.
+        patch_size: side of a patch.
+        embed_dim: channels.
+        depth: blocks.
+        num_reattention: how many of the last blocks mix the maps of their heads.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        qkv_bias: whether queries, keys and values have a bias.
+        conv_stem: convolutions before the patches, or patches alone.
+        doubled: twice each branch, as the published S and L have it.
+        scaled: see `ReAttention`.
+        drop_path: probability that the last block is dropped in training; less before it.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        img_size: int = 224,
+        patch_size: int = 16,
+        embed_dim: int = 396,
+        depth: int = 16,
+        num_reattention: int = 5,
+        num_heads: int = 12,
+        mlp_ratio: float = 3.0,
+        qkv_bias: bool = True,
+        conv_stem: bool = True,
+        doubled: bool = True,
+        scaled: bool = True,
+        drop_path: float = 0.0,
+    ):
+        super().__init__(
+            in_chans,
+            dim=embed_dim,
+            num_blocks=depth,
+            patch_px=patch_size,
+            img_size=img_size,
+            norm_eps=1e-6,
+            out_indices=out_indices,
+            normalisation=normalisation,
+        )
+        if conv_stem:
+            self.patch_embed = ConvStem(in_chans, (64, 64), embed_dim, patch_size)
+        else:
+            self.patch_embed = nn.Sequential()
+            self.patch_embed.add_module("proj", nn.Conv2d(in_chans, embed_dim, patch_size, patch_size))
+        (rates,) = split_depths([depth], drop_path)
+        self.stack = nn.ModuleList(
+            MetaFormerBlock(
+                embed_dim,
+                ReAttention(embed_dim, num_heads, qkv_bias, scaled)
+                if number >= depth - num_reattention
+                else SelfAttention(embed_dim, num_heads, qkv_bias),
+                MLP(embed_dim, mlp_ratio),
+                norm={"type": "layer", "eps": 4e-6 if doubled else 1e-6},
+                drop_path=rate,
+            )
+            for number, rate in enumerate(rates)
+        )
+        if doubled:
+            for block in self.stack:
+                block.scale1 = block.scale2 = FixedScale(2.0)

@@ -1,0 +1,109 @@
+"""LV-ViT: a ViT with a convolutional stem whose patch tokens have logits of their own.
+
+Jiang et al. 2021, "All Tokens Matter", arXiv 2104.10858. Official code: github.com/zihangJiang/TokenLabeling
+(Apache-2.0), whose keys are kept. Here images may have any size.
+
+B batch, H x W image, C channels, N patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from restore.encoders.base import Normalisation
+from restore.encoders.features import Features
+from restore.encoders.staged import split_depths
+from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
+from restore.layers.block import MetaFormerBlock
+from restore.layers.ffn import MLP
+from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.residual import FixedScale
+from restore.registry import ENCODERS
+
+__all__ = ["LVViT", "TokenLabelHead"]
+
+_SIZES = {
+    "tiny": {"embed_dim": 240, "depth": 12, "num_heads": 4, "skip_factor": 1.0},
+    "small": {"embed_dim": 384, "depth": 16, "num_heads": 6},
+    "medium": {"embed_dim": 512, "depth": 20, "num_heads": 8},
+    "large": {"embed_dim": 768, "depth": 24, "num_heads": 12, "skip_factor": 3.0, "stem_width": 128},
+}
+
+
+@ENCODERS.add("lvvit", variants=_SIZES)
+class LVViT(ClassTokenEncoder):
+    """A map of stride 16 for each block.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which blocks' maps to return; None for the last three.
+        normalisation: see `Encoder`.
+        img_size: side of the images that positions are made for, in pixels.
+        patch_size: side of a patch.
+        embed_dim: channels.
+        depth: blocks.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        skip_factor: what each branch is divided by.
+        stem_width: channels of the stem.
+        drop_path: probability that the last block is dropped in training; less before it.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        img_size: int = 224,
+        patch_size: int = 16,
+        embed_dim: int = 384,
+        depth: int = 16,
+        num_heads: int = 6,
+        mlp_ratio: float = 3.0,
+        skip_factor: float = 2.0,
+        stem_width: int = 64,
+        drop_path: float = 0.0,
+    ):
+        super().__init__(
+            in_chans,
+            dim=embed_dim,
+            num_blocks=depth,
+            patch_px=patch_size,
+            img_size=img_size,
+            out_indices=out_indices,
+            normalisation=normalisation,
+        )
+        self.patch_embed = ConvStem(in_chans, (stem_width,) * 3, embed_dim, patch_size)
+        (rates,) = split_depths([depth], drop_path)
+        self.stack = nn.ModuleList(
+            MetaFormerBlock(
+                embed_dim,
+                SelfAttention(embed_dim, num_heads, qkv_bias=False),
+                MLP(embed_dim, mlp_ratio),
+                drop_path=rate,
+            )
+            for rate in rates
+        )
+        for block in self.stack:
+            block.scale1 = block.scale2 = FixedScale(1 / skip_factor)
+
+    def head(self, num_classes: int) -> nn.Module:
+        """Logits of the class token and of the patches."""
+        return TokenLabelHead(self._declared[-1][0], num_classes)
+
+
+class TokenLabelHead(nn.Module):
+    """Logits of the class token, plus half of the largest logit of any patch, class by class."""
+
+    def __init__(self, dim: int, num_classes: int):
+        super().__init__()
+        self.head, self.aux_head = nn.Linear(dim, num_classes), nn.Linear(dim, num_classes)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        """(B, num_classes)."""
+        tokens = features.tokens
+        assert tokens is not None
+        return self.head(tokens.prefix_BNC[:, 0]) + 0.5 * self.aux_head(tokens.patches_BNC).amax(dim=1)
