@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 STRICT = {
     "restore.allocator",
     "restore.analysis.*",
+    "restore.assembly.*",
     "restore.encoders.base",
     "restore.encoders.build",
     "restore.encoders.classifier",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from restore.assembly.networks import seen_by, shape_of_network
+from restore.assembly.networks import judges, seen_by, shape_of_network
+from restore.data.fields import described
 from restore.errors import OptionsError, Problem
 from restore.registry import DATASETS
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from restore.networks import Network
     from restore.options import Options
 
-__all__ = ["build_dataset", "test_sets"]
+__all__ = ["build_dataset", "evaluation_sets"]
 
 
 def build_dataset(options: Options, key: str, network: Network | None) -> Any:
@@ -28,7 +29,8 @@ def build_dataset(options: Options, key: str, network: Network | None) -> Any:
         network: the network that will see it; None where that is not known yet.
 
     Raises:
-        OptionsError: the block has mistakes, or no task has the name that is given.
+        OptionsError: the block has mistakes, no task has the name that is given, or no model of this kind is tested on
+            such samples.
         DataError: files or folders are missing, or do not belong together.
     """
     dataset, path = options.datasets[key], f"datasets.{key}"
@@ -42,10 +44,13 @@ def build_dataset(options: Options, key: str, network: Network | None) -> Any:
             scale = spec.scale
     supplied = {"name": dataset.name, "scale": scale}
     supplied = {argument: value for argument, value in supplied.items() if argument in arguments}
-    return DATASETS.build(block, path=path, **supplied)
+    built = DATASETS.build(block, path=path, **supplied)
+    if dataset.phase != "train":
+        _require_use(options, key, built)
+    return built
 
 
-def test_sets(options: Options) -> list[Any]:
+def evaluation_sets(options: Options) -> list[Any]:
     """What a model is tested on: the datasets of the phases test and val, in the order of their keys.
 
     Raises:
@@ -59,3 +64,18 @@ def test_sets(options: Options) -> list[Any]:
         )
     network = shape_of_network(options)
     return [build_dataset(options, key, network) for key in keys]
+
+
+def _require_use(options: Options, key: str, dataset: Any) -> None:
+    """Refuse what a model of this kind cannot be tested on, before anything is run."""
+    given = getattr(dataset, "fields", None)
+    if given is None:  # it does not say
+        return
+    if judges(options):
+        fits, wanted = {"image", "opinion"} <= set(given), "images with opinions, as QualityDataset gives them"
+    else:
+        fits, wanted = bool({"lq", "gt"} & set(given)), "images to restore, as PairedImageDataset gives them"
+    if not fits or "task" in given:
+        kind = options.datasets[key].type
+        message = f"{options.model_type} is tested on {wanted}; {kind} gives {described(given)}."
+        raise OptionsError([Problem(f"datasets.{key}.type", message)])

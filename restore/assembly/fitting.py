@@ -35,7 +35,7 @@ def check_fit(options: Options, dataset: Any, network: Network) -> None:
     """
     if judges(options) or network.tasks:
         return
-    spec, key = network.spec, options.network_g["type"]
+    spec, key = network.spec, type(network).__name__
     problems = []
     if spec.scale != options.scale:
         message = f"{key} as configured enlarges {spec.scale} times, and scale is {options.scale}. Make them equal."
@@ -80,7 +80,8 @@ def _lacking(objective: Objective, given: Fields) -> dict[str, Kind]:
     """The fields that an objective, or what prepares its batches, needs and does not find in a batch of `given`."""
     lacking: dict[str, Kind] = {}
     there = dict(given)
-    for step in (*objective.preparations, objective):
+    steps: list[Preparation | Objective] = [*objective.preparations, objective]
+    for step in steps:
         lacking |= {name: kind for name, kind in step.needs.items() if there.get(name) != kind}
         if isinstance(step, Preparation):
             there = {**(there if step.keeps_others else {}), **step.gives}

@@ -7,11 +7,13 @@ for every other network, in tests, trainings, evaluations of quality models and 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from restore.errors import OptionsError, Problem
 from restore.inference.precision import resolve_device
+from restore.networks import Network
 from restore.networks.branches import Branch, branch_weights
 from restore.networks.checkpoint import load_weights, read_state_dict
 from restore.options.components import slot_of
@@ -23,11 +25,11 @@ from restore.zoo.load import load_network, weights_file, without_downloads
 if TYPE_CHECKING:
     from torch import nn
 
-    from restore.networks import Network
     from restore.options import Options
     from restore.training.objectives import Objective
 
 __all__ = [
+    "as_network",
     "blocks_by_letter",
     "build_network",
     "chosen_device",
@@ -43,12 +45,25 @@ log = logging.getLogger(__name__)
 
 def objective_of(options: Options) -> type[Objective]:
     """The kind of learning that an option file names."""
-    return OBJECTIVES.get(options.model_type, "model_type")
+    return cast("type[Objective]", OBJECTIVES.get(options.model_type, "model_type"))
 
 
 def judges(options: Options) -> bool:
     """Whether the networks of an option file are quality models, which judge images and restore none."""
     return objective_of(options).judges
+
+
+def as_network(network: nn.Module) -> Network:
+    """`network_g` as what everything else takes it for.
+
+    Raises:
+        OptionsError: it does not say what images it takes.
+    """
+    if not isinstance(network, Network):
+        kind = type(network).__name__
+        message = f"{kind} does not say what images it takes: derive it from restore.networks.Network."
+        raise OptionsError([Problem("network_g.type", message)])
+    return network
 
 
 def build_network(options: Options, key: str = "network_g") -> nn.Module:
@@ -101,9 +116,9 @@ def shape_of_network(options: Options) -> Network | None:
     registry, block = _registry(options, "network_g"), without_downloads(options.network_g)
     try:
         with torch.device("meta"):
-            return registry.build(block, path="network_g")
+            return as_network(registry.build(block, path="network_g"))
     except (NotImplementedError, RuntimeError):  # it looks at values, which meta tensors have none of
-        return registry.build(block, path="network_g")
+        return as_network(registry.build(block, path="network_g"))
 
 
 def seen_by(options: Options, key: str, network: Network) -> Network:
@@ -133,4 +148,6 @@ def chosen_device(options: Options) -> torch.device:
 
 def _registry(options: Options, key: str) -> Registry:
     """Where the type of the network under `key` is looked up: the same registry that its block was checked by."""
-    return slot_of(key, options.model_type).registry
+    slot = slot_of(key, options.model_type)
+    assert slot is not None, f"{key} is the place of a network"
+    return slot.registry

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from restore.assembly.networks import build_network, chosen_device
+from restore.assembly.networks import as_network, build_network, chosen_device
 from restore.errors import OptionsError, Problem
-from restore.quality import load_quality
+from restore.quality import QualityModel, load_quality
 from restore.zoo.load import as_restorer, load_network, weights_file
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
     from restore.options import Options
-    from restore.quality import QualityModel
 
 __all__ = ["quality_model_of", "restorer_of"]
 
@@ -29,11 +28,11 @@ def restorer_of(options: Options) -> Restorer:
         MissingError: the weights cannot be downloaded.
     """
     source, entry, _ = options.path.pretrained()
-    if options.network_g is None:
-        network = load_network(source, key=entry, task=options.path.pretrain_task_g)
-    else:
-        network = build_network(options).eval()
+    if options.network_g is not None:
+        network = as_network(build_network(options).eval())
         _say_untrained(options)
+    else:
+        network = as_network(load_network(_required(source), key=entry, task=options.path.pretrain_task_g))
     runtime = {**options.runtime.arguments(), "device": chosen_device(options)}
     restorer = as_restorer(network, source or "network_g", **runtime)
     if restorer.scale != options.scale:
@@ -53,10 +52,17 @@ def quality_model_of(options: Options) -> QualityModel:
     """
     device = chosen_device(options)
     if options.network_g is None:
-        return load_quality(weights_file(options.path.pretrained()[0]), device=device)
+        return load_quality(weights_file(_required(options.path.pretrained()[0])), device=device)
     model = build_network(options).eval()
+    assert isinstance(model, QualityModel), "the registry of this model_type holds nothing else"
     _say_untrained(options)
     return model.to(device)
+
+
+def _required(source: str | None) -> str:
+    """The weights that stand in for `network_g`."""
+    assert source is not None, "options without network_g name weights: they were checked when they were read"
+    return source
 
 
 def _say_untrained(options: Options) -> None:

@@ -18,10 +18,11 @@ from torch import nn
 
 from restore.assembly.datasets import build_dataset
 from restore.assembly.fitting import check_fields, check_fit
-from restore.assembly.networks import blocks_by_letter, build_network, chosen_device, objective_of, teachers
+from restore.assembly.networks import as_network, blocks_by_letter, build_network, chosen_device, objective_of, teachers
 from restore.assembly.validations import validation_of, validation_sets
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
+from restore.errors import OptionsError, Problem
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import resolve_precision
 from restore.registry import SCHEDULERS
@@ -40,10 +41,11 @@ from restore.training.run import Training
 from restore.training.run import train as run_training
 from restore.training.saving import Saver
 from restore.training.schedules import RateControl
-from restore.training.trainer import Plan, Trainer
+from restore.training.trainer import Callback, Plan, Trainer
 
 if TYPE_CHECKING:
     from restore.options import Options
+    from restore.options.schema.train import TrainOptions
     from restore.training.objectives import Objective
 
 __all__ = ["build_training", "train"]
@@ -65,6 +67,18 @@ def train(options: Options) -> int:
         return run_training(build_training(options, processes), run_log)
 
 
+def learning(options: Options) -> TrainOptions:
+    """The section `train` of options that were read for a training.
+
+    Raises:
+        OptionsError: they were read for a test.
+    """
+    if options.train is None or not options.is_train:
+        message = "missing: these options are for a test. A training has a dataset called train and a section train."
+        raise OptionsError([Problem("train", message)])
+    return options.train
+
+
 def build_training(options: Options, processes: Processes) -> Training:
     """Everything that an option file names for a training, brought to where it was saved if it is to be resumed.
 
@@ -73,6 +87,7 @@ def build_training(options: Options, processes: Processes) -> Training:
     Raises:
         RestoreError: something in the options, the data or the checkpoints does not fit.
     """
+    train = learning(options)
     folder = CheckpointFolder(options.paths.experiments_root, keep=options.logger.keep_checkpoints)
     saved = state_to_resume(folder, processes, newest=options.auto_resume, named=options.path.resume_state)
     ours = saved[1].get("restore", {}) if saved else {}
@@ -81,28 +96,29 @@ def build_training(options: Options, processes: Processes) -> Training:
 
     frozen = teachers(options)
     device = _device(options, processes)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.train.tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = train.tf32
     seed_generators(seed)  # the same weights everywhere
     with failures_explained(BUILDING_ADVICE):
-        networks = _networks(options, device)
+        networks = _networks(options, train, device)
     seed_generators(seed + processes.rank)  # other dropout everywhere
-    dataset = build_dataset(options, "train", networks["g"])
-    validated = validation_sets(options, networks["g"])
-    check_fit(options, dataset, networks["g"])
-    sampler = _sampler(options, dataset, seed, processes)
+    network = as_network(networks["g"])
+    dataset = build_dataset(options, "train", network)
+    validated = validation_sets(options, network)
+    check_fit(options, dataset, network)
+    sampler = _sampler(options, train, dataset, seed, processes)
     objective = objective_of(options).from_options(networks, options, frozen).to(device)
     for each in objective.frozen.values():
-        lay_out(each, device, options.train.channels_last)
+        lay_out(each, device, train.channels_last)
     check_fields(options, objective, dataset)
     resumed_at = saved[1]["iter"] if saved else None
-    trainer = _trainer(options, objective, validated, folder, sampler, processes, resumed_at)
+    trainer = _trainer(options, train, objective, validated, folder, sampler, processes, resumed_at)
     if saved:
         resume(trainer, saved, ignored=options.path.ignore_resume_networks)
         sampler.start_at(trainer.iteration, ours.get("position"))
         _say_what_is_left(options, trainer, seed)
     return Training(
         trainer,
-        _batches(options, objective.reading(dataset), sampler, device),
+        _batches(options, objective.reading(dataset), sampler, device, channels_last=bool(train.channels_last)),
         RunFolder(options.paths.experiments_root, options.paths.tb_logger, options.dump()),
         resumed=saved is not None,
         about=f"{len(dataset):,} training images, seed {seed}, {device}",
@@ -112,8 +128,8 @@ def build_training(options: Options, processes: Processes) -> Training:
 def _say_what_is_left(options: Options, trainer: Trainer, seed: int) -> None:
     if options.manual_seed not in (None, seed):
         log.warning("manual_seed: the run goes on with the seed of the checkpoint, %d", seed)
-    if trainer.iteration >= options.train.total_iter:
-        done, total = f"{trainer.iteration:,}", f"{options.train.total_iter:,}"
+    if trainer.last:
+        done, total = f"{trainer.iteration:,}", f"{trainer.plan.total_iter:,}"
         log.warning("the checkpoint is of iteration %s and train.total_iter is %s: nothing is left to do", done, total)
 
 
@@ -129,18 +145,19 @@ def _device(options: Options, processes: Processes) -> torch.device:
     return processes.device(chosen_device(options))
 
 
-def _networks(options: Options, device: torch.device) -> dict[str, nn.Module]:
+def _networks(options: Options, train: TrainOptions, device: torch.device) -> dict[str, nn.Module]:
     """Every network by its letter, on the device, its weights in the layout that is fast there."""
     networks = {}
     for key in options.networks:
         network = build_network(options, key)
         networks[key.removeprefix("network_")] = network.to(device)
-        lay_out(network, device, False if options.dist_params.strategy == "fsdp" else options.train.channels_last)
+        lay_out(network, device, False if options.dist_params.strategy == "fsdp" else train.channels_last)
     return networks
 
 
 def _trainer(
     options: Options,
+    train: TrainOptions,
     objective: Objective,
     validated: Mapping[str, Any],
     folder: CheckpointFolder,
@@ -149,7 +166,7 @@ def _trainer(
     resumed_at: int | None,
 ) -> Trainer:
     """Everything that learns, and what happens between iterations."""
-    train, network = options.train, next(iter(objective.networks.values()))
+    network = as_network(next(iter(objective.networks.values())))
     device = next(network.parameters()).device
     if train.ema_decay:
         objective.keep_average(train.ema_decay, warmup=train.ema_warmup)
@@ -175,15 +192,15 @@ def _trainer(
     )
     sinks = _sinks(options, resumed_at) if processes.is_main else []
     bar = Bar(plan.total_iter) if Bar.wanted() else None
-    shipped = objective.average.network if objective.average else network
-    callbacks = [
+    shipped = as_network(objective.average.network) if objective.average else network
+    callbacks: list[Callback | None] = [
         Report(options.logger.print_freq, sinks, *([bar.show] if bar else [])),
         validation_of(options, shipped, validated, folder, sinks),
         Saver(folder, options.logger.save_checkpoint_freq, sampler, blocks_by_letter(options)),
         bar,
     ]
-    callbacks = [callback for callback in callbacks if callback is not None]
-    return Trainer(objective, optimizers, rates, plan, processes=processes, callbacks=callbacks)
+    wanted = [callback for callback in callbacks if callback is not None]
+    return Trainer(objective, optimizers, rates, plan, processes=processes, callbacks=wanted)
 
 
 def _share(options: Options, objective: Objective, processes: Processes) -> None:
@@ -206,14 +223,14 @@ def _sinks(options: Options, resumed_at: int | None) -> list[Scalars]:
     return wanted
 
 
-def _sampler(options: Options, dataset: Any, seed: int, processes: Processes) -> StreamSampler:
+def _sampler(options: Options, train: TrainOptions, dataset: Any, seed: int, processes: Processes) -> StreamSampler:
     """What decides which samples of the training data every batch is made of."""
     return StreamSampler(
         len(dataset),
         _stages(options),
-        total_iter=options.train.total_iter,
+        total_iter=train.total_iter,
         seed=seed,
-        accumulate=options.train.accumulate,
+        accumulate=train.accumulate,
         rank=processes.rank,
         world_size=processes.world_size,
         groups=getattr(dataset, "groups", None),
@@ -223,14 +240,15 @@ def _sampler(options: Options, dataset: Any, seed: int, processes: Processes) ->
 
 def _stages(options: Options) -> list[PatchStage]:
     dataset = options.datasets["train"]
-    if dataset.gt_sizes:
-        return [
-            PatchStage(*stage) for stage in zip(dataset.mini_batch_sizes, dataset.gt_sizes, dataset.iters, strict=True)
-        ]
+    sizes, patches, lengths = dataset.mini_batch_sizes, dataset.gt_sizes, dataset.iters
+    if sizes and patches and lengths:
+        return [PatchStage(*stage) for stage in zip(sizes, patches, lengths, strict=True)]
     return [PatchStage(dataset.batch_size_per_gpu)]
 
 
-def _batches(options: Options, dataset: Any, sampler: StreamSampler, device: torch.device) -> DeviceLoader:
+def _batches(
+    options: Options, dataset: Any, sampler: StreamSampler, device: torch.device, *, channels_last: bool
+) -> DeviceLoader:
     """The batches of this process, on its device."""
     block = options.datasets["train"]
     loader = training_loader(
@@ -240,4 +258,4 @@ def _batches(options: Options, dataset: Any, sampler: StreamSampler, device: tor
         pin_memory=device.type == "cuda",
         skip_bad_images=block.on_bad_image == "skip",
     )
-    return DeviceLoader(loader, device, channels_last=bool(options.train.channels_last))
+    return DeviceLoader(loader, device, channels_last=channels_last)

@@ -49,16 +49,17 @@ def validation_of(
     """What validates `network`, the one that is trained or its moving average, on `sets`; None if there are none."""
     if not sets:
         return None
-    val = options.val
+    val, every = options.val, options.val.val_freq
+    assert every, "there are sets to validate on only where this is wanted"
     names = {key: options.datasets[key].name for key in sets}
     datasets = {names[key]: each for key, each in sets.items()}
-    shared = {
+    shared: dict[str, Any] = {
         "best_metric": options.logger.save_best,
         "on_best": functools.partial(save_best, folder, blocks_by_letter(options)),
         "sinks": sinks,
     }
     if judges(options):
-        return QualityValidation(network, datasets, val.val_freq, **shared)
+        return QualityValidation(network, datasets, every, **shared)
     device = next(network.parameters()).device
     runtime = {**options.runtime.arguments(), "device": device, "fold": False, "compile": False}  # it goes on learning
     metrics = metrics_of(options)
@@ -66,7 +67,7 @@ def validation_of(
         {names[key]: Restorer(seen_by(options, key, network), **runtime) for key in sets},
         datasets,
         metrics,
-        val.val_freq,
+        every,
         lower_is_better=[name for name, metric in metrics.items() if not metric.traits.higher_is_better],
         images=options.paths.visualization if val.save_img else None,
         patches=Patches(sinks, options.logger.num_patches),

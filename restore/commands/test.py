@@ -61,12 +61,12 @@ def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
 
 def _judge(options: Options) -> int:
     """How well a quality model agrees with opinions."""
-    from restore.assembly.datasets import test_sets
+    from restore.assembly.datasets import evaluation_sets
     from restore.assembly.restorers import quality_model_of
     from restore.evaluation.opinions.run import evaluate_quality
     from restore.reports.format import counted_images
 
-    datasets = {dataset.name: dataset for dataset in test_sets(options)}
+    datasets = {dataset.name: dataset for dataset in evaluation_sets(options)}
     root = options.paths.results_root
     results = evaluate_quality(
         quality_model_of(options), datasets, name=root.name, results_root=root.parent, options=options.dump()
@@ -79,13 +79,13 @@ def _judge(options: Options) -> int:
 
 
 def _evaluate(options: Options) -> int:
-    from restore.assembly.datasets import test_sets
+    from restore.assembly.datasets import evaluation_sets
     from restore.assembly.metrics import metrics_of
     from restore.assembly.restorers import restorer_of
     from restore.evaluation import evaluate
     from restore.evaluation.models.terminal import show
 
-    datasets = test_sets(options)
+    datasets = evaluation_sets(options)
     results = evaluate(
         restorer_of(options),
         datasets,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from restore.assembly.trainings import train
 from restore.errors import OptionsError
 from restore.options import load
 
@@ -29,3 +30,10 @@ def test_scripts_change_the_path_only_when_they_run(name):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     done = subprocess.run([sys.executable, ROOT / f"restore/{name}.py", "--help"], capture_output=True, text=True)
     assert f"usage: restore {name}" in done.stdout
+
+
+def test_options_of_a_test_are_no_training(empty_place):
+    with pytest.raises(OptionsError, match="train: missing: these options are for a test"):
+        train(load(ROOT / "options/test_edt_t_x2.yml"))
+    with pytest.raises(OptionsError, match="train: missing: these options are for a test"):
+        train(load(ROOT / "options/train_swinir_light_x2.yml", is_train=False))
