@@ -11,7 +11,7 @@ from torch import nn
 from restore.layers.folding import scale_weights
 from restore.registry import NORMS
 
-__all__ = ["BatchNorm", "GlobalResponseNorm", "GroupNorm", "layer", "none", "rms", "scale_output"]
+__all__ = ["BatchNorm", "GlobalResponseNorm", "GroupNorm", "RMSNorm", "layer", "none", "scale_output"]
 
 
 @NORMS.add("layer")
@@ -21,9 +21,20 @@ def layer(dim: int, eps: float = 1e-5) -> nn.LayerNorm:
 
 
 @NORMS.add("rms")
-def rms(dim: int, eps: float = 1e-6) -> nn.RMSNorm:
-    """Root mean square 1 over the channels of each position (Zhang & Sennrich 2019, arXiv 1910.07467)."""
-    return nn.RMSNorm(dim, eps)
+class RMSNorm(nn.RMSNorm):
+    """Root mean square 1 over the channels of each position (Zhang & Sennrich 2019, arXiv 1910.07467).
+
+    Args:
+        dim: channels.
+        eps: added to the mean square.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-6):
+        super().__init__(dim, eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, ..., C) to the same shape; in the precision of the weight, also under autocast."""
+        return super().forward(x.to(self.weight.dtype))
 
 
 @NORMS.add("group")

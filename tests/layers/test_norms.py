@@ -77,3 +77,15 @@ def test_root_mean_square():
 @pytest.mark.parametrize("name", NORMS.names())
 def test_folded_it_is_the_same(name, assert_folds):
     assert_folds(build(name), torch.randn(2, 3, 5, DIM))
+
+
+@pytest.mark.parametrize("name", NORMS.names())
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_are_normed_as_whole_numbers_are(name, dtype):
+    x = torch.randn(2, 3, 5, DIM).to(dtype)
+    norm = build(name).eval()
+    with torch.no_grad():
+        wanted = norm(x.float())
+        with torch.autocast("cpu", dtype):
+            output = norm(x).float()
+    assert torch.allclose(output, wanted, atol=0.02 * wanted.abs().max())

@@ -9,6 +9,7 @@ from network_tester import NetworkTester
 from restore.errors import OptionsError
 from restore.networks.metaformer import MetaFormerRestorer
 from restore.networks.swinir import SwinIR
+from restore.registry import FEED_FORWARDS, NETWORKS, NORMS, PLACEMENTS, POSITIONS
 
 TINY = {"type": "MetaFormerRestorer", "embed_dim": 16, "depths": [2, 1]}
 WINDOW = {"type": "window", "num_heads": 2, "window_size": 4}
@@ -39,7 +40,46 @@ class TestMetaFormerRestorer(NetworkTester):
             "upsampler": "nearest+conv",
             "resi_connection": "3conv",
         },
+        "slots": TINY
+        | {
+            "mixers": [{"type": "attention", "num_heads": 2}, "separable_conv"],
+            "feed_forward": {"type": "glu", "activation": "silu", "mlp_ratio": 1.5},
+            "norm": {"type": "rms", "eps": 1e-5},
+            "placement": "sub-ln",
+            "position": {"type": "learned", "grid_px": 4},
+        },
     }
+
+
+SLOTS = {"norm": NORMS, "placement": PLACEMENTS, "position": POSITIONS, "feed_forward": FEED_FORWARDS}
+
+
+@pytest.mark.parametrize(("slot", "name"), [(slot, name) for slot, names in SLOTS.items() for name in names])
+def test_every_component_of_every_slot_can_be_named(slot, name):
+    network = tiny(mixers="gated_conv", depths=[2], **{slot: name}).train()
+    x = torch.rand(2, 3, 5, 6)
+    network(x).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    plain = tiny(mixers="gated_conv", depths=[2])
+    assert (
+        (name in ("layer", "pre", "none", "mlp") and slot != "norm")
+        or name == "layer"
+        or not torch.equal(network.eval()(x), plain(x))
+    )
+
+
+def test_blocks_know_their_place_among_all():
+    network = tiny(mixers="pooling", depths=[2, 3], placement="deepnorm")
+    placements = [block.placement for stage in network.stages for block in stage.blocks]
+    assert [(each.index, each.num_blocks) for each in placements] == [(index, 5) for index in range(5)]
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "res-post"])
+def test_files_that_say_of_the_norm_where_it_stands_are_read_so(placement):
+    old, new = tiny(mixers="pooling", norm=placement), tiny(mixers="pooling", placement=placement)
+    x = torch.rand(1, 3, 6, 5)
+    assert torch.equal(old(x), new(x))
+    assert NETWORKS.check({**TINY, "norm": placement}) == []
 
 
 def test_swinir_is_a_configuration():
@@ -116,6 +156,10 @@ def test_zero_last_convolution_is_the_identity():
         ({"mixers": "pooling", "upscale": 2}, "does not fit upscale 2"),
         ({"mixers": "pooling", "upscale": 3, "upsampler": "nearest+conv"}, "power of two"),
         ({"mixers": "pooling", "position": "sinusoid", "embed_dim": 18}, "multiple of 4"),
+        ({"mixers": "pooling", "norm": "post", "placement": "res-post"}, "both say where the norms stand"),
+        ({"mixers": "pooling", "norm": "lair"}, "unknown norm 'lair'.*Did you mean 'layer'"),
+        ({"mixers": "pooling", "placement": {"type": "deepnorm", "alpha": 2}}, "placement.alpha: unknown option"),
+        ({"mixers": "pooling", "feed_forward": {"type": "mlp", "activation": "tanh"}}, "feed_forward.activation"),
     ],
 )
 def test_impossible_configurations_say_why(options, message):
