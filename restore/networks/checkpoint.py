@@ -30,6 +30,7 @@ __all__ = [
     "digest_of",
     "infer",
     "load_weights",
+    "network_classes",
     "read_checkpoint",
     "read_state_dict",
     "read_weights",
@@ -204,8 +205,9 @@ def infer(state: State, *, source: str = "weights") -> dict[str, Any]:
     """
     block = _told(state)
     if block is None:
+        known = ", ".join(network_classes())
         raise CheckpointError(
-            f"{source}: the keys belong to none of our networks ({', '.join(_classes())}). {_nearest_family(state)}"
+            f"{source}: the keys belong to none of our networks ({known}). {_nearest_family(state)}"
             f"First keys: {', '.join(list(state)[:4])}."
         )
     return block
@@ -219,14 +221,14 @@ def without_foreign_prefix(state: State) -> State:
     return inner if _told(state) is None and _told(inner) is not None else state
 
 
-def _classes(registry: Registry = NETWORKS) -> dict[str, type[Network]]:
+def network_classes(registry: Registry = NETWORKS) -> dict[str, type[Network]]:
     """Every network of a registry by its name."""
     components = {name: registry.get(name) for name in registry}
     return {name: each for name, each in components.items() if isinstance(each, type) and issubclass(each, Network)}
 
 
 def _told(state: State) -> dict[str, Any] | None:
-    for name, network in _classes().items():
+    for name, network in network_classes().items():
         try:
             arguments = network.recognise(state)
         except (ArithmeticError, LookupError, ValueError):  # a relative that lacks keys, or has others
@@ -238,14 +240,14 @@ def _told(state: State) -> dict[str, Any] | None:
 
 def _nearest_family(state: State) -> str:
     """A sentence that names the network whose keys are most alike, numbers aside; nothing if none is."""
-    for name, network in (_classes() | _classes(QUALITY)).items():
+    for name, network in (network_classes() | network_classes(QUALITY)).items():
         if network.telltale in state:
             return (
                 f"They seem to be of {name}, whose parts no key tells: say in an option file what `network_g` is, or "
                 f"load a file that our training wrote, which holds it. "
             )
     shares = {}
-    for name, network in _classes().items():
+    for name, network in network_classes().items():
         if not network.telltale:
             with torch.device("meta"):
                 shares[name] = _likeness(state, network(**network.example).state_dict())

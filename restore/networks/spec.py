@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -36,15 +37,21 @@ class ImageSpec:
     precisions: tuple[str, ...] = ("fp32", "bf16")
 
 
+@runtime_checkable
+class _Specified(Protocol):
+    """A module that says what images it takes and gives; a `Network` always does."""
+
+    spec: ImageSpec
+
+
 def spec_of(network: nn.Module) -> ImageSpec:
     """What a network says of its images.
 
     Raises:
         TypeError: it says nothing.
     """
-    spec = getattr(network, "spec", None)
-    if not isinstance(spec, ImageSpec):
+    if not (isinstance(network, _Specified) and isinstance(network.spec, ImageSpec)):
         raise TypeError(
             f"{type(network).__name__} has no `spec`, the ImageSpec that says what images it takes and gives"
         )
-    return spec
+    return network.spec

@@ -13,7 +13,7 @@ import torch
 
 from restore.analysis.cost import SIDE_PX, Cost, cost_of, image_cost
 from restore.errors import OptionsError, nearest
-from restore.networks.checkpoint import infer, read_state_dict
+from restore.networks.checkpoint import infer, network_classes, read_state_dict
 from restore.registry import ENCODERS, MIXERS, NETWORKS, Registry
 from restore.zoo.download import local_weights
 from restore.zoo.load import without_downloads
@@ -61,7 +61,7 @@ def component_costs(kind: str) -> dict[str, Cost | None]:
 
 
 def _network(name: str) -> Cost:
-    network = NETWORKS.build({"type": name, **getattr(NETWORKS.get(name), "example", {})})
+    network = NETWORKS.build({"type": name, **network_classes()[name].example})
     return image_cost(network, channels=network.spec.in_channels, height=SIDE_PX)
 
 
