@@ -234,7 +234,7 @@ def _sampler(options: Options, train: TrainOptions, dataset: Any, seed: int, pro
         rank=processes.rank,
         world_size=processes.world_size,
         groups=getattr(dataset, "groups", None),
-        num_crops=options.train.teacher.crops if options.train.teacher else None,
+        num_crops=train.teacher.crops if train.teacher else None,
     )
 
 

@@ -190,8 +190,8 @@ class RelationDistillationLoss(FeatureLoss):
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The mean divergence between rows."""
         sides = zip(student.shape[2:], teacher.shape[2:], strict=True)
-        size = tuple(min(*pair, self.max_side) for pair in sides)
-        student, teacher = (_relations(F.adaptive_avg_pool2d(x_BCHW, size)) for x_BCHW in (student, teacher))
+        height, width = (min(*pair, self.max_side) for pair in sides)
+        student, teacher = (_relations(F.adaptive_avg_pool2d(x_BCHW, (height, width))) for x_BCHW in (student, teacher))
         return F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=2).mean()
 
 
