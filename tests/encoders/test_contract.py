@@ -27,6 +27,13 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},
     "vit_lite": {"embed_dim": 16},
+    "cvt": {"dims": [8, 16, 16], "depths": [1, 1, 1], "num_heads": [1, 2, 2]},
+    "t2t_vit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
+    "conv_stem_vit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "stem_widths": [8, 8, 16, 16]},
+    **{
+        name: {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2}
+        for name in ("hmlp_vit", "parallel_vit", "cpvt", "deepnorm_vit", "subln_vit")
+    },
     "pyramid": {"encoder": "test_vit", "width": 8},
 }
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from official import errors, parameters
 
+from restore.encoders import Classifier, build_encoder
 from restore.encoders.token.cct import SequencePooling
+from restore.encoders.token.vit_forms import HierarchicalStem
 from restore.layers.mixers import build_mixer
 
 SMALL = {  # fixture: (block, whether its map is that after the last norm)
@@ -22,6 +24,17 @@ SMALL = {  # fixture: (block, whether its map is that after the last norm)
     "cct_2_3x2_32__32": ("cct_2_3x2", False),
     "cct_7_3x1_32__32": ("cct_7_3x1", False),
 }
+SMALL |= {
+    "cvt__small": ({"type": "cvt", "dims": [16, 48, 96], "depths": [1, 1, 2]}, False),
+    **{
+        f"t2t_vit__small_{kind}": (
+            {"type": "t2t_vit", "img_size": 96, "tokens_type": kind, "embed_dim": 48, "depth": 2, "num_heads": 3,
+             "mlp_ratio": 2},
+            False,
+        )
+        for kind in ("performer", "transformer")
+    },
+}  # fmt: skip
 PARAMETERS = {  # as counted in the official code, with 1000 classes
     "lvvit_tiny": 8_534_720,
     "lvvit_small": 26_151_824,
@@ -36,6 +49,9 @@ PARAMETERS = {  # as counted in the official code, with 1000 classes
     "ceit_small": 24_204_840,
     "ceit_base": 94_405_416,
     "cct_14_7x2": 22_367_273,
+    "cvt_13": 19_997_480,
+    "cvt_21": 31_622_696,
+    "cvt_w24": 277_196_392,
 }
 OF_TEN_CLASSES = {
     "cct_2_3x2": 283_723,
@@ -90,3 +106,64 @@ def test_reattention_with_the_identity_is_attention():
         mixer.reatten_matrix.bias.zero_()
         mixer.var_norm.running_var.fill_(1 - mixer.var_norm.eps)
     torch.testing.assert_close(mixer(x_BHWC), plain(x_BHWC), rtol=0, atol=1e-12)
+
+
+TRAINABLE = {"t2t_vit_7": 4_255_694, "t2t_vit_14": 21_465_806, "t2t_vit_t_14": 21_465_422}
+ROUNDED = {  # in millions, as papers and closed forms give them
+    "t2t_vit_10": 5.889, "t2t_vit_12": 6.942, "t2t_vit_19": 39.177, "t2t_vit_24": 64.106, "t2t_vit_t_19": 39.173,
+    "t2t_vit_t_24": 64.101, "conv_stem_vit_1gf": 4.57, "conv_stem_vit_4gf": 17.75, "conv_stem_vit_18gf": 81.57,
+    "conv_stem_vit_36gf": 167.80, "parallel_vit_small_18x2": 64.665, "parallel_vit_base_18x2": 256.732,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_trainable_parameters(name):
+    with torch.device("meta"):
+        classifier = Classifier(build_encoder(name), 1000)
+    assert sum(p.numel() for p in classifier.parameters() if p.requires_grad) == TRAINABLE[name]
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_parameters_as_rounded(name):
+    digits = len(str(ROUNDED[name]).partition(".")[2])
+    assert parameters(name) / 1e6 == pytest.approx(
+        ROUNDED[name], abs=0.51 * 10 ** -min(digits, 2) if digits < 3 else 6e-4
+    )
+
+
+def test_hmlp_stem_looks_at_its_own_patch():
+    torch.manual_seed(0)
+    stem = HierarchicalStem(3, 768).eval()
+    assert sum(p.numel() for p in stem.parameters()) == 749_952
+    x = torch.rand(1, 3, 32, 48)
+    other = x.clone()
+    other[:, :, :16, 16:32] = 0
+    changed = (stem(x) - stem(other)).abs().amax(dim=(0, 1)) > 0
+    assert changed.tolist() == [[False, True, False], [False, False, False]]
+
+
+def test_parallel_and_sequential_have_as_many_parameters():
+    options = {"embed_dim": 32, "num_heads": 2}
+    parallel = parameters({"type": "parallel_vit", "depth": 3, **options})
+    assert parallel == parameters({"type": "parallel_vit", "depth": 6, "num_parallel": 1, **options})
+
+
+def test_positions_by_convolution_take_any_size():
+    torch.manual_seed(0)
+    encoder = build_encoder({"type": "cpvt", "embed_dim": 16, "num_heads": 2, "depth": 2})
+    assert encoder.pos_embed is None
+    assert sum(p.numel() for p in encoder.peg.parameters()) == 16 * 9 + 16
+    x = torch.rand(1, 3, 32, 48)
+    tokens = encoder.eval().embed(x)
+    with torch.no_grad():
+        encoder.peg.conv.weight.zero_()
+        encoder.peg.conv.bias.zero_()
+    torch.testing.assert_close(encoder.block(encoder.stack[0], tokens).x_BNC, encoder.stack[0](tokens).x_BNC)
+
+
+def test_deepnorm_and_subln_constants():
+    encoder = build_encoder({"type": "deepnorm_vit", "depth": 12, "embed_dim": 16, "num_heads": 2})
+    assert encoder.stack[0].placement.alpha == pytest.approx(24**0.25)
+    extra = parameters({"type": "subln_vit", "depth": 2, "embed_dim": 16, "num_heads": 2})
+    plain = parameters({"type": "subln_vit", "depth": 2, "embed_dim": 16, "num_heads": 2, "placement": "pre"})
+    assert extra - plain == 2 * (2 * 16 + 2 * 64)

@@ -60,9 +60,11 @@ class ClassTokenEncoder(TokenEncoder):
         patches_BCHW = self.patch_embed(x_BCHW)
         grid = (patches_BCHW.shape[2], patches_BCHW.shape[3])
         x_BNC = torch.cat([self.cls_token.expand(len(x_BCHW), -1, -1), patches_BCHW.flatten(2).transpose(1, 2)], dim=1)
-        if self.pos_embed is not None:
-            x_BNC = x_BNC + resampled_table(self.pos_embed, grid, num_prefix=1)
-        return Tokens(x_BNC, grid, 1)
+        return Tokens(x_BNC + self.table(grid, num_prefix=1), grid, 1)
+
+    def table(self, grid: Sequence[int], num_prefix: int = 0) -> torch.Tensor | float:
+        """The positions of a grid of this size; 0 where there is no table."""
+        return 0.0 if self.pos_embed is None else resampled_table(self.pos_embed, grid, num_prefix)
 
     def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
         """Blocks are given all that tokens know."""

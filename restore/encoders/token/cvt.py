@@ -1,0 +1,196 @@
+"""CvT: three stages of attention whose queries, keys and values come from depth-wise convolutions; no positions.
+
+Wu et al. 2021, arXiv 2103.15808. Official code: github.com/leoxiaobin/CvT (MIT), whose keys are kept. As there, the
+activation is x sigmoid(1.702 x), and scores are divided by the root of the whole width, not of that of a head; weights
+converted for other libraries were trained with it all the same (`activation="gelu"` is what those libraries compute).
+
+B batch, H x W image, C channels of a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.encoders.base import Encoder, Normalisation
+from restore.encoders.features import Features
+from restore.encoders.heads import LinearHead
+from restore.encoders.staged import ChannelsFirstNorm, split_depths
+from restore.layers.ffn import MLP
+from restore.layers.residual import DropPath
+from restore.layers.tokens import Tokens
+from restore.registry import ENCODERS
+
+__all__ = ["CvT"]
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "13": {"depths": (1, 2, 10)},
+    "21": {"depths": (1, 4, 16)},
+    "w24": {"depths": (2, 2, 20), "dims": (192, 768, 1024), "num_heads": (3, 12, 16)},
+}
+
+
+@ENCODERS.add("cvt", variants=_SIZES)
+class CvT(Encoder):
+    """Three maps of strides 4, 8 and 16, and the tokens of the last stage.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which maps to return; None for all.
+        normalisation: see `Encoder`.
+        dims: channels of the stages.
+        depths: blocks of the stages.
+        num_heads: attention heads of the stages.
+        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        activation: "quick_gelu" as published, or "gelu".
+        drop_path: probability that the last block is dropped in training; less before it.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        dims: Sequence[int] = (64, 192, 384),
+        depths: Sequence[int] = (1, 2, 10),
+        num_heads: Sequence[int] = (1, 3, 6),
+        mlp_ratio: float = 4.0,
+        activation: Literal["quick_gelu", "gelu"] = "quick_gelu",
+        drop_path: float = 0.0,
+    ):
+        strides = [4 << stage for stage in range(len(dims))]
+        super().__init__(
+            in_chans,
+            channels=dims,
+            strides=strides,
+            out_indices=out_indices,
+            size_multiple=strides[-1],
+            normalisation=normalisation,
+        )
+        rates = split_depths(depths, drop_path)
+        self.stages = nn.ModuleList(
+            _Stage(in_chans if i == 0 else dims[i - 1], dims[i], num_heads[i], mlp_ratio, activation, rates[i], i)
+            for i in range(len(dims))
+        )
+        self.stages[-1].cls_token = nn.Parameter(torch.zeros(1, 1, dims[-1]))
+        nn.init.trunc_normal_(self.stages[-1].cls_token, std=0.02)
+        self.norm = nn.LayerNorm(dims[-1])
+
+    def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """One map for each stage."""
+        return self._run(x_BCHW)[0]
+
+    def features(self, x_BCHW: torch.Tensor) -> Features:
+        """One map for each stage, and the tokens of the last after a norm."""
+        maps, tokens = self._run(x_BCHW)
+        return Features(maps, tokens.with_values(self.norm(tokens.x_BNC)))
+
+    def _run(self, x_BCHW: torch.Tensor) -> tuple[list[torch.Tensor], Tokens]:
+        maps = []
+        for stage in self.stages:
+            tokens = stage(x_BCHW)
+            x_BCHW = tokens.map_BCHW()
+            maps.append(x_BCHW)
+        return maps, tokens
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks of all stages."""
+        return [block for stage in self.stages for block in stage.blocks]
+
+    def prune_to_maps(self) -> None:
+        """Remove the last norm, and the stages after the last chosen one."""
+        super().prune_to_maps()
+        self.num_maps = max(self.out_indices) + 1
+        self._declared = self._declared[: self.num_maps]
+        self.stages = self.stages[: self.num_maps]
+        self.norm = nn.Identity()
+
+    def published_key(self, key: str) -> str:
+        """The names of the official code."""
+        if not key.startswith("stages."):
+            return key
+        return f"stage{key.removeprefix('stages.')}"
+
+    def head(self, num_classes: int) -> nn.Module:
+        """One linear layer on the class token."""
+        return LinearHead(self._declared[-1][0], num_classes, pooling="tokens")
+
+
+class _Stage(nn.Module):
+    """(B, C, H, W) to the tokens of a map that is 4 (first stage) or 2 times smaller."""
+
+    cls_token: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_chans: int,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        activation: Literal["quick_gelu", "gelu"],
+        rates: Sequence[float],
+        number: int,
+    ):
+        super().__init__()
+        size, stride, padding = (3, 2, 1) if number else (7, 4, 2)
+        self.patch_embed = nn.ModuleDict(
+            {"proj": nn.Conv2d(in_chans, dim, size, stride, padding), "norm": ChannelsFirstNorm(dim)}
+        )
+        self.blocks = nn.ModuleList(_Block(dim, num_heads, mlp_ratio, activation, rate) for rate in rates)
+        self.register_parameter("cls_token", None)
+
+    def forward(self, x_BCHW: torch.Tensor) -> Tokens:
+        x_BCHW = self.patch_embed["norm"](self.patch_embed["proj"](x_BCHW))
+        tokens = Tokens.of_map(x_BCHW.permute(0, 2, 3, 1))
+        if self.cls_token is not None:
+            first = self.cls_token.expand(len(x_BCHW), -1, -1)
+            tokens = Tokens(torch.cat([first, tokens.x_BNC], dim=1), tokens.grid, 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens
+
+
+class _Block(nn.Module):
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, activation: Any, drop_path: float):
+        super().__init__()
+        self.norm1, self.attn = nn.LayerNorm(dim), _ConvAttention(dim, num_heads)
+        self.norm2, self.mlp = nn.LayerNorm(dim), MLP(dim, mlp_ratio, activation=activation)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        attended = self.attn(tokens.with_values(self.norm1(tokens.x_BNC)))
+        x_BNC = tokens.x_BNC + self.drop_path(attended)
+        return tokens.with_values(x_BNC + self.drop_path(self.mlp(self.norm2(x_BNC))))
+
+
+class _ConvAttention(nn.Module):
+    """Attention of tokens that a depth-wise convolution makes; keys and values on a map half as fine."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
+        self.num_heads, self.scale = num_heads, dim**-0.5
+        for name, stride in (("q", 1), ("k", 2), ("v", 2)):
+            conv = nn.Sequential()
+            conv.add_module("conv", nn.Conv2d(dim, dim, 3, stride, 1, groups=dim, bias=False))
+            conv.add_module("bn", nn.BatchNorm2d(dim))
+            setattr(self, f"conv_proj_{name}", conv)
+            setattr(self, f"proj_{name}", nn.Linear(dim, dim))
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tokens) -> torch.Tensor:
+        map_BCHW = tokens.map_BCHW()
+        q, k, v = (self._heads(name, map_BCHW, tokens) for name in "qkv")
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, name: str, map_BCHW: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        seen_BNC = getattr(self, f"conv_proj_{name}")(map_BCHW).flatten(2).transpose(1, 2)
+        if tokens.num_prefix:
+            seen_BNC = torch.cat([tokens.prefix_BNC, seen_BNC], dim=1)
+        return getattr(self, f"proj_{name}")(seen_BNC).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
