@@ -83,7 +83,7 @@ class CeiT(ClassTokenEncoder):
         self.stack = nn.ModuleList(
             _Block(embed_dim, num_heads, mlp_ratio, kernel_size, qkv_bias, rate) for rate in rates
         )
-        self.lca = _LayerAttention(embed_dim, num_heads, mlp_ratio, qkv_bias)
+        self.lca: nn.Module = _LayerAttention(embed_dim, num_heads, mlp_ratio, qkv_bias)
 
     def features(self, x_BCHW: torch.Tensor) -> Features:
         """One map for each block, and the tokens: first what the class tokens of all blocks come to."""
@@ -99,7 +99,7 @@ class CeiT(ClassTokenEncoder):
         """Remove what only the class tokens need, too."""
         super().prune_to_maps()
         self.register_parameter("pos_layer_embed", None)
-        self.lca = None
+        self.lca = nn.Identity()
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""

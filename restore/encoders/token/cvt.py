@@ -10,7 +10,7 @@ B batch, H x W image, C channels of a stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,7 @@ class CvT(Encoder):
         )
         self.stages[-1].cls_token = nn.Parameter(torch.zeros(1, 1, dims[-1]))
         nn.init.trunc_normal_(self.stages[-1].cls_token, std=0.02)
-        self.norm = nn.LayerNorm(dims[-1])
+        self.norm: nn.Module = nn.LayerNorm(dims[-1])
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """One map for each stage."""
@@ -99,7 +99,7 @@ class CvT(Encoder):
 
     def blocks(self) -> Sequence[nn.Module]:
         """The blocks of all stages."""
-        return [block for stage in self.stages for block in stage.blocks]
+        return [block for stage in self.stages for block in cast(_Stage, stage).blocks]
 
     def prune_to_maps(self) -> None:
         """Remove the last norm, and the stages after the last chosen one."""

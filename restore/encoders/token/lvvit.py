@@ -9,6 +9,7 @@ B batch, H x W image, C channels, N patches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ from restore.registry import ENCODERS
 
 __all__ = ["LVViT", "TokenLabelHead"]
 
-_SIZES = {
+_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"embed_dim": 240, "depth": 12, "num_heads": 4, "skip_factor": 1.0},
     "small": {"embed_dim": 384, "depth": 16, "num_heads": 6},
     "medium": {"embed_dim": 512, "depth": 20, "num_heads": 8},
