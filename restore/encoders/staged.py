@@ -11,7 +11,7 @@ The map of a stage is what its last block gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 
 import torch
@@ -116,3 +116,24 @@ def split_depths(depths: Sequence[int], drop_path: float) -> list[list[float]]:
     total = sum(depths)
     rates = iter([drop_path * number / max(total - 1, 1) for number in range(total)])
     return [[next(rates) for _ in range(depth)] for depth in depths]
+
+
+def network_key(key: str, renamed: Mapping[str, str]) -> str:
+    """The published name of a key where stages and reductions stand in turn in a list called `network`.
+
+    So it is in PoolFormer and what follows it: stage i is `network.2i`, the reduction before it `network.(2i - 1)`, and
+    before the first stage stands `patch_embed`; the layer of a reduction is `proj`.
+
+    Args:
+        key: of a `StagedEncoder` whose reductions are single layers.
+        renamed: what parts of a block are called there, by their names here.
+    """
+    kind, _, rest = key.partition(".")
+    number, _, rest = rest.partition(".")
+    if kind == "downsample_layers":
+        return f"network.{2 * int(number) - 1}.proj.{rest}" if int(number) else f"patch_embed.proj.{rest}"
+    if kind != "stages":
+        return key
+    block, _, rest = rest.partition(".")
+    own = next((name for name in renamed if rest.startswith(name)), "")
+    return f"network.{2 * int(number)}.{block}.{renamed.get(own, '')}{rest.removeprefix(own)}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.folding import scale_weights
+from restore.layers.normed_linear import NormedLinear
 from restore.layers.precision import add_branch
 
 __all__ = ["Branch"]
@@ -69,7 +70,7 @@ class Branch(nn.Module):
         projection = self.projection()
         if projection is None:
             return False
-        scale_weights(projection, factor_C)
+        scale_weights(projection.bn if isinstance(projection, NormedLinear) else projection, factor_C)
         return True
 
     def linear_maps(self) -> Iterator[tuple[torch.Tensor, bool]]:

@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.branch import Branch
+from restore.layers.normed_linear import NormedLinear
 from restore.layers.tokens import Tokens
 from restore.registry import FEED_FORWARDS
 
 __all__ = [
     "MLP",
+    "BatchNormMLP",
     "DepthwiseFeedForward",
     "FeedForward",
     "GatedFeedForward",
@@ -108,6 +110,23 @@ class MLP(FeedForward):
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The first linear map and the activation."""
         return self.drop(self.activation(self.fc1(x_BHWC)))
+
+
+@FEED_FORWARDS.add("batch_norm_mlp")
+class BatchNormMLP(MLP):
+    """An MLP with a batch norm after each linear map: that of networks made of 1x1 convolutions (RepMLPNet, ViG).
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+        bias: of the linear maps, before the norms.
+        activation: between the two.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, bias: bool = True, activation: Activation = "gelu"):
+        super().__init__(dim, mlp_ratio, activation=activation)
+        self.fc1 = NormedLinear(dim, self.inner_dim, bias)
+        self.fc2 = NormedLinear(self.inner_dim, dim, bias)
 
 
 @FEED_FORWARDS.add("glu")

@@ -20,7 +20,7 @@ from torch import nn
 
 __all__ = ["Convolution", "Foldable", "fold", "fold_norm", "scale_weights"]
 
-Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -43,8 +43,8 @@ def fold(network: nn.Module) -> nn.Module:
         return _folded(copy.deepcopy(network).eval(), {}).requires_grad_(False)
 
 
-def fold_norm(convolution: Convolution, norm: nn.BatchNorm2d) -> Convolution:
-    """The convolution that computes what `norm` in evaluation mode makes of the output of `convolution`."""
+def fold_norm(convolution: Convolution, norm: nn.modules.batchnorm._BatchNorm) -> Convolution:
+    """The convolution, or linear map, that computes what `norm` in evaluation mode makes of its output."""
     fused = copy.deepcopy(convolution)
     dtype = convolution.weight.dtype
     assert norm.running_var is not None
@@ -56,7 +56,7 @@ def fold_norm(convolution: Convolution, norm: nn.BatchNorm2d) -> Convolution:
     if convolution.bias is not None:
         shift = shift + scale * convolution.bias
     weight = convolution.weight.double()
-    if convolution.transposed:  # (in, out / groups, ...), each group with its own inputs
+    if isinstance(convolution, nn.modules.conv._ConvTransposeNd):  # (in, out / groups, ...), each with its own inputs
         weight = weight.unflatten(0, (convolution.groups, -1)) * _column(
             scale.view(convolution.groups, 1, -1), weight.ndim + 1
         )

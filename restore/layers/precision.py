@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.normed_linear import NormedLinear
+
 __all__ = ["add_branch", "float32_when_half"]
 
 HEADROOM = 16.0
@@ -30,7 +32,8 @@ def add_branch(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     if not _in_float16(x):
         return linear(x)
     out = F.linear(x / HEADROOM, linear.weight).float() * HEADROOM
-    return out if linear.bias is None else out + linear.bias.float()
+    out = out if linear.bias is None else out + linear.bias.float()
+    return linear.bn(out) if isinstance(linear, NormedLinear) else out
 
 
 def float32_when_half(module: nn.Module, x: torch.Tensor) -> torch.Tensor:

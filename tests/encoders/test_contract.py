@@ -15,6 +15,20 @@ from restore.registry import ENCODERS
 
 SMALL = {  # options that make an encoder small enough to test in seconds; all others are tested as they are
     "conv_pyramid": {"widths": [4, 8]},
+    "cyclemlp": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
+    "repmlpnet": {
+        "dims": [16, 16, 32, 32],
+        "depths": [1, 1, 1, 1],
+        "window_sizes": [8, 4, 2, 2],
+        "num_sharesets": [1, 2, 4, 8],
+    },
+    "swin_mlp": {
+        "img_size": 64,
+        "embed_dim": 8,
+        "depths": [1, 2, 1, 1],
+        "num_heads": [2, 2, 4, 4],
+        "window_size": 4,
+    },
     "band_energy": {"num_filters": 4, "widths": [8, 8]},
     "conv2former": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
     "hornet": {"base_dim": 16, "depths": [1, 1, 1, 1], "filter_sizes": [None, None, 4, 2]},

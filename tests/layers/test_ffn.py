@@ -15,7 +15,7 @@ NAMES = [name for name in FEED_FORWARDS if name != "none"]
 
 def build(name: str, **options) -> FeedForward:
     torch.manual_seed(0)
-    return build_feed_forward({"type": name, **options}, DIM, mlp_ratio=2)
+    return build_feed_forward({"type": name, **options}, DIM, mlp_ratio=2).eval()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -40,7 +40,8 @@ def errors(
         features = encoder.encode_all(image)
         logits = classifier.head(features)
     found = {f"output_map{number}": each for number, each in enumerate(features.maps)} | {"output_logits": logits}
-    if len(stored["output_map0"].shape) == 4 and "output_map1" not in stored.files:  # one map: that of the last block
+    alone = "output_map0" in stored.files and "output_map1" not in stored.files
+    if alone and len(stored["output_map0"].shape) == 4:  # one map: that of the last block
         found["output_map0"] = features.tokens.map_BCHW() if normed else features.maps[-1]
     return {
         key: float(

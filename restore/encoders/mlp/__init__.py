@@ -1,0 +1,1 @@
+"""Encoders whose mixers are multi-layer perceptrons over positions."""

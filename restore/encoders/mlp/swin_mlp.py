@@ -1,0 +1,120 @@
+"""Swin-MLP: Swin Transformer with a linear map of the positions of a window where it has attention.
+
+Liu et al. 2021, arXiv 2103.14030. Official code: github.com/microsoft/Swin-Transformer (MIT), whose keys are kept.
+Here images may have any size: windows that reach beyond the map see zeros there, as those of shifted blocks do; the
+published code takes one size.
+
+B batch, H x W image, C channels of a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from restore.encoders.base import Normalisation
+from restore.encoders.heads import LinearHead
+from restore.encoders.staged import ChannelsFirstNorm, StagedEncoder, split_depths
+from restore.layers.block import MetaFormerBlock
+from restore.layers.ffn import MLP
+from restore.layers.mixers.mlp.spatial import SpatialMLP
+from restore.registry import ENCODERS
+
+__all__ = ["PatchMerging", "SwinMLP"]
+
+_TINY = {"img_size": 256, "depths": (2, 2, 6, 2), "window_size": 8}
+_SIZES = {
+    "tiny_c24": {**_TINY, "num_heads": (4, 8, 16, 32)},
+    "tiny_c12": {**_TINY, "num_heads": (8, 16, 32, 64)},
+    "tiny_c6": {**_TINY, "num_heads": (16, 32, 64, 128)},
+    "base": {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)},
+}
+
+
+@ENCODERS.add("swin_mlp", variants=_SIZES)
+class SwinMLP(StagedEncoder):
+    """Maps of strides 4, 8, 16 and 32.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which maps to return; None for all.
+        normalisation: see `Encoder`.
+        img_size: side of the images that the network is made for: where a map of theirs is no larger than a window,
+            the window is the map, and no block of the stage is shifted.
+        embed_dim: channels of the first stage; each further has twice as many.
+        depths: blocks of the stages.
+        num_heads: sets of channels of the stages.
+        window_size: side of the windows.
+        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        drop_path: probability that the last block is dropped in training; less before it.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        img_size: int = 224,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        window_size: int = 7,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+    ):
+        dims = [embed_dim << stage for stage in range(len(depths))]
+        super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
+        patches = nn.Sequential(nn.Conv2d(in_chans, embed_dim, 4, 4), ChannelsFirstNorm(embed_dim))
+        self.downsample_layers = nn.ModuleList([patches, *(PatchMerging(dim) for dim in dims[:-1])])
+        self.stages = nn.ModuleList()
+        for stage, rates in enumerate(split_depths(depths, drop_path)):
+            side = img_size // (4 << stage)
+            window, shifts = min(window_size, side), side > window_size
+            self.stages.append(
+                nn.Sequential(
+                    *(
+                        MetaFormerBlock(
+                            dims[stage],
+                            SpatialMLP(dims[stage], window, num_heads[stage], shifted=shifts and number % 2 == 1),
+                            MLP(dims[stage], mlp_ratio),
+                            drop_path=rate,
+                        )
+                        for number, rate in enumerate(rates)
+                    )
+                )
+            )
+
+    def published_key(self, key: str) -> str:
+        """The names of the official code."""
+        kind, stage, rest = key.split(".", 2)
+        if kind == "stages":
+            for own, published in {"mixer.": "", "ffn.": "mlp."}.items():
+                rest = rest.replace(f".{own}", f".{published}")
+            return f"layers.{stage}.blocks.{rest}"
+        if stage == "0":
+            return f"patch_embed.{'proj' if rest.startswith('0.') else 'norm'}.{rest[2:]}"
+        return f"layers.{int(stage) - 1}.downsample.{rest}"
+
+    def head(self, num_classes: int) -> nn.Module:
+        """One linear layer on the mean of the normed map."""
+        dim = self._declared[-1][0]
+        return LinearHead(dim, num_classes, pooling="normed_map", norm=nn.LayerNorm(dim))
+
+
+class PatchMerging(nn.Module):
+    """Four positions become one of twice the channels, by a norm and a linear map (Swin Transformer, section 3.1).
+
+    Args:
+        dim: channels of the map, whose sides are even.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm, self.reduction = nn.LayerNorm(4 * dim), nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
+        corners = [x_BCHW[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(corners, dim=1).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)

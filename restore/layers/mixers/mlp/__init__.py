@@ -1,0 +1,1 @@
+"""Mixers that are linear maps over positions."""

@@ -1,0 +1,168 @@
+"""Encoders and mixers made of perceptrons over positions, against their official code and in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from official import errors, load_official, parameters
+
+from restore.encoders import Classifier, build_encoder
+from restore.layers.folding import fold
+from restore.layers.mixers import build_mixer
+from restore.layers.mixers.mlp.cycle import CycleFC
+
+SMALL = {
+    "cyclemlp__small": {"type": "cyclemlp", "dims": [16, 32, 40, 64], "depths": [1, 1, 2, 1]},
+    "repmlpnet__small": {
+        "type": "repmlpnet", "dims": [16, 32, 64, 128], "depths": [1, 1, 2, 1], "window_sizes": [8, 4, 4, 2],
+        "num_sharesets": [1, 2, 4, 8], "compat": True,
+    },
+    "swin_mlp__small": {
+        "type": "swin_mlp", "img_size": 64, "embed_dim": 24, "depths": [2, 2, 2, 2], "num_heads": [2, 4, 8, 16],
+        "window_size": 4,
+    },
+}  # fmt: skip
+PARAMETERS = {  # as counted in the official code, with 1000 classes
+    "cyclemlp_b1": 15_155_400,
+    "cyclemlp_b2": 26_802_504,
+    "cyclemlp_b3": 38_385_720,
+    "cyclemlp_b4": 51_796_552,
+    "cyclemlp_b5": 75_747_280,
+    "repmlpnet_t224": 38_293_608,
+    "repmlpnet_t256": 58_687_848,
+    "repmlpnet_b224": 68_242_712,
+    "repmlpnet_b256": 96_447_512,
+    "repmlpnet_d256": 86_887_648,
+    "repmlpnet_l256": 117_641_560,
+    "swin_mlp_tiny_c24": 20_386_632,
+    "swin_mlp_tiny_c12": 21_152_072,
+    "swin_mlp_tiny_c6": 22_682_952,
+    "swin_mlp_base": 60_659_416,
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_agrees_with_official_code(name, shared, fill):
+    found = errors(shared, fill, name, SMALL[name])
+    assert "output_logits" in found
+    assert max(found.values()) <= 1e-5, found
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters(name):
+    assert parameters(name) == PARAMETERS[name]
+
+
+def test_folded_repmlpnet_agrees_with_official_injection(shared, fill):
+    stored = np.load(shared("fixtures/encoders/repmlpnet__small.npz"))
+    classifier = Classifier(build_encoder(SMALL["repmlpnet__small"]), 10).eval()
+    load_official(classifier, stored, fill)
+    classifier.encoder.normalise = lambda x_BCHW: x_BCHW
+    image = torch.from_numpy(stored["input"])
+    with torch.no_grad():
+        logits = fold(classifier)(image.float() / 255 if image.dtype == torch.uint8 else image).numpy()
+    assert np.abs(logits - stored["output_folded_logits"]).max() <= 1e-5 * np.abs(logits).max()
+
+
+def drawn(options: dict, dim: int) -> torch.nn.Module:
+    """A mixer in float64 and evaluation mode, with random weights and statistics."""
+    torch.manual_seed(0)
+    mixer = build_mixer(options, dim).double().eval()
+    for name, tensor in mixer.state_dict().items():
+        if tensor.is_floating_point() and "offset" not in name:
+            tensor.copy_(torch.rand_like(tensor) + 0.5 if name.endswith("running_var") else torch.randn_like(tensor))
+    return mixer
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_cycle_layer_is_a_shift_of_each_channel_and_a_linear_map(kernel_size, axis):
+    torch.manual_seed(0)
+    layer = CycleFC(7, kernel_size, axis).double()
+    x_BHWC = torch.randn(2, 6, 5, 7, dtype=torch.float64)
+    radius = kernel_size // 2
+    padded = F.pad(x_BHWC, (0, 0, radius, radius, radius, radius))
+    shifted = torch.empty_like(x_BHWC)
+    for channel in range(7):
+        steps = [0, 0]
+        steps[axis] = (channel + radius) % kernel_size - radius
+        down, across = (radius + step for step in steps)
+        shifted[..., channel] = padded[:, down : down + 6, across : across + 5, channel]
+    torch.testing.assert_close(layer(x_BHWC), F.linear(shifted, layer.weight, layer.bias), rtol=0, atol=1e-12)
+
+
+def test_cycle_layers_read_between_positions_by_interpolation():
+    layer = CycleFC(4, 3, 0).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(4))
+        layer.bias.zero_()
+    layer.offset = torch.tensor([0.25, -0.5] * 4, dtype=torch.float64).view(1, -1, 1, 1)
+    rows, columns = torch.meshgrid(*(torch.arange(5, dtype=torch.float64),) * 2, indexing="ij")
+    x_BHWC = (3 * rows + columns)[None, :, :, None].expand(1, 5, 5, 4)
+    expected = x_BHWC + 3 * 0.25 - 0.5
+    torch.testing.assert_close(layer(x_BHWC)[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1])
+
+
+@pytest.mark.parametrize("window_size", [4, [2, 6]])
+@pytest.mark.parametrize("compat", [False, True])
+def test_repmlp_folds_into_one_matrix(window_size, compat):
+    mixer = drawn({"type": "repmlp", "window_size": window_size, "num_sharesets": 3, "compat": compat}, 12)
+    x_BHWC = torch.randn(2, 12, 12, 12, dtype=torch.float64)
+    folded = fold(mixer)
+    assert {name.partition(".")[0] for name, _ in folded.named_parameters()} == {"gp", "fc3"}
+    torch.testing.assert_close(folded(x_BHWC), mixer(x_BHWC), rtol=1e-10, atol=1e-10)
+
+
+def test_windows_of_repmlp_stay_where_they_are():
+    mixer, other = (drawn({"type": "repmlp", "window_size": 4, "compat": compat}, 8) for compat in (False, True))
+    for each in (mixer, other):  # without what looks at the whole map
+        each.gp["fc2"].weight.data.zero_()
+    x_BHWC = torch.randn(1, 8, 8, 8, dtype=torch.float64)
+    window = x_BHWC[:, 4:, :4]
+    torch.testing.assert_close(mixer(window), other(window))
+    torch.testing.assert_close(mixer(x_BHWC)[:, 4:, :4], mixer(window))
+    assert not torch.allclose(other(x_BHWC)[:, 4:, :4], other(window))
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_spatial_mlp_is_linear_and_its_heads_are_apart(shifted):
+    mixer = drawn({"type": "spatial_mlp", "window_size": 4, "num_heads": 3, "shifted": shifted}, 6)
+    mixer.spatial_mlp.bias.data.zero_()
+    x, y = torch.randn(2, 1, 7, 9, 6, dtype=torch.float64)
+    torch.testing.assert_close(mixer(2 * x - 3 * y), 2 * mixer(x) - 3 * mixer(y))
+    changed = x.clone()
+    changed[..., 2:4] += 1
+    moved = (mixer(changed) - mixer(x)).abs().amax(dim=(0, 1, 2))
+    assert moved[[0, 1, 4, 5]].max() == 0
+    assert moved[2:4].min() > 0
+
+
+def test_shifted_windows_of_spatial_mlp_begin_outside_the_map():
+    mixer = drawn({"type": "spatial_mlp", "window_size": 4, "shifted": True}, 2)
+    x = torch.randn(1, 8, 8, 2, dtype=torch.float64)
+    changed = x.clone()
+    changed[:, :2] += 1
+    moved = (mixer(changed) - mixer(x)).abs().amax(dim=(0, 2, 3))
+    assert moved[:2].min() > 0
+    assert moved[2:].max() == 0
+
+
+@pytest.mark.parametrize("mode", ["linear", "mlp"])
+def test_channels_of_a_set_share_their_matrices(mode):
+    mixer = drawn({"type": "spatial_mlp", "window_size": 4, "mode": mode}, 5)
+    x = torch.randn(1, 8, 4, 5, dtype=torch.float64)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(mixer(x[..., order]), mixer(x)[..., order])
+
+
+def test_the_gate_is_open_at_first_and_closes():
+    torch.manual_seed(0)
+    mixer = build_mixer({"type": "spatial_mlp", "window_size": 4, "mode": "gated", "expansion": 6}, 8).double()
+    x = torch.randn(1, 8, 4, 8, dtype=torch.float64)
+    value = F.gelu(mixer.expand(x)).chunk(2, dim=-1)[0]
+    assert (mixer.mix(x) - value).abs().max() <= 1e-3 * value.abs().max()
+    for parameter in mixer.spatial_mlp.parameters():
+        parameter.data.zero_()
+    assert not mixer.mix(x).any()
