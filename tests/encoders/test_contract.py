@@ -15,6 +15,9 @@ from restore.registry import ENCODERS
 
 SMALL = {  # options that make an encoder small enough to test in seconds; all others are tested as they are
     "conv_pyramid": {"widths": [4, 8]},
+    "vig": {"img_size": 64, "embed_dim": 16, "depth": 3, "num_neighbours": 3},
+    "pyramid_vig": {"img_size": 64, "dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_neighbours": 4},
+    "context_cluster": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_heads": [2, 2, 2, 2], "head_dim": 8},
     "cyclemlp": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
     "repmlpnet": {
         "dims": [16, 16, 32, 32],
@@ -60,6 +63,7 @@ class TestRegistered(EncoderTester):
         for name in ENCODERS
         if name != "timm" and not any(name in ENCODERS.variants(family) for family in ENCODERS)
     ]
+    discrete: ClassVar = {"vig", "pyramid_vig", "context_cluster"}
 
 
 class TestDocumented(EncoderTester):

@@ -1,0 +1,1 @@
+"""Encoders that see an image as a graph, or as a set of points."""

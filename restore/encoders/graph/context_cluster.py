@@ -1,0 +1,130 @@
+"""Context Cluster: an image is a set of points with colours and places, which gather at centres in every block.
+
+Ma et al. 2023, "Image as Set of Points", arXiv 2303.01494. Official code: github.com/ma-xu/Context-Cluster (Apache-2.0;
+its model file says MIT), whose keys are kept.
+
+B batch, H x W image, C channels of a stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from restore.encoders.base import Normalisation
+from restore.encoders.heads import LinearHead
+from restore.encoders.staged import StagedEncoder, network_key, split_depths
+from restore.layers.block import MetaFormerBlock
+from restore.layers.ffn import MLP
+from restore.layers.mixers.graph.cluster import ContextClusterMixer
+from restore.layers.norms import GroupNorm
+from restore.registry import ENCODERS
+
+__all__ = ["ContextCluster"]
+
+_RENAMED = {
+    "mixer.": "token_mixer.",
+    "ffn.": "mlp.",
+    "scale1.gamma": "layer_scale_1",
+    "scale2.gamma": "layer_scale_2",
+}
+_TINY = {"dims": (32, 64, 196, 320), "depths": (3, 4, 5, 2), "num_heads": (4, 4, 8, 8), "head_dim": 24}
+_SIZES = {
+    "tiny": _TINY,
+    "tiny2": {**_TINY, "num_centres": (4, 2, 7, 4), "num_folds": (7, 7, 1, 1)},
+    "tiny_plain": {**_TINY, "num_centres": (4, 4, 2, 2), "num_folds": (1, 1, 1, 1)},
+    "small": {"depths": (2, 2, 6, 2)},
+    "medium": {"depths": (4, 4, 12, 4), "num_heads": (6, 6, 12, 12)},
+    "base_dim64": {"depths": (6, 6, 24, 6), "num_heads": (8, 8, 16, 16)},
+    "base_dim96": {"depths": (4, 4, 12, 4), "dims": (96, 192, 384, 768), "num_heads": (8, 8, 16, 16)},
+}
+
+
+@ENCODERS.add("context_cluster", variants=_SIZES)
+class ContextCluster(StagedEncoder):
+    """Four maps of strides 4, 8, 16 and 32.
+
+    Args:
+        in_chans: channels of the image.
+        out_indices: which maps to return; None for all.
+        normalisation: see `Encoder`.
+        dims: channels of the stages.
+        depths: blocks of the stages.
+        num_heads: sets of channels of the stages that are clustered apart.
+        head_dim: channels of a set.
+        num_centres: rows, and columns, of the centres of a region in each stage.
+        num_folds: rows, and columns, of the regions of the maps of each stage.
+        mlp_ratios: hidden width of the feed-forward networks of the stages, in channels.
+        drop_path: probability that the last block is dropped in training; less before it.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        out_indices: Sequence[int] | None = None,
+        normalisation: Normalisation = "symmetric",
+        dims: Sequence[int] = (64, 128, 320, 512),
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (4, 4, 8, 8),
+        head_dim: int | Sequence[int] = 32,
+        num_centres: Sequence[int] = (2, 2, 2, 2),
+        num_folds: Sequence[int] = (8, 4, 2, 1),
+        mlp_ratios: Sequence[float] = (8, 8, 4, 4),
+        drop_path: float = 0.0,
+    ):
+        strides = [4 << stage for stage in range(len(dims))]
+        super().__init__(
+            in_chans,
+            channels=dims,
+            out_indices=out_indices,
+            normalisation=normalisation,
+            size_multiple=math.lcm(*(stride * fold for stride, fold in zip(strides, num_folds, strict=True))),
+        )
+        head_dims = [head_dim] * len(dims) if isinstance(head_dim, int) else head_dim
+        self.downsample_layers = nn.ModuleList(
+            [
+                _PlacedConvolution(in_chans + 2, dims[0], 4, 4),
+                *(nn.Conv2d(before, after, 3, 2, 1) for before, after in pairwise(dims)),
+            ]
+        )
+        self.stages = nn.ModuleList()
+        for stage, rates in enumerate(split_depths(depths, drop_path)):
+            mixer = (num_heads[stage], head_dims[stage], num_centres[stage], num_folds[stage])
+            self.stages.append(
+                nn.Sequential(
+                    *(
+                        MetaFormerBlock(
+                            dims[stage],
+                            ContextClusterMixer(dims[stage], *mixer),
+                            MLP(dims[stage], mlp_ratios[stage]),
+                            norm="group",
+                            layer_scale=1e-5,
+                            drop_path=rate,
+                        )
+                        for rate in rates
+                    )
+                )
+            )
+
+    def published_key(self, key: str) -> str:
+        """The names of the official code."""
+        return network_key(key, _RENAMED)
+
+    def head(self, num_classes: int) -> nn.Module:
+        """One linear layer on the mean of the normed map."""
+        dim = self._declared[-1][0]
+        return LinearHead(dim, num_classes, pooling="normed_map", norm=GroupNorm(dim))
+
+
+class _PlacedConvolution(nn.Conv2d):
+    """A convolution that sees the row and the column of each pixel as well, from -0.5 to 0.5."""
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        B, _, H, W = x_BCHW.shape
+        rows, columns = (torch.arange(side, device=x_BCHW.device) / (side - 1.0) - 0.5 for side in (H, W))
+        places_2HW = torch.stack([rows[:, None].expand(H, W), columns[None].expand(H, W)]).to(x_BCHW.dtype)
+        return super().forward(torch.cat([x_BCHW, places_2HW.expand(B, -1, -1, -1)], dim=1))
