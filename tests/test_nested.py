@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ import pytest
 import restore
 from restore import registry as registries
 from restore.errors import OptionsError
-from restore.nested import Nested, nested_components
+from restore.nested import Nested, marker_of, nested_components
 from restore.registry import ENCODERS, OptionBlock, Registry
 from restore.signature import annotations_of
 
@@ -230,6 +231,35 @@ def test_build_model_names_all_nested_mistakes():
 
 
 REGISTRIES = [each for each in vars(registries).values() if isinstance(each, Registry)]
+
+
+PLAIN_BLOCKS = {"io_backend", "variables"}
+"""Arguments that take a block of plain values, which names no component."""
+
+
+def takes_any_block(annotation: Any) -> bool:
+    """Whether something annotated so may be a mapping of which nothing is said, here or further inside."""
+    if marker_of(annotation) is not None:
+        return False
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping) and inner[-1] is Any):
+        return True
+    return origin is not Literal and any(map(takes_any_block, inner))
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [each for each in REGISTRIES if each.kind not in ("model_type", "optimizer")],  # built of more than option files
+    ids=lambda registry: registry.kind,
+)
+def test_no_component_takes_blocks_that_nobody_checks(registry):
+    unchecked = {
+        f"{name}.{argument}"
+        for name in registry
+        for argument, annotation in annotations_of(registry.get(name)).items()
+        if argument not in PLAIN_BLOCKS and takes_any_block(annotation)
+    }
+    assert not unchecked, "annotate it with an option of restore.registry, such as MixerOption"
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
