@@ -27,11 +27,13 @@ STRICT = {
     "restore.encoders.neck",
     "restore.encoders.spectral.*",
     "restore.encoders.staged",
+    "restore.encoders.token.*",
     "restore.errors",
     "restore.files",
     "restore.inference.*",
     "restore.layers.*",
     "restore.losses.*",
+    "restore.metrics.*",
     "restore.nested",
     "restore.networks.*",
     "restore.options.*",
@@ -39,6 +41,7 @@ STRICT = {
     "restore.registry",
     "restore.reports.*",
     "restore.signature",
+    "restore.zoo.*",
     "typed_usage",
 }
 """What has been strict once stays so: add to it what is added to `[[tool.mypy.overrides]]`."""

@@ -77,10 +77,12 @@ def fit_logistic(
     scores, opinions = _checked(scores, opinions)
     centre, width = scores.mean(), scores.std()
     direction = np.sign(np.corrcoef(scores, opinions)[0, 1]) or 1.0
-    curve, start = {  # on standardised scores, so that the start is right for every scale
+    # on standardised scores, so that the start is right for every scale
+    curves: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
         "logistic4": (_logistic4, (opinions.max(), opinions.min(), 0.0, direction / 4)),
         "logistic5": (_logistic5, (np.ptp(opinions) * direction, 1.0, 0.0, 0.0, opinions.mean())),
-    }[fit]
+    }
+    curve, start = curves[fit]
     if len(scores) < len(start):
         raise DataError(f"{fit} has {len(start)} parameters and needs as many values; given: {len(scores)}.")
     try:
@@ -111,7 +113,7 @@ def bootstrap_interval(
     """
     scores, opinions = _checked(scores, opinions)
     generator = np.random.default_rng(seed)
-    values = []
+    values: list[float] = []
     while len(values) < resamples:
         drawn = generator.integers(len(scores), size=len(scores))
         if np.ptp(scores[drawn]) and np.ptp(opinions[drawn]):

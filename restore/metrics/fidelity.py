@@ -7,7 +7,7 @@ rounding a published figure uses is said by `restore.metrics.PROTOCOLS`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -153,7 +153,7 @@ def ssim_terms(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> tuple[torch.Tensor
 
 
 def _blocking_effect(x_BCHW: torch.Tensor, block_px: int) -> torch.Tensor:
-    sums = {True: 0.0, False: 0.0}
+    sums: dict[bool, Any] = {True: 0.0, False: 0.0}
     counts = {True: 0, False: 0}
     for dim in (2, 3):
         steps = x_BCHW.diff(dim=dim).square()
@@ -162,6 +162,6 @@ def _blocking_effect(x_BCHW: torch.Tensor, block_px: int) -> torch.Tensor:
             index = position[(position % block_px == block_px - 1) == on_border]
             sums[on_border] = sums[on_border] + steps.index_select(dim, index).sum(dim=(2, 3))
             counts[on_border] += len(index) * steps.shape[5 - dim]
-    excess = sums[True] / counts[True] - sums[False] / counts[False]
+    excess: torch.Tensor = sums[True] / counts[True] - sums[False] / counts[False]
     weight = torch.tensor(float(block_px)).log2() / torch.tensor(float(min(x_BCHW.shape[2:]))).log2()
     return excess.clamp(min=0) * weight.item()

@@ -20,7 +20,7 @@ from urllib.error import URLError
 
 import torch
 
-from restore.errors import MissingError, OptionsError, nearest
+from restore.errors import ImageError, MissingError, OptionsError, nearest
 from restore.metrics.inputs import Bits, Border, Images, Preparation, White, as_pair, as_score
 from restore.metrics.registration import Traits, metric
 from restore.registry import METRICS
@@ -56,7 +56,10 @@ def pyiqa_metric(name: str) -> Callable[..., float | torch.Tensor]:
         data_range: White = 1.0,
     ) -> float | torch.Tensor:
         prepare = Preparation(border_px, bits=bits, data_range=data_range)
+        images: tuple[torch.Tensor, ...]
         if facts["metric_mode"] == "FR":
+            if reference is None:
+                raise ImageError(f"pyiqa:{name} compares with a reference; none is given.")
             images = as_pair(restored, reference, prepare)
         else:
             images = (prepare(restored, "restored"),)
@@ -65,8 +68,9 @@ def pyiqa_metric(name: str) -> Callable[..., float | torch.Tensor]:
             values = network(*(x_BCHW.float().expand(-1, 3, -1, -1) for x_BCHW in images))
         return as_score(torch.as_tensor(values).double().reshape(-1), restored)
 
-    score.__name__ = f"pyiqa:{name}"
-    score.traits = Traits(
+    registered: Any = score
+    registered.__name__ = f"pyiqa:{name}"
+    registered.traits = Traits(
         higher_is_better=not facts.get("lower_better", False),
         needs_reference=facts["metric_mode"] == "FR",
         of_sets=name.startswith(("fid", "inception_score", "msswd_set")),

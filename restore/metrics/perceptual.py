@@ -8,7 +8,7 @@ learned numbers are the published ones. Both have gradients, so they serve as lo
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +49,8 @@ class LPIPS(nn.Module):
     def forward(self, x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> torch.Tensor:
         """The distance of each pair, (B,)."""
         maps = self.features(self.normalise(torch.cat([x_BCHW, y_BCHW]) * 2 - 1))
-        return sum(_head_distance(map_2BCHW, head) for map_2BCHW, head in zip(maps, self.heads, strict=True))
+        distances = (_head_distance(map_2BCHW, head) for map_2BCHW, head in zip(maps, self.heads, strict=True))
+        return cast(torch.Tensor, sum(distances))
 
 
 def _head_distance(map_2BCHW: torch.Tensor, head_C: torch.Tensor) -> torch.Tensor:
@@ -64,6 +65,9 @@ class DISTS(nn.Module):
     Args:
         features: the feature maps of VGG-16; its max pooling is replaced by the L2 pooling of the paper.
     """
+
+    alpha: torch.Tensor
+    beta: torch.Tensor
 
     def __init__(self, features: Features):
         super().__init__()
@@ -110,6 +114,9 @@ class L2Pool(nn.Module):
 
 class Normalise(nn.Module):
     """Subtract a mean and divide by a deviation for each channel."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()

@@ -43,7 +43,8 @@ class Protocol:
         return {"border_px": border_px, "luma": self.luma, "y_rounding": self.y_rounding, "bits": self.bits}
 
     def __str__(self) -> str:
-        channel = {False: "RGB", True: "Y"}.get(self.luma, f"Y ({self.luma})")
+        channels: dict[object, str] = {False: "RGB", True: "Y"}
+        channel = channels.get(self.luma, f"Y ({self.luma})")
         scales = {0: "", 1: "scale"}.get(self.border_scales, f"{self.border_scales} x scale")
         border = " + ".join(part for part in (str(self.border_px or ""), scales) if part) or "0"
         rounding = "not rounded" if self.bits is None else f"{self.bits} bit"

@@ -44,7 +44,8 @@ def metric(*names: str, **facts: Any) -> Callable[[Function], Function]:
     """Decorator: register a metric under `names` with the `Traits` that `facts` describe."""
 
     def register(function: Function) -> Function:
-        function.traits = Traits(**facts)
+        registered: Any = function
+        registered.traits = Traits(**facts)
         return METRICS.add(*names)(function)
 
     return register
@@ -56,5 +57,6 @@ def traits(metric: str | Callable[..., Any]) -> Traits:
     Raises:
         OptionsError: no metric has that name.
     """
-    function = METRICS.get(metric) if isinstance(metric, str) else metric
-    return getattr(function, "func", function).traits
+    function: Any = METRICS.get(metric) if isinstance(metric, str) else metric
+    found: Traits = getattr(function, "func", function).traits
+    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,8 @@ def vif(
     pair = as_pair(restored, reference, Preparation(border_px, bits=bits, data_range=data_range))
     require_size(pair[0], 72, "VIF")
     x_bands, y_bands = (_pyramid(_grey_levels(x_BCHW)) for x_BCHW in pair)
-    kept = total = 0.0
+    kept: Any = 0.0
+    total: Any = 0.0
     for level, (x_band, y_band) in enumerate(zip(x_bands, y_bands, strict=True)):
         band_kept, band_total = _information(x_band, y_band, window_px=2 ** (4 - level) + 1)
         kept, total = kept + band_kept, total + band_total

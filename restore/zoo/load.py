@@ -64,7 +64,7 @@ def build_model(block: Mapping[str, Any]) -> nn.Module:
     return registry.NETWORKS.build(block)
 
 
-def load_network(name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None) -> nn.Module:
+def load_network(name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None) -> Network:
     """A network with its weights, in evaluation mode: a model of the zoo by name, or a weights file.
 
     Args:
@@ -79,16 +79,18 @@ def load_network(name_or_path: str | Path, *, key: str | None = None, task: str 
     if _is_file(name_or_path):
         path = Path(name_or_path).expanduser()
         state, block = read_weights(path, key)
-        network = _recognised(state, str(path), task) if block is None else _described(state, block, str(path), task)
-        return network.eval()
+        if block is None:
+            return _recognised(state, str(path), task).eval()
+        return _described(state, block, str(path), task).eval()
     card = find_card(str(name_or_path))
     path = weights_path(card.name)
     state = read_state_dict(path, key)
     if card.network is None:
         return _recognised(state, str(path), task).eval()
-    state = _of_task(state, task, str(path))
-    network = registry.QUALITY.build(card.network) if card.task == "quality" else build_model(card.network)
-    load_weights(network, state, source=str(path))
+    weights = _of_task(state, task, str(path))
+    kind = registry.QUALITY if card.task == "quality" else registry.NETWORKS
+    network: Network = kind.build(card.network)
+    load_weights(network, weights, source=str(path))
     return network.eval()
 
 
@@ -109,11 +111,11 @@ def network_block(name_or_path: str | Path, *, key: str | None = None, task: str
     return without_downloads(block)
 
 
-def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int | None) -> nn.Module:
+def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int | None) -> Network:
     """The network that the weights belong to: one of ours, or else one of spandrel's."""
     state = _of_task(without_foreign_prefix(state), task, source)
     try:
-        network = build_model(infer(state, source=source))
+        network: Network = registry.NETWORKS.build(infer(state, source=source))
         load_weights(network, state, source=source)
         return network
     except ValueError as ours:  # unknown keys, or a fork that keeps most of them
@@ -128,7 +130,7 @@ def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int 
 
 def _described(
     state: Mapping[str, torch.Tensor], block: Mapping[str, Any], source: str, task: str | int | None
-) -> nn.Module:
+) -> Network:
     """The network whose option block stands beside its weights; of several tasks, that of one."""
     if task is not None:
         own = branch_weights(state, task, source=source)
@@ -142,7 +144,7 @@ def _described(
             f"{source}: holds the weights of {block['type']}, a discriminator: it restores no images."
         )
     try:
-        network = registry.NETWORKS.build(without_downloads(block), path="network")
+        network: Network = registry.NETWORKS.build(without_downloads(block), path="network")
     except OptionsError as error:
         raise CheckpointError(f"{source}: the network that the file names cannot be built here.\n  {error}") from None
     load_weights(network, state, source=source)
