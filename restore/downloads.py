@@ -106,13 +106,13 @@ def _is_whole(
             file.seek(0)
             version.forget()
             return False
-        raise MissingError(f"{url} cannot be had: the server says {error.code} {error.reason}.") from None
+        raise MissingError(f"could not download {url}: the server answered {error.code} {error.reason}.") from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise MissingError(f"{url} cannot be had: no answer ({reason}). Is this machine offline?") from None
+        raise MissingError(f"could not download {url}: no response ({reason}). Is this machine offline?") from None
     with response:
         if response.headers.get_content_type() == "text/html":
-            raise MissingError(f"{url} cannot be had: a web page came instead of the file.")
+            raise MissingError(f"could not download {url}: the response is a web page, not the file.")
         start, total = _extent(response, start)
         if size_bytes is not None and total not in (None, size_bytes):
             raise DataError(f"{url} offers {total} bytes, and the file has {size_bytes}: it is another file.")

@@ -35,7 +35,7 @@ __all__ = [
 
 
 class RestoreError(Exception):
-    """Root of the tree: catch it to catch everything that is the user's to mend."""
+    """Base class of all errors that the user can fix."""
 
 
 class ImageError(RestoreError, ValueError):

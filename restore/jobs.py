@@ -165,12 +165,12 @@ def _listed(path: Path) -> list[Path]:
     """The paths in a text file, as `find` and `ls` print them: one on each line, from the current folder.
 
     Raises:
-        DataError: it is no text, or empty.
+        DataError: it is not text, or empty.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' is not a list of images: it is no text.") from error
+        raise DataError(f"'{path}' is not a list of images: it is not text.") from error
     if not any(lines):
         raise DataError(f"'{path}' lists no image: write the path of one on each line.")
     return [Path(line).expanduser() for line in lines if line]

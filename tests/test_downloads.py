@@ -89,12 +89,14 @@ def test_other_bytes_are_thrown_away(server, tmp_path, expected, message):
 
 def test_what_is_no_file_says_so(server, tmp_path):
     server.headers_sent = {"Content-Type": "text/html; charset=utf-8"}
-    with pytest.raises(MissingError, match="a web page came instead"):
+    with pytest.raises(MissingError, match="the response is a web page"):
         download(f"{server.address}/a", tmp_path / "a")
     server.status = 404
-    with pytest.raises(MissingError, match="the server says 404 Not Found"):
+    with pytest.raises(MissingError, match="the server answered 404 Not Found"):
         download(f"{server.address}/a", tmp_path / "a")
-    with pytest.raises(MissingError, match=r"http://127\.0\.0\.1:9/a cannot be had: no answer .*refused.* offline\?"):
+    with pytest.raises(
+        MissingError, match=r"could not download http://127\.0\.0\.1:9/a: no response .*refused.* offline\?"
+    ):
         download("http://127.0.0.1:9/a", tmp_path / "a")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot write"):

@@ -51,14 +51,14 @@ def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
     """Restore a clip; 0 when all of it is done, 1 when the source was damaged and the result holds what could be read.
 
     Raises:
-        DataError: the input is no video, or nothing of it can be read.
+        DataError: the input is not a video, or nothing of it can be read.
         OptionsError: input, output and options do not go together.
     """
     from restore.images.numbering import Numbering
     from restore.inference.video import VIDEO_OUTPUTS
 
     if arguments.segment_frames < 1:
-        raise OptionsError(f"--segment-frames is {arguments.segment_frames}: allowed are whole numbers from 1 on.")
+        raise OptionsError(f"--segment-frames is {arguments.segment_frames}: must be a whole number of at least 1.")
     output = Path(arguments.output).expanduser()
     to_images = Numbering.is_one(output) or output.is_dir() or not output.suffix
     if not to_images and output.suffix.lower() not in VIDEO_OUTPUTS:

@@ -24,7 +24,7 @@ def build_encoder(
 
     Raises:
         OptionsError: neither ours nor timm's, or every option that the encoder does not have.
-        TypeError: what is registered under the name is no encoder.
+        TypeError: what is registered under the name is not an encoder.
     """
     encoder = ENCODERS.build(block, path=path, **supplied)
     kind = type(encoder).__name__

@@ -63,7 +63,7 @@ class TimmEncoder(Encoder):
 
     Raises:
         ValueError: the model gives no maps, or other indices than it has.
-        MissingError: its weights are wanted and cannot be had.
+        MissingError: its weights were asked for and could not be found or downloaded.
     """
 
     derived_keys = ("attn_mask", "relative_position_index")
@@ -195,7 +195,7 @@ def _create(name: str, options: dict) -> nn.Module:
         if not options["pretrained"]:
             raise ValueError(f"the timm model '{name}' cannot be used as an encoder: {error}") from None
         raise MissingError(
-            f"the pretrained weights of '{name}' are not on this machine and cannot be had ({error}); "
+            f"the pretrained weights of '{name}' are not on this machine and could not be downloaded ({error}); "
             "connect, or write pretrained: false"
         ) from None
 

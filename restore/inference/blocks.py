@@ -11,7 +11,7 @@ __all__ = ["compile_blocks", "repeated_blocks"]
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:
-    """The modules that a network is a pile of, none inside another: they hold most of its weights.
+    """The outermost repeated blocks of a network, which hold most of its weights.
 
     These are the blocks of a Transformer or the residual blocks of a convolutional network: of a class that stands at
     least twice in some list or sequence. Stages that are themselves piles of blocks give way to these; blocks with some

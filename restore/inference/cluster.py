@@ -221,7 +221,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 def _share_out(ray: Any, number: int | None, device: str) -> Workers:
     """The devices of the cluster, shared out among the workers."""
     if number is not None and number < 1:
-        raise OptionsError(f"--workers is {number}: allowed are whole numbers from 1 on.")
+        raise OptionsError(f"--workers is {number}: must be a whole number of at least 1.")
     if ":" in device:
         raise OptionsError(
             f"--device is '{device}': with --engine ray each worker has its own; give auto, cpu or cuda."

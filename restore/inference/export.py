@@ -50,7 +50,7 @@ def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int]
     """
     path = Path(path)
     if path.suffix not in FORMATS:
-        raise OptionsError(f"cannot export to '{path.name}': allowed are names that end in {' or '.join(FORMATS)}.")
+        raise OptionsError(f"cannot export to '{path.name}': the name must end in {' or '.join(FORMATS)}.")
     network = network.cpu().float().eval()
     with torch.no_grad(), _quiet():
         program = _program(fold(network), spec_of(network).in_channels)

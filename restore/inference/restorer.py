@@ -62,7 +62,7 @@ class Restorer:
         channels_last: keep the channels of feature maps innermost, which speeds up convolutions on some processors.
         fold: run a copy of the network without the structure that only training needs; see `restore.layers.folding`.
         compile: compile the network's repeated blocks with `torch.compile`, which pays for itself on many images.
-        tile: largest side of a tile in input pixels; None for whole images; "auto" by the memory that is free.
+        tile: largest side of a tile in input pixels; None for whole images; "auto" by the free memory.
         tile_overlap: how far neighbouring tiles overlap, in input pixels. With 32 the shipped models differ from whole
             images by 0.13 of 255 at most, with 16 by 0.54 (`scripts/bench/seams.py`).
         tile_batch: tiles that go through the network together; "auto" by memory and the kind of device.
@@ -71,7 +71,7 @@ class Restorer:
         self_ensemble: mean over the eight flips and rotations of every tile: eight times the work for a little PSNR.
 
     Raises:
-        OptionsError: an argument has a value that is not allowed, or that device or precision cannot be had.
+        OptionsError: an argument has a value that is not allowed, or that device or precision is not available.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Restorer:
         return max(1, BATCH_PIXELS[self.device.type] // (height * width))
 
     def tile_for(self, shape: tuple[int, ...], images: int = 1) -> int | None:
-        """The largest side of a tile for arrays of this shape, by the memory that is free now where `tile` is auto.
+        """The largest side of a tile for arrays of this shape, by the free memory now where `tile` is auto.
 
         Args:
             shape: (H, W) or (H, W, C).
@@ -320,7 +320,7 @@ def _whole_number_or_auto(name: str, value: int | str) -> int | Auto:
 
 def _whole_number(name: str, value: object, also: str, smallest: int = 1) -> int:
     if not isinstance(value, int) or value < smallest:
-        raise OptionsError(f"{name} is {value!r}: allowed are {also}whole numbers from {smallest} on.")
+        raise OptionsError(f"{name} is {value!r}: must be {also}a whole number of at least {smallest}.")
     return value
 
 

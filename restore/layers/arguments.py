@@ -19,7 +19,7 @@ def require_positive(**arguments: float | Sequence[float]) -> None:
         if any(not number > 0 for number in (value if isinstance(value, Sequence) else (value,)))
     ]
     if wrong:
-        raise ValueError(f"{', '.join(wrong)}: allowed are numbers above 0")
+        raise ValueError(f"{', '.join(wrong)}: must be greater than 0")
 
 
 def require_odd(**arguments: int) -> None:

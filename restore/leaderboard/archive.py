@@ -189,7 +189,7 @@ def _name_problems(names: Iterable[str]) -> Iterator[str]:
 def _name_problem(name: str) -> str:
     parts = re.split(r"[/\\]", name)
     if not name or _CONTROL.search(name):
-        return "is no name of a file"
+        return "is not a name of a file"
     if name[0] in "/\\" or _DRIVE.match(name):
         return "is an absolute path"
     if ".." in parts:

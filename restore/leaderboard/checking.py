@@ -99,10 +99,10 @@ def read_opinions(text: str, what: str = OPINIONS) -> dict[str, float]:
 def _header(name: str, data: bytes) -> tuple[int, int, int, int]:
     """Height, width, depth and colour type of a PNG."""
     if len(data) < _PNG.size:
-        raise DataError(f"{name} is no PNG image: it has {len(data)} bytes")
+        raise DataError(f"{name} is not a PNG image: it has {len(data)} bytes")
     signature, _, chunk, width, height, depth, kind = _PNG.unpack_from(data)
     if signature != b"\x89PNG\r\n\x1a\n" or chunk != b"IHDR":
-        raise DataError(f"{name} is no PNG image, whatever its name says")
+        raise DataError(f"{name} is not a PNG image, whatever its name says")
     return height, width, depth, kind
 
 

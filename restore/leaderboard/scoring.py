@@ -135,7 +135,7 @@ class Scorer:
         missing, extra = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
         refuse(
             "the submission is refused",
-            [f"{name} has no line" for name in missing] + [f"{name} is no image of this set" for name in extra],
+            [f"{name} has no line" for name in missing] + [f"{name} is not an image of this set" for name in extra],
         )
         scores = [given[name] for name in wanted]
         opinions = list(wanted.values())

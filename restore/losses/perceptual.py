@@ -85,7 +85,7 @@ class _MetricLoss(nn.Module, ABC):
             metric.
 
     Raises:
-        MissingError: these weights are not here and cannot be had.
+        MissingError: these weights are neither on this machine nor can they be downloaded.
     """
 
     net: Net = "vgg"

@@ -32,7 +32,7 @@ class InceptionBlock35(nn.Module):
         pretrained: load timm's ImageNet weights, which may have to be downloaded.
 
     Raises:
-        MissingError: the weights are wanted and cannot be had.
+        MissingError: the weights were asked for and could not be found or downloaded.
     """
 
     channels = (320,) * 6
@@ -47,7 +47,8 @@ class InceptionBlock35(nn.Module):
             model = timm.create_model("inception_resnet_v2", pretrained=pretrained)
         except (OSError, RuntimeError) as error:
             raise MissingError(
-                f"the ImageNet weights of Inception-ResNet-v2 are not on this machine and cannot be had ({error}). "
+                f"the ImageNet weights of Inception-ResNet-v2 are not on this machine and could not be "
+                f"downloaded ({error}). "
                 f"Connect, load a file with all weights of the model, or write "
                 f"encoder: {{type: {INCEPTION}, pretrained: false}}."
             ) from None
@@ -79,7 +80,7 @@ def build_features(block: str | Mapping[str, Any], *, path: str = "encoder") -> 
 
     Raises:
         OptionsError: no such encoder, or options that it does not have.
-        MissingError: pretrained weights are wanted and cannot be had.
+        MissingError: pretrained weights were asked for and could not be found or downloaded.
     """
     if (block if isinstance(block, str) else block.get("type")) == INCEPTION:
         return FEATURES.build(block, path=path)

@@ -141,7 +141,7 @@ class IQT(QualityModel):
 
     Raises:
         OptionsError: an encoder that does not exist, or options that it does not have.
-        MissingError: the encoder's pretrained weights are wanted and cannot be had.
+        MissingError: the encoder's pretrained weights were asked for and could not be found or downloaded.
     """
 
     telltale = "regressor.conv_enc.weight"

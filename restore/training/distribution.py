@@ -254,7 +254,7 @@ def first_node(nodes: str) -> str:
     """The first host of a Slurm node list: `gpu[03-05,9],cpu1` begins with `gpu03`.
 
     Raises:
-        TrainingError: it is no node list.
+        TrainingError: it is not a list of nodes.
     """
     found = re.match(r"([^\[,\s]+)(?:\[(\d+)[^\]]*\]([^,\[]*))?", nodes)
     if not found:

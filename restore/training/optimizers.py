@@ -115,7 +115,7 @@ def _add_library() -> None:
 
 
 def _is_plain(optimizer: type[Optimizer]) -> bool:
-    """Whether an optimizer is no wrapper of another one, steps without a closure, and has no evaluation mode."""
+    """Whether an optimizer is not a wrapper of another one, steps without a closure, and has no evaluation mode."""
     first = next(iter(inspect.signature(optimizer).parameters))
     closure = inspect.signature(optimizer.step).parameters["closure"]
     return first == "params" and closure.default is None and not hasattr(optimizer, "eval")

@@ -79,7 +79,7 @@ def fetch_weights(card: Card) -> Path:
     """The weights file of a card, downloaded if it is not here.
 
     Raises:
-        MissingError: it cannot be had; the message names the address and the folder to put it in by hand.
+        MissingError: it could not be downloaded; the message names the address and the folder to put it in by hand.
         CheckpointError: size or checksum are not those of the card, or of the first file that was seen.
     """
     path = local_weights(card)
@@ -164,7 +164,7 @@ def _by_hand(card: Card) -> str:
     chosen = os.environ.get("RESTORE_WEIGHTS", "")
     named = ""
     if chosen and not _is_address(chosen):
-        named = f" (it names '{chosen}'{'' if Path(chosen).expanduser().is_dir() else ', which is no folder'})"
+        named = f" (it names '{chosen}'{'' if Path(chosen).expanduser().is_dir() else ', which is not a folder'})"
     return f"{found} and put it in {weights_folder()}, or in a folder that RESTORE_WEIGHTS names{named}."
 
 

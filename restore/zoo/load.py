@@ -205,7 +205,7 @@ def weights_path(name: str) -> Path:
     """Where the weights of a model of the zoo lie; downloaded if they are not on this machine.
 
     Raises:
-        MissingError: they cannot be had; the message says from where, and where to put them.
+        MissingError: they could not be found or downloaded; the message says from where, and where to put them.
         CheckpointError: the file is not the one that the card means.
     """
     return fetch_weights(find_card(name))
@@ -217,7 +217,7 @@ def weights_file(name_or_path: str | Path) -> Path:
     Raises:
         OptionsError: neither a known model nor a weights file.
         CheckpointError: there is no such file.
-        MissingError: the model is known, but its weights cannot be had.
+        MissingError: the model is known, but its weights could not be found or downloaded.
     """
     return Path(name_or_path).expanduser() if _is_file(name_or_path) else weights_path(str(name_or_path))
 

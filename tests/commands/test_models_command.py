@@ -93,7 +93,7 @@ def test_a_task_chooses_the_model(tmp_path, monkeypatch):
     [
         (
             ["jpeg", "--jpeg-quality", "40"],
-            r"127.*jpeg40\.pth cannot be had.* Get 006_\S+jpeg40\.pth from https://github",
+            r"could not download .*127.*jpeg40\.pth.* Get 006_\S+jpeg40\.pth from https://github",
         ),
         (["derain"], r"http://127.*RESTORE_WEIGHTS"),
         (["jpeg"], r"needs --jpeg-quality: there are models for 10, 20, 30, 40"),

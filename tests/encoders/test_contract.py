@@ -117,7 +117,7 @@ def test_maps_that_are_not_as_declared_are_found(mistake):
     [
         ({"strides": (2,)}, "one stride for each map, ascending"),
         ({"strides": (4, 2)}, "one stride for each map, ascending"),
-        ({"strides": (0, 2)}, r"strides is \[0, 2\]: allowed are numbers above 0"),
+        ({"strides": (0, 2)}, r"strides is \[0, 2\]: must be greater than 0"),
         ({"size_multiple": 0}, "size_multiple is 0"),
         ({"out_indices": []}, "out_indices is empty"),
     ],

@@ -62,7 +62,7 @@ def test_a_file_that_is_wrong_is_not_kept(network, tmp_path):
 
 
 def test_unknown_format(network, tmp_path):
-    with pytest.raises(OptionsError, match=r"allowed are names that end in \.onnx or \.pt2"):
+    with pytest.raises(OptionsError, match=r"the name must end in \.onnx or \.pt2"):
         export_network(network, tmp_path / "network.engine")
 
 

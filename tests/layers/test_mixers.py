@@ -255,7 +255,7 @@ def test_shifted_windows_do_not_see_round_the_border():
         ("stripe", {"num_heads": 5}, "twice num_heads"),
         ("channel", {"num_heads": 7}, "multiple of num_heads"),
         ("pooling", {"kernel_size": 4}, "odd"),
-        ("window", {"num_heads": 0}, "num_heads is 0: allowed are numbers above 0"),
+        ("window", {"num_heads": 0}, "num_heads is 0: must be greater than 0"),
         ("stripe", {"window_size": [0, 4]}, r"window_size is \[0, 4\]"),
         ("channel", {"num_heads": -1}, "num_heads is -1"),
         ("gated_conv", {"expansion": 0.01}, r"int\(dim \* expansion\) is 0"),

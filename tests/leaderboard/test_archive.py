@@ -35,7 +35,7 @@ def _link(name):
         ("..\\evil.png", "leads outside"),
         ("images/0901x4.png", "lies in a folder: the zip must be flat"),
         ("__MACOSX/._0901x4.png", "was added by macOS"),
-        ("a\x1b[31m.png", "is no name of a file"),
+        ("a\x1b[31m.png", "is not a name of a file"),
         (_link("0901x4.png"), "is a link"),
     ],
 )
@@ -115,7 +115,7 @@ def test_wrong_modes_and_sizes(zipped, pixels, reason):
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a" + bytes(100), b"#!/bin/sh\nrm -rf /\n" * 9])
 def test_other_files_with_names_of_images(zipped, content):
-    with open_package(zipped({"a.png": content})) as package, pytest.raises(DataError, match="is no PNG image"):
+    with open_package(zipped({"a.png": content})) as package, pytest.raises(DataError, match="is not a PNG image"):
         read_rgb(package, "a.png", [(4, 8)])
 
 

@@ -192,7 +192,7 @@ def test_masks_of_any_training_size_load():
         (lambda: tiny(depths=[], num_heads=[]), "one stage each"),
         (lambda: tiny(scales=[2, 2]), r"\['sr_x2', 'sr_x2'\]: each is named once"),
         (lambda: tiny(rain_levels=["a.b"]), "without a dot"),
-        (lambda: tiny(depth=0), "depth is 0: allowed are numbers above 0"),
+        (lambda: tiny(depth=0), "depth is 0: must be greater than 0"),
         (lambda: tiny(num_heads=[0]), r"num_heads is \[0\]"),
         (lambda: tiny(window_size=(0, 24)), r"window_size is \[0, 24\]"),
         (lambda: tiny(scales=[2, 3])(torch.rand(1, 3, 8, 8)), r"None was given.*sr_x2"),

@@ -156,7 +156,7 @@ def test_means_are_not_trained():
         ({"num_heads": 7}, "multiple of num_heads"),
         ({"patch_size": 13}, "multiple of patch_dim"),
         ({"scale": []}, "scale is empty"),
-        ({"num_heads": 0, "patch_dim": 0}, "patch_dim is 0, num_heads is 0: allowed are numbers above 0"),
+        ({"num_heads": 0, "patch_dim": 0}, "patch_dim is 0, num_heads is 0: must be greater than 0"),
     ],
 )
 def test_impossible_configurations_say_why(options, message):

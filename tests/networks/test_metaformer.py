@@ -151,7 +151,7 @@ def test_zero_last_convolution_is_the_identity():
         ({"mixers": {"type": "pooling", "size": 3}}, r"mixers\.0\.size: unknown option"),
         ({"mixers": []}, "name at least one each"),
         ({"mixers": "pooling", "depths": []}, "name at least one each"),
-        ({"mixers": "pooling", "depths": [2, 0]}, r"depths is \[2, 0\]: allowed are numbers above 0"),
+        ({"mixers": "pooling", "depths": [2, 0]}, r"depths is \[2, 0\]: must be greater than 0"),
         ({"mixers": ["pooling", "identity"], "depths": [1, 1]}, "2 are given, but no stage has more than 1 blocks"),
         ({"mixers": "pooling", "upscale": 2}, "does not fit upscale 2"),
         ({"mixers": "pooling", "upscale": 3, "upsampler": "nearest+conv"}, "power of two"),

@@ -219,7 +219,7 @@ def test_channels_last_and_compiled_blocks_agree(fill):
         ({"embed_dim": 25, "upscale": 1}, "not divisible"),
         ({"depths": [2], "upscale": 1}, "one stage each"),
         ({"depths": [], "num_heads": [], "upscale": 1}, "one stage each"),
-        ({"num_heads": [0, 0], "upscale": 1}, r"num_heads is \[0, 0\]: allowed are numbers above 0"),
+        ({"num_heads": [0, 0], "upscale": 1}, r"num_heads is \[0, 0\]: must be greater than 0"),
         ({"upscale": -2, "upsampler": "pixelshuffledirect"}, "upscale is -2"),
         ({"window_size": 0, "upscale": 1}, "window_size is 0"),
     ],

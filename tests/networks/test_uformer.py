@@ -160,7 +160,7 @@ def test_activation_checkpointing_gives_the_same_gradients():
     [
         ({"depths": [2] * 8}, "nine entries"),
         ({"num_heads": [3] * 9}, "not a multiple"),
-        ({"num_heads": [0] * 9}, r"num_heads is \[0, .*: allowed are numbers above 0"),
+        ({"num_heads": [0] * 9}, r"num_heads is \[0, .*: must be greater than 0"),
         ({"img_size": 8}, "img_size 8 is less than 16"),
         ({"in_chans": 1}, "give both the same number, or global_residual: false"),
         ({"in_chans": 4}, "dd_in 3 channels is added to the output of in_chans 4"),

@@ -101,7 +101,7 @@ def test_offline_says_where_to_get_it(server, tmp_path, monkeypatch):
     with pytest.raises(MissingError, match=r"no address to load from\. Get edsr\.pth from https://page"):
         fetch_weights(card(page="https://page"))
     monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path / "gone"))
-    with pytest.raises(MissingError, match=r"RESTORE_WEIGHTS names \(it names '.*gone', which is no folder\)"):
+    with pytest.raises(MissingError, match=r"RESTORE_WEIGHTS names \(it names '.*gone', which is not a folder\)"):
         fetch_weights(card(page="https://page"))
 
 

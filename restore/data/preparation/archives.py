@@ -46,7 +46,7 @@ def _unpack(archive: Path, folder: Path) -> None:
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(temporary)
         except zipfile.BadZipFile as error:
-            raise DataError(f"{archive} is no zip file: {error}") from error
+            raise DataError(f"{archive} is not a zip file: {error}") from error
         for path in Path(temporary).iterdir():
             target = folder / path.name
             if target.exists():

@@ -147,7 +147,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
             if names.count(part.name) > 1:
                 raise ValueError(f"two parts are called '{part.name}'")
             if part.pairs_with and part.pairs_with not in names:
-                raise ValueError(f"'{part.name}' pairs with '{part.pairs_with}', which is no part of the card")
+                raise ValueError(f"'{part.name}' pairs with '{part.pairs_with}', which is not part of the card")
         return self
 
     @property

@@ -74,7 +74,7 @@ def stored_image(path: Path) -> Image:
 
     Raises:
         DataError: the database has no such key.
-        ImageError: this is no image.
+        ImageError: this is not an image.
     """
     if not _is_in_database(path):
         return read_image(path)

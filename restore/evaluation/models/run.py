@@ -207,7 +207,7 @@ def _integers(pixels: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
 
 
 def _baseline(lq: np.ndarray, scale: int) -> np.ndarray:
-    """What one has without a network: bicubic upsampling, or the input itself."""
+    """The baseline: bicubic upsampling, or the unchanged input at scale 1."""
     return lq if scale == 1 else to_pixels(resize(to_tensor(lq), scale=scale), lq.dtype)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoFile", "open_video"]
 
-ATTACHED_PICTURE = 1024  # of AV_DISPOSITION: the cover of a song is no video
+ATTACHED_PICTURE = 1024  # of AV_DISPOSITION: the cover of a song is not a video
 FALLBACK_RATE = Fraction(25)
 FRAMES_MISSING = 2  # a declared length is trusted to this many frames
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class VideoFile:
         path: anything that libav can read.
 
     Raises:
-        DataError: the file is no video, has no video stream, or not one frame of it can be decoded.
+        DataError: the file is not a video, has no video stream, or not one frame of it can be decoded.
         MissingError: PyAV is not installed.
     """
 
@@ -130,7 +130,7 @@ def open_video(path: Path) -> InputContainer:
     """Open a file for reading.
 
     Raises:
-        DataError: it does not exist or is no video.
+        DataError: it does not exist or is not a video.
     """
     av = import_av()
     if not path.is_file():

@@ -40,7 +40,7 @@ class Segments:
     Args:
         target: the file that they will become.
         job: what says that parts of an earlier run belong to this one.
-        chosen: what this run chose by itself, such as by the memory that is free.
+        chosen: what this run chose by itself, such as by the free memory.
 
     Attributes:
         chosen: what the run that began the job chose: this one's results are the same only if it does likewise.

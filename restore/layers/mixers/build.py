@@ -19,7 +19,7 @@ def build_mixer(block: str | Mapping[str, Any], dim: int, *, path: str = "mixer"
 
     Raises:
         OptionsError: no such mixer, or options that it does not have or cannot work with.
-        TypeError: what is registered under the name is no mixer.
+        TypeError: what is registered under the name is not a mixer.
     """
     mixer = MIXERS.build(block, path=path, dim=dim)
     if not isinstance(mixer, Mixer):
