@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from restore.assembly.datasets import build_dataset
 from restore.assembly.networks import shape_of_network
 from restore.data.complaints import gathering
-from restore.data.preparation.checking import check_dataset, check_files
+from restore.data.preparation.checking import check_dataset, check_files, samples_to_read
 from restore.errors import RestoreError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DatasetCheck:
                     gathered.messages.append(str(error))
             yield from gathered.messages
             yield from check_files(gathered.files, num_workers=self.num_workers)
-        self.total = sum(len(part.dataset) for part in parts)
+        self.total = sum(len(samples_to_read(part.dataset)) for part in parts)
         for part in parts:
             yield from self._samples(part)
 
@@ -84,7 +84,7 @@ class DatasetCheck:
         return [_Part(f"{key}: {each.name}", each, block.phase == "train", patch_px) for each in tasks.values()]
 
     def _samples(self, part: _Part) -> Iterator[str]:
-        with self.progress(part.title, len(part.dataset)) as advance:
+        with self.progress(part.title, len(samples_to_read(part.dataset))) as advance:
 
             def on_progress() -> None:
                 self._read.append(None)

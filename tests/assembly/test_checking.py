@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from restore.cli import main
+from restore.images import write_image
 from restore.options import load
 
 OPTIONS = Path(__file__).parents[2] / "options"
@@ -38,3 +41,54 @@ def test_every_folder_that_is_missing_is_named_in_one_line(name, empty_place, ca
     assert all(re.match(r"(dataset '[^']+'|[\w ()-]+): .* does not exist", line) for line in lines), lines
     if missing:
         assert last == f"0 samples read, {len(lines)} problem{'s' if len(lines) > 1 else ''}"
+
+
+@pytest.fixture
+def rated(empty_place, capsys):
+    """A function: what a check says of one dataset of ratings."""
+    for number in range(4):
+        write_image(empty_place / f"photos/{number}.png", np.full((16, 20, 3), 40 * number, np.uint8))
+
+    def check(**block):
+        values = {
+            "name": "x",
+            "model_type": "QualityModel",
+            "num_gpu": 0,
+            "network_g": {"type": "TRIQ", "encoder": "test_resnet"},
+            "datasets": {"test": {"name": "rated", **block}},
+        }
+        (empty_place / "options.yml").write_text(yaml.safe_dump(values))
+        code = main(["data", "check", "-opt", "options.yml"])
+        return code, capsys.readouterr().err
+
+    return check
+
+
+def test_every_file_of_a_list_of_ratings_is_named(rated, empty_place):
+    rows = "".join(f"{name}.png,,{rating}\n" for name, rating in ((0, 20), (1, 50), (7, 30), (8, 90)))
+    (empty_place / "list.txt").write_text(f"dis_img_path,dis_type,score\n{rows}")
+    (empty_place / "photos/0.png").write_bytes(b"no image")
+    code, said = rated(type="QualityDataset", format="live_itw", dataroot="photos", listing="list.txt")
+    assert code == 1
+    for words in (
+        "photos/7.png has a rating and does not exist",
+        "photos/8.png has a rating and does not exist",
+        "photos/2.png has no rating",
+        "photos/3.png has no rating",
+        "photos/0.png': the file is not",
+        "2 samples read, 5 problems",
+    ):
+        assert words in said, said
+
+
+def test_photographs_of_a_ladder_are_read_once_and_packed_by_nobody(rated, empty_place):
+    block = {"type": "SyntheticQualityDataset", "dataroot_gt": "photos", "cache": "packed", "crop_px": 16}
+    assert rated(**block) == (0, "4 samples read, 0 problems\n")
+    (empty_place / "photos/2.png").write_bytes(b"no image")
+    write_image(empty_place / "photos/3.png", np.zeros((8, 20, 3), np.uint8))
+    code, said = rated(**block)
+    assert code == 1
+    assert "photos/2.png': the file is not" in said
+    assert "photos/3.png is 20x8, smaller than crop_px 16" in said
+    assert "4 samples read, 2 problems" in said
+    assert not (empty_place / "cache").exists()

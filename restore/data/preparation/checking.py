@@ -11,7 +11,7 @@ from restore.data.sampling import Draw
 from restore.data.storage.databases import stored_image
 from restore.errors import RestoreError
 
-__all__ = ["check_dataset", "check_files"]
+__all__ = ["check_dataset", "check_files", "samples_to_read"]
 
 
 class Indexed(Protocol):
@@ -30,7 +30,7 @@ def check_dataset(
     num_workers: int = 4,
     on_progress: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
-    """Read every sample of a dataset; gives a message for each image, or pair of them, that cannot be used.
+    """Read every file of a dataset; gives a message for each image, or pair of them, that cannot be used.
 
     Args:
         dataset: unreadable images and sizes that do not match are errors of its own.
@@ -50,10 +50,15 @@ def check_dataset(
         return []
 
     said: set[str] = set()
-    for message in _in_threads(check, range(len(dataset)), num_workers):
+    for message in _in_threads(check, samples_to_read(dataset), num_workers):
         if message not in said:
             said.add(message)
             yield message
+
+
+def samples_to_read(dataset: Indexed) -> Sequence[int]:
+    """The samples that between them show every file: all, unless the dataset shows files several times and says so."""
+    return getattr(dataset, "showing_every_file", range(len(dataset)))
 
 
 def check_files(paths: Sequence[Path], *, num_workers: int = 4) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from restore.data.augment import Crop, Symmetry, random_crop
-from restore.data.complaints import complain
+from restore.data.complaints import complain, is_gathering
 from restore.data.fields import Fields
 from restore.data.ratings.opinions import Opinion, read_opinions
 from restore.data.ratings.splits import split_scenes
@@ -120,7 +120,7 @@ class QualityDataset(QualityImages):
             {**RATED, "reference": "image"} if all(each.reference for each in self.opinions) else RATED
         )
         self.scenes = [self._entry(index)[0].scene for index in range(len(self))]
-        self.groups = self._groups() if self.crop_px is None else None
+        self.groups = self._groups() if self.crop_px is None and not is_gathering() else None
 
     def __len__(self) -> int:
         return len(self.opinions) * len(self.zooms)

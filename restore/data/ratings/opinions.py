@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from restore.data.complaints import complain
 from restore.data.ratings.published import READERS, read_list
 from restore.data.ratings.tables import Rating
 from restore.errors import DataError, OptionsError, nearest
@@ -107,10 +108,10 @@ def read_opinions(
         raise DataError(f"{FORMATS[format].title}: there is no single rating in {listing or root}.")
     files = _Files(root)
     opinions = [_opinion(rating, FORMATS[format], files) for rating in ratings]
-    _refuse_missing(format, root, ratings, opinions)
+    usable = _without_missing(format, root, ratings, opinions)
     if unlabelled == "error":
         _refuse_unlabelled(format, opinions)
-    return opinions
+    return usable
 
 
 def distribution_about(opinion: float, spread: float = SPREAD) -> np.ndarray:
@@ -169,17 +170,25 @@ class _Files:
         return place
 
 
-def _refuse_missing(format: str, root: Path, ratings: list[Rating], opinions: list[Opinion]) -> None:
+def _without_missing(format: str, root: Path, ratings: list[Rating], opinions: list[Opinion]) -> list[Opinion]:
+    """The opinions of which every file is there: all of them, unless what is wrong is being gathered."""
+    title = FORMATS[format].title
     wanted = {path for each in opinions for path in (each.image, each.reference) if path is not None}
-    missing = sorted(str(path) for path in wanted if not path.is_file())
+    missing = {path for path in wanted if not path.is_file()}
     if missing:
-        raise DataError(
-            f"{FORMATS[format].title}: {len(missing)} of {len(wanted)} files that have ratings are not in {root}. "
-            f"The first: {', '.join(missing[:3])}."
+        named = sorted(map(str, missing))
+        complain(
+            f"{title}: {len(missing)} of {len(wanted)} files that have ratings are not in {root}. "
+            f"The first: {', '.join(named[:3])}.",
+            [f"{title}: {path} has a rating and does not exist." for path in named],
         )
     lonely = [rating.image for rating in ratings if rating.reference is None]
     if FORMATS[format].has_reference and lonely:
-        raise DataError(f"{FORMATS[format].title}: no reference is named for {lonely[0]} (and {len(lonely) - 1} more).")
+        complain(
+            f"{title}: no reference is named for {lonely[0]} (and {len(lonely) - 1} more).",
+            [f"{title}: no reference is named for {image}." for image in lonely],
+        )
+    return [each for each in opinions if not missing & {each.image, each.reference}]
 
 
 def _refuse_unlabelled(format: str, opinions: list[Opinion]) -> None:
@@ -187,7 +196,10 @@ def _refuse_unlabelled(format: str, opinions: list[Opinion]) -> None:
     folders = sorted({each.image.parent for each in opinions})
     without = [path for folder in folders for path in list_images(folder) if path not in rated]
     if without:
-        raise DataError(
-            f"{FORMATS[format].title}: {len(without)} images have no rating. The first: "
-            f"{', '.join(map(str, without[:3]))}. unlabelled: ignore leaves them out."
+        title = FORMATS[format].title
+        complain(
+            f"{title}: {len(without)} images have no rating. The first: "
+            f"{', '.join(map(str, without[:3]))}. unlabelled: ignore leaves them out.",
+            [f"{title}: {path} has no rating; unlabelled: ignore leaves it out." for path in without],
+            without,
         )

@@ -13,17 +13,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from restore.data.complaints import is_gathering
 from restore.data.datasets import each_root
 from restore.data.fields import Fields
 from restore.data.pairs import list_folder
 from restore.data.ratings.datasets import RATED, QualityImages
 from restore.data.ratings.opinions import distribution_about
 from restore.data.sampling import Draw
-from restore.data.storage.sources import FileSource, PackedSource
+from restore.data.storage.sources import FileSource, PackedSource, Source
 from restore.errors import OptionsError, nearest
 from restore.images import to_pixels, to_tensor
 from restore.registry import DATASETS, DEGRADATIONS
@@ -167,7 +169,7 @@ class SyntheticQualityDataset(QualityImages):
         paths = [path for root in each_root(self.dataroot_gt) for path in list_folder(self.name, root, "dataroot_gt")]
         if self.max_images is not None and len(paths) > self.max_images:
             paths = [paths[number * len(paths) // self.max_images] for number in range(self.max_images)]
-        self.source = PackedSource(paths, self.cache_root) if self.cache == "packed" else FileSource(paths)
+        self.source = self._files(paths)
         levels = severities(self.num_levels, between=self.between)
         rungs = [(kind, severity) for kind in kinds for severity in levels if severity > 0]
         rungs += [(kinds[0], 0.0)] if levels[0] == 0 else []
@@ -176,6 +178,16 @@ class SyntheticQualityDataset(QualityImages):
 
     def __len__(self) -> int:
         return len(self.source) * len(self.rungs)
+
+    @property
+    def showing_every_file(self) -> Sequence[int]:
+        """Samples that between them show every photograph; a check reads no others."""
+        return range(0, len(self), len(self.rungs))
+
+    def _files(self, paths: Sequence[Path]) -> Source:
+        if self.cache == "packed" and not is_gathering():  # a check reads the files themselves
+            return PackedSource(paths, self.cache_root)
+        return FileSource(paths)
 
     def __getitem__(self, item: int | Draw) -> dict[str, Any]:
         index = item.index if isinstance(item, Draw) else item
