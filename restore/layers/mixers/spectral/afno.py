@@ -1,0 +1,72 @@
+"""Adaptive Fourier neural operators: a small perceptron, shared by all frequencies, between two Fourier transforms.
+
+AFNO, Guibas et al. 2021, arXiv 2111.13587, section 4: y = x + F^-1 S(W2 relu(W1 F x + b1) + b2), with matrices that are
+block-diagonal over channels, relu and the soft shrinkage S on real and imaginary parts apart. Written from the
+equations of the paper. Of its thresholds only the soft one is here; the published networks keep every frequency.
+
+Shape legend: B batch, H x W map, F = W // 2 + 1 columns of frequencies, K blocks of D channels, E hidden channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from restore.layers.arguments import require_positive
+from restore.layers.mixers.base import Mixer
+from restore.registry import MIXERS
+
+__all__ = ["AdaptiveFourierOperator"]
+
+
+@MIXERS.add("afno")
+class AdaptiveFourierOperator(Mixer):
+    """A two-layer complex perceptron of the channels of each frequency, added to the map.
+
+    Args:
+        dim: channels of the map.
+        num_blocks: K; a divisor of `dim`.
+        sparsity: numbers up to this size become 0, all others shrink by it; relative to an orthonormal transform.
+        expansion: hidden channels, in channels.
+    """
+
+    def __init__(self, dim: int, num_blocks: int = 8, sparsity: float = 0.01, expansion: int = 1):
+        require_positive(num_blocks=num_blocks, expansion=expansion)
+        if dim % num_blocks or sparsity < 0:
+            raise ValueError(
+                f"dim {dim} must be a multiple of num_blocks {num_blocks}, and sparsity {sparsity} not below 0"
+            )
+        super().__init__(dim, halo_px=None)
+        self.num_blocks, self.sparsity = num_blocks, sparsity
+        size = dim // num_blocks
+        self.w1 = nn.Parameter(0.02 * torch.randn(2, num_blocks, size, size * expansion))
+        self.b1 = nn.Parameter(0.02 * torch.randn(2, num_blocks, size * expansion))
+        self.w2 = nn.Parameter(0.02 * torch.randn(2, num_blocks, size * expansion, size))
+        self.b2 = nn.Parameter(0.02 * torch.randn(2, num_blocks, size))
+
+    def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The map and what the perceptron makes of it, computed in float32 or better."""
+        exact = torch.float64 if x_BHWC.dtype == torch.float64 else torch.float32
+        with torch.autocast(x_BHWC.device.type, enabled=False):
+            spectrum = torch.fft.rfft2(x_BHWC.to(exact), dim=(1, 2), norm="ortho")
+            parts_2BHFKD = torch.view_as_real(spectrum).unflatten(3, (self.num_blocks, -1)).movedim(-1, 0)
+            hidden_2BHFKE = F.relu(_complex_linear(parts_2BHFKD, self.w1, self.b1))
+            parts_2BHFKD = _complex_linear(hidden_2BHFKE, self.w2, self.b2)
+            shrunk = F.softshrink(parts_2BHFKD, self.sparsity).movedim(0, -1).flatten(3, 4)
+            spectrum = torch.view_as_complex(shrunk.contiguous())
+            output = torch.fft.irfft2(spectrum, s=x_BHWC.shape[1:3], dim=(1, 2), norm="ortho")
+            return x_BHWC + output.to(x_BHWC.dtype)
+
+
+def _complex_linear(x_2BHFKD: torch.Tensor, weight_2KDE: torch.Tensor, bias_2KE: torch.Tensor) -> torch.Tensor:
+    """The product with a complex matrix for each block, of real and imaginary parts."""
+    real, imaginary = x_2BHFKD
+    weight_2KDE, bias_2KE = weight_2KDE.to(x_2BHFKD.dtype), bias_2KE.to(x_2BHFKD.dtype)
+
+    def times(part: torch.Tensor, weight_KDE: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("bhfkd,kde->bhfke", part, weight_KDE)
+
+    product_real = times(real, weight_2KDE[0]) - times(imaginary, weight_2KDE[1]) + bias_2KE[0]
+    product_imaginary = times(imaginary, weight_2KDE[0]) + times(real, weight_2KDE[1]) + bias_2KE[1]
+    return torch.stack([product_real, product_imaginary])
