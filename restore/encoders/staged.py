@@ -19,7 +19,7 @@ from torch import nn
 
 from restore.encoders.base import Encoder, Normalisation, Statistics
 
-__all__ = ["ChannelsFirstNorm", "StagedEncoder", "norm_reductions", "patch_stem", "split_depths"]
+__all__ = ["ChannelsFirstNorm", "PatchMerging", "StagedEncoder", "norm_reductions", "patch_stem", "split_depths"]
 
 
 class ChannelsFirstNorm(nn.LayerNorm):
@@ -28,6 +28,27 @@ class ChannelsFirstNorm(nn.LayerNorm):
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """The same shape."""
         return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class PatchMerging(nn.Module):
+    """Four positions become one of twice the channels: a norm and a linear map (Swin Transformer, arXiv 2103.14030).
+
+    Args:
+        dim: channels of the map, whose sides are even.
+        bias: of the linear map.
+        by_rows: the four stand in the order of reading, instead of column by column as in Swin Transformer.
+    """
+
+    def __init__(self, dim: int, bias: bool = False, by_rows: bool = False):
+        super().__init__()
+        self.norm, self.reduction = nn.LayerNorm(4 * dim), nn.Linear(4 * dim, 2 * dim, bias=bias)
+        self.by_rows = by_rows
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
+        places = [(0, 0), (0, 1), (1, 0), (1, 1)] if self.by_rows else [(0, 0), (1, 0), (0, 1), (1, 1)]
+        four_BCHW = torch.cat([x_BCHW[:, :, row::2, column::2] for row, column in places], dim=1)
+        return self.reduction(self.norm(four_BCHW.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
 
 
 class StagedEncoder(Encoder):

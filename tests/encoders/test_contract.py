@@ -15,6 +15,15 @@ from restore.registry import ENCODERS
 
 SMALL = {  # options that make an encoder small enough to test in seconds; all others are tested as they are
     "conv_pyramid": {"widths": [4, 8]},
+    "afno": {"img_size": 64, "embed_dim": 16, "depth": 3, "num_blocks": 2},
+    "amixer": {
+        "img_size": 64,
+        "embed_dim": 8,
+        "depths": [1, 2, 1, 1],
+        "num_heads": [2, 2, 4, 4],
+        "window_sizes": [4, 4, 4, 2],
+    },
+    "amixer_deit": {"img_size": 64, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_maps": 4},
     "vig": {"img_size": 64, "embed_dim": 16, "depth": 3, "num_neighbours": 3},
     "pyramid_vig": {"img_size": 64, "dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_neighbours": 4},
     "context_cluster": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_heads": [2, 2, 2, 2], "head_dim": 8},

@@ -23,6 +23,8 @@ SMALL = {  # options that make a mixer small enough to test; all others are test
     "large_kernel": {"kernel_size": 7, "small_size": 3},
     "global_filter": {"filter_size": 6},
     "attention": {"num_heads": 2},
+    "adaptive_mixing": {"num_heads": 2, "window_size": 4, "num_maps": 3, "shifted": True},
+    "afno": {"num_blocks": 2},
     "knn_graph": {"num_neighbours": 4},
     "context_cluster": {"num_heads": 2, "head_dim": 6, "num_folds": 2},
     "repmlp": {"window_size": [4, 3], "num_sharesets": 2},

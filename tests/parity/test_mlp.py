@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from official import errors, load_official, parameters
 
-from restore.encoders import Classifier, build_encoder
+from restore.encoders import Classifier, build_encoder, load_published, published_state
 from restore.layers.folding import fold
 from restore.layers.mixers import build_mixer
 from restore.layers.mixers.mlp.cycle import CycleFC
@@ -22,6 +22,9 @@ SMALL = {
     "swin_mlp__small": {
         "type": "swin_mlp", "img_size": 64, "embed_dim": 24, "depths": [2, 2, 2, 2], "num_heads": [2, 4, 8, 16],
         "window_size": 4,
+    },
+    "amixer_deit__small": {
+        "type": "amixer_deit", "img_size": 96, "embed_dim": 48, "depth": 3, "num_heads": 4, "num_maps": 6,
     },
 }  # fmt: skip
 PARAMETERS = {  # as counted in the official code, with 1000 classes
@@ -40,6 +43,10 @@ PARAMETERS = {  # as counted in the official code, with 1000 classes
     "swin_mlp_tiny_c12": 21_152_072,
     "swin_mlp_tiny_c6": 22_682_952,
     "swin_mlp_base": 60_659_416,
+    "amixer_deit_small": 21_927_128,
+    "amixer_tiny": 25_757_586,
+    "amixer_small": 45_842_226,
+    "amixer_base": 81_444_396,
 }
 
 
@@ -166,3 +173,56 @@ def test_the_gate_is_open_at_first_and_closes():
     for parameter in mixer.spatial_mlp.parameters():
         parameter.data.zero_()
     assert not mixer.mix(x).any()
+
+
+ADAPTIVE = {"type": "adaptive_mixing", "num_heads": 2, "window_size": 4, "num_maps": 3}
+
+
+def test_adaptive_weights_of_equal_tokens_depend_on_the_way_between_them():
+    mixer = drawn(ADAPTIVE, 6)
+    token = torch.randn(1, 1, 6, dtype=torch.float64)
+    scores_NM = mixer.scores(token.expand(1, 16, 6), 4, 4)[0, 0]
+    places = torch.stack(torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij"), dim=-1).view(16, 2)
+    by_way: dict[tuple[int, ...], float] = {}
+    for n in range(16):
+        for m in range(16):
+            way = tuple((places[n] - places[m]).tolist())
+            assert by_way.setdefault(way, scores_NM[n, m].item()) == pytest.approx(scores_NM[n, m].item(), abs=1e-12)
+    assert len(set(by_way.values())) == 49
+    small_NM = mixer.scores(token.expand(1, 6, 6), 2, 3)[0, 0]  # of a map smaller than a window
+    assert small_NM[5, 0].item() == pytest.approx(by_way[1, 2], abs=1e-12)
+
+
+def test_adaptive_weights_sum_to_one():
+    mixer = drawn(ADAPTIVE, 6)
+    with torch.no_grad():
+        mixer.pre_proj.weight.zero_()
+        expected = mixer.post_proj(mixer.pre_proj.bias)
+    output = mixer(torch.randn(2, 8, 4, 6, dtype=torch.float64))
+    torch.testing.assert_close(output, expected.expand_as(output))
+
+
+def test_shifted_adaptive_windows_do_not_see_round_the_border_but_the_official_ones_do():
+    x_BHWC = torch.randn(1, 12, 12, 6, dtype=torch.float64)
+    changed = x_BHWC.clone()
+    changed[:, 0] += 1
+    for compat in (False, True):
+        mixer = drawn({**ADAPTIVE, "shifted": True, "compat": compat}, 6)
+        moved = (mixer(changed) - mixer(x_BHWC)).abs().amax(dim=(0, 2, 3))
+        assert moved[:2].min() > 1e-3
+        assert moved[2:10].max() <= 1e-12
+        assert (moved[10:].max() > 1e-3) == compat
+
+
+def test_without_a_shift_compat_changes_nothing():
+    x_BHWC = torch.randn(1, 7, 9, 6, dtype=torch.float64)
+    plain, other = (drawn({**ADAPTIVE, "compat": compat}, 6) for compat in (False, True))
+    assert torch.equal(plain(x_BHWC), other(x_BHWC))
+
+
+def test_published_tables_of_amixer_are_known():
+    encoder = build_encoder({"type": "amixer", "embed_dim": 12, "depths": [1, 1, 1, 1]})
+    state = published_state(encoder)
+    index = "layers.0.blocks.0.spatial_mixer.relative_position_index"
+    load_published(encoder, {**state, index: torch.zeros(49, 49), "layers.0.attn_mask": torch.zeros(64, 49, 49)})
+    assert {"layers.2.downsample.proj.bias", "layers.3.blocks.0.gamma2", "patch_embed.norm.weight"} <= {*state}

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import ChannelsFirstNorm, StagedEncoder, split_depths
+from restore.encoders.staged import ChannelsFirstNorm, PatchMerging, StagedEncoder, split_depths
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.mlp.spatial import SpatialMLP
 from restore.registry import ENCODERS
 
-__all__ = ["PatchMerging", "SwinMLP"]
+__all__ = ["SwinMLP"]
 
 _TINY = {"img_size": 256, "depths": (2, 2, 6, 2), "window_size": 8}
 _SIZES = {
@@ -101,20 +100,3 @@ class SwinMLP(StagedEncoder):
         """One linear layer on the mean of the normed map."""
         dim = self._declared[-1][0]
         return LinearHead(dim, num_classes, pooling="normed_map", norm=nn.LayerNorm(dim))
-
-
-class PatchMerging(nn.Module):
-    """Four positions become one of twice the channels, by a norm and a linear map (Swin Transformer, section 3.1).
-
-    Args:
-        dim: channels of the map, whose sides are even.
-    """
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.norm, self.reduction = nn.LayerNorm(4 * dim), nn.Linear(4 * dim, 2 * dim, bias=False)
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
-        corners = [x_BCHW[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, dim=1).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
