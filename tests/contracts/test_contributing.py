@@ -6,6 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -54,13 +55,21 @@ def run(monkeypatch, tmp_path):
             monkeypatch.setattr(each, "_components", dict(each._components))
             monkeypatch.setattr(each, "_aliases", dict(each._aliases))
 
-    def importer(heading: str) -> None:
+    def importer(heading: str) -> ModuleType:
         path = tmp_path / "example.py"
         path.write_text(EXAMPLES[heading], encoding="utf-8")
         spec = importlib.util.spec_from_file_location("example", path)
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
 
     return importer
+
+
+def test_a_layer_folds(run, assert_folds):
+    example = run("Adding a layer that folds")
+    folded = assert_folds(torch.nn.Sequential(example.Doubled(4), example.Doubled(4)), torch.rand(1, 4, 5, 7))
+    assert [type(layer) for layer in folded] == [torch.nn.Conv2d] * 2
 
 
 def test_there_is_one_for_each_kind_of_component():
