@@ -6,8 +6,9 @@
 
 Recorded are, in float32 with one thread: outputs of every network of `DATA/fixtures` (filled as it says) and of every
 shipped model on three images; state-dict keys and shapes of every registered network, encoder, mixer and quality model;
-`restore options explain` of every shipped option file; `--help` of every command; `restore score` of bicubic images of
-Set5; two trainings of 20 iterations, SwinIR and IQT, with what they saved. `DATA` holds `fixtures` and `data`.
+`restore options explain --yaml` of every shipped option file; `--help` of every command; `restore score` of bicubic
+images of Set5; two trainings of 20 iterations, SwinIR and IQT, with what they saved. `DATA` has `fixtures` and `data`.
+New options, commands and components may come; what was there has to be the same.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def texts(checkout: Path, data: Path, folder: Path) -> Iterator[tuple[str, str]]
         yield f"help {command}", run(command, "--help")
     for path in sorted((checkout / "options").rglob("*.yml")):
         name = str(path.relative_to(checkout))
-        yield f"explain {name}", run("options", "explain", name)
+        yield f"explain {name}", run("options", "explain", name, "--yaml")
     from PIL import Image
 
     upscaled = folder / "bicubic"
@@ -198,21 +199,45 @@ def tensors(state: object, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
             yield from tensors(value, f"{path}.{number}" if path else str(number))
 
 
-def record(folder: Path, checkout: Path, data: Path) -> None:
+def record(folder: Path, checkout: Path, data: Path, texts_only: bool) -> None:
     """Write `arrays.npz` and `texts.json` into a new folder."""
     import torch
 
     torch.set_num_threads(1)
     os.chdir(checkout)
     os.environ["COLUMNS"] = "100"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    for name in ("bicubic", "scores", "swinir", "iqt"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     words = dict(texts(checkout, data, folder)) | {f"keys {name}": json.dumps(value) for name, value in keys()}
     (folder / "texts.json").write_text(json.dumps(words, indent=1))
+    if texts_only:
+        return
     with contextlib.redirect_stderr(io.StringIO()):
         arrays = dict(outputs(data)) | dict(trained(data, folder))
     np.savez_compressed(folder / "arrays.npz", **arrays)
     print(f"{folder}: {len(words)} texts, {len(arrays)} arrays")
+
+
+def lines_lost(name: str, before: str, after: str) -> list[str]:
+    """What of a text is no longer there: options with their values, or the words of a help text; new ones may come."""
+    import yaml
+
+    if name.startswith("explain"):
+        one, other = (dict(leaves(yaml.safe_load(text))) for text in (before, after))
+        return [f"{path}: {value!r}" for path, value in one.items() if other.get(path, ...) != value]
+    if name.startswith("help"):
+        return [word for word in before.split() if word.startswith("-") and word not in after]
+    return [] if before == after else [line for line in before.splitlines() if line not in after.splitlines()]
+
+
+def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every plain value inside mappings, with its dotted path."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
 
 
 def compare(old: Path, new: Path) -> int:
@@ -240,10 +265,10 @@ def compare(old: Path, new: Path) -> int:
             differing.append(f"missing: {name}")
             continue
         row[0] += 1
-        row[1] += text == second[name]
-        if text != second[name]:
-            differing.append(f"text differs: {name}")
-    print(f"{'what':32s} {'compared':>9s} {'identical':>9s} {'largest difference':>19s} {'missing':>8s}")
+        lost = lines_lost(name, text, second[name])
+        row[1] += not lost
+        differing += [f"{name}: {line}" for line in lost]
+    print(f"{'what':32s} {'compared':>9s} {'the same':>9s} {'largest difference':>19s} {'missing':>8s}")
     for group, (count, same, largest, missing) in rows.items():
         print(f"{group:32s} {count:9d} {same:9d} {largest:19.3g} {missing:8d}")
     print(*differing, sep="\n")
@@ -258,7 +283,10 @@ def main() -> None:
     recording.add_argument("folder", type=Path)
     recording.add_argument("--checkout", type=Path, default=Path(), help="root of the version to record")
     recording.add_argument("--data", type=Path, required=True, help="folder that holds fixtures and data")
-    recording.set_defaults(call=lambda a: record(a.folder.resolve(), a.checkout.resolve(), a.data.resolve()))
+    recording.add_argument("--texts-only", action="store_true", help="leave out what takes minutes; keep older arrays")
+    recording.set_defaults(
+        call=lambda a: record(a.folder.resolve(), a.checkout.resolve(), a.data.resolve(), a.texts_only)
+    )
     comparing = actions.add_parser("compare")
     comparing.add_argument("old", type=Path)
     comparing.add_argument("new", type=Path)
