@@ -1,0 +1,125 @@
+"""Sampled outputs of networks that agree with official code, so that parity is checked where the fixtures are absent.
+
+    python tests/parity/sampling.py FIXTURES        # writes samples.json; FIXTURES holds the official outputs
+
+A sample is what a network computes with weights drawn by the name of each tensor, of an image drawn likewise, at fixed
+places of its output. Samples are written only while the same network agrees with its full official output, which the
+tests beside this file show where the fixtures are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+STORED = Path(__file__).with_name("samples.json")
+NUM_VALUES = 48
+NETWORKS_ = {  # name: (block, channels, side, number of the task)
+    "swinir_light_x2": (
+        {"type": "SwinIR", "img_size": 32, "upscale": 2, "upsampler": "pixelshuffledirect", "depths": [2, 2],
+         "embed_dim": 24, "num_heads": [2, 2], "window_size": 8, "mlp_ratio": 2}, 3, 24, None),
+    "swinir_classical_x3": (
+        {"type": "SwinIR", "img_size": 24, "upscale": 3, "upsampler": "pixelshuffle", "depths": [2, 2],
+         "embed_dim": 24, "num_heads": [2, 2], "window_size": 8, "mlp_ratio": 2}, 3, 24, None),
+    "swinir_real_x4": (
+        {"type": "SwinIR", "img_size": 32, "upscale": 4, "upsampler": "nearest+conv", "depths": [2, 2],
+         "embed_dim": 24, "num_heads": [2, 2], "window_size": 8, "mlp_ratio": 2,
+         "resi_connection": "3conv"}, 3, 16, None),
+    "swinir_denoise_grey": (
+        {"type": "SwinIR", "img_size": 40, "upscale": 1, "in_chans": 1, "depths": [2, 2], "embed_dim": 24,
+         "num_heads": [2, 2], "window_size": 8, "mlp_ratio": 2}, 1, 32, None),
+    "swinir_car_w7": (
+        {"type": "SwinIR", "img_size": 28, "upscale": 1, "img_range": 255.0, "depths": [2, 2], "embed_dim": 24,
+         "num_heads": [2, 2], "window_size": 7, "mlp_ratio": 2}, 3, 28, None),
+    "uformer_t": (
+        {"type": "Uformer", "img_size": 128, "embed_dim": 16, "win_size": 8, "token_projection": "linear",
+         "token_mlp": "leff", "modulator": True, "depths": [1, 1, 1, 2, 2, 2, 1, 1, 1]}, 3, 128, None),
+    "ipt_x2": (
+        {"type": "IPT", "scale": [2], "n_feats": 16, "num_heads": 4, "num_layers": 2, "patch_size": 48, "patch_dim": 3},
+        3, 48, 0),
+    "edt_sr_x4": (
+        {"type": "EDT", "scales": [4], "img_size": 48, "num_feat": 8, "embed_dim": 24, "depths": [2, 2],
+         "num_heads": [2, 2], "window_size": [6, 24]}, 3, 24, None),
+    "edt_sr_x2_direct": (
+        {"type": "EDT", "scales": [2], "img_size": 48, "upsampler": "pixelshuffledirect", "num_feat": 8,
+         "embed_dim": 24, "depths": [2, 2], "num_heads": [2, 2], "window_size": [6, 24]}, 3, 24, None),
+}  # fmt: skip
+
+
+def encoders() -> dict[str, Any]:
+    """The blocks that are compared with official outputs, by the name of the fixture."""
+    import test_convolution
+    import test_graph
+    import test_mlp
+    import test_token
+
+    found = {**test_convolution.SMALL, **test_mlp.SMALL}
+    for module in (test_token, test_graph):
+        found |= {name: block[0] if isinstance(block, tuple) else block for name, block in module.SMALL.items()}
+    return found
+
+
+def fill(module: nn.Module) -> None:
+    """Numbers for every tensor that can be learnt or estimated, drawn by its name."""
+    for key, tensor in module.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        random = np.random.default_rng(zlib.crc32(key.encode()))
+        values = random.standard_normal(tuple(tensor.shape))
+        if key.endswith("running_var"):
+            values = 1 + 0.1 * np.abs(values)
+        elif tensor.ndim <= 1:
+            values = 1 + 0.1 * values if key.endswith(("weight", "gamma")) else 0.1 * values
+        else:
+            values = values / np.sqrt(np.prod(tensor.shape[1:]))
+        tensor.copy_(torch.from_numpy(np.asarray(values)))
+
+
+def sample(name: str) -> list[float]:
+    """Values of the output at fixed places, computed in float64."""
+    from restore.encoders import Classifier, build_encoder
+    from restore.registry import NETWORKS
+
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    torch.manual_seed(0)
+    if name in NETWORKS_:
+        block, channels, side, task = NETWORKS_[name]
+        module = NETWORKS.build(block)
+    else:
+        module, channels, side, task = Classifier(build_encoder(encoders()[name]), 10), 3, _side(name), None
+    module = module.double().eval()
+    fill(module)
+    image = torch.from_numpy(random.random((1, channels, side, side)))
+    with torch.no_grad():
+        if name in NETWORKS_:
+            outputs = [module(image) if task is None else module(image, task)]
+        else:
+            features = module.encode(image)
+            outputs = [*features.maps, features.logits]
+    values = torch.cat([output.flatten() for output in outputs]).numpy()
+    return values[random.integers(0, len(values), NUM_VALUES)].tolist()
+
+
+def _side(name: str) -> int:
+    block = encoders()[name]
+    return block.get("img_size", 64) if isinstance(block, dict) else 32
+
+
+def main(fixtures: str) -> None:
+    """Write the samples of all that have an official output in `fixtures`."""
+    names = [*NETWORKS_, *encoders()]
+    missing = [name for name in encoders() if not (Path(fixtures) / f"{name}.npz").exists()]
+    assert not missing, f"no official output of {missing}"
+    stored = {name: [float(f"{value:.9g}") for value in sample(name)] for name in names}
+    STORED.write_text(json.dumps(stored, indent=0).replace(",\n", ", ") + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
