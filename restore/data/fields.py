@@ -11,7 +11,7 @@ a batch on the device:
     number     a number, or a row of N                   (B,) or (B, N): int64 where all are whole, else float32
     seed       a whole number below 2^63                 a list: a seed stays with the processor
     text       a string                                  a list
-    answer     what a cache knows of the sample, or None a list: it stays with the processor
+    answer     tensors by name, or None                  tensors (B, ...) with the processor; else a list: which are known
 """
 
 from __future__ import annotations
@@ -184,6 +184,12 @@ def _numbers(name: str, values: list[Any]) -> Tensor:
     return torch.from_numpy(numbers.astype(np.float32 if numbers.dtype.kind == "f" else np.int64))
 
 
+def _answers(name: str, values: list[Any]) -> Any:
+    if any(value is None for value in values):
+        return [value is not None for value in values]
+    return {part: torch.stack([value[part] for value in values]) for part in values[0]}
+
+
 def _listed(name: str, values: list[Any]) -> list[Any]:
     return values
 
@@ -196,7 +202,7 @@ _BATCHED: dict[str, Callable[[str, list[Any]], Any]] = {
     "number": _numbers,
     "seed": _listed,
     "text": _listed,
-    "answer": _listed,
+    "answer": _answers,
 }
 
 

@@ -137,14 +137,12 @@ class Lessons:
         Where one answer is not known, all are asked for: an answer does not depend then on what else was known.
         """
         known = batch.get("answer")
-        if known is not None and all(each is not None for each in known):
-            device = inputs[0].device
-            kept = {part: torch.stack([each[part] for each in known]) for part in self._parts}
-            return {part: _compared(value.to(device, non_blocking=True)) for part, value in kept.items()}
+        if isinstance(known, Mapping):
+            return {part: _compared(value.to(inputs[0].device, non_blocking=True)) for part, value in known.items()}
         asked = self._ask(inputs)
         if self.cache is not None and known is not None:
             host = {part: value.cpu() for part, value in asked.items()}
-            new = [number for number, each in enumerate(known) if each is None]
+            new = [number for number, is_known in enumerate(known) if not is_known]
             self.cache.keep(
                 {batch["question"][number]: {part: value[number] for part, value in host.items()} for number in new}
             )

@@ -159,3 +159,13 @@ def test_tasks_give_the_same_fields(images):
     assert batch["task"] == ["a"]
     with pytest.raises(DataError, match=r"task a gives lq \(image\).*task b gives gt \(image\).*seed"):
         MultiTaskDataset({"a": sharp, "b": {"type": "RealESRGANDataset", "dataroot_gt": root, "crop_pad_size": 8}})
+
+
+def test_answers_are_joined_where_all_are_known():
+    fields = {"answer": "answer"}
+    known = {"answer": {"image": torch.ones(3, 2, 2), "score": torch.tensor(0.5)}}
+    batch = batched([known, known], fields)
+    assert batch["answer"]["image"].shape == (2, 3, 2, 2)
+    assert batch["answer"]["score"].tolist() == [0.5, 0.5]
+    assert on_device(batch, fields, CPU)["answer"] is batch["answer"]
+    assert batched([known, {"answer": None}], fields)["answer"] == [True, False]
