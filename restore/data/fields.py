@@ -11,7 +11,7 @@ a batch on the device:
     number     a number, or a row of N                   (B,) or (B, N): int64 where all are whole, else float32
     seed       a whole number below 2^63                 a list: a seed stays with the processor
     text       a string                                  a list
-    answer     tensors by name, or None                  tensors (B, ...) with the processor; else a list: which are known
+    answer     tensors by name, or None                  tensors (B, ...), with the processor; or a list: who has one
 """
 
 from __future__ import annotations
