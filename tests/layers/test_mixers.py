@@ -261,6 +261,14 @@ def test_shifted_windows_do_not_see_round_the_border():
         ("stripe", {"window_size": [0, 4]}, r"window_size is \[0, 4\]"),
         ("channel", {"num_heads": -1}, "num_heads is -1"),
         ("gated_conv", {"expansion": 0.01}, r"int\(dim \* expansion\) is 0"),
+        ("cycle_fc", {"kernel_size": 2}, "odd"),
+        ("repmlp", {"num_sharesets": 5}, "multiple of num_sharesets"),
+        ("repmlp", {"kernel_sizes": [1, 2]}, "odd"),
+        ("spatial_mlp", {"num_heads": 5}, "multiple of num_heads"),
+        ("adaptive_mixing", {"num_heads": 5}, "multiple of num_heads"),
+        ("afno", {"num_blocks": 5}, "multiple of num_blocks"),
+        ("knn_graph", {"num_neighbours": 0}, "num_neighbours is 0"),
+        ("context_cluster", {"num_centres": 0}, "num_centres is 0"),
     ],
 )
 def test_impossible_options_say_why(name, options, message):

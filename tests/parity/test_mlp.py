@@ -133,6 +133,14 @@ def test_windows_of_repmlp_stay_where_they_are():
     assert not torch.allclose(other(x_BHWC)[:, 4:, :4], other(window))
 
 
+def test_repmlp_reflects_maps_of_other_sizes_up_to_whole_windows():
+    mixer = drawn({"type": "repmlp", "window_size": [4, 3]}, 8)
+    mixer.gp["fc2"].weight.data.zero_()
+    x_BHWC = torch.randn(1, 6, 7, 8, dtype=torch.float64)
+    padded = F.pad(x_BHWC.permute(0, 3, 1, 2), (0, 2, 0, 2), mode="reflect").permute(0, 2, 3, 1)
+    torch.testing.assert_close(mixer(x_BHWC), mixer(padded)[:, :6, :7])
+
+
 @pytest.mark.parametrize("shifted", [False, True])
 def test_spatial_mlp_is_linear_and_its_heads_are_apart(shifted):
     mixer = drawn({"type": "spatial_mlp", "window_size": 4, "num_heads": 3, "shifted": shifted}, 6)

@@ -9,7 +9,6 @@ B batch, H x W image, C channels of a stage.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -48,7 +47,7 @@ _SIZES = {
 
 @ENCODERS.add("repmlpnet", variants=_SIZES)
 class RepMLPNet(StagedEncoder):
-    """Four maps of strides 4, 8, 16 and 32, of images that are padded to whole windows of every stage.
+    """Four maps of strides 4, 8, 16 and 32; maps that are no whole windows are reflected up to such in every mixer.
 
     Args:
         in_chans: channels of the image.
@@ -79,17 +78,7 @@ class RepMLPNet(StagedEncoder):
         compat: bool = False,
     ):
         windows = [(each, each) if isinstance(each, int) else tuple(each) for each in window_sizes]
-        strides = [4 << stage for stage in range(len(dims))]
-        super().__init__(
-            in_chans,
-            channels=dims,
-            out_indices=out_indices,
-            normalisation=normalisation,
-            size_multiple=math.lcm(
-                strides[-1],
-                *(stride * side for stride, window in zip(strides, windows, strict=True) for side in window),
-            ),
-        )
+        super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
         widths = [in_chans, *dims]
         self.downsample_layers = nn.ModuleList(
             _reduction(widths[i], widths[i + 1], 2 if i else 4) for i in range(len(dims))

@@ -17,7 +17,7 @@ from torch import nn
 from restore.layers.arguments import require_odd, require_positive
 from restore.layers.mixers.base import Mixer
 from restore.layers.mixers.mlp.spatial import PositionLinear
-from restore.layers.padding import cut_tiles, paste_tiles
+from restore.layers.padding import crop, cut_tiles, pad_to_multiple, paste_tiles
 from restore.registry import MIXERS
 
 __all__ = ["RepMLP"]
@@ -26,6 +26,8 @@ __all__ = ["RepMLP"]
 @MIXERS.add("repmlp")
 class RepMLP(Mixer):
     """Windows mixed by a matrix and convolutions, times a gate that looks at the mean of the whole map.
+
+    Maps of any size are reflected at the bottom and the right up to whole windows.
 
     Args:
         dim: channels of the map.
@@ -54,7 +56,7 @@ class RepMLP(Mixer):
             require_odd(kernel_size=kernel_size)
         if dim % num_sharesets or dim < reduction:
             raise ValueError(f"dim {dim} must be a multiple of num_sharesets {num_sharesets}, and at least {reduction}")
-        super().__init__(dim, size_multiple=(rows, columns), halo_px=None)
+        super().__init__(dim, halo_px=None)
         self.window, self.num_sets, self.kernel_sizes = (rows, columns), num_sharesets, tuple(kernel_sizes)
         self.reduction, self.compat = reduction, compat
         self.gp = nn.ModuleDict({"fc1": nn.Linear(dim, dim // reduction), "fc2": nn.Linear(dim // reduction, dim)})
@@ -66,8 +68,9 @@ class RepMLP(Mixer):
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The gated windows."""
         gate_BC = self.gp["fc2"](F.relu(self.gp["fc1"](x_BHWC.mean(dim=(1, 2))))).sigmoid()
-        B, H, W, C = x_BHWC.shape
-        windows_WCHW = cut_tiles(x_BHWC.permute(0, 3, 1, 2).contiguous(), self.window)
+        padded_BCHW = pad_to_multiple(x_BHWC.permute(0, 3, 1, 2).contiguous(), self.window)
+        B, C, H, W = padded_BCHW.shape
+        windows_WCHW = cut_tiles(padded_BCHW, self.window)
         x_WSND = windows_WCHW.reshape(-1, C // self.num_sets, self.num_sets, self.fc3.num_in).permute(0, 2, 3, 1)
         sets_GSHW = windows_WCHW.reshape(-1, self.num_sets, *self.window)
         mixed_GSHW = self.fc3_bn(self.fc3(x_WSND).permute(0, 3, 1, 2).reshape(sets_GSHW.shape))
@@ -78,6 +81,7 @@ class RepMLP(Mixer):
             mixed_BCHW = paste_tiles(mixed_GSHW, *across).reshape(B, C, H, W)
         else:
             mixed_BCHW = paste_tiles(mixed_GSHW.reshape(windows_WCHW.shape), *across)
+        mixed_BCHW = crop(mixed_BCHW, *x_BHWC.shape[1:3])
         return mixed_BCHW.permute(0, 2, 3, 1) * gate_BC[:, None, None]
 
     def folded(self) -> RepMLP:
