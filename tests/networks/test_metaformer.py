@@ -9,7 +9,7 @@ from network_tester import NetworkTester
 from restore.errors import OptionsError
 from restore.networks.metaformer import MetaFormerRestorer
 from restore.networks.swinir import SwinIR
-from restore.registry import FEED_FORWARDS, NETWORKS, NORMS, PLACEMENTS, POSITIONS
+from restore.registry import FEED_FORWARDS, MIXERS, NETWORKS, NORMS, PLACEMENTS, POSITIONS
 
 TINY = {"type": "MetaFormerRestorer", "embed_dim": 16, "depths": [2, 1]}
 WINDOW = {"type": "window", "num_heads": 2, "window_size": 4}
@@ -66,6 +66,13 @@ def test_every_component_of_every_slot_can_be_named(slot, name):
         or name == "layer"
         or not torch.equal(network.eval()(x), plain(x))
     )
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_every_mixer_can_be_named_and_learns(name):
+    network = tiny(mixers=name, embed_dim=24, depths=[2]).train()
+    network(torch.rand(2, 3, 9, 13)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_blocks_know_their_place_among_all():

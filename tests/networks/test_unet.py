@@ -8,6 +8,7 @@ from network_tester import NetworkTester
 
 from restore.errors import OptionsError
 from restore.networks.unet import UNetRestorer
+from restore.registry import MIXERS
 
 TINY = {"type": "UNetRestorer", "encoder": "test_convnext", "width": 8, "max_width": 16, "depth": 1}
 
@@ -42,6 +43,28 @@ def test_blocks_of_the_decoder_are_counted_from_the_coarsest():
     places = [[block.placement.index for block in join.blocks] for join in reversed(network.decoder)]
     assert places == [[2 * level, 2 * level + 1] for level in range(levels)]
     assert {block.placement.num_blocks for join in network.decoder for block in join.blocks} == {2 * levels}
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS if name not in ("window", "shifted_window", "stripe")])
+def test_every_mixer_of_maps_of_any_size_learns_in_the_decoder(name):
+    network = UNetRestorer({"type": "conv_pyramid", "widths": [8, 8]}, width=24, depth=1, mixer=name).train()
+    network(torch.rand(2, 3, 13, 21)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.decoder.parameters())
+
+
+@pytest.mark.parametrize("encoder", ["cyclemlp", "vig", "amixer", "afno"])
+def test_encoders_of_every_kind_learn(encoder):
+    small = {
+        "cyclemlp": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
+        "vig": {"img_size": 64, "embed_dim": 16, "depth": 2, "num_neighbours": 3},
+        "amixer": {"img_size": 64, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 4]},
+        "afno": {"img_size": 64, "embed_dim": 16, "depth": 2, "num_blocks": 2},
+    }
+    network = UNetRestorer({"type": encoder, **small[encoder]}, width=8, max_width=16, depth=1).train()
+    output = network(torch.rand(2, 3, 37, 51))
+    assert output.shape == (2, 3, 37, 51)
+    output.square().mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_every_map_of_the_encoder_matters():
