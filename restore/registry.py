@@ -52,11 +52,12 @@ class Registry:
 
     Args:
         kind: what the components are, for messages ("network").
-        package: dotted name of the package whose modules register themselves; imported when first needed.
+        package: dotted name of the package whose modules register themselves; imported when first needed. Components
+            of other packages of ours are refused: they would be known or not depending on what was imported before.
     """
 
     def __init__(self, kind: str, package: str | None = None):
-        self.kind = kind
+        self.kind, self._package = kind, package
         self._components: dict[str, Callable[..., Any]] = {}
         self._aliases: dict[str, str] = {}
         self._variants: dict[str, tuple[str, ...]] = {}
@@ -77,6 +78,9 @@ class Registry:
 
         def register(component: Component) -> Component:
             name, *aliases = names or (component.__name__,)
+            module = getattr(component, "__module__", None) or ""
+            if self._package and module.startswith("restore.") and not f"{module}.".startswith(f"{self._package}."):
+                raise ValueError(f"the {self.kind} '{name}' stands in {module}, but is looked for in {self._package}")
             presets = {f"{name}_{variant}": {**fixed, **preset} for variant, preset in (variants or {}).items()}
             for key in (name, *aliases, *presets):
                 if key in self._components or key in self._aliases:
@@ -123,9 +127,11 @@ class Registry:
         return self._variants.get(name, ())
 
     def groups(self) -> Iterator[tuple[list[str], Callable[..., Any]]]:
-        """The names and aliases of each component, then the groups of fallbacks."""
-        for name in self.names():
-            yield [name, *self.aliases(name)], self._components[name]
+        """The names, aliases and variants of each component, then the groups of fallbacks."""
+        self._load()
+        grouped = {variant for variants in self._variants.values() for variant in variants}
+        for name in sorted(self._components.keys() - grouped, key=str.lower):
+            yield [name, *self.aliases(name), *self.variants(name)], self._components[name]
         for fallback in self._fallbacks:
             yield from fallback.groups()
 
@@ -135,8 +141,11 @@ class Registry:
         return sorted(self._families)
 
     def listing(self) -> str:
-        """Every registered name, and what fallbacks have."""
-        return ", ".join([*self, *(fallback.listing() for fallback in self._fallbacks)])
+        """Every registered name but those of variants, and what fallbacks have."""
+        variants = {variant for variants in self._variants.values() for variant in variants}
+        own = [name for name in self if name not in variants]
+        also = ["variants of these"] if variants else []
+        return ", ".join([*own, *also, *(fallback.listing() for fallback in self._fallbacks)])
 
     def __contains__(self, name: object) -> bool:
         self._load(name)

@@ -97,3 +97,28 @@ def test_variants_are_names_with_presets(shapes):
     assert shapes.variants("Box") == ()
     with pytest.raises(ValueError, match="'sheet_thin' is registered already"):
         shapes.add("sheet_thin")(lambda: None)
+
+
+def test_components_stand_where_they_are_looked_for():
+    registry = Registry("layer", "restore.layers")
+
+    def strange():
+        pass
+
+    strange.__module__ = "restore.encoders.strange"
+    with pytest.raises(ValueError, match=r"'strange' stands in .*strange, but is looked for in restore\.layers"):
+        registry.add()(strange)
+    strange.__module__ = "somebody.elses"
+    registry.add()(strange)
+
+
+def test_variants_are_not_listed_one_by_one():
+    registry = Registry("encoder")
+    registry.add("resnet", variants={"small": {"depth": 18}, "large": {"depth": 152}})(lambda depth=50: depth)
+    registry.add("vit")(lambda: None)
+    assert registry.names() == ["resnet", "resnet_large", "resnet_small", "vit"]
+    assert [names for names, _ in registry.groups()] == [["resnet", "resnet_small", "resnet_large"], ["vit"]]
+    (problem,) = registry.check("resnet_smal")
+    assert problem.message == (
+        "unknown encoder 'resnet_smal'. Did you mean 'resnet_small'? Known: resnet, vit, variants of these."
+    )

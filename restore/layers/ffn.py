@@ -26,6 +26,7 @@ __all__ = [
     "FeedForward",
     "GatedFeedForward",
     "GatedLinearUnit",
+    "PositionFeedForward",
     "depthwise_hidden",
     "none",
 ]
@@ -174,6 +175,28 @@ class DepthwiseFeedForward(FeedForward):
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """See `depthwise_hidden`."""
         return depthwise_hidden(x_BHWC, self.fc1, self.dwconv)
+
+
+@FEED_FORWARDS.add("position")
+class PositionFeedForward(FeedForward):
+    """A depth-wise convolution of the hidden map is added to it (Conv2Former, Hou et al. 2022, arXiv 2211.11943).
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0):
+        super().__init__(dim, mlp_ratio, halo_px=1)
+        hidden = self.inner_dim
+        self.fc1 = nn.Linear(dim, hidden)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The hidden map and what the convolution sees in it."""
+        hidden = F.gelu(self.fc1(x_BHWC))
+        return hidden + F.gelu(self.dwconv(hidden.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
 
 @FEED_FORWARDS.add("gated")

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -93,10 +94,13 @@ class _Blocks:
         registry = kind.registry
         if not components.names(registry):
             return {"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]}
-        known = [
-            self._block(names, signature_model(component, kind.supplied, kind.keyword_only))
-            for names, component in registry.groups()
-        ]
+        known = []
+        for names, component in registry.groups():
+            block = self._block(names, signature_model(component, kind.supplied, kind.keyword_only))
+            for argument in {key for name in names[:_MANY] for key in _presets(registry.get(name))}:
+                block["properties"].get(argument, {}).pop("default", None)  # each of these names has its own
+                block["required"] = [key for key in block["required"] if key != argument]
+            known.append(block)
         families = [
             {"type": "object", "properties": {"type": {"pattern": f"^{prefix}:"}}, "required": ["type"]}
             for prefix in registry.prefixes()
@@ -125,6 +129,11 @@ class _Blocks:
             return rest
         nested = schema[_NESTED]
         return rest | {"anyOf": [self.name(nested.registry), self.reference(nested)]}
+
+
+def _presets(component: Callable[..., Any]) -> Iterable[str]:
+    """The arguments that a registered name sets by default."""
+    return component.keywords if isinstance(component, functools.partial) else ()
 
 
 def _choice(registry: Registry) -> dict[str, Any]:

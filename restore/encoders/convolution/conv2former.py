@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
 from restore.encoders.staged import ChannelsFirstNorm, StagedEncoder, norm_reductions, split_depths
 from restore.layers.block import MetaFormerBlock
-from restore.layers.ffn import FeedForward
+from restore.layers.ffn import PositionFeedForward
 from restore.layers.mixers.convolution.modulation import ConvModulation
-from restore.registry import ENCODERS, FEED_FORWARDS
+from restore.registry import ENCODERS
 
 __all__ = ["Conv2Former"]
 
@@ -43,28 +42,6 @@ _SIZES: dict[str, dict[str, Any]] = {
     "base": {"dims": (96, 192, 384, 768), "depths": (4, 4, 34, 4)},
     "large": {"dims": (128, 256, 512, 1024), "depths": (4, 4, 48, 4)},
 }
-
-
-@FEED_FORWARDS.add("position")
-class PositionFeedForward(FeedForward):
-    """A feed-forward network that adds a depth-wise convolution of its hidden map to it.
-
-    Args:
-        dim: channels of the map.
-        mlp_ratio: hidden width, in channels.
-    """
-
-    def __init__(self, dim: int, mlp_ratio: float = 4.0):
-        super().__init__(dim, mlp_ratio, halo_px=1)
-        hidden = self.inner_dim
-        self.fc1 = nn.Linear(dim, hidden)
-        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """The hidden map and what the convolution sees in it."""
-        hidden = F.gelu(self.fc1(x_BHWC))
-        return hidden + F.gelu(self.dwconv(hidden.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
 
 @ENCODERS.add("conv2former", variants=_SIZES)
