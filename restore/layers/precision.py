@@ -8,13 +8,15 @@ remedy. Outside float16 autocast both functions are plain calls.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.normed_linear import NormedLinear
 
-__all__ = ["add_branch", "float32_when_half"]
+__all__ = ["add_branch", "float32_when_half", "without_autocast"]
 
 HEADROOM = 16.0
 """A power of two: scaling by it is exact, and raises the largest branch output from 65504 to over a million."""
@@ -25,6 +27,12 @@ def _in_float16(x: torch.Tensor) -> bool:
     if kind == "meta":  # which has no autocast
         return False
     return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+
+
+def without_autocast(x: torch.Tensor) -> AbstractContextManager[object]:
+    """A context in which autocast is off on the device of `x`: for what needs the precision that it is given."""
+    kind = x.device.type
+    return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
 
 
 def add_branch(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
@@ -40,5 +48,5 @@ def float32_when_half(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """`module(x)`, computed in float32 where float16 autocast is on."""
     if not _in_float16(x):
         return module(x)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x):
         return module(x.float())

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restore.layers.precision import without_autocast
+
 __all__ = ["RepConv3x3"]
 
 
@@ -40,7 +42,7 @@ class RepConv3x3(nn.Module):
 
     def kernel(self) -> Tensor:
         """The kernel of the sum of all branches, (out_channels, in_channels, 3, 3), in the parameters' precision."""
-        with torch.autocast(self.bias.device.type, enabled=False):
+        with without_autocast(self.bias):
             projected = torch.einsum("om,mihw->oihw", self.project, self.spatial)
             wide = torch.einsum("oihw,ic->ochw", projected, self.expand)
             return self.weight + wide + F.pad(self.point[:, :, None, None], (1, 1, 1, 1))

@@ -42,6 +42,13 @@ def test_mixers_are_counted_on_a_map_that_they_take(two_mixers):
     assert costs["needy"] is None
 
 
+def test_every_mixer_is_counted_with_its_defaults():
+    costs = component_costs("mixer")
+    assert len(costs) > 20
+    assert [name for name, cost in costs.items() if cost is None] == []
+    assert {name for name, cost in costs.items() if not cost.macs} == {"identity", "pooling"}
+
+
 def test_networks_and_encoders_are_counted_with_their_defaults(monkeypatch):
     monkeypatch.setattr(NETWORKS, "names", lambda: ["SRVGGNetCompact"])
     monkeypatch.setattr(ENCODERS, "names", lambda: ["conv_pyramid", "timm"])

@@ -22,6 +22,7 @@ from restore.encoders.token.class_token import ClassTokenEncoder
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.precision import without_autocast
 from restore.registry import ENCODERS
 
 __all__ = ["T2TViT"]
@@ -158,7 +159,7 @@ class _PerformerStep(nn.Module):
     def _features(self, x_BNC: torch.Tensor) -> torch.Tensor:
         """exp(w x - |x|^2 / 2) / sqrt(m), in float32 or better."""
         exact = x_BNC if x_BNC.dtype == torch.float64 else x_BNC.float()
-        with torch.autocast(x_BNC.device.type if x_BNC.device.type != "meta" else "cpu", enabled=False):
+        with without_autocast(x_BNC):
             along = exact @ self.w.to(exact.dtype).T
             return torch.exp(along - exact.square().sum(dim=-1, keepdim=True) / 2) / math.sqrt(len(self.w))
 

@@ -14,6 +14,7 @@ from torch import nn
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
 from restore.layers.normed_linear import NormedLinear
+from restore.layers.precision import without_autocast
 from restore.registry import MIXERS
 
 __all__ = ["NeighbourGraph", "nearest_neighbours", "relative_distances"]
@@ -96,7 +97,7 @@ def nearest_neighbours(
         added_1NM: added to the squared distances.
     """
     exact = torch.float64 if x_BNC.dtype == torch.float64 else torch.float32
-    with torch.autocast(x_BNC.device.type, enabled=False):
+    with without_autocast(x_BNC):
         x_BNC, y_BMC = (F.normalize(each.to(exact), dim=-1) for each in (x_BNC, y_BMC))
         x_square, y_square = (each.square().sum(dim=-1) for each in (x_BNC, y_BMC))
         distances_BNM = x_square[:, :, None] - 2 * x_BNC @ y_BMC.transpose(1, 2) + y_square[:, None]

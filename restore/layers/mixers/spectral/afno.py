@@ -15,6 +15,7 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
+from restore.layers.precision import without_autocast
 from restore.registry import MIXERS
 
 __all__ = ["AdaptiveFourierOperator"]
@@ -31,7 +32,7 @@ class AdaptiveFourierOperator(Mixer):
         expansion: hidden channels, in channels.
     """
 
-    def __init__(self, dim: int, num_blocks: int = 8, sparsity: float = 0.01, expansion: int = 1):
+    def __init__(self, dim: int, num_blocks: int = 4, sparsity: float = 0.01, expansion: int = 1):
         require_positive(num_blocks=num_blocks, expansion=expansion)
         if dim % num_blocks or sparsity < 0:
             raise ValueError(
@@ -48,7 +49,7 @@ class AdaptiveFourierOperator(Mixer):
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The map and what the perceptron makes of it, computed in float32 or better."""
         exact = torch.float64 if x_BHWC.dtype == torch.float64 else torch.float32
-        with torch.autocast(x_BHWC.device.type, enabled=False):
+        with without_autocast(x_BHWC):
             spectrum = torch.fft.rfft2(x_BHWC.to(exact), dim=(1, 2), norm="ortho")
             parts_2BHFKD = torch.view_as_real(spectrum).unflatten(3, (self.num_blocks, -1)).movedim(-1, 0)
             hidden_2BHFKE = F.relu(_complex_linear(parts_2BHFKD, self.w1, self.b1))

@@ -12,6 +12,7 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
+from restore.layers.precision import without_autocast
 from restore.registry import MIXERS
 
 __all__ = ["GlobalFilter", "LocalGlobalFilter", "filter_kernel", "filtered"]
@@ -82,7 +83,7 @@ def filtered(x_BCHW: torch.Tensor, weight_CHF2: torch.Tensor) -> torch.Tensor:
         weight_CHF2: real and imaginary part for each row and each of W // 2 + 1 columns of frequencies.
     """
     exact = torch.float64 if x_BCHW.dtype == torch.float64 else torch.float32
-    with torch.autocast(x_BCHW.device.type, enabled=False):
+    with without_autocast(x_BCHW):
         weight = torch.view_as_complex(weight_CHF2.to(exact).contiguous())
         spectrum = torch.fft.rfft2(x_BCHW.to(exact), norm="ortho") * weight
         return torch.fft.irfft2(spectrum, s=x_BCHW.shape[2:], norm="ortho").to(x_BCHW.dtype)
