@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.arguments import require_odd
 from restore.layers.branch import Branch
 from restore.layers.normed_linear import NormedLinear
 from restore.layers.tokens import Tokens
@@ -164,8 +165,7 @@ class DepthwiseFeedForward(FeedForward):
     """
 
     def __init__(self, dim: int, mlp_ratio: float = 4.0, kernel_size: int = 5):
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, given {kernel_size}")
+        require_odd(kernel_size=kernel_size)
         super().__init__(dim, mlp_ratio, halo_px=kernel_size // 2)
         hidden = self.inner_dim
         self.fc1 = nn.Linear(dim, hidden)

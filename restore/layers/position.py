@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.arguments import require_positive
+from restore.layers.arguments import require_odd, require_positive
 from restore.registry import POSITIONS
 
 __all__ = ["ConvPosition", "LearnedPosition", "SinusoidPosition", "none", "resampled_table"]
@@ -33,8 +33,7 @@ class ConvPosition(nn.Module):
 
     def __init__(self, dim: int, kernel_size: int = 3):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, given {kernel_size}")
+        require_odd(kernel_size=kernel_size)
         self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:

@@ -87,7 +87,7 @@ def test_the_hidden_width_is_that_of_the_block_if_it_says_so():
 def test_kernels_differ_and_are_odd():
     assert build("leff").dwconv.kernel_size == (3, 3)
     assert build("depthwise").dwconv.kernel_size == (5, 5)
-    with pytest.raises(ValueError, match="kernel_size must be odd, given 4"):
+    with pytest.raises(ValueError, match="kernel_size is 4: must be odd"):
         build("depthwise", kernel_size=4)
 
 

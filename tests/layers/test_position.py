@@ -36,7 +36,7 @@ def test_learned_places_are_added_and_resized():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"type": "conv", "kernel_size": 2}, "kernel_size must be odd, given 2"),
+        ({"type": "conv", "kernel_size": 2}, "kernel_size is 2: must be odd"),
         ({"type": "learned", "grid_px": 0}, "grid_px"),
     ],
 )

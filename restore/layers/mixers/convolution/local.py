@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.arguments import require_positive
+from restore.layers.arguments import require_odd, require_positive
 from restore.layers.mixers.base import Mixer
 from restore.registry import MIXERS
 
@@ -35,7 +35,8 @@ class Pooling(Mixer):
     """
 
     def __init__(self, dim: int, kernel_size: int = 3):
-        super().__init__(dim, halo_px=_odd(kernel_size) // 2)
+        require_odd(kernel_size=kernel_size)
+        super().__init__(dim, halo_px=kernel_size // 2)
         self.pool = nn.AvgPool2d(kernel_size, stride=1, padding=kernel_size // 2, count_include_pad=False)
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
@@ -54,9 +55,10 @@ class SeparableConvolution(Mixer):
     """
 
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 2.0):
+        require_odd(kernel_size=kernel_size)
         hidden = int(dim * expansion)
         require_positive(**{"dim": dim, "int(dim * expansion)": hidden})
-        super().__init__(dim, inner_dim=hidden, halo_px=_odd(kernel_size) // 2)
+        super().__init__(dim, inner_dim=hidden, halo_px=kernel_size // 2)
         self.expand = nn.Linear(dim, hidden)
         self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.reduce = nn.Linear(hidden, dim)
@@ -82,9 +84,10 @@ class GatedConvolution(Mixer):
     """
 
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 1.0):
+        require_odd(kernel_size=kernel_size)
         hidden = int(dim * expansion)
         require_positive(**{"dim": dim, "int(dim * expansion)": hidden})
-        super().__init__(dim, inner_dim=hidden, halo_px=_odd(kernel_size) // 2)
+        super().__init__(dim, inner_dim=hidden, halo_px=kernel_size // 2)
         self.expand = nn.Linear(dim, 2 * hidden)
         self.conv = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.reduce = nn.Linear(hidden, dim)
@@ -98,9 +101,3 @@ class GatedConvolution(Mixer):
         gate, value = self.expand(x_BHWC).chunk(2, dim=-1)
         value = self.conv(value.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return F.gelu(gate) * value
-
-
-def _odd(kernel_size: int) -> int:
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be odd, given {kernel_size}")
-    return kernel_size
