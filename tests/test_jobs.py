@@ -125,7 +125,7 @@ def test_lists_of_files(tmp_path, monkeypatch):
         Path("b/00002.png"),
         Path("gone.png"),
     ]
-    for content, words in ((b"", "lists no image"), (b"\xff\xfe\x00", "no text")):
+    for content, words in ((b"", "lists no image"), (b"\xff\xfe\x00", "not text")):
         Path("list.txt").write_bytes(content)
         with pytest.raises(DataError, match=words):
             plan_jobs("list.txt", "out")

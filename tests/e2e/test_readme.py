@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import restore.options
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -76,6 +78,11 @@ def test_command(command, workspace, request):
 def test_python_example(workspace, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {"image": np.zeros((8, 9, 3), np.uint8)}
+    monkeypatch.chdir(workspace)
+    load = restore.options.load
+    monkeypatch.setattr(
+        "restore.options.load", lambda file, overrides: load(file, [*overrides, *SHORTENED["train.py"]], is_train=True)
+    )
     exec(code, names)
     assert names["upscaled"].shape == (32, 36, 3)
     assert names["network"].upscale == 4
