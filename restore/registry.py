@@ -22,7 +22,7 @@ import importlib
 import inspect
 import itertools
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Protocol, TypeVar
 
 from restore.errors import OptionsError, Problem, nearest
@@ -63,15 +63,19 @@ class Registry:
         self._variants: dict[str, tuple[str, ...]] = {}
         self._families: dict[str, Callable[[str], Callable[..., Any]]] = {}
         self._fallbacks: list[Fallback] = []
+        self._suggest: Callable[[str, Iterable[str]], str] = nearest
         self._sources: list[Callable[[], object]] = [functools.partial(_import_all, package)] if package else []
 
     def add(
-        self, *names: str, variants: Mapping[str, Mapping[str, Any]] | None = None, **fixed: Any
+        self,
+        *names: str,
+        variants: Mapping[str, Mapping[str, Any] | Callable[..., Any]] | None = None,
+        **fixed: Any,
     ) -> Callable[[Component], Component]:
         """Decorator: register under `names[0]` (default: the object's own name); further names are aliases.
 
-        `fixed` presets arguments, and so does each of the `variants`, which are registered as `NAME_VARIANT` beside
-        NAME. A name that is taken is a ValueError.
+        `fixed` presets arguments, and so does each of the `variants` (or is a component itself), which are registered
+        as `NAME_VARIANT` beside NAME. A name that is taken is a ValueError.
         """
         if not all(isinstance(name, str) for name in names):
             raise TypeError("add is called before it decorates: write add(), or add(NAME)")
@@ -81,13 +85,17 @@ class Registry:
             module = getattr(component, "__module__", None) or ""
             if self._package and module.startswith("restore.") and not f"{module}.".startswith(f"{self._package}."):
                 raise ValueError(f"the {self.kind} '{name}' stands in {module}, but is looked for in {self._package}")
-            presets = {f"{name}_{variant}": {**fixed, **preset} for variant, preset in (variants or {}).items()}
-            for key in (name, *aliases, *presets):
+            presets = {name: fixed} | {f"{name}_{variant}": preset for variant, preset in (variants or {}).items()}
+            for key in (*presets, *aliases):
                 if key in self._components or key in self._aliases:
                     raise ValueError(f"the {self.kind} '{key}' is registered already: {component!r} needs another name")
-            for key, preset in ((name, fixed), *presets.items()):
-                self._components[key] = functools.partial(component, **preset) if preset else component
-            self._variants[name] = tuple(presets)
+            for key, preset in presets.items():
+                if callable(preset):
+                    self._components[key] = preset
+                else:
+                    preset = {**fixed, **preset}
+                    self._components[key] = functools.partial(component, **preset) if preset else component
+            self._variants[name] = tuple(presets)[1:]
             self._aliases.update(dict.fromkeys(aliases, name))
             return component
 
@@ -110,6 +118,10 @@ class Registry:
     def add_fallback(self, fallback: Fallback) -> None:
         """Look there for names that are not registered here."""
         self._fallbacks.append(fallback)
+
+    def suggest_with(self, suggest: Callable[[str, Iterable[str]], str]) -> None:
+        """For an unknown name, a function of it and of all names that says in a sentence which one was meant."""
+        self._suggest = suggest
 
     def names(self) -> list[str]:
         """Every registered name (without aliases, and without those of fallbacks), sorted."""
@@ -157,7 +169,7 @@ class Registry:
     def get(self, name: Any, path: str = "type") -> Callable[..., Any]:
         """The component itself; a name that is not there is an OptionsError with the nearest one and the list."""
         if name not in self:
-            hint = nearest(str(name), itertools.chain.from_iterable(names for names, _ in self.groups()))
+            hint = self._suggest(str(name), itertools.chain.from_iterable(names for names, _ in self.groups()))
             wrong = f"unknown {self.kind} '{name}'.{hint}" if name else f"missing: the name of the {self.kind}."
             raise OptionsError([Problem(path, f"{wrong} Known: {self.listing()}.")])
         name = str(name)

@@ -77,8 +77,8 @@ class Encoder(nn.Module, ABC):
 
     _mean: torch.Tensor | None
     _deviation: torch.Tensor
-    derived: ClassVar[tuple[str, ...]] = ()
-    """Endings of published keys that hold nothing learned and are not kept here (tables of indices, masks)."""
+    derived_keys: ClassVar[tuple[str, ...]] = ()
+    """Last parts of published keys that hold nothing learned and need not be here (tables of indices, masks)."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -70,7 +70,7 @@ def load_published(module: Encoder | Classifier, state: Mapping[str, torch.Tenso
         with torch.device("meta"):
             known |= encoder.head(1).state_dict().keys()
     missing = [key for key in own if key not in state]
-    extra = [key for key in state if key not in known and not key.endswith(encoder.derived)]
+    extra = [key for key in state if key not in known and key.rpartition(".")[2] not in encoder.derived_keys]
     sizes = [
         f"{key} {tuple(state[key].shape)}, wanted {tuple(value.shape)}"
         for key, value in own.items()

@@ -39,18 +39,15 @@ class InceptionBlock35(nn.Module):
     min_px = 75
 
     def __init__(self, pretrained: bool = True):
-        import timm
+        from restore.encoders.timm.weights import create_model
 
         super().__init__()
         model: Any
         try:
-            model = timm.create_model("inception_resnet_v2", pretrained=pretrained)
-        except (OSError, RuntimeError) as error:
+            model = create_model("inception_resnet_v2", pretrained=pretrained)
+        except MissingError as error:
             raise MissingError(
-                f"the ImageNet weights of Inception-ResNet-v2 are not on this machine and could not be "
-                f"downloaded ({error}). "
-                f"Connect, load a file with all weights of the model, or write "
-                f"encoder: {{type: {INCEPTION}, pretrained: false}}."
+                f"{error} Or load a file with all weights of the quality model, of which these are a part."
             ) from None
         stem = "conv2d_1a conv2d_2a conv2d_2b maxpool_3a conv2d_3b conv2d_4a maxpool_5a mixed_5b"
         self.stem = nn.Sequential(*(getattr(model, name) for name in stem.split()))

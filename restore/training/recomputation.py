@@ -7,7 +7,7 @@ import functools
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from restore.inference.blocks import repeated_blocks
+from restore.layers.repeated import repeated_blocks
 
 __all__ = ["checkpoint_blocks"]
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from restore.errors import TrainingError
-from restore.inference.blocks import repeated_blocks
+from restore.layers.repeated import repeated_blocks
 
 __all__ = ["is_sharded", "is_split", "local", "shard", "split_like", "unsharded", "whole"]
 

@@ -13,6 +13,9 @@ from restore.layers.tokens import Tokens
 from restore.networks.unet import UNetRestorer
 from restore.registry import ENCODERS
 
+VIT = {"embed_dim": 32, "depth": 3, "num_heads": 2}
+SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
+CONVNEXT = {"depths": [1, 1, 1, 1], "dims": [8, 16, 16, 32]}
 SMALL = {  # options that make an encoder small enough to test in seconds; all others are tested as they are
     "conv_pyramid": {"widths": [4, 8]},
     "afno": {"img_size": 64, "embed_dim": 16, "depth": 3, "num_blocks": 2},
@@ -61,18 +64,33 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
         for name in ("hmlp_vit", "parallel_vit", "cpvt", "deepnorm_vit", "subln_vit")
     },
     "pyramid": {"encoder": "test_vit", "width": 8},
+    **{name: {"model_args": VIT} for name in ("vit", "deit", "deit3", "cait", "flexivit", "beit3")},
+    **{name: {"model_args": SWIN} for name in ("swin", "swinv2")},
+    **{name: {"model_args": CONVNEXT} for name in ("convnext", "convnextv2")},
+    "tnt": {"model_args": {"embed_dim": 32, "inner_dim": 8, "depth": 3, "num_heads_inner": 2, "num_heads_outer": 2}},
+    "levit": {"model_args": {"embed_dim": [32, 48, 64], "depth": [1, 1, 1], "num_heads": [2, 2, 2]}},
+    "coatnet": {"model_args": {"embed_dim": [16, 16, 32, 32], "depths": [1, 1, 1, 1], "stem_width": [8, 16]}},
+    "tiny_vit": {"model_args": {"embed_dims": [8, 16, 32, 32], "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}},
 }
+LARGE = {"volo", "poolformer", "mlp_mixer", "resmlp", "gmlp", "caformer", "convformer"}
+"""Models that cannot be made small."""
+
+FAMILIES = [name for name in ENCODERS if not any(name in ENCODERS.variants(family) for family in ENCODERS)]
 
 
 class TestRegistered(EncoderTester):
-    """Every family once, however many variants it has; timm's are in `test_timm.py`."""
+    """Every family once, however many variants it has; other names of timm are in `timm/`."""
 
-    blocks: ClassVar = [
-        {"type": name, **SMALL.get(name, {})}
-        for name in ENCODERS
-        if name != "timm" and not any(name in ENCODERS.variants(family) for family in ENCODERS)
-    ]
+    blocks: ClassVar = [{"type": name, **SMALL.get(name, {})} for name in FAMILIES if name not in {"timm", *LARGE}]
     discrete: ClassVar = {"vig", "pyramid_vig", "context_cluster"}
+    without_gradient: ClassVar = {  # the last map has one place, which attends to itself whatever its bias
+        "levit": ("stages.2.blocks.0.attn.attention_biases",)
+    }
+
+
+@pytest.mark.slow
+class TestRegisteredLarge(EncoderTester):
+    blocks: ClassVar = [{"type": name} for name in FAMILIES if name in LARGE]
 
 
 class TestDocumented(EncoderTester):

@@ -60,7 +60,7 @@ class AMixer(StagedEncoder):
         compat: leave the mask of shifted windows out, as the official code does.
     """
 
-    derived = ("relative_position_index", "attn_mask")
+    derived_keys = ("relative_position_index", "attn_mask")
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class AMixerDeiT(TokenEncoder):
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
-    derived = ("relative_position_index",)
+    derived_keys = ("relative_position_index",)
 
     def __init__(
         self,

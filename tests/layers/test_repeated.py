@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restore.inference.blocks import repeated_blocks
+from restore.layers.repeated import repeated_blocks
 from restore.registry import NETWORKS
 
 EDT = {"type": "EDT", "num_feat": 4, "embed_dim": 12, "depths": [2, 1], "num_heads": [2, 2], "noise_levels": [25]}
