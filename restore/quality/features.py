@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from restore.encoders import Encoder, build_encoder
+from restore.encoders.suggestions import meant
 from restore.errors import ImageError, MissingError
 from restore.nested import Nested
 from restore.registry import ENCODERS, OptionBlock, Registry
@@ -18,6 +19,7 @@ __all__ = ["INCEPTION", "FeaturesOption", "InceptionBlock35", "build_features", 
 INCEPTION = "inception_block35"
 FEATURES = Registry("encoder")
 FEATURES.add_fallback(ENCODERS)
+FEATURES.suggest_with(meant)
 FeaturesOption = Annotated[OptionBlock, Nested(FEATURES, "in_chans")]
 
 
