@@ -49,7 +49,7 @@ class InceptionBlock35(nn.Module):
             model = create_model("inception_resnet_v2", pretrained=pretrained)
         except MissingError as error:
             raise MissingError(
-                f"{error} Or load a file with all weights of the quality model, of which these are a part."
+                f"Inception-ResNet-v2: {error} Or load a file with all weights of the quality model, theirs among them."
             ) from None
         stem = "conv2d_1a conv2d_2a conv2d_2b maxpool_3a conv2d_3b conv2d_4a maxpool_5a mixed_5b"
         self.stem = nn.Sequential(*(getattr(model, name) for name in stem.split()))

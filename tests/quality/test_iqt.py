@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 from restore.errors import ImageError, MissingError, OptionsError
@@ -127,8 +126,9 @@ def test_weights_that_cannot_be_had_are_named(monkeypatch):
     def offline(*_, **__):
         raise OSError("no route")
 
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(MissingError, match=r"Inception-ResNet-v2 .* pretrained: false"):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr("restore.encoders.timm.weights.urllib.request.urlopen", offline)
+    with pytest.raises(MissingError, match=r"Inception-ResNet-v2: .*no route.* pretrained: false"):
         build_quality({"type": "IQT"})
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -30,6 +31,8 @@ from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
 
 __all__ = ["TimmEncoder"]
+
+log = logging.getLogger(__name__)
 
 
 @ENCODERS.add("timm")
@@ -81,7 +84,7 @@ class TimmEncoder(Encoder):
             default_indices=found.default_indices,
         )
         self.model = model
-        self._timm_names = names
+        self._name, self._timm_names = name, names
         self._rest = [rest]  # in a list, lest the parameters of a classifier become the encoder's
         self._fitting = Fitting(found.template) if found.template else None
 
@@ -111,11 +114,18 @@ class TimmEncoder(Encoder):
         return [*named] or blocks
 
     def head(self, num_classes: int) -> nn.Module:
-        """The model's own head, with its weights where they are for as many classes."""
+        """The model's own head, with its weights where they are for as many classes.
+
+        A model whose parts after the maps are not known has one linear layer on the mean of the coarsest map instead.
+        """
         (rest,) = self._rest
-        if rest is None or (_gives_tokens(self.model) and self._encoded_once().tokens is None):
-            return super().head(num_classes)
-        return TimmHead(rest, num_classes)
+        if rest is not None:
+            head = TimmHead(rest, num_classes)
+            with contextlib.suppress(AssertionError, RuntimeError, TypeError):
+                head.eval()(self._encoded_once())
+                return head.train()
+        log.info("the head of %s is not timm's: one linear layer on the mean of the coarsest map", self._name)
+        return super().head(num_classes)
 
     def published_key(self, key: str) -> str:
         """The name in timm's model."""

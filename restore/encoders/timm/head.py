@@ -23,12 +23,14 @@ class Remainder:
         tail: names of the modules between the coarsest map and the head, in order; none where the encoder gives tokens,
             which these have passed.
         channels_last: whether the tail takes (B, H, W, C).
+        of_tokens: whether the encoder gives tokens for the head to look at.
         as_map: whether the head takes a map where the encoder gives tokens.
     """
 
     model: nn.Module
     tail: tuple[str, ...]
     channels_last: bool
+    of_tokens: bool
     as_map: bool
 
 
@@ -58,7 +60,7 @@ def remainder(whole: nn.Module, net: nn.Module) -> Remainder | None:
         for name, child in list(whole._modules.items()):
             if child is not None and (name in used or "head" in name):
                 setattr(whole, name, nn.Identity())
-    return Remainder(rest, tuple(tail), layout == "NHWC", as_map)
+    return Remainder(rest, tuple(tail), layout == "NHWC", is_getter, as_map)
 
 
 class TimmHead(nn.Module):
@@ -81,7 +83,8 @@ class TimmHead(nn.Module):
         """(B, num_classes)."""
         (model,) = self._model
         model.training = self.training
-        if features.tokens is not None:
+        if self._rest.of_tokens:
+            assert features.tokens is not None, "this head looks at tokens, and there are none"
             x = features.tokens.map_BCHW() if self._rest.as_map else features.tokens.x_BNC
             return model.forward_head(x)
         x = features.maps[-1].permute(0, 2, 3, 1) if self._rest.channels_last else features.maps[-1]

@@ -101,9 +101,19 @@ def _probed(name: str, in_chans: int, img_size: int | None, model_args: Mapping[
         return replace(found, options=options, native=native)
     if img_size is not None:
         return _of_one_size(name, {**arguments, "img_size": img_size}, img_size)
+    net, found = _flexible(name, arguments, "meta")
+    found = found or _fitted(name, arguments, net)
+    side = net.default_cfg["input_size"][-1]
+    if not found and not _takes(net, side, side):  # the meta device may have no numbers for it to decide by
+        _, found = _flexible(name, arguments, None)
+    return found or _of_one_size(name, arguments, side)
+
+
+def _flexible(name: str, arguments: dict[str, Any], device: str | None) -> tuple[nn.Module, Probe | None]:
+    """The model, and what it takes if it takes images of several sizes."""
     for extra in FLEXIBLE:
         try:
-            net = build(name, {**arguments, **extra}, device="meta")
+            net = build(name, {**arguments, **extra}, device=device)
         except TypeError as error:
             _require_known(name, arguments, error)
             if not extra:
@@ -111,8 +121,8 @@ def _probed(name: str, in_chans: int, img_size: int | None, model_args: Mapping[
             continue
         multiple = _multiple(max(_declared(net)[1]), functools.partial(_takes_two, net))
         if multiple is not None:
-            return _found(net, {**arguments, **extra}, multiple)
-    return _fitted(name, arguments, net) or _of_one_size(name, arguments, net.default_cfg["input_size"][-1])
+            return net, _found(net, {**arguments, **extra}, multiple)
+    return net, None
 
 
 def build(name: str, options: Mapping[str, Any], *, device: str | None = None, wrapper: Any = None) -> nn.Module:
@@ -210,8 +220,8 @@ def _of_one_size(name: str, options: dict[str, Any], side: int) -> Probe:
     except TypeError as error:
         _require_known(name, {key: value for key, value in options.items() if key != "img_size"}, error)
         raise ValueError(f"the timm model '{name}' cannot be built for another img_size: leave it out") from None
-    if not beyond and not _takes(net, side, side):  # perhaps because the meta device has no numbers to decide by
-        net = build(name, options)
+    if not beyond and not _takes(net, side, side):
+        net = build(name, options)  # as the meta device may have no numbers for it to decide by
     if beyond or not _takes(net, side, side):
         listed = ", ".join(map(str, dict.fromkeys(strides)))
         raise ValueError(f"'{name}' gives no maps of {side} x {side} pixels; img_size is a multiple of {listed}")
