@@ -139,13 +139,15 @@ class Registry:
         return self._variants.get(name, ())
 
     def groups(self) -> Iterator[tuple[list[str], Callable[..., Any]]]:
-        """The names, aliases and variants of each component, then the groups of fallbacks."""
+        """The names, aliases and variants of each component, then the groups of fallbacks; each name once."""
         self._load()
         grouped = {variant for variants in self._variants.values() for variant in variants}
         for name in sorted(self._components.keys() - grouped, key=str.lower):
             yield [name, *self.aliases(name), *self.variants(name)], self._components[name]
         for fallback in self._fallbacks:
-            yield from fallback.groups()
+            for names, component in fallback.groups():
+                if left := [name for name in names if not self._knows(name)]:
+                    yield left, component
 
     def prefixes(self) -> list[str]:
         """The prefixes of families: `pyiqa` for names such as `pyiqa:musiq`."""

@@ -122,3 +122,11 @@ def test_variants_are_not_listed_one_by_one():
     assert problem.message == (
         "unknown encoder 'resnet_smal'. Did you mean 'resnet_small'? Known: resnet, vit, variants of these."
     )
+
+
+def test_every_name_is_in_one_group():
+    from restore.registry import ENCODERS
+
+    names = [name for group, _ in ENCODERS.groups() for name in group]
+    assert len(names) == len(set(names))
+    assert {"convnext_atto", "vit_base_patch16_224", "hornet_tiny"} <= set(names)
