@@ -39,6 +39,8 @@ def meant(name: str, names: Iterable[str]) -> str:
         names: what there is.
     """
     names = list(names)
+    if len(name) > 3 and (longer := [each for each in names if each.startswith(name)]):  # resnet5 lacks its end
+        return f" Did you mean '{min(longer, key=lambda each: (len(each), each))}'?"
     wanted = _words(name)
     if not wanted:
         return ""
