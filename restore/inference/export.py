@@ -104,7 +104,14 @@ def _onnx(program: torch.export.ExportedProgram) -> tuple[bytes, Run]:
 def _difference(network: nn.Module, run: Run, size: tuple[int, int]) -> float:
     generator, spec = torch.Generator().manual_seed(0), spec_of(network)
     image = torch.rand(1, spec.in_channels, *size, generator=generator) * spec.value_range
-    wanted, found = network(image), run(image)
+    wanted = network(image)
+    try:
+        found = run(image)
+    except Exception as error:  # the engines raise a dozen kinds
+        reason = str(error).strip().splitlines()[0][:300]
+        raise ExportError(
+            f"the exported network does not take an image of {size[0]} x {size[1]} px: {reason}"
+        ) from error
     if wanted.shape != found.shape:
         raise ExportError(
             f"the exported network makes {tuple(found.shape)} of an image of {size}, not {tuple(wanted.shape)}"

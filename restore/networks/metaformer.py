@@ -27,7 +27,7 @@ from restore.layers.block import MetaFormerBlock
 from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction, residual_conv
 from restore.layers.mixers import Mixer, build_mixer
-from restore.layers.padding import pad_to_multiple
+from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
@@ -153,7 +153,7 @@ class MetaFormerRestorer(Network):
             x_BHWC = stage(x_BHWC)
         deep = float32_when_half(self.conv_after_body, self.last_norm(x_BHWC).permute(0, 3, 1, 2)) + shallow
         restored = self.reconstruction(deep, padded - 0.5) + 0.5
-        return restored[:, :, : height * self.upscale, : width * self.upscale]
+        return crop(restored, height * self.upscale, width * self.upscale)
 
 
 class Stage(nn.Module):

@@ -29,7 +29,7 @@ from restore.layers.block import MetaFormerBlock
 from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction
 from restore.layers.mixers import Mixer, build_mixer
-from restore.layers.padding import pad_to_multiple
+from restore.layers.padding import crop, pad_to_multiple
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 from restore.registry import (
@@ -142,7 +142,7 @@ class UNetRestorer(Network):
         for join in reversed(self.decoder):
             x = join(x, fine_to_coarse.pop())
         restored = self.reconstruction(x, padded - 0.5) + 0.5
-        return restored[:, :, : height * self.upscale, : width * self.upscale]
+        return crop(restored, height * self.upscale, width * self.upscale)
 
 
 class Join(nn.Module):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from restore import build_model
 from restore.errors import OptionsError
 from restore.inference.export import CHECKED_PX, ExportError, export_network
 from restore.layers.folding import fold
@@ -76,3 +77,30 @@ def test_the_shipped_model_at_three_sizes(suffix, tmp_path):
     differences = export_network(load_network("swinir_light_x4"), tmp_path / f"shipped{suffix}")
     assert len(differences) == 3
     assert max(differences.values()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "MetaFormerRestorer", "mixers": ["window", "channel"], "embed_dim": 12, "depths": [2]},
+        {"type": "UNetRestorer", "encoder": {"type": "conv_pyramid", "widths": [4, 8]}, "width": 8, "depth": 1},
+    ],
+    ids=lambda block: block["type"],
+)
+def test_networks_of_parts(block, tmp_path):
+    torch.manual_seed(0)
+    assert max(export_network(build_model(block), tmp_path / "network.pt2").values()) < 1e-5
+
+
+class _Guarded(SwinIR):
+    """Settles a branch by the size that it is traced with."""
+
+    def forward(self, x_BCHW):
+        return super().forward(x_BCHW + 1 if x_BCHW.shape[2] > 40 else x_BCHW)
+
+
+def test_sizes_that_the_file_does_not_take_are_named(network, tmp_path):
+    network.__class__ = _Guarded
+    with pytest.raises(ExportError, match=r"does not take an image of \d+ x \d+ px|cannot be exported with free"):
+        export_network(network, tmp_path / "network.pt2")
+    assert not (tmp_path / "network.pt2").exists()

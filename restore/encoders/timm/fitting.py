@@ -37,6 +37,7 @@ _TOKENS_OUT = re.compile(r"\.(mlp_tokens\.fc2\.(weight|bias)|linear_tokens\.bias
 _TOKENS_BOTH = re.compile(r"\.(linear_tokens|gate\.proj)\.weight$")
 _MATRICES = (_TOKENS_IN, _TOKENS_OUT, _TOKENS_BOTH)
 
+_CACHE = "attention_bias_cache"  # of timm: what was looked up in a table, not a matter of the size
 _PLAIN = (bool, int, float, str, tuple, list, dict, type(None))
 _MOST_KEPT = 4  # sizes whose indices are kept
 
@@ -184,8 +185,8 @@ class Fitting:
 def _forget(model: nn.Module) -> None:
     """What timm remembers of tables that are others now."""
     for module in model.modules():
-        if getattr(module, "attention_bias_cache", None):
-            module.attention_bias_cache = {}
+        if getattr(module, _CACHE, None):
+            setattr(module, _CACHE, {})
 
 
 def _pairs(ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[tuple[str, nn.Module], tuple[str, nn.Module]]]:
@@ -202,7 +203,7 @@ def _pairs(ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[tuple[str, nn.M
 def _changed(ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[str, object]]:
     """The plain attributes that differ, with their values in the other model."""
     for name, value in vars(theirs).items():
-        if name.startswith("_") or name == "training" or not isinstance(value, _PLAIN):
+        if name.startswith("_") or name in ("training", _CACHE) or not isinstance(value, _PLAIN):
             continue
         if vars(ours).get(name) != value:
             yield name, value
