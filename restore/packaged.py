@@ -22,7 +22,7 @@ def packaged_folder(name: str) -> Path:
     """
     for folder in (_PACKAGE / "packaged_files" / name, _PACKAGE.parent / name):
         if folder.is_dir():
-            return folder
+            return folder.resolve()
     raise MissingError(f"this installation lacks its folder '{name}': install the package again.")
 
 

@@ -183,6 +183,12 @@ class Encoder(nn.Module, ABC):
         """
         self.maps_only = True
 
+    def keep_maps(self) -> int:
+        """Declare the maps up to the last chosen one alone, for `prune_to_maps`; returns how many these are."""
+        self.num_maps = max(self.out_indices) + 1
+        self._declared = self._declared[: self.num_maps]
+        return self.num_maps
+
     def normalise(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Values in [0, 1] as this encoder wants them."""
         return 2 * x_BCHW - 1 if self._mean is None else (x_BCHW - self._mean) / self._deviation

@@ -101,8 +101,7 @@ class TokenEncoder(Encoder):
     def prune_to_maps(self) -> None:
         """Remove the last norm, and the blocks after the last chosen map."""
         super().prune_to_maps()
-        self.num_maps = max(self.out_indices) + 1
-        self._declared = self._declared[: self.num_maps]
+        self.keep_maps()
         self.stack = self.stack[: self.num_maps]
         self.norm = nn.Identity()
 

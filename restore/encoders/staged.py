@@ -113,8 +113,7 @@ class StagedEncoder(Encoder):
     def prune_to_maps(self) -> None:
         """Remove the stages after the last chosen one."""
         super().prune_to_maps()
-        self.num_maps = max(self.out_indices) + 1
-        self._declared = self._declared[: self.num_maps]
+        self.keep_maps()
         self.downsample_layers = self.downsample_layers[: self.num_maps]
         self.stages = self.stages[: self.num_maps]
 

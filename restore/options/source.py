@@ -91,17 +91,22 @@ def files_of(path: Path) -> list[Path]:
     Raises:
         OptionsError: one is missing or not valid YAML.
     """
-    found = [path]
-    bases = read_text(_text_of(path), str(path)).values.get("extends")
-    for base in bases if isinstance(bases, list) else [bases] if bases is not None else []:
-        found += [file for file in files_of((path.parent / base).resolve()) if file not in found]
+    found: list[Path] = []
+    left = [path.resolve()]
+    while left:
+        file = left.pop(0)
+        if file in found:
+            continue
+        found.append(file)
+        bases = read_text(_text_of(file), str(file)).values.get("extends")
+        left += [(file.parent / base).resolve() for base in (bases if isinstance(bases, list) else [bases]) if base]
     return found
 
 
 def _place_of(path: str | Path) -> Path:
     """The file of this path, or the one that comes with the package under this name (`swinir_x4`)."""
     path = Path(path).expanduser()
-    if path.suffix or path.exists():
+    if path.suffix or path.is_file():
         return path
     return option_files().get(path.as_posix(), path)
 

@@ -104,8 +104,7 @@ class CvT(Encoder):
     def prune_to_maps(self) -> None:
         """Remove the last norm, and the stages after the last chosen one."""
         super().prune_to_maps()
-        self.num_maps = max(self.out_indices) + 1
-        self._declared = self._declared[: self.num_maps]
+        self.keep_maps()
         self.stages = self.stages[: self.num_maps]
         self.norm = nn.Identity()
 

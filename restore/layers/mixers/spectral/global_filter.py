@@ -31,7 +31,6 @@ class GlobalFilter(Mixer):
         rows, columns = (filter_size,) * 2 if isinstance(filter_size, int) else tuple(filter_size)
         require_positive(filter_size=(rows, columns))
         super().__init__(dim, halo_px=None)
-        self.columns = columns
         self.complex_weight = nn.Parameter(0.02 * torch.randn(rows, columns // 2 + 1, dim, 2))
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
