@@ -32,6 +32,7 @@ def fork(rank: int, count: int, ports: list[str], option_file: str, runs: list[l
         return child
     code = 1
     try:
+        torch.set_num_threads(1)  # makes torch's pool anew here: after a fork the first two threads to ask race for it
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank), MASTER_ADDR="localhost")
         for port, run in zip(ports, runs, strict=True):
             os.environ["MASTER_PORT"] = port
