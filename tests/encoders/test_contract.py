@@ -52,6 +52,7 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     "gfnet_h": {"img_size": 64, "dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
     "lvvit": {"img_size": 32, "embed_dim": 48, "depth": 3, "num_heads": 2, "stem_width": 32},
     "deepvit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_reattention": 1},
+    "refiner": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},

@@ -19,6 +19,7 @@ SMALL = {  # options that make a mixer small enough to test; all others are test
     "stripe": {"num_heads": 2, "window_size": [2, 4], "shifted": True},
     "channel": {"num_heads": 2},
     "reattention": {"num_heads": 2},
+    "refined": {"num_heads": 2},
     "conv_modulation": {"kernel_size": 5},
     "large_kernel": {"kernel_size": 7, "small_size": 3},
     "global_filter": {"filter_size": 6},

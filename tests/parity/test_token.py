@@ -17,6 +17,7 @@ SMALL = {  # fixture: (block, whether its map is that after the last norm)
         {"type": "deepvit", "img_size": 96, "embed_dim": 48, "depth": 4, "num_reattention": 2, "num_heads": 4},
         False,
     ),
+    "refiner__small": ({"type": "refiner", "img_size": 96, "embed_dim": 48, "depth": 4, "num_heads": 4}, True),
     "ceit__small": (
         {"type": "ceit", "img_size": 96, "embed_dim": 48, "depth": 3, "num_heads": 3, "qkv_bias": False},
         False,
@@ -45,6 +46,9 @@ PARAMETERS = {  # as counted in the official code, with 1000 classes
     "deepvit_32b": 48_096_232,
     "deepvit_small": 27_312_632,
     "deepvit_large": 58_883_708,
+    "refiner_small": 25_408_656,
+    "refiner_medium": 55_450_932,
+    "refiner_large": 81_150_192,
     "ceit_tiny": 6_356_904,
     "ceit_small": 24_204_840,
     "ceit_base": 94_405_416,
@@ -106,6 +110,52 @@ def test_reattention_with_the_identity_is_attention():
         mixer.reatten_matrix.bias.zero_()
         mixer.var_norm.running_var.fill_(1 - mixer.var_norm.eps)
     torch.testing.assert_close(mixer(x_BHWC), plain(x_BHWC), rtol=0, atol=1e-12)
+
+
+def _refining(num_heads: int = 2) -> torch.nn.Module:
+    torch.manual_seed(0)
+    mixer = build_mixer({"type": "refined", "num_heads": num_heads}, 8).double().eval()
+    with torch.no_grad():
+        mixer.adapt_bn.running_var.fill_(1 - mixer.adapt_bn.eps)
+    return mixer
+
+
+def test_refinement_without_its_last_gain_is_attention():
+    mixer = _refining()
+    plain = build_mixer({"type": "attention", "num_heads": 2}, 8).double()
+    plain.load_state_dict(mixer.state_dict(), strict=False)
+    x_BHWC = torch.randn(2, 4, 5, 8, dtype=torch.float64)
+    assert not torch.allclose(mixer(x_BHWC), plain(x_BHWC))
+    torch.nn.init.zeros_(mixer.DLA.bn3.weight)
+    torch.testing.assert_close(mixer(x_BHWC), plain(x_BHWC), rtol=0, atol=1e-12)
+
+
+def test_a_map_convolved_along_its_keys_is_attention_to_convolved_values():
+    """(A * K) V = A (K correlated with V), the distributed local attention of Refiner, away from the last keys."""
+    torch.manual_seed(0)
+    map_NN, value_Nd, kernel = (torch.randn(size, dtype=torch.float64) for size in ((9, 9), (9, 4), (3,)))
+    map_NN[:, [0, -1]] = 0  # the ends have no neighbours
+    convolve = _refining().DLA.depth_sep_conv
+    with torch.no_grad():
+        convolve.weight.zero_()
+        convolve.weight[0, 0, 1] = kernel
+    convolved_NN = convolve(torch.stack([map_NN] + [torch.zeros_like(map_NN)] * 5))[0]
+    seen_Nd = torch.nn.functional.conv1d(value_Nd.T[:, None], kernel.flip(0).view(1, 1, 3), padding=1)[:, 0].T
+    torch.testing.assert_close(convolved_NN @ value_Nd, map_NN @ seen_Nd, rtol=0, atol=1e-12)
+
+
+def test_refining_blocks_have_less_weights_and_maps_add_up():
+    torch.manual_seed(0)
+    encoder = build_encoder({"type": "refiner", "img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2}).eval()
+    refining, adding = (sum(p.numel() for p in encoder.stack[n].mixer.qkv.parameters()) for n in (1, 2))
+    assert adding - refining == 2 * 16**2 + 2 * 16
+    tokens, passed = encoder.embed(torch.rand(1, 3, 32, 32)), None
+    sums = []
+    for block in encoder.stack:
+        tokens, passed = block(tokens, passed)
+        sums.append(passed.sum(dim=-1))
+    for found, expected in zip(sums, (1, 1, 1 + 8**-0.5), strict=True):
+        torch.testing.assert_close(found, torch.full_like(found, expected))
 
 
 TRAINABLE = {"t2t_vit_7": 4_255_694, "t2t_vit_14": 21_465_806, "t2t_vit_t_14": 21_465_422}

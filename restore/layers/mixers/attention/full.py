@@ -41,3 +41,11 @@ class SelfAttention(TokenMixer):
         q, k, v = self.qkv(tokens.x_BNC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         mask = None if tokens.weight_BN is None else tokens.weight_BN.log()[:, None, None].to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+    def map_and_values(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """The map (B, heads, N, N), whose rows sum to 1, and the values (B, heads, N, d): for what changes maps."""
+        q, k, v = self.qkv(tokens.x_BNC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        if tokens.weight_BN is not None:
+            scores = scores + tokens.weight_BN.log()[:, None, None]
+        return scores.softmax(dim=-1), v

@@ -34,16 +34,10 @@ class ReAttention(SelfAttention):
 
     def mix_tokens(self, tokens: Tokens) -> torch.Tensor:
         """Attention of every token to every other of its image."""
-        map_BhNN, value_BhNd = self._map_and_values(tokens)
+        map_BhNN, value_BhNd = self.map_and_values(tokens)
         return (map_BhNN @ value_BhNd).transpose(1, 2).flatten(2)
 
-    def attention_map(self, tokens: Tokens) -> torch.Tensor:
-        """(B, heads, N, N): the mixed maps, whose rows need not sum to 1."""
-        return self._map_and_values(tokens)[0]
-
-    def _map_and_values(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-        q, k, v = self.qkv(tokens.x_BNC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-        if tokens.weight_BN is not None:
-            scores = scores + tokens.weight_BN.log()[:, None, None]
-        return self.var_norm(self.reatten_matrix(scores.softmax(dim=-1))) * self.factor, v
+    def map_and_values(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mixed maps, whose rows need not sum to 1, and the values."""
+        map_BhNN, value_BhNd = super().map_and_values(tokens)
+        return self.var_norm(self.reatten_matrix(map_BhNN)) * self.factor, value_BhNd
