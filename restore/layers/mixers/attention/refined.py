@@ -63,4 +63,6 @@ def add_refinement(attention: nn.Module, num_heads: int, expansion: float = 3.0,
 
 def refined(attention: nn.Module, map_BhNN: torch.Tensor) -> torch.Tensor:
     """The maps and what the convolutions make of them, after a batch norm; rows need not sum to 1."""
-    return attention.adapt_bn(map_BhNN + attention.DLA(map_BhNN))
+    convolutions, norm = attention.get_submodule("DLA"), attention.get_submodule("adapt_bn")
+    refined_BhNN: torch.Tensor = norm(map_BhNN + convolutions(map_BhNN))
+    return refined_BhNN
