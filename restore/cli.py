@@ -121,7 +121,7 @@ def _complete(parser: argparse.ArgumentParser, about: str, *, is_action: bool = 
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for listed in action._choices_actions:
-                _complete(action.choices[listed.dest], listed.help, is_action=True)
+                _complete(action.choices[listed.dest], listed.help or "", is_action=True)
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

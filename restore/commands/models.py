@@ -13,7 +13,7 @@ import dataclasses
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ def _show_costs(what: str, as_json: bool) -> None:
     Console(width=width, markup=False, emoji=False).print(table)
 
 
-def _described(card: Card) -> dict:
+def _described(card: Card) -> dict[str, Any]:
     from restore.zoo.download import address, local_weights, place_of, recorded_checksum
 
     path = local_weights(card)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,8 +33,8 @@ _RENAMED = {
     "scale1.gamma": "layer_scale_1",
     "scale2.gamma": "layer_scale_2",
 }
-_TINY = {"dims": (32, 64, 196, 320), "depths": (3, 4, 5, 2), "num_heads": (4, 4, 8, 8), "head_dim": 24}
-_SIZES = {
+_TINY: dict[str, Any] = {"dims": (32, 64, 196, 320), "depths": (3, 4, 5, 2), "num_heads": (4, 4, 8, 8), "head_dim": 24}
+_SIZES: dict[str, dict[str, Any]] = {
     "tiny": _TINY,
     "tiny2": {**_TINY, "num_centres": (4, 2, 7, 4), "num_folds": (7, 7, 1, 1)},
     "tiny_plain": {**_TINY, "num_centres": (4, 4, 2, 2), "num_folds": (1, 1, 1, 1)},

@@ -10,6 +10,7 @@ B batch, H x W image, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ from restore.registry import ENCODERS
 
 __all__ = ["AMixer", "AMixerDeiT"]
 
-_SIZES = {
+_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"depths": (2, 2, 10, 2)},
     "small": {"depths": (2, 2, 26, 2)},
     "base": {"embed_dim": 128, "depths": (2, 2, 26, 2), "num_heads": (4, 8, 16, 32)},

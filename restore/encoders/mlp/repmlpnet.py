@@ -77,7 +77,7 @@ class RepMLPNet(StagedEncoder):
         drop_path: float = 0.0,
         compat: bool = False,
     ):
-        windows = [(each, each) if isinstance(each, int) else tuple(each) for each in window_sizes]
+        windows = [(each, each) if isinstance(each, int) else (each[0], each[1]) for each in window_sizes]
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
         widths = [in_chans, *dims]
         self.downsample_layers = nn.ModuleList(

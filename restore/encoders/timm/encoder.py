@@ -25,7 +25,7 @@ from restore.encoders.base import Encoder, Features, Normalisation
 from restore.encoders.timm.fitting import Fitting
 from restore.encoders.timm.head import Remainder, TimmHead, remainder
 from restore.encoders.timm.probe import Probe, build, channels_first, probe
-from restore.encoders.timm.weights import known
+from restore.encoders.timm.weights import TimmModel, known
 from restore.layers.repeated import repeated_blocks
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -83,7 +83,7 @@ class TimmEncoder(Encoder):
             weights_statistics=(model.pretrained_cfg["mean"], model.pretrained_cfg["std"]),
             default_indices=found.default_indices,
         )
-        self.model = model
+        self.model: TimmModel = model
         self._name, self._timm_names = name, names
         self._rest = [rest]  # in a list, lest the parameters of a classifier become the encoder's
         self._fitting = Fitting(found.template) if found.template else None
@@ -158,7 +158,7 @@ class TimmEncoder(Encoder):
             torch.set_default_dtype(usual)
         return self
 
-    def __deepcopy__(self, memo: dict) -> TimmEncoder:
+    def __deepcopy__(self, memo: dict[int, Any]) -> TimmEncoder:
         """A copy, which is fitted to no image yet."""
         if self._fitting is not None:
             self._fitting.undo(self.model)
@@ -194,7 +194,7 @@ class TimmEncoder(Encoder):
         return resized
 
 
-def _built(name: str, found: Probe, pretrained: bool) -> tuple[nn.Module, Remainder | None, dict[str, str]]:
+def _built(name: str, found: Probe, pretrained: bool) -> tuple[TimmModel, Remainder | None, dict[str, str]]:
     """The model with every map, what of it comes after the maps, and timm's names of its modules."""
     from timm.models._features import FeatureGetterNet, FeatureListNet
 
@@ -203,8 +203,9 @@ def _built(name: str, found: Probe, pretrained: bool) -> tuple[nn.Module, Remain
     if found.kind not in (FeatureGetterNet, FeatureListNet):
         return build(name, options), None, {}
     whole: list[nn.Module] = []
+    kind: Any = found.kind
 
-    class Kept(found.kind):  # timm wraps its model in this class, and shows the model by doing so
+    class Kept(kind):  # timm wraps its model in this class, and shows the model by doing so
         def __init__(self, model: nn.Module, **settings: Any):
             whole.append(model)
             if found.kind is FeatureGetterNet:
@@ -220,7 +221,7 @@ def _built(name: str, found: Probe, pretrained: bool) -> tuple[nn.Module, Remain
     return net, remainder(whole[0], net), names
 
 
-def _gives_tokens(net: nn.Module) -> bool:
+def _gives_tokens(net: TimmModel) -> bool:
     from timm.models._features import FeatureGetterNet
 
     return isinstance(net, FeatureGetterNet)

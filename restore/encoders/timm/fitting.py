@@ -18,10 +18,13 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from restore.encoders.timm.weights import TimmModel
 
 __all__ = ["Fit", "Fitting", "Template", "UnfitError"]
 
@@ -76,7 +79,7 @@ class Template:
         self._model, self.side, self.make = model, side, make
         self._sized: tuple[Size, nn.Module] | None = None
 
-    def __deepcopy__(self, memo: dict) -> Template:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Template:
         return self
 
     def sized(self, size: Size) -> nn.Module:
@@ -91,13 +94,15 @@ class Template:
         Raises:
             UnfitError: something differs that is not understood.
         """
-        attributes, buffers, tables = {}, {}, {}
+        attributes: dict[tuple[str, str], object] = {}
+        buffers: dict[tuple[str, str], torch.Tensor] = {}
+        tables: dict[tuple[str, str], Resample] = {}
         known: list[torch.Tensor] = []
         for (path, ours), (_, theirs) in _pairs(self._model, self.sized(size)):
             attributes |= {(path, name): value for name, value in _changed(ours, theirs)}
             for name, parameter in ours._parameters.items():
                 other = theirs._parameters[name]
-                if parameter is not None and parameter.shape != other.shape:
+                if parameter is not None and other is not None and parameter.shape != other.shape:
                     tables[path, name] = _resample(f".{path}.{name}", parameter.shape, other.shape, self.side, size)
             for name, index in _indices(ours, theirs, path):
                 buffers[path, name] = next((each for each in known if _equal(each, index)), index)
@@ -129,7 +134,7 @@ class Fitting:
             if size != (self._side, self._side):
                 self._enter(model, size)
         for module, name, resample in self._tables:
-            module.__dict__[name] = resample(module._parameters[name])
+            module.__dict__[name] = resample(_parameter(module, name))
         if self._size != (self._side, self._side):
             _forget(model)
 
@@ -144,7 +149,7 @@ class Fitting:
         fit = self._fits[size]
         for module, name, resample in self._tables:
             del module.__dict__[name]
-            module._parameters[name] = nn.Parameter(resample(module._parameters[name]).detach())
+            module._parameters[name] = nn.Parameter(resample(_parameter(module, name)).detach())
         for path, name in fit.buffers:
             module = model.get_submodule(path)
             module._buffers[name] = module.__dict__.pop(name)
@@ -182,6 +187,13 @@ class Fitting:
                 self._hidden.append((modules[path], name))
 
 
+def _parameter(module: nn.Module, name: str) -> nn.Parameter:
+    """The parameter, also while its resampled table hides it."""
+    parameter = module._parameters[name]
+    assert parameter is not None, "only what was resampled is asked for"
+    return parameter
+
+
 def _forget(model: nn.Module) -> None:
     """What timm remembers of tables that are others now."""
     for module in model.modules():
@@ -209,7 +221,7 @@ def _changed(ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[str, object]]
             yield name, value
 
 
-def _indices(ours: nn.Module, theirs: nn.Module, path: str) -> Iterator[tuple[str, torch.Tensor]]:
+def _indices(ours: TimmModel, theirs: TimmModel, path: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Buffers that are computed from the size, computed."""
     computed = [name for name in theirs._buffers if name in theirs._non_persistent_buffers_set]
     others = [name for name in theirs._buffers if name not in computed and theirs._buffers[name] is not None]
@@ -241,13 +253,13 @@ def _resample(name: str, old: torch.Size, new: torch.Size, side: int, size: Size
     grids = functools.partial(_grids, side=side, size=size)
     if _ABSOLUTE.search(name) and len(old) == 4:
         if old[3] == new[3]:
-            return lambda table: _picture(table.permute(0, 3, 1, 2), tuple(new[1:3])).permute(0, 2, 3, 1)
-        return lambda table: _picture(table, tuple(new[2:]))
+            return lambda table: _picture(table.permute(0, 3, 1, 2), (new[1], new[2])).permute(0, 2, 3, 1)
+        return lambda table: _picture(table, (new[2], new[3]))
     if _ABSOLUTE.search(name) and len(old) == 3:
         before, after, prefix = grids(old[1], new[1], prefixes=(0, 1, 2))
         return functools.partial(_absolute, before=before, after=after, prefix=prefix)
     if _RELATIVE.search(name) and len(old) == 3:
-        return lambda table: _stretched(table[None], tuple(new[1:]), centred=True)[0]
+        return lambda table: _stretched(table[None], (new[1], new[2]), centred=True)[0]
     if _RELATIVE.search(name):
         before, after, others = grids(old[0], new[0], count=_num_distances, prefixes=(0, 3))
         before, after = ((2 * rows - 1, 2 * columns - 1) for rows, columns in (before, after))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from restore.encoders.base import Features
+from restore.encoders.timm.weights import TimmModel
 
 __all__ = ["Remainder", "TimmHead", "remainder"]
 
@@ -27,14 +28,14 @@ class Remainder:
         as_map: whether the head takes a map where the encoder gives tokens.
     """
 
-    model: nn.Module
+    model: TimmModel
     tail: tuple[str, ...]
     channels_last: bool
     of_tokens: bool
     as_map: bool
 
 
-def remainder(whole: nn.Module, net: nn.Module) -> Remainder | None:
+def remainder(whole: TimmModel, net: TimmModel) -> Remainder | None:
     """Take the head off `whole`, from which timm made `net`; None where its build is not known."""
     from timm.models._features import FeatureGetterNet
 
@@ -89,11 +90,11 @@ class TimmHead(nn.Module):
             return model.forward_head(x)
         x = features.maps[-1].permute(0, 2, 3, 1) if self._rest.channels_last else features.maps[-1]
         for name in self._rest.tail:
-            x = self._modules[name](x)
+            x = self.get_submodule(name)(x)
         return model.forward_head(x)
 
 
-def _reset(model: nn.Module, num_classes: int) -> None:
+def _reset(model: TimmModel, num_classes: int) -> None:
     """Give the head another number of classes."""
     before = model.num_classes
     try:
@@ -106,7 +107,7 @@ def _reset(model: nn.Module, num_classes: int) -> None:
 
 
 @torch.no_grad()
-def _used_by_head(whole: nn.Module, *, tokens_first: bool, channels_last: bool) -> tuple[list[str] | None, bool]:
+def _used_by_head(whole: TimmModel, *, tokens_first: bool, channels_last: bool) -> tuple[list[str] | None, bool]:
     """The modules that `forward_head` runs, found by running it, and whether it takes a map."""
     channels, training = whole.num_features, whole.training
     device = next(whole.parameters()).device

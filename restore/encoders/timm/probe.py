@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from restore.encoders.timm.fitting import Template
-from restore.encoders.timm.weights import create_model
+from restore.encoders.timm.weights import TimmModel, create_model
 from restore.errors import nearest
 
 __all__ = ["Probe", "build", "channels_first", "probe"]
 
-FLEXIBLE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+FLEXIBLE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 """What makes a model of timm accept several sizes, by family; tried in this order."""
 MULTIPLES = (1, 2, 4, 8)
 """Multiples of the coarsest stride that are tried as the smallest image."""
@@ -101,15 +101,15 @@ def _probed(name: str, in_chans: int, img_size: int | None, model_args: Mapping[
         return replace(found, options=options, native=native)
     if img_size is not None:
         return _of_one_size(name, {**arguments, "img_size": img_size}, img_size)
-    net, found = _flexible(name, arguments, "meta")
-    found = found or _fitted(name, arguments, net)
+    net, flexible = _flexible(name, arguments, "meta")
+    several = flexible or _fitted(name, arguments, net)
     side = net.default_cfg["input_size"][-1]
-    if not found and not _takes(net, side, side):  # the meta device may have no numbers for it to decide by
-        _, found = _flexible(name, arguments, None)
-    return found or _of_one_size(name, arguments, side)
+    if not several and not _takes(net, side, side):  # the meta device may have no numbers for it to decide by
+        _, several = _flexible(name, arguments, None)
+    return several or _of_one_size(name, arguments, side)
 
 
-def _flexible(name: str, arguments: dict[str, Any], device: str | None) -> tuple[nn.Module, Probe | None]:
+def _flexible(name: str, arguments: dict[str, Any], device: str | None) -> tuple[TimmModel, Probe | None]:
     """The model, and what it takes if it takes images of several sizes."""
     for extra in FLEXIBLE:
         try:
@@ -125,7 +125,7 @@ def _flexible(name: str, arguments: dict[str, Any], device: str | None) -> tuple
     return net, None
 
 
-def build(name: str, options: Mapping[str, Any], *, device: str | None = None, wrapper: Any = None) -> nn.Module:
+def build(name: str, options: Mapping[str, Any], *, device: str | None = None, wrapper: Any = None) -> TimmModel:
     """The model as timm makes it for taking maps out of it.
 
     Raises:
@@ -146,25 +146,25 @@ def build(name: str, options: Mapping[str, Any], *, device: str | None = None, w
         raise ValueError(f"the timm model '{name}' cannot be used as an encoder: {error}") from None
 
 
-def channels_first(map_4d: torch.Tensor, net: nn.Module) -> torch.Tensor:
+def channels_first(map_4d: torch.Tensor, net: TimmModel) -> torch.Tensor:
     """A map of the model as (B, C, H, W)."""
     layout = getattr(net, "output_fmt", None)
     return map_4d.permute(0, 3, 1, 2) if getattr(layout, "value", layout) == "NHWC" else map_4d
 
 
-def _found(net: nn.Module, options: dict[str, Any], size_multiple: int, **found: Any) -> Probe:
+def _found(net: TimmModel, options: dict[str, Any], size_multiple: int, **found: Any) -> Probe:
     channels, strides, indices = _declared(net)
     return Probe(options, type(net), channels, strides, indices, size_multiple, **found)
 
 
-def _declared(net: nn.Module) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...] | None]:
+def _declared(net: TimmModel) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...] | None]:
     """Channels and strides of every map that there is, and the indices of those that timm gives."""
     from timm.models._features import FeatureGetterNet
 
     if not isinstance(net, FeatureGetterNet):
         return tuple(net.feature_info.channels()), tuple(net.feature_info.reduction()), None
-    every = net.model.feature_info
-    every = getattr(every, "info", every)
+    told = net.model.feature_info
+    every: Any = getattr(told, "info", told)
     channels, strides = (tuple(each[key] for each in every) for key in ("num_chs", "reduction"))
     usual = tuple(net.feature_info.out_indices)
     return channels, strides, usual if len(usual) > 1 else None
@@ -175,7 +175,7 @@ def _multiple(coarsest: int, takes: Callable[[int], bool]) -> int | None:
     return next((factor * coarsest for factor in MULTIPLES if takes(factor * coarsest)), None)
 
 
-def _fitted(name: str, arguments: dict[str, Any], net: nn.Module) -> Probe | None:
+def _fitted(name: str, arguments: dict[str, Any], net: TimmModel) -> Probe | None:
     """For a model of one size that timm can build for others, of which all parameters that differ are understood."""
     side, coarsest = net.default_cfg["input_size"][-1], max(_declared(net)[1])
     template, native, options = Template(net, side, functools.partial(_sized, name, arguments)), None, arguments
@@ -204,7 +204,7 @@ def _fitted(name: str, arguments: dict[str, Any], net: nn.Module) -> Probe | Non
     return _found(net, options, multiple, tile_px=tile_px, template=template, native=native)
 
 
-def _sized(name: str, arguments: Mapping[str, Any], size: tuple[int, int]) -> nn.Module:
+def _sized(name: str, arguments: Mapping[str, Any], size: tuple[int, int]) -> TimmModel:
     return build(name, {**arguments, "img_size": size}, device="meta").eval()
 
 
@@ -229,7 +229,7 @@ def _of_one_size(name: str, options: dict[str, Any], side: int) -> Probe:
 
 
 @torch.no_grad()
-def _takes(net: nn.Module, height: int, width: int) -> bool:
+def _takes(net: TimmModel, height: int, width: int) -> bool:
     """Whether the model gives a map for each of its strides of such an image."""
     device = next(net.parameters()).device
     try:
@@ -244,7 +244,7 @@ def _takes(net: nn.Module, height: int, width: int) -> bool:
     )
 
 
-def _takes_two(net: nn.Module, multiple: int) -> bool:
+def _takes_two(net: TimmModel, multiple: int) -> bool:
     """Whether the model takes a long image and a square one whose sides are multiples of this."""
     return _takes(net, multiple, 3 * multiple) and _takes(net, 2 * multiple, 2 * multiple)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import Any, TypeAlias
 
 from restore.encoders.suggestions import meant
 from restore.errors import MissingError, OptionsError
 
-__all__ = ["create_model", "is_known", "known"]
+__all__ = ["TimmModel", "create_model", "is_known", "known"]
 
+TimmModel: TypeAlias = Any
+"""A module of timm: what it has beside the methods of `torch.nn.Module` differs from family to family."""
 ANSWER_S = 5
 """How long a publisher may take to say that it is there."""
 
@@ -41,7 +41,7 @@ def known(name: str) -> str:
     return name
 
 
-def create_model(name: str, *, pretrained: bool = False, **options: Any) -> nn.Module:
+def create_model(name: str, *, pretrained: bool = False, **options: Any) -> TimmModel:
     """`timm.create_model`; with `pretrained`, weights that are on this machine are loaded without a network.
 
     Raises:
