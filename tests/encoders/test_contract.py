@@ -53,6 +53,14 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     "lvvit": {"img_size": 32, "embed_dim": 48, "depth": 3, "num_heads": 2, "stem_width": 32},
     "deepvit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_reattention": 1},
     "refiner": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
+    "pyramid_tnt": {
+        "img_size": 64,
+        "dims": [16, 16, 32, 32],
+        "inner_dims": [4, 4, 8, 8],
+        "depths": [1, 1, 1, 1],
+        "num_heads": [1, 1, 2, 2],
+        "inner_heads": [1, 1, 2, 2],
+    },
     "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},
@@ -85,7 +93,8 @@ class TestRegistered(EncoderTester):
     blocks: ClassVar = [{"type": name, **SMALL.get(name, {})} for name in FAMILIES if name not in {"timm", *LARGE}]
     discrete: ClassVar = {"vig", "pyramid_vig", "context_cluster"}
     without_gradient: ClassVar = {  # the last map has one place, which attends to itself whatever its bias
-        "levit": ("stages.2.blocks.0.attn.attention_biases",)
+        "levit": ("stages.2.blocks.0.attn.attention_biases",),
+        "pyramid_tnt": ("stages.3.relative_pos", "stages.3.blocks.0.outer_attn.q.weight"),
     }
 
 

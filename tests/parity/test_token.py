@@ -18,6 +18,18 @@ SMALL = {  # fixture: (block, whether its map is that after the last norm)
         False,
     ),
     "refiner__small": ({"type": "refiner", "img_size": 96, "embed_dim": 48, "depth": 4, "num_heads": 4}, True),
+    "pyramid_tnt__small": (
+        {
+            "type": "pyramid_tnt",
+            "img_size": 128,
+            "dims": [16, 32, 64, 64],
+            "inner_dims": [4, 8, 16, 16],
+            "depths": [1, 2, 1, 1],
+            "num_heads": [2, 4, 8, 8],
+            "inner_heads": [1, 2, 4, 4],
+        },
+        False,
+    ),
     "ceit__small": (
         {"type": "ceit", "img_size": 96, "embed_dim": 48, "depth": 3, "num_heads": 3, "qkv_bias": False},
         False,
@@ -49,6 +61,10 @@ PARAMETERS = {  # as counted in the official code, with 1000 classes
     "refiner_small": 25_408_656,
     "refiner_medium": 55_450_932,
     "refiner_large": 81_150_192,
+    "pyramid_tnt_tiny": 10_578_529,
+    "pyramid_tnt_small": 31_953_200,
+    "pyramid_tnt_medium": 84_943_572,
+    "pyramid_tnt_base": 156_990_072,
     "ceit_tiny": 6_356_904,
     "ceit_small": 24_204_840,
     "ceit_base": 94_405_416,
@@ -156,6 +172,49 @@ def test_refining_blocks_have_less_weights_and_maps_add_up():
         sums.append(passed.sum(dim=-1))
     for found, expected in zip(sums, (1, 1, 1 + 8**-0.5), strict=True):
         torch.testing.assert_close(found, torch.full_like(found, expected))
+
+
+TNT = {"type": "pyramid_tnt", "img_size": 64, "dims": [8, 8, 16, 16], "inner_dims": [2, 4, 4, 4],
+       "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "inner_heads": [1, 1, 2, 2]}  # fmt: skip
+
+
+def test_words_of_different_patches_do_not_meet_in_a_block():
+    torch.manual_seed(0)
+    block = build_encoder(TNT).stages[1].blocks[0]
+    words, patches = torch.randn(12, 4, 4, 4), torch.randn(1, 3, 4, 8)
+    other = words.clone()
+    other[5] += 1
+    moved = [block(each, patches, torch.zeros(1, 1, 12, 2))[0] for each in (words, other)]
+    assert (moved[0] - moved[1]).abs().amax(dim=(1, 2, 3)).nonzero().flatten().tolist() == [5]
+
+
+def test_patches_that_words_tell_nothing_are_those_of_a_pyramid_without_words():
+    torch.manual_seed(0)
+    encoder = build_encoder(TNT).eval()
+    with torch.no_grad():
+        for stage in encoder.stages:
+            stage.blocks[0].proj_norm2.weight.zero_()
+            stage.blocks[0].proj_norm2.bias.zero_()
+    x = torch.rand(1, 3, 64, 64)
+    before = encoder(x)
+    with torch.no_grad():
+        encoder.inner_pos.add_(1.0)
+    assert all(torch.equal(one, other) for one, other in zip(before, encoder(x), strict=True))
+
+
+def test_scores_of_another_size_are_resampled_along_both_grids():
+    torch.manual_seed(0)
+    stage = build_encoder(TNT).stages[0]
+    assert stage.scores((8, 8)) is stage.relative_pos
+    assert stage.scores((12, 16)).shape == (1, 1, 192, 12)
+    with torch.no_grad():
+        stage.relative_pos.fill_(0.5)
+    torch.testing.assert_close(stage.scores((12, 16)), torch.full((1, 1, 192, 12), 0.5))
+
+
+def test_sizes_that_no_stage_could_fit_are_refused():
+    with pytest.raises(ValueError, match="img_size is 224: it must be a multiple of 64"):
+        build_encoder({"type": "pyramid_tnt", "img_size": 224})
 
 
 TRAINABLE = {"t2t_vit_7": 4_255_694, "t2t_vit_14": 21_465_806, "t2t_vit_t_14": 21_465_422}
