@@ -52,7 +52,7 @@ def download(
 
     Raises:
         MissingError: the address does not answer, or not with a file. What came is kept for the next call.
-        DataError: these are other bytes than `sha256` or `size_bytes` say; they are thrown away.
+        DataError: these are other bytes than `sha256` or `size_bytes` say; they are discarded.
         OutputError: the file cannot be written.
     """
     partial = path.with_name(f"{path.name}.part")
@@ -67,7 +67,7 @@ def download(
             while not _is_whole(url, file, version, sha256, size_bytes, on_progress):
                 loaded = file.tell()
                 if loaded <= before:
-                    raise MissingError(f"{url} breaks off after {loaded} bytes: run the same command again to go on.")
+                    raise MissingError(f"{url} was cut off after {loaded} bytes: run the command again to continue.")
                 before = loaded
             file.flush()
             os.fsync(file.fileno())
@@ -155,7 +155,7 @@ def _check(url: str, digest: str, size: int, sha256: str | None, size_bytes: int
     if problem:
         _Version(partial).forget()
         partial.unlink()
-        raise DataError(f"{url} gave {problem}: they are thrown away.")
+        raise DataError(f"{url} gave {problem}: they are discarded.")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def test_a_connection_that_breaks_is_taken_up_again(server, tmp_path):
 
 def test_without_ranges_it_begins_again_and_gives_up_where_nothing_is_gained(server, tmp_path):
     server.limit, server.ranges = 3000, False
-    with pytest.raises(MissingError, match="breaks off after 3000 bytes: run the same command again"):
+    with pytest.raises(MissingError, match="was cut off after 3000 bytes: run the command again"):
         download(f"{server.address}/a", tmp_path / "a", sha256=SHA256)
     assert names(tmp_path) == ["a.part"]
     server.limit = None

@@ -64,7 +64,7 @@ class DatasetCheck:
         try:
             network = shape_of_network(self.options)
         except RestoreError as error:
-            log.warning("datasets are read as if nothing were known of the network, which cannot be built: %s", error)
+            log.warning("the network cannot be built, so the datasets are checked without it: %s", error)
         for key in self.options.datasets:
             with gathering() as gathered:
                 try:

@@ -58,7 +58,7 @@ class Order:
         description: goes into the readme.
         template: kind of the organisers' repository whose files are to be written, too.
         team: number of the team.
-        weights_url: where weights can be had that are too large for the repository.
+        weights_url: address of weights that are too large for the repository.
         board: local leaderboard that the scored run is added to.
         runtime: keyword arguments of `Restorer` in place of those in `options`.
     """

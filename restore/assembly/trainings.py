@@ -127,7 +127,7 @@ def build_training(options: Options, processes: Processes) -> Training:
 
 def _say_what_is_left(options: Options, trainer: Trainer, seed: int) -> None:
     if options.manual_seed not in (None, seed):
-        log.warning("manual_seed: the run goes on with the seed of the checkpoint, %d", seed)
+        log.warning("manual_seed: the run continues with the seed of the checkpoint, %d", seed)
     if trainer.last:
         done, total = f"{trainer.iteration:,}", f"{trainer.plan.total_iter:,}"
         log.warning("the checkpoint is of iteration %s and train.total_iter is %s: nothing is left to do", done, total)
@@ -207,7 +207,7 @@ def _share(options: Options, objective: Objective, processes: Processes) -> None
     """Let the processes train the networks together."""
     strategy = options.dist_params.strategy
     if strategy == "fsdp" and processes.world_size == 1:
-        log.warning("dist_params.strategy is fsdp, but this is one process: there is nobody to share a network with.")
+        log.warning("dist_params.strategy is fsdp, but there is only one process: the network is not split.")
     unused = options.find_unused_parameters or objective.leaves_parameters_out
     objective.share(processes, strategy=strategy, find_unused_parameters=unused)
 

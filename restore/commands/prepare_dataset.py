@@ -84,7 +84,7 @@ def _check_wishes(card: Card, arguments: argparse.Namespace) -> None:
     from restore.errors import OptionsError
 
     if any(scale < 2 for scale in arguments.scales):
-        raise OptionsError("--scales takes whole numbers from 2 on, such as --scales 2 3 4.")
+        raise OptionsError("--scales takes whole numbers of at least 2, such as --scales 2 3 4.")
     if arguments.scales and card.inputs != "bicubic":
         raise OptionsError(f"the inputs of '{card.name}' are not made by reduction: {card.inputs}. Leave out --scales.")
     if arguments.subimages:
@@ -94,7 +94,7 @@ def _check_wishes(card: Card, arguments: argparse.Namespace) -> None:
 
 
 def _download(card: Card, root: Path, num_workers: int) -> None:
-    """Get the parts that are missing and can be had."""
+    """Download the missing parts that have an address."""
     from restore.data.preparation.archives import download_part
     from restore.data.preparation.holdings import dataset_folder, take_stock
 

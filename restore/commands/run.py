@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     from restore.commands import run_video
 
     if not 1 <= arguments.quality <= 100:
-        raise OptionsError(f"--quality is {arguments.quality}: allowed is 1 to 100.")
+        raise OptionsError(f"--quality is {arguments.quality}: must be 1 to 100.")
     _require_task(arguments)
     model = arguments.model or _model_for(arguments)
     if run_video.concerns_video(arguments):

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about.add_argument(
         "--description", default="", help="method, dependencies, links, extra data: goes into the readme"
     )
-    about.add_argument("--weights-url", default="", help="where weights of more than 100 MB can be had")
+    about.add_argument("--weights-url", default="", help="address of weights larger than 100 MB")
     about.add_argument("--board", type=Path, help="add the scored run to this local leaderboard (.jsonl)")
     running = parser.add_argument_group(
         "running the network (an option file says this under runtime)", argument_default=argparse.SUPPRESS

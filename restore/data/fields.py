@@ -141,7 +141,7 @@ def _multiples(sample: Sample, fields: Fields) -> dict[str, int]:
     for name in maps_of(fields):
         rows, columns = sample[name].shape[:2]
         if rows // height != columns // width:
-            raise DataError(f"{name} is {columns}x{rows}, no multiple of the smallest map of {width}x{height}.")
+            raise DataError(f"{name} is {columns}x{rows}, not a multiple of the smallest map of {width}x{height}.")
         found[name] = rows // height
     return found
 

@@ -60,7 +60,7 @@ class MultiTaskDataset(Dataset):
         if not tasks:
             raise DataError(f"dataset '{name}': it has no tasks.")
         if len(shares) != len(tasks) or (shares < 0).any() or not shares.sum() > 0:
-            raise DataError(f"dataset '{name}': weights are {weights}; needed is a share for each of {list(tasks)}.")
+            raise DataError(f"dataset '{name}': weights are {weights}; give one share for each of {list(tasks)}.")
         if sampling == "in_turn" and weights is not None:
             raise DataError(f"dataset '{name}': tasks that come in turn have no weights.")
         self.name = name

@@ -30,7 +30,7 @@ def crop_pairs(
     """
     height, width = gt_BCHW.shape[-2:]
     if gt_px % scale:
-        raise ImageError(f"a patch of {gt_px} px is no multiple of the scale {scale}.")
+        raise ImageError(f"a patch of {gt_px} px is not a multiple of the scale {scale}.")
     if gt_px > min(height, width):
         raise ImageError(f"a patch of {gt_px} px does not fit into an image of {height} x {width} px.")
     lq_px = gt_px // scale

@@ -29,7 +29,7 @@ def build_encoder(
     encoder = ENCODERS.build(block, path=path, **supplied)
     kind = type(encoder).__name__
     if not isinstance(encoder, Encoder):
-        raise TypeError(f"{kind} is registered as an encoder but is none: derive it from Encoder")
+        raise TypeError(f"{kind} is registered as an encoder but does not derive from Encoder")
     if "out_indices" not in vars(encoder):
         raise TypeError(f"{kind}.__init__ does not call super().__init__(in_chans, channels=..., strides=..., ...)")
     if "blocks" in encoder._modules:

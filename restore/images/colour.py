@@ -67,4 +67,4 @@ def _mixed(x_BCHW: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 
 def _check_channels(x_BCHW: Tensor, channels: int) -> None:
     if x_BCHW.ndim != 4 or x_BCHW.shape[1] != channels:
-        raise ImageError(f"a tensor (B, {channels}, H, W) is needed; got {tuple(x_BCHW.shape)}")
+        raise ImageError(f"a tensor (B, {channels}, H, W) is needed; given: {tuple(x_BCHW.shape)}")

@@ -74,7 +74,7 @@ def encode_image(image: Image | np.ndarray, suffix: str, *, quality: int = 95, l
     fmt = _format_for(suffix)
     _check_fits(image, fmt, lossless)
     if not 1 <= quality <= 100:
-        raise ImageError(f"quality is {quality}; allowed are 1 to 100")
+        raise ImageError(f"quality is {quality}; must be 1 to 100")
     icc, exif = _fitting_metadata(image, fmt)
     try:
         return _ENCODERS[fmt.name](image, icc, exif, quality, lossless)
@@ -162,7 +162,7 @@ def _encode_with_opencv(suffix: str, pixels: np.ndarray) -> bytes:
     except cv2.error as error:
         raise ValueError(str(error)) from error
     if not done:
-        raise ValueError("the encoder gave up")
+        raise ValueError("the encoder failed")
     return encoded.tobytes()
 
 

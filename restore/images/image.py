@@ -60,9 +60,9 @@ def checked(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (2, 3, 4))) or 0 in pixels.shape:
-        raise ImageError(f"pixels have shape {pixels.shape}; allowed are (H, W) and (H, W, 1 to 4), H and W above 0")
+        raise ImageError(f"pixels have shape {pixels.shape}; must be (H, W) or (H, W, 1 to 4), H and W greater than 0")
     if pixels.dtype.name not in DEPTHS:
-        raise ImageError(f"pixels are {pixels.dtype.name}; allowed are {', '.join(DEPTHS)}")
+        raise ImageError(f"pixels are {pixels.dtype.name}; must be one of {', '.join(DEPTHS)}")
     return pixels
 
 
@@ -110,5 +110,5 @@ def _quantised(scaled: np.ndarray, dtype: type | str | np.dtype) -> np.ndarray:
 def _white(dtype: type | str | np.dtype) -> float:
     name = np.dtype(dtype).name
     if name not in DEPTHS:
-        raise ImageError(f"{name} is not a depth of images; allowed are {', '.join(DEPTHS)}")
+        raise ImageError(f"{name} is not an image depth; must be one of {', '.join(DEPTHS)}")
     return DEPTHS[name]

@@ -61,5 +61,5 @@ class Numbering:
         missing = [number for number in range(min(found), max(found)) if number not in found]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            logger.warning("'%s': number %d%s is missing, and passed over.", self.pattern, missing[0], more)
+            logger.warning("'%s': number %d%s is missing, and skipped.", self.pattern, missing[0], more)
         return found

@@ -75,7 +75,7 @@ def resize(
         ImageError: neither scale nor size is given, one is not positive, or the kernel is unknown.
     """
     if x_BCHW.ndim != 4 or not x_BCHW.is_floating_point():
-        raise ImageError(f"a floating-point tensor (B, C, H, W) is needed; got {x_BCHW.dtype} {tuple(x_BCHW.shape)}")
+        raise ImageError(f"a floating-point tensor (B, C, H, W) is needed; given: {x_BCHW.dtype} {tuple(x_BCHW.shape)}")
     if kernel not in KERNELS:
         raise ImageError(f"unknown kernel '{kernel}'.{nearest(kernel, KERNELS)} Known: {', '.join(KERNELS)}.")
     scales, sizes = _target(x_BCHW.shape[-2:], scale, size)
@@ -141,7 +141,7 @@ def _target(
     else:
         scales = tuple(map(float, scale)) if isinstance(scale, Sequence) else (float(scale),) * 2
     if size is None:
-        # a hair less than the product, lest 1/3 of 9 pixels, computed as 3.0000000000000004, become 4
+        # a hair less than the product, so that 1/3 of 9 pixels, computed as 3.0000000000000004, does not become 4
         size = [math.ceil(length * factor - 1e-9 * length) for length, factor in zip(shape, scales, strict=True)]
     sizes = tuple(map(int, size))
     if len(scales) != 2 or not all(math.isfinite(factor) and factor > 0 for factor in scales) or min(sizes) < 1:

@@ -144,7 +144,7 @@ class RecoveringForward:
             # Outside of the `except`, whose traceback keeps the failed attempt's tensors alive.
             self.too_many = pixels
             release_cached(x_BCHW.device)
-            logger.warning("out of memory at %d x %d x %d px: going on with half of it", batch, height, width)
+            logger.warning("out of memory at %d x %d x %d px: continuing with half of it", batch, height, width)
         if batch > 1:
             return torch.cat([self(half) for half in x_BCHW.chunk(2)])
         return self._in_halves(x_BCHW)

@@ -29,7 +29,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise OptionsError(f"device is '{device}': allowed are {', '.join(DEVICES)} and cuda:N.") from error
+        raise OptionsError(f"device is '{device}': must be one of {', '.join(DEVICES)} or cuda:N.") from error
     count = torch.cuda.device_count()
     if resolved.type == "cuda" and (resolved.index or 0) >= count:
         raise OptionsError(f"device is '{device}': torch sees {count} CUDA devices here. Use auto or cpu.")
@@ -54,7 +54,7 @@ def resolve_precision(
     if precision == "auto":
         return torch.bfloat16 if "bf16" in survives and has_fast_bf16(device) else torch.float32
     if precision not in PRECISIONS:
-        raise OptionsError(f"precision is '{precision}': allowed are auto, {', '.join(PRECISIONS)}.")
+        raise OptionsError(f"precision is '{precision}': must be auto or one of {', '.join(PRECISIONS)}.")
     if precision not in survives:
         raise OptionsError(
             f"precision is '{precision}', in which this network's activations overflow or lose the image: "

@@ -170,6 +170,6 @@ def _lines(path: Path) -> list[Entry]:
             if not all(isinstance(value, (int, float)) for value in {**entry.scores, **entry.cost}.values()):
                 raise TypeError("scores and cost are numbers")
         except (ValueError, TypeError) as error:
-            raise DataError(f"'{path}', line {number} is no run of a leaderboard: {error}.") from error
+            raise DataError(f"'{path}', line {number} is not a leaderboard entry: {error}.") from error
         entries.append(entry)
     return entries

@@ -53,13 +53,13 @@ def read_rgb(package: Package, name: str, sizes: Collection[tuple[int, int]]) ->
     data = package.read(name)
     height, width, depth, kind = _header(name, data)
     if (depth, kind) != (8, 2):
-        raise DataError(f"{name} is {depth} bit {MODES.get(kind, 'unknown')}; wanted is 8 bit RGB")
+        raise DataError(f"{name} is {depth} bit {MODES.get(kind, 'unknown')}; expected: 8 bit RGB")
     if (height, width) not in sizes:
         wanted = " or ".join(f"{wide}x{high}" for high, wide in sizes)
-        raise DataError(f"{name} is {width}x{height} (width x height); wanted is {wanted}")
+        raise DataError(f"{name} is {width}x{height} (width x height); expected: {wanted}")
     pixels = decode_image(data, name).pixels
     if pixels.shape != (height, width, 3) or pixels.dtype != np.uint8:
-        raise DataError(f"{name} decodes to {pixels.shape}, {pixels.dtype}; wanted is RGB without transparency")
+        raise DataError(f"{name} decodes to {pixels.shape}, {pixels.dtype}; expected: RGB without transparency")
     return pixels
 
 

@@ -86,7 +86,7 @@ class SiddTask(Task):
         if SIDD_FILE in package.names:
             blocks = read_blocks(package.read(SIDD_FILE), SIDD_FILE)
             if blocks.shape != self._noisy.shape or blocks.dtype != np.uint8:
-                yield f"{SIDD_FILE} holds {blocks.shape} of {blocks.dtype}; wanted is {self._noisy.shape} of uint8"
+                yield f"{SIDD_FILE} holds {blocks.shape} of {blocks.dtype}; expected: {self._noisy.shape} of uint8"
 
     def _path(self, name: str) -> Path:
         return self._output / f"{name}.png"
@@ -169,7 +169,7 @@ def read_blocks(data: bytes, what: str) -> np.ndarray:
             raise DataError(f"{what}: its blocks are not of one size.")
         found = np.stack(blocks).reshape(*found.shape, *blocks[0].shape)
     if found.ndim != 5 or found.shape[-1] != 3:
-        raise DataError(f"{what} holds {found.shape}; wanted is (images, blocks, H, W, 3).")
+        raise DataError(f"{what} holds {found.shape}; expected: (images, blocks, H, W, 3).")
     return found
 
 
@@ -195,7 +195,7 @@ def read_mat(data: bytes, what: str) -> dict[str, Any]:
 
     if not data.startswith(b"MATLAB 5.0"):
         newer = " It is of version 7.3; save it with '-v7'." if data.startswith(b"MATLAB 7.3") else ""
-        raise DataError(f"{what} is no MATLAB file that can be read.{newer}")
+        raise DataError(f"{what} is not a readable MATLAB file.{newer}")
     try:
         _require_bounded(data, what)
         return loadmat(io.BytesIO(data))

@@ -155,7 +155,7 @@ class Scorer:
         clean = read_blocks(found[0].read_bytes(), found[0].name)
         given = read_blocks(package.read(SIDD_FILE), SIDD_FILE)
         if given.shape != clean.shape:
-            raise DataError(f"the submission is refused: its blocks are {given.shape}; wanted is {clean.shape}.")
+            raise DataError(f"the submission is refused: its blocks are {given.shape}; expected: {clean.shape}.")
         pairs = {f"{i:02}_{b:02}": (given[i, b], clean[i, b]) for i, b in np.ndindex(*clean.shape[:2])}
         return self._pairs(pairs)
 

@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Team:
-    """A team: the number that the organisers gave it, the name of its method, and where large weights can be had."""
+    """A team: the number that the organisers gave it, the name of its method, and the address of large weights."""
 
     number: int
     name: str
@@ -43,7 +43,7 @@ class Team:
 
     def __post_init__(self):
         if not 0 <= self.number <= 999:
-            raise OptionsError(f"the team number is {self.number}; allowed is 0 to 999.")
+            raise OptionsError(f"the team number is {self.number}; must be 0 to 999.")
         if not _NAME.fullmatch(self.name):
             raise OptionsError(f"the method is called '{self.name}', which cannot name a Python module: use letters.")
 

@@ -211,7 +211,7 @@ def as_map(features: Tensor, layout: Layout, name: str) -> Tensor:
     side = math.isqrt(features.shape[1]) if features.ndim == 3 else 0
     if not side or side**2 != features.shape[1]:
         raise ImageError(
-            f"'{name}' gives {tuple(features.shape)}: needed are maps (B, C, H, W) or (B, H, W, C), or the tokens "
+            f"'{name}' gives {tuple(features.shape)}; expected: maps (B, C, H, W) or (B, H, W, C), or the tokens "
             "(B, N, C) of a square patch, without class tokens."
         )
     return features.transpose(1, 2).unflatten(2, (side, side))

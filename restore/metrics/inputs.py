@@ -158,7 +158,7 @@ def _size(images: Images, name: str) -> tuple[int, int, int, int]:
     if kind not in _WHITE and "float" not in kind:
         raise ImageError(f"{name}: uint8, uint16 or float is measured; given: {kind}.")
     if not count * height * width:
-        raise ImageError(f"{name}: there is not a single pixel; given: {shape}.")
+        raise ImageError(f"{name}: the image is empty; given: {shape}.")
     return count, height, width, channels
 
 

@@ -161,8 +161,8 @@ def failures_explained(advice: str = STEP_ADVICE) -> Iterator[None]:
             raise TrainingError(f"out of memory {where}. {advice}{_in_brackets(error)}") from error
         if message.startswith("DataLoader worker (pid"):
             raise TrainingError(
-                "a process that loads data was killed, mostly for want of memory. Lower num_worker_per_gpu, or give a "
-                f"container more shared memory (docker run --shm-size 8g).{_in_brackets(error)}"
+                "a process that loads data was killed, usually because memory ran out. Lower num_worker_per_gpu, or "
+                f"give a container more shared memory (docker run --shm-size 8g).{_in_brackets(error)}"
             ) from error
         raise
 

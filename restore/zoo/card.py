@@ -35,7 +35,7 @@ class Figure(pydantic.BaseModel, extra="forbid"):
 
 
 class Card(pydantic.BaseModel, extra="forbid"):
-    """A model that can be had by name."""
+    """A model that is found by its name."""
 
     name: str
     task: str = pydantic.Field(description="sr, denoise, jpeg, derain, deblur or quality.")

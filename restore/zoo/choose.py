@@ -17,7 +17,7 @@ LEVELS = {"sigma": "--sigma", "quality": "--jpeg-quality"}
 def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quality: int | None = None) -> Card:
     """The card that suits a task best, for colour images.
 
-    Faithful models come before those for real-life photographs, and those that can be had by themselves before those
+    Faithful models come before those for real-life photographs, and those that download by themselves before those
     whose weights have to be fetched by hand. Then counts how near the trained noise level or JPEG quality is (blind
     models suit every one), then whether the weights are on this machine; among those that are, the measured PSNR.
 

@@ -189,8 +189,8 @@ def test_options_that_do_not_fit_are_refused(tmp_path, weights, capsys, argument
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tile", "0"], "'0' is not a whole number from 1 on, nor auto or none"),
-        (["--tile-batch", "none"], "'none' is not a whole number from 1 on, nor auto"),
+        (["--tile", "0"], "'0' is not a whole number of at least 1, nor auto or none"),
+        (["--tile-batch", "none"], "'none' is not a whole number of at least 1, nor auto"),
         (["-i", ""], "argument -i/--input: it is empty"),
         (["-m", ""], "argument -m/--model: it is empty"),
     ],

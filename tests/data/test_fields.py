@@ -113,7 +113,7 @@ def test_images_are_interpolated_and_classes_are_not(sample):
 
 
 def test_maps_that_do_not_lie_on_each_other(sample):
-    with pytest.raises(DataError, match=r"gt is 21x8, no multiple of the smallest map of 10x8"):
+    with pytest.raises(DataError, match=r"gt is 21x8, not a multiple of the smallest map of 10x8"):
         cropped({**sample, "gt": np.zeros((8, 21, 3), np.uint8)}, FIELDS, Crop(0, 0, 2, 2))
     with pytest.raises(DataError, match=r"a sample of lq_path \(text\) has no image"):
         grid_of({"lq_path": "a"}, {"lq_path": "text"})

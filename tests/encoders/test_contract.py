@@ -216,7 +216,7 @@ class Careless(Odd):
 @pytest.mark.parametrize(
     ("component", "message"),
     [
-        (NoEncoder, "NoEncoder is registered as an encoder but is none: derive it from Encoder"),
+        (NoEncoder, "NoEncoder is registered as an encoder but does not derive from Encoder"),
         (Headless, r"Headless\.__init__ does not call super\(\)\.__init__"),
         (Listed, "Listed has a module called blocks, which is a method of encoders: call it stack"),
         (Careless, r"Careless\.__init__ does not give out_indices to super\(\)\.__init__"),

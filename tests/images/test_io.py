@@ -194,7 +194,7 @@ def test_a_bomb_is_not_decoded():
         (".bmp", (4, 4), np.uint16, "BMP cannot hold uint16"),
         (".png", (4, 4), np.float32, "PNG cannot hold float32 samples, only uint8 and uint16; TIFF can"),
         (".png", (4, 4, 5), np.uint8, r"shape \(4, 4, 5\)"),
-        (".png", (0, 4), np.uint8, "H and W above 0"),
+        (".png", (0, 4), np.uint8, "H and W greater than 0"),
         (".png", (4, 4), np.float64, "pixels are float64"),
         (".pgn", (4, 4), np.uint8, r"Did you mean '\.png'"),
         ("", (4, 4), np.uint8, "the file name has no ending"),

@@ -57,7 +57,7 @@ def test_pixels_are_clamped_and_rounded_half_to_even():
     assert to_pixels(x_BCHW).tolist() == [[0, 255, 0, 2, 2]]
     with pytest.raises(ImageError, match=r"\(2, 1, 4, 4\) is not one image"):
         to_pixels(torch.zeros(2, 1, 4, 4))
-    with pytest.raises(ImageError, match="int32 is not a depth"):
+    with pytest.raises(ImageError, match="int32 is not an image depth"):
         to_pixels(x_BCHW, np.int32)
 
 
@@ -92,7 +92,7 @@ def test_colour_conversions_invert(seed):
 
 
 def test_wrong_channels_are_named():
-    with pytest.raises(ImageError, match=r"\(B, 3, H, W\) is needed; got \(1, 1, 4, 4\)"):
+    with pytest.raises(ImageError, match=r"\(B, 3, H, W\) is needed; given: \(1, 1, 4, 4\)"):
         rgb_to_y(torch.zeros(1, 1, 4, 4))
     with pytest.raises(ImageError, match=r"\(B, 1, H, W\)"):
         y_to_rgb(torch.zeros(1, 3, 4, 4))

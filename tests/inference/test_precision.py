@@ -37,7 +37,7 @@ def test_fp16_only_where_the_network_survives_it():
     assert resolve_precision("fp16", CPU, ("fp32", "fp16")) is torch.float16
     with pytest.raises(OptionsError, match="overflow"):
         resolve_precision("fp16", CPU)
-    with pytest.raises(OptionsError, match="allowed are auto, fp32"):
+    with pytest.raises(OptionsError, match="must be auto or one of fp32"):
         resolve_precision("half", CPU)
 
 

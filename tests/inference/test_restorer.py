@@ -211,7 +211,7 @@ def test_out_of_memory_halves_and_goes_on(enlarge, error, caplog):
     network = Frugal(enlarge(2, size_multiple=8), 40 * 48, error)
     restorer = Restorer(network, device="cpu", tile=64, tile_overlap=16, tile_batch=4)
     np.testing.assert_array_equal(restorer(image), enlarged(image, 2))
-    assert "going on with half" in caplog.text
+    assert "continuing with half" in caplog.text
     refused = network.refused
     restorer(image)
     assert network.refused == refused  # it has learnt what fits

@@ -344,7 +344,7 @@ class Headless(Odd):
 @pytest.mark.parametrize(
     ("component", "message"),
     [
-        (NoMixer, "NoMixer is registered as a mixer but is none: derive it from Mixer"),
+        (NoMixer, "NoMixer is registered as a mixer but does not derive from Mixer"),
         (Headless, r"Headless\.__init__ does not call super\(\)\.__init__"),
     ],
 )

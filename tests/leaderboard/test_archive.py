@@ -94,17 +94,17 @@ def test_an_image_that_claims_any_size_is_not_decoded(zipped):
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     path = zipped({"a.png": b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")})
-    with open_package(path) as package, pytest.raises(DataError, match=r"60000x60000 .* wanted is 8x4"):
+    with open_package(path) as package, pytest.raises(DataError, match=r"60000x60000 .* expected: 8x4"):
         read_rgb(package, "a.png", [(4, 8)])
 
 
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (np.zeros((4, 8), np.uint8), "8 bit grey; wanted is 8 bit RGB"),
+        (np.zeros((4, 8), np.uint8), "8 bit grey; expected: 8 bit RGB"),
         (np.zeros((4, 8, 4), np.uint8), "8 bit RGB with alpha"),
         (np.zeros((4, 8, 3), np.uint16), "16 bit RGB"),
-        (np.zeros((8, 4, 3), np.uint8), "4x8 .* wanted is 8x4"),
+        (np.zeros((8, 4, 3), np.uint8), "4x8 .* expected: 8x4"),
     ],
 )
 def test_wrong_modes_and_sizes(zipped, pixels, reason):

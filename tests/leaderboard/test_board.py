@@ -113,7 +113,7 @@ def test_boards_grow_and_are_read_again(tmp_path):
     board.write_text(board.read_text() + old)
     assert load_entries([board])[2].cost == {"memory_mib": 300}
     board.write_text(board.read_text() + '{"name": "x", "track": "esr", "scores": {"psnr": "high"}}\n')
-    with pytest.raises(DataError, match="line 4 is no run of a leaderboard: scores and cost are numbers"):
+    with pytest.raises(DataError, match="line 4 is not a leaderboard entry: scores and cost are numbers"):
         load_entries([board])
 
 

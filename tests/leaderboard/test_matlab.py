@@ -123,7 +123,7 @@ def test_enlarging_models_do_not_denoise(sidd, restorer, tmp_path):
 
 
 def test_hostile_matlab_files(sidd, monkeypatch):
-    with pytest.raises(DataError, match="is no MATLAB file"):
+    with pytest.raises(DataError, match="is not a readable MATLAB file"):
         read_mat(b"PK\x03\x04" + bytes(500), "x.mat")
     with pytest.raises(DataError, match=r"version 7\.3; save it with '-v7'"):
         read_mat(b"MATLAB 7.3 MAT-file" + bytes(500), "x.mat")

@@ -80,8 +80,8 @@ def test_what_is_written(server, tmp_path):
     [
         ({"0902x4.png": None}, "1 of 4 files are missing: 0902x4.png"),
         ({f"extra{number}.png": b"" for number in range(20)}, "20 files do not belong there"),
-        ({"0902x4.png": encode_image(np.zeros((24, 31, 3), np.uint8), ".png")}, "31x24 .* wanted is 32x24"),
-        ({"0902x4.png": encode_image(np.zeros((24, 32), np.uint8), ".png")}, "8 bit grey; wanted is 8 bit RGB"),
+        ({"0902x4.png": encode_image(np.zeros((24, 31, 3), np.uint8), ".png")}, "31x24 .* expected: 32x24"),
+        ({"0902x4.png": encode_image(np.zeros((24, 32), np.uint8), ".png")}, "8 bit grey; expected: 8 bit RGB"),
         ({"readme.txt": b"\xff\xfe"}, "not a text file in UTF-8"),
         ({"readme.txt": None}, "missing: readme.txt"),
     ],

@@ -162,7 +162,7 @@ def test_its_own_check_finds_what_others_would(make, challenge, restorer, sr_x4,
         "1 of 4 files are missing: 0903x4.png": {**files, "0903x4.png": None},
         "files are missing: readme.txt": {**files, "readme.txt": None},
         "1 files do not belong there: .DS_Store": {**files, ".DS_Store": b""},
-        "0902x4.png is 30x24 .* wanted is 32x24": {**files, "0902x4.png": (tmp_path / "small.png").read_bytes()},
+        "0902x4.png is 30x24 .* expected: 32x24": {**files, "0902x4.png": (tmp_path / "small.png").read_bytes()},
         "readme.txt: line 2": {**files, "readme.txt": b"runtime per image [s] : 1\n"},
     }
     for message, content in spoiled.items():

@@ -55,7 +55,7 @@ def test_the_next_download_is_compared_with_the_first(server):
         fetch_weights(card(server))
     path.unlink()
     server.content = server.content[:-1] + b"!"
-    with pytest.raises(CheckpointError, match=r"they are thrown away.* remove the record to accept another"):
+    with pytest.raises(CheckpointError, match=r"they are discarded.* remove the record to accept another"):
         fetch_weights(card(server))
     assert local_weights(card(server)) is None
     (path.parent / f"{FILE}.sha256").unlink()

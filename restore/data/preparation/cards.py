@@ -70,7 +70,7 @@ class Part(pydantic.BaseModel, extra="forbid"):
         pairs_with: the part of the references, whose names these inputs have.
         optional: not missed when it is not there.
         archive: name of the file that it is published in.
-        url: address of that file, if it can be had without a form.
+        url: address of that file, if it downloads without a form.
         sha256: its checksum.
     """
 
@@ -110,7 +110,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
         name: the dataset's name.
         task: what it is used for.
         description: what it shows and what it is for.
-        source: address where it can be had.
+        source: its download page.
         licence: its terms; `not stated` where its authors say nothing, `see the source` where the card does not know.
         inputs: how the degraded images come about: `bicubic` if they are made from the references, else in words.
         verified: which of these facts were checked, and on what; the others are those of the literature.
@@ -141,7 +141,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
         if bool(self.package and self.images) == bool(self.parts):
             raise ValueError("a card has either `package` and its `images`, or `parts`")
         if self.parts and not self.source:
-            raise ValueError("a card with `parts` says in `source` where they can be had")
+            raise ValueError("a card with `parts` says in `source` where they are published")
         names = [part.name for part in self.parts]
         for part in self.parts:
             if names.count(part.name) > 1:

@@ -105,7 +105,7 @@ def read_opinions(
         raise DataError(f"{FORMATS[format].title}: the folder {root} does not exist.")
     ratings = list(READERS[format](root) if listing is None else read_list(Path(listing).expanduser()))
     if not ratings:
-        raise DataError(f"{FORMATS[format].title}: there is not a single rating in {listing or root}.")
+        raise DataError(f"{FORMATS[format].title}: there are no ratings in {listing or root}.")
     files = _Files(root)
     opinions = [_opinion(rating, FORMATS[format], files) for rating in ratings]
     usable = _without_missing(format, root, ratings, opinions)

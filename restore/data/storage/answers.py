@@ -151,7 +151,7 @@ def encoded(value: Tensor) -> bytes:
     """
     array = np.ascontiguousarray(value.detach().cpu().numpy())
     if str(array.dtype) not in _DTYPES:
-        raise DataError(f"answers of {array.dtype} are not kept; allowed are {', '.join(_DTYPES)}.")
+        raise DataError(f"answers of {array.dtype} cannot be kept; allowed: {', '.join(_DTYPES)}.")
     words = array.view(f"<u{array.itemsize}")
     words = np.diff(words, axis=-1, prepend=words.dtype.type(0))
     planes = np.ascontiguousarray(words).reshape(-1).view(np.uint8).reshape(array.size, array.itemsize).T

@@ -85,7 +85,7 @@ class TimmEncoder(Encoder):
         )
         self.model: TimmModel = model
         self._name, self._timm_names = name, names
-        self._rest = [rest]  # in a list, lest the parameters of a classifier become the encoder's
+        self._rest = [rest]  # in a list, so that a classifier.s parameters are not the encoder's
         self._fitting = Fitting(found.template) if found.template else None
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:

@@ -304,7 +304,7 @@ def _grids(
         for prefix in prefixes:
             if count(places, places) + prefix == old and count(rows, columns) + prefix == new:
                 return (places, places), (rows, columns), prefix
-    raise UnfitError(f"{old} entries for {side} px and {new} for {size} are those of no grid")
+    raise UnfitError(f"{old} entries for {side} px and {new} for {size} do not form a grid")
 
 
 def _absolute(table: torch.Tensor, before: Size, after: Size, prefix: int) -> torch.Tensor:

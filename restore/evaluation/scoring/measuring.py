@@ -149,7 +149,7 @@ def measure_all(
         yield from _in_order_of_completion(pool, tasks, num_workers * AHEAD)
     except BrokenProcessPool as error:
         raise RestoreError(
-            "a process died, most likely for want of memory. What was finished is kept: run the same command again "
+            "a process died, most likely because memory ran out. What was finished is kept: run the same command again "
             "with fewer --workers."
         ) from error
     finally:

@@ -59,7 +59,7 @@ def match(restored: str | Path, references: str | Path | None = None, *, recursi
     )
     if not found.pairs:
         raise DataError(
-            f"not one image of {restored_root} has its reference in {reference_root}. "
+            f"no image of {restored_root} has a reference in {reference_root}. "
             f"{next(iter(found.unmatched))}: {next(iter(found.unmatched.values()))}. A restored image is called like "
             "its reference, or like it with an ending such as x4, _x4 or _NAME."
         )

@@ -49,7 +49,7 @@ class VideoFile:
             stream = _video_stream(container, self.path)
             frame = next(_decoded(container, stream, []), None)
             if frame is None:
-                raise DataError(f"'{path}': not one frame of it can be decoded; the file is damaged or cut off.")
+                raise DataError(f"'{path}': none of its frames can be decoded; the file is damaged or cut off.")
             self._quarter_turns = round(_rotation(frame) / 90) % 4
             self._first_pts = _shift(container, stream)
             self._declared_end = _declared_end(container, stream)

@@ -80,7 +80,7 @@ def restore_to_video(
         on_progress: called with the number of frames that are done.
 
     Raises:
-        DataError: not one frame can be read.
+        DataError: no frame can be read.
         OptionsError: the format of `target` cannot hold the video or the sound.
         OutputError: it cannot be written.
     """
@@ -97,7 +97,7 @@ def restore_to_video(
     _encode(restored, segments, encoding, segment_frames, on_progress or (lambda num_frames: None))
     if not segments.num_frames:
         segments.remove()
-        raise DataError(f"'{source.path}': not one frame can be read. {'; '.join(source.problems)}")
+        raise DataError(f"'{source.path}': no frame can be read. {'; '.join(source.problems)}")
     join(segments, target, encoding, sound_of)
     segments.remove()
     return ClipOutcome(target, segments.num_frames, num_kept, time.perf_counter() - started, tuple(source.problems))

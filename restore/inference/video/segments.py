@@ -2,7 +2,7 @@
 
 Beside `clip.mp4` there is a folder `clip.mp4.parts`, for as long as the work lasts:
 
-    job.json      what is restored, by which network, and how; parts of another job are thrown away. And what was
+    job.json      what is restored, by which network, and how; parts of another job are discarded. And what was
                   chosen for it when it began, which holds until it is done
     00000.npz     the packets of the first segment of frames; then 00001.npz, ...
 
@@ -59,7 +59,7 @@ class Segments:
             if begun.get("job") == description and begun.get("chosen", {}).keys() == self.chosen.keys():
                 self.chosen = begun["chosen"]
             elif self.folder.exists():
-                logger.info("'%s' holds parts of another job: they are thrown away.", self.folder)
+                logger.info("'%s' holds parts of another job: they are discarded.", self.folder)
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.folder)

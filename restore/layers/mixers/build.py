@@ -23,7 +23,7 @@ def build_mixer(block: str | Mapping[str, Any], dim: int, *, path: str = "mixer"
     """
     mixer = MIXERS.build(block, path=path, dim=dim)
     if not isinstance(mixer, Mixer):
-        raise TypeError(f"{type(mixer).__name__} is registered as a mixer but is none: derive it from Mixer")
+        raise TypeError(f"{type(mixer).__name__} is registered as a mixer but does not derive from Mixer")
     if "halo_px" not in vars(mixer):
         raise TypeError(f"{type(mixer).__name__}.__init__ does not call super().__init__(dim, halo_px=...)")
     return mixer

@@ -190,7 +190,7 @@ def test_mistakes_are_named(tmp_path):
         ("image,score\na.png,3\n", "no column dis_img_path. It has: image, score"),
         ("dis_img_path,score\na.png\n", "line 2: 2 columns are expected"),
         ("dis_img_path,score\na.png,nan\n", "rating of a.png is nan"),
-        ("dis_img_path,score\n", "not a single rating"),
+        ("dis_img_path,score\n", "there are no ratings"),
     ],
 )
 def test_damaged_lists(text, message, tmp_path):

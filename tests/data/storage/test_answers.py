@@ -41,7 +41,7 @@ def test_smooth_images_take_less_than_they_are():
     image = (rows[:, None] + rows[None]).mul(0.5).expand(3, -1, -1)
     assert len(encoded((image * 255).to(torch.uint8))) < 0.2 * image.numel()
     assert len(encoded(image.half())) < 0.6 * 2 * image.numel()
-    with pytest.raises(DataError, match="answers of int64 are not kept; allowed are uint8"):
+    with pytest.raises(DataError, match="answers of int64 cannot be kept; allowed: uint8"):
         encoded(torch.zeros(3, dtype=torch.int64))
 
 

@@ -208,7 +208,7 @@ def test_sub_images_of_two_images_never_share_a_name(images, tmp_path, capsys):
 def test_sub_images_need_positive_numbers(tmp_path, capsys, option):
     with pytest.raises(SystemExit, match="2"):
         main(["data", "subimages", "-i", str(tmp_path), "-o", "out", option, "0"])
-    assert f"argument {option}: '0' is not a whole number from 1 on" in capsys.readouterr().err
+    assert f"argument {option}: '0' is not a whole number of at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

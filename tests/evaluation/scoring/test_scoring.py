@@ -286,7 +286,7 @@ def test_wrong_command_lines(options, capsys):
 def test_wrong_numbers(option, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["score", "-r", "x", *option])
-    assert "is not a whole number from 1 on" in capsys.readouterr().err
+    assert "is not a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_names_are_shown_as_they_are(tmp_path, folders, capsys):
