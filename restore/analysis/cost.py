@@ -78,12 +78,16 @@ def cost_of(module: nn.Module, *inputs: Any) -> Cost:
     ]
     counter = FlopCounterMode(display=False, custom_mapping=_rules(moved))
     training = {each: each.training for each in module.modules()}
+    learning = [each for each in module.parameters() if each.requires_grad]
     try:
+        module.requires_grad_(False)  # torch's counter stumbles over views of what learns
         with torch.no_grad(), counter:
             module.eval()(*inputs)
     finally:
         for each, mode in training.items():
             each.training = mode
+        for parameter in learning:
+            parameter.requires_grad_(True)
         for hook in hooks:
             hook.remove()
     counted = {str(operator).rpartition(".")[2]: twice // 2 for operator, twice in _totals(counter).items() if twice}

@@ -16,6 +16,7 @@ Shapes: B batch, H x W image, s upscale.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -28,7 +29,7 @@ from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
 from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction
-from restore.layers.mixers import Mixer, build_mixer
+from restore.layers.mixers import build_mixer
 from restore.layers.padding import crop, pad_to_multiple
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
@@ -55,7 +56,8 @@ class UNetRestorer(Network):
         width: channels at full resolution; doubled at each coarser map, up to `max_width`.
         max_width: most channels of a map of the decoder.
         depth: blocks of the decoder at each resolution.
-        mixer: what mixes positions in these blocks, by name or with its options: one that takes maps of any size.
+        mixer: what mixes positions in these blocks, by name or with its options. For one that takes multiples of a
+            size, each map is reflected up to them before its blocks, and cut after them.
         feed_forward: the second half of each block, by name or with its options; see `restore.layers.ffn`.
         mlp_ratio: hidden width of the feed-forward network, in channels, unless its own options say it.
         norm: of each branch, by name or with its options; see `restore.layers.norms`.
@@ -67,7 +69,7 @@ class UNetRestorer(Network):
 
     Raises:
         OptionsError: a component that does not exist, or options that it does not have.
-        ValueError: a mixer that does not take maps of any size, or an upscale that the upsampler cannot make.
+        ValueError: an upscale that the upsampler cannot make.
     """
 
     telltale = "lateral.0.weight"
@@ -103,7 +105,7 @@ class UNetRestorer(Network):
         def block(dim: int, index: int) -> MetaFormerBlock:
             return MetaFormerBlock(
                 dim,
-                _any_size(build_mixer(mixer, dim)),
+                build_mixer(mixer, dim),
                 build_feed_forward(feed_forward, dim, mlp_ratio=mlp_ratio),
                 norm=norm,
                 placement=placement,
@@ -148,23 +150,18 @@ class UNetRestorer(Network):
 class Join(nn.Module):
     """Brings a coarse map to the size of a finer one, adds both, and refines the sum."""
 
-    def __init__(self, coarse: int, fine: int, position: nn.Module, blocks: Sequence[nn.Module]):
+    def __init__(self, coarse: int, fine: int, position: nn.Module, blocks: Sequence[MetaFormerBlock]):
         super().__init__()
         self.narrow = nn.Conv2d(coarse, fine, 1)
         self.position, self.blocks = position, nn.Sequential(*blocks)
+        rows, columns = (math.lcm(*(block.mixer.size_multiple[axis] for block in blocks)) for axis in (0, 1))
+        self.size_multiple = (rows, columns)
 
     def forward(self, coarse_BCHW: torch.Tensor, fine_BCHW: torch.Tensor) -> torch.Tensor:
-        size = fine_BCHW.shape[2:]
-        larger = F.interpolate(self.narrow(coarse_BCHW), size, mode="bilinear", align_corners=False)
-        joined_BHWC = (larger + fine_BCHW).permute(0, 2, 3, 1)
-        return self.blocks(self.position(joined_BHWC)).permute(0, 3, 1, 2)
-
-
-def _any_size(mixer: Mixer) -> Mixer:
-    """The mixer, if it takes maps of any size."""
-    if mixer.size_multiple != (1, 1):
-        raise ValueError(
-            f"the mixer {type(mixer).__name__} takes multiples of {max(mixer.size_multiple)}; the decoder needs "
-            "one for maps of any size"
-        )
-    return mixer
+        height, width = fine_BCHW.shape[2:]
+        larger = F.interpolate(self.narrow(coarse_BCHW), (height, width), mode="bilinear", align_corners=False)
+        joined_BCHW = larger + fine_BCHW
+        whole = self.size_multiple == (1, 1)
+        padded_BCHW = joined_BCHW if whole else pad_to_multiple(joined_BCHW, self.size_multiple)
+        refined_BCHW = self.blocks(self.position(padded_BCHW.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        return refined_BCHW if whole else crop(refined_BCHW, height, width)

@@ -194,6 +194,21 @@ def test_a_network_without_memory_costs_the_same(make):
     assert [getattr(here, name) for name in names] == [getattr(there, name) for name in names]
 
 
+def test_a_view_of_what_is_learned_may_be_given_to_a_part():
+    class Queries(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.queries, self.linear = nn.Parameter(torch.rand(3, 5)), nn.Linear(5, 7)
+
+        def forward(self, x):
+            return self.linear(self.queries.expand(2, -1, -1)) + x
+
+    network = Queries()
+    network.linear.bias.requires_grad_(False)
+    assert cost_of(network, torch.zeros(1)).macs == 2 * 3 * 5 * 7
+    assert [each.requires_grad for each in network.parameters()] == [True, True, False]
+
+
 def test_the_network_is_left_as_it_was():
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Dropout()).train()
     network[1].eval()

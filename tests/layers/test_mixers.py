@@ -29,6 +29,13 @@ SMALL = {  # options that make a mixer small enough to test; all others are test
     "knn_graph": {"num_neighbours": 4},
     "context_cluster": {"num_heads": 2, "head_dim": 6, "num_folds": 2},
     "repmlp": {"window_size": [4, 3], "num_sharesets": 2},
+    "talking_heads": {"num_heads": 2},
+    "class_attention": {"num_heads": 2},
+    "cosine_window": {"num_heads": 2, "window_size": 4},
+    "shifted_cosine_window": {"num_heads": 2, "window_size": 4},
+    "semantic_tokens": {"num_tokens": 5, "recurrent": True},
+    "resized_tokens": {"num_tokens": 4, "side": 5},
+    "random": {"grid_px": 4},
     "spatial_mlp": {"window_size": 4, "num_heads": 2, "shifted": True},
 }
 
@@ -41,6 +48,11 @@ def build(name: str) -> Mixer:
 def sizes(mixer: Mixer) -> list[tuple[int, int]]:
     multiple = mixer.size_multiple
     return [(rows * multiple[0], columns * multiple[1]) for rows, columns in ((1, 1), (3, 2), (2, 5))]
+
+
+def whole(mixer: Mixer) -> tuple[int, int]:
+    """A size that `mix` itself is given."""
+    return sizes(mixer)[1] if mixer.grid_px is None else (mixer.grid_px, mixer.grid_px)
 
 
 @pytest.mark.parametrize("name", MIXERS.names())
@@ -172,7 +184,7 @@ def test_in_evaluation_a_mixer_is_a_function_of_its_input_and_its_state(name):
 @pytest.mark.parametrize("name", MIXERS.names())
 def test_what_is_mixed_is_normed_and_projected_by_the_base(name):
     mixer = build(name)
-    x = torch.randn(1, *sizes(mixer)[1], DIM)
+    x = torch.randn(1, *whole(mixer), DIM)
     with torch.no_grad():
         mixed = mixer.mix(x)
         assert mixed.shape == (*x.shape[:3], mixer.inner_dim)
@@ -187,7 +199,7 @@ def test_large_outputs_do_not_overflow_in_float16(name):
     mixer = build(name)
     if mixer.projection() is None:
         pytest.skip("nothing is projected")
-    x = torch.randn(1, *sizes(mixer)[1], DIM)
+    x = torch.randn(1, *whole(mixer), DIM)
     with torch.no_grad():
         mix, largest = mixer.mix, mixer.mix(x).abs().max()
         mixer.mix = lambda x: mix(x) * (1e3 / largest)

@@ -1,7 +1,8 @@
 """Refined attention: maps of more heads than there are, convolved like pictures, become the maps of the heads.
 
 Refiner, Zhou et al. 2021, arXiv 2106.03714, section 4. Convolving a map along its keys is attending to values that were
-convolved before: the paper calls it distributed local attention.
+correlated with the kernel before, (A * K) V = A (K corr V): the paper calls it distributed local attention. Official
+code: github.com/zhoudaquan/Refiner_ViT (no licence), of which only facts are taken.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import torch
 from torch import nn
 
 from restore.layers.arguments import require_odd
-from restore.layers.mixers.attention.full import SelfAttention
-from restore.layers.tokens import Tokens
+from restore.layers.mixers.attention.full import AttentionPosition, MapAttention
 from restore.registry import MIXERS
 
 __all__ = ["RefinedAttention", "add_refinement", "refined"]
 
 
 @MIXERS.add("refined")
-class RefinedAttention(SelfAttention):
+class RefinedAttention(MapAttention):
     """Attention whose maps are refined before the values are summed.
 
     Args:
@@ -27,18 +27,24 @@ class RefinedAttention(SelfAttention):
         qkv_bias: whether queries, keys and values have a bias.
         expansion: maps that are convolved, in heads.
         kernel_size: side of the convolutions, odd.
+        position: see `SelfAttention`.
     """
 
     def __init__(
-        self, dim: int, num_heads: int = 6, qkv_bias: bool = True, expansion: float = 3.0, kernel_size: int = 3
+        self,
+        dim: int,
+        num_heads: int = 6,
+        qkv_bias: bool = True,
+        expansion: float = 3.0,
+        kernel_size: int = 3,
+        position: AttentionPosition = "none",
     ):
-        super().__init__(dim, num_heads, qkv_bias)
+        super().__init__(dim, num_heads, qkv_bias, position)
         add_refinement(self, num_heads, expansion, kernel_size)
 
-    def mix_tokens(self, tokens: Tokens) -> torch.Tensor:
-        """Attention of every token to every other of its image."""
-        map_BhNN, value_BhNd = self.map_and_values(tokens)
-        return (refined(self, map_BhNN) @ value_BhNd).transpose(1, 2).flatten(2)
+    def change_map(self, map_BhNN: torch.Tensor) -> torch.Tensor:
+        """The refined maps."""
+        return refined(self, map_BhNN)
 
 
 def add_refinement(attention: nn.Module, num_heads: int, expansion: float = 3.0, kernel_size: int = 3) -> None:
