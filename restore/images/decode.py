@@ -1,34 +1,33 @@
 """From the bytes of a file to an `Image`. The bytes decide the format, not the file name.
 
 Pillow decodes what has 8 bits per sample and finds truncated data in every format; OpenCV decodes 16-bit PNG, which
-Pillow would cut to 8; `tiff` does 16-bit and float TIFF. Palettes become RGB or RGBA, bilevel images grey, CMYK RGB.
+Pillow would cut to 8; `tiff` does 16-bit and float TIFF. Missing pixels are an error; where all are there, whatever
+else is damaged is a warning. Palettes become RGB or RGBA, bilevel images grey, CMYK RGB.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 
 from restore.errors import ImageError
-from restore.images import png, tiff
+from restore.images import jpeg, png, tiff
+from restore.images.bounds import check_claim
 from restore.images.exif import PREFIX, is_transposed, orientation_of, oriented, reset_orientation
 from restore.images.image import Image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["MAX_PIXELS", "decode_image", "read_size"]
+__all__ = ["decode_image", "read_size"]
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
-
-MAX_PIXELS = 1 << 30
-"""Larger images are refused: a few bytes could claim any size."""
 
 
 def decode_image(data: bytes, name: str | Path = "image") -> Image:
@@ -55,8 +54,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
     def measure() -> tuple[int, int]:
         with Path(path).open("rb") as file:
-            height, width, orientation = _SIZES[_format_of(file.read(16))](file)
-        _check_size(height, width)
+            height, width, orientation = _SIZES[_format_of(file.read(16))](file, file.seek(0, io.SEEK_END))
         return (width, height) if is_transposed(orientation) else (height, width)
 
     return _guarded(path, measure)
@@ -67,8 +65,8 @@ def _guarded(name: str | Path, action: Callable[[], Result]) -> Result:
         return action()
     except ImageError as error:
         raise ImageError(f"cannot read '{name}': {error}") from error
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise ImageError(f"cannot read '{name}': there is not enough memory for its pixels") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, KeyError ... on damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"cannot read '{name}': {reason}") from error
@@ -89,30 +87,36 @@ def _format_of(head: bytes) -> str:
 
 
 def _decode_png(data: bytes, name: str | Path) -> Image:
-    chunks = png.read_chunks(io.BytesIO(data), verify=True)
-    if b"acTL" in chunks:
-        _warn_of_frames(name, int.from_bytes(chunks[b"acTL"][:4], "big"))
-    height, width, depth, kind = _png_header(chunks)
-    _check_size(height, width)
-    icc, exif = png.icc_from_chunk(chunks.get(b"iCCP")), chunks.get(b"eXIf")
-    if depth == 16:
-        pixels = _decode_deep_png(data, kind, b"tRNS" in chunks)
+    file = png.read(io.BytesIO(data))
+    file.check_claim(len(file.data))
+    if b"acTL" in file.chunks:
+        _warn_of_frames(name, int.from_bytes(file.chunks[b"acTL"][:4], "big"))
+    if file.unfinished:
+        file.check_whole()
+    icc, exif = png.icc_from_chunk(file.chunks.get(b"iCCP")), file.chunks.get(b"eXIf")
+    if file.depth == 16:
+        pixels = _decode_deep_png(file)
     else:
-        pixels, icc = _pixels_of(_open_with_pillow("PNG", io.BytesIO(data)), icc)
+        image = _open_with_pillow("PNG", io.BytesIO(file.plain()))
+        pixels, icc = _pixels_of(image, icc)
+        if file.interlaced or not np.asarray(image)[-1].any():  # rows that are missing are left at zero
+            file.check_whole()
+    _warn_of_faults(name, file.complaints)
     return _upright(pixels, icc, exif, orientation_of(exif))
 
 
-def _decode_deep_png(data: bytes, kind: int, has_transparent_colour: bool) -> np.ndarray:
+def _decode_deep_png(file: png.Png) -> np.ndarray:
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(file.plain(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
+        file.check_whole()
         raise ImageError("the pixel data are damaged")
     if pixels.ndim == 3:
         code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
         pixels = cv2.cvtColor(pixels, code)
-    is_grey = kind in (0, 4)
-    has_alpha = kind in (4, 6) or has_transparent_colour
+    is_grey = file.colour_type in (0, 4)
+    has_alpha = file.colour_type in (4, 6) or b"tRNS" in file.chunks
     if is_grey and pixels.ndim == 3:
         pixels = pixels[:, :, [0, 3]] if has_alpha else pixels[:, :, 0]
     return np.ascontiguousarray(pixels)
@@ -120,7 +124,6 @@ def _decode_deep_png(data: bytes, kind: int, has_transparent_colour: bool) -> np
 
 def _decode_tiff(data: bytes, name: str | Path) -> Image:
     header = tiff.read_header(data)
-    _check_size(header.height, header.width)
     if header.num_pages > 1:
         _warn_of_frames(name, header.num_pages)
     if header.dtype == "uint8":
@@ -132,10 +135,35 @@ def _decode_tiff(data: bytes, name: str | Path) -> Image:
     return _upright(pixels, icc, header.exif, header.orientation)
 
 
+def _decode_jpeg(data: bytes, name: str | Path) -> Image:
+    def decode(data: bytes) -> tuple[PillowImage, np.ndarray, bytes | None]:
+        image = _open_with_pillow("JPEG", io.BytesIO(data))
+        check_claim(image.height, image.width, len(image.getbands()), len(data), jpeg.DECODED_PER_BYTE)
+        return image, *_pixels_of(image, image.info.get("icc_profile"))
+
+    def is_whole() -> bool:
+        return jpeg.is_whole(data, lambda ended: decode(ended)[1])
+
+    try:
+        image, pixels, icc = decode(data)
+    except OSError as error:
+        if jpeg.read_scans(data).end is not None or not is_whole():
+            raise ImageError(f"the file is truncated ({error})") from error
+        image, pixels, icc = decode(data.rstrip(b"\xff") + jpeg.END)
+        _warn_of_faults(name, ["its end is missing"])
+    else:
+        if (pixels[-1, -1] == jpeg.MISSING).all() and not is_whole():
+            raise ImageError("the file is truncated (its pixel data end early)")
+    exif = _exif_of(image)
+    if getattr(image, "n_frames", 1) > 1:
+        _warn_of_frames(name, image.n_frames)
+    return _upright(pixels, icc, exif, orientation_of(exif))
+
+
 def _decoder_with_pillow(kind: str) -> Callable[[bytes, str | Path], Image]:
     def decode(data: bytes, name: str | Path) -> Image:
         image = _open_with_pillow(kind, io.BytesIO(data))
-        _check_size(image.height, image.width)
+        _check_claim_of(image, kind, len(data))
         if getattr(image, "n_frames", 1) > 1:
             _warn_of_frames(name, image.n_frames)
         pixels, icc = _pixels_of(image, image.info.get("icc_profile"))
@@ -143,6 +171,10 @@ def _decoder_with_pillow(kind: str) -> Callable[[bytes, str | Path], Image]:
         return _upright(pixels, icc, exif, orientation_of(exif))
 
     return decode
+
+
+def _check_claim_of(image: PillowImage, kind: str, held_bytes: int) -> None:
+    check_claim(image.height, image.width, len(image.getbands()), held_bytes, _MOST_PER_BYTE[kind])
 
 
 def _pixels_of(image: PillowImage, icc: bytes | None) -> tuple[np.ndarray, bytes | None]:
@@ -205,53 +237,44 @@ def _upright(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, orientat
     return Image(oriented(pixels, orientation), icc, reset_orientation(exif))
 
 
-def _png_header(chunks: dict[bytes, bytes]) -> tuple[int, int, int, int]:
-    """Height, width, bits per sample and colour type."""
-    header = chunks[b"IHDR"]
-    return int.from_bytes(header[4:8], "big"), int.from_bytes(header[:4], "big"), header[8], header[9]
-
-
-def _check_size(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise ImageError(f"it claims {height}x{width} pixels; at most {MAX_PIXELS} are read")
-
-
 def _warn_of_frames(name: str | Path, num_frames: int) -> None:
     logger.warning("'%s' holds %d frames or pages: only the first is read", name, num_frames)
 
 
-def _size_of_png(file: BinaryIO) -> tuple[int, int, int]:
-    chunks = png.read_chunks(file, verify=False)
-    height, width, _, _ = _png_header(chunks)
-    return height, width, orientation_of(chunks.get(b"eXIf"))
+def _warn_of_faults(name: str | Path, faults: Sequence[str]) -> None:
+    if faults:
+        logger.warning("'%s' is damaged (%s), but its pixels are whole: they are read", name, ", ".join(faults))
 
 
-def _size_of_tiff(file: BinaryIO) -> tuple[int, int, int]:
-    import tifffile
-
-    file.seek(0)
-    with tifffile.TiffFile(file) as container:
-        page = container.pages[0]
-        orientation = page.tags.get(274)
-        return page.imagelength, page.imagewidth, orientation.value if orientation else 1
+def _size_of_png(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
+    header = png.read(file, pixels=False)
+    header.check_claim(num_bytes)
+    if header.unfinished:
+        png.read(file).check_whole()
+    return *header.size, orientation_of(header.chunks.get(b"eXIf"))
 
 
-def _sizer_with_pillow(kind: str) -> Callable[[BinaryIO], tuple[int, int, int]]:
-    def measure(file: BinaryIO) -> tuple[int, int, int]:
+def _sizer_with_pillow(kind: str) -> Callable[[BinaryIO, int], tuple[int, int, int]]:
+    def measure(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
         file.seek(0)
         image = _open_with_pillow(kind, file)
+        _check_claim_of(image, kind, num_bytes)
         return image.height, image.width, orientation_of(_exif_of(image))
 
     return measure
 
 
+_MOST_PER_BYTE = {"JPEG": jpeg.DECODED_PER_BYTE, "WebP": 1 << 30, "BMP": 1 << 16}
+"""Decoded bytes that one byte of a file can stand for, at the most; WebP and run lengths of BMP know no bound."""
+
 _DECODERS: dict[str, Callable[[bytes, str | Path], Image]] = {
     "PNG": _decode_png,
     "TIFF": _decode_tiff,
-    **{kind: _decoder_with_pillow(kind) for kind in ("JPEG", "WebP", "BMP")},
+    "JPEG": _decode_jpeg,
+    **{kind: _decoder_with_pillow(kind) for kind in ("WebP", "BMP")},
 }
-_SIZES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {
+_SIZES: dict[str, Callable[[BinaryIO, int], tuple[int, int, int]]] = {
     "PNG": _size_of_png,
-    "TIFF": _size_of_tiff,
+    "TIFF": tiff.read_size,
     **{kind: _sizer_with_pillow(kind) for kind in ("JPEG", "WebP", "BMP")},
 }

@@ -2,50 +2,167 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
-__all__ = ["SIGNATURE", "add_metadata", "encode_grey_alpha", "icc_from_chunk", "read_chunks"]
+from restore.images.bounds import check_claim
+
+__all__ = ["SIGNATURE", "Png", "add_metadata", "encode_grey_alpha", "icc_from_chunk", "read"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DEFLATE_RATIO = 1032
+"""Bytes that one deflated byte can stand for, at the most."""
+
 _HEADER_END = 33  # signature, and IHDR with its length, type and checksum
 _MAX_ICC_BYTES = 64 << 20
+_STEP_BYTES = 1 << 20
+_SHOWN = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")  # the chunks that decide what is seen
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PASSES = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
+"""First row, step of rows, first column, step of columns of Adam7's seven passes (PNG specification, section 8.2)."""
 
 
-def read_chunks(file: BinaryIO, *, verify: bool) -> dict[bytes, bytes]:
-    """The first chunk of each type but the pixel data.
+@dataclass
+class Png:
+    """The chunks of a PNG file.
+
+    Attributes:
+        chunks: the first of each type but the pixel data.
+        data: the pixel data; empty where they were passed over.
+        complaints: what is wrong with the file, though its pixels may be whole.
+        unfinished: whether the file ends before its last chunk does.
+    """
+
+    chunks: dict[bytes, bytes] = field(default_factory=dict)
+    data: bytes = b""
+    complaints: list[str] = field(default_factory=list)
+    unfinished: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        width, height = struct.unpack_from(">II", self.chunks[b"IHDR"])
+        return height, width
+
+    @property
+    def depth(self) -> int:
+        """Bits of a sample."""
+        return self.chunks[b"IHDR"][8]
+
+    @property
+    def colour_type(self) -> int:
+        """0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA."""
+        return self.chunks[b"IHDR"][9]
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether the rows come in seven passes."""
+        return bool(self.chunks[b"IHDR"][12])
+
+    @property
+    def pixel_bits(self) -> int:
+        """Bits of a pixel."""
+        return self.depth * _CHANNELS.get(self.colour_type, 1)
+
+    def check_claim(self, held_bytes: int) -> None:
+        """Refuse a header that claims more than `held_bytes` of deflated data can hold.
+
+        Raises:
+            ValueError: see `restore.images.bounds.check_claim`.
+        """
+        check_claim(*self.size, self.pixel_bits / 8, held_bytes, DEFLATE_RATIO)
+
+    def check_whole(self) -> None:
+        """Inflate the pixel data, and refuse them if rows are missing.
+
+        Raises:
+            ValueError: says how many bytes there are, and how many there should be.
+        """
+        height, width = self.size
+        steps = _PASSES if self.interlaced else ((0, 1, 0, 1),)
+        needed = 0
+        for row, row_step, column, column_step in steps:
+            columns = math.ceil((width - column) / column_step)
+            rows = math.ceil((height - row) / row_step)
+            if columns > 0 and rows > 0:
+                needed += rows * (1 + math.ceil(columns * self.pixel_bits / 8))
+        found = _inflated_bytes(self.data, needed)
+        if found < needed:
+            raise ValueError(f"the file is truncated (its pixel data end after {found} of {needed} bytes)")
+
+    def plain(self) -> bytes:
+        """A whole file of nothing but what decides the pixels, which no reader can stumble over."""
+        kept = [(kind, self.chunks[kind]) for kind in _SHOWN if kind in self.chunks]
+        return _file([*kept, (b"IDAT", self.data)])
+
+
+def read(file: BinaryIO, *, pixels: bool = True) -> Png:
+    """The chunks of a file, from its start.
+
+    A wrong checksum of a chunk that does not change the pixels, or a missing end, is a complaint.
 
     Args:
-        file: a PNG file, at its start.
-        verify: read the pixel data too and check every checksum.
+        file: a PNG file.
+        pixels: keep the pixel data, and verify them; otherwise they are passed over.
 
     Raises:
-        ValueError: the file ends too early, or a checksum is wrong.
+        ValueError: there is no header, or the checksum of a chunk that decides the pixels is wrong.
     """
-    chunks: dict[bytes, bytes] = {}
+    png, data = Png(), []
     file.seek(len(SIGNATURE))
-    while b"IEND" not in chunks:
+    while True:
         head = file.read(8)
         if len(head) < 8:
-            raise ValueError("the file is truncated (no IEND chunk)")
+            png.unfinished = True
+            break
         length, kind = struct.unpack(">I4s", head)
-        if kind == b"IDAT" and not verify:
+        name = kind.decode("latin-1")
+        if kind == b"IDAT" and not pixels:
             file.seek(length + 4, 1)
             continue
-        body = file.read(length + 4)
-        if len(body) < length + 4:
-            raise ValueError(f"the file is truncated (in its {kind.decode('latin-1')} chunk)")
-        payload = memoryview(body)[:length]
-        if verify and zlib.crc32(payload, zlib.crc32(kind)) != int.from_bytes(body[length:], "big"):
-            raise ValueError(f"the file is damaged (wrong checksum in its {kind.decode('latin-1')} chunk)")
-        if kind != b"IDAT":
-            chunks.setdefault(kind, bytes(payload))
-    if len(chunks.get(b"IHDR", b"")) != 13:
-        raise ValueError("the file is damaged (no IHDR chunk)")
-    return chunks
+        body = memoryview(file.read(length + 4))
+        payload, checksum = body[:length], body[length:]
+        if len(checksum) < 4:
+            png.unfinished = True
+            if kind == b"IDAT":
+                data.append(payload)
+            break
+        if zlib.crc32(payload, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
+            if kind in _SHOWN:
+                raise ValueError(f"the file is damaged (wrong checksum in its {name} chunk)")
+            png.complaints.append(f"wrong checksum in its {name} chunk")
+        elif kind == b"IDAT":
+            data.append(payload)
+        else:
+            png.chunks.setdefault(kind, bytes(payload))
+        if kind == b"IEND":
+            break
+    if len(png.chunks.get(b"IHDR", b"")) != 13:
+        raise ValueError("the file is truncated (before its header ends)" if png.unfinished else "there is no header")
+    if png.unfinished:
+        png.complaints.append("its end is missing")
+    png.data = b"".join(data)
+    return png
+
+
+def _inflated_bytes(data: bytes, most: int) -> int:
+    """How many bytes come out of deflated data, counted up to `most`; never all in memory."""
+    count, inflate = 0, zlib.decompressobj()
+    try:
+        while data and count < most and not inflate.eof:
+            count += len(inflate.decompress(data, _STEP_BYTES))
+            data = inflate.unconsumed_tail
+        while count < most and (more := inflate.decompress(b"", _STEP_BYTES)):
+            count += len(more)
+    except zlib.error:  # what came out until then is what a reader shows
+        pass
+    return min(count, most)
 
 
 def icc_from_chunk(chunk: bytes | None) -> bytes | None:
@@ -79,9 +196,14 @@ def encode_grey_alpha(pixels: np.ndarray) -> bytes:
     filtered[:, 1 : 1 + step] = rows[:, :step]
     np.subtract(rows[:, step:], rows[:, :-step], out=filtered[:, 1 + step :])
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, 4, 0, 0, 0)
-    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(filtered, 3)), _chunk(b"IEND", b""))
-    return SIGNATURE + b"".join(chunks)
+    return _file([(b"IHDR", header), (b"IDAT", zlib.compress(filtered, 3))])
+
+
+def _file(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join((SIGNATURE, *(_chunk(*chunk) for chunk in chunks), _chunk(b"IEND", b"")))
 
 
 def _chunk(kind: bytes, payload: bytes) -> bytes:
-    return b"".join((struct.pack(">I", len(payload)), kind, payload, struct.pack(">I", zlib.crc32(kind + payload))))
+    return b"".join(
+        (struct.pack(">I", len(payload)), kind, payload, struct.pack(">I", zlib.crc32(payload, zlib.crc32(kind))))
+    )

@@ -1,27 +1,31 @@
 """TIFF: what it says about itself, the layouts that Pillow does not read, and writing any depth with ICC and EXIF.
 
-Pillow decodes 8-bit files. 16-bit and float ones come through tifffile, or OpenCV where their compression (LZW, say)
-needs a codec that tifffile does not carry. Written files hold one deflated strip.
+Pillow decodes 8-bit files, `segments` 16-bit and float ones. Written files hold one deflated strip.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from restore.images.bounds import check_claim
 from restore.images.exif import PREFIX
+from restore.images.image import checked
+from restore.images.segments import Segments
 
 if TYPE_CHECKING:
     import tifffile
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-__all__ = ["TiffHeader", "decode_deep", "encode", "map_pixels", "read_header", "without_orientation"]
+__all__ = ["TiffHeader", "decode_deep", "encode", "map_pixels", "read_header", "read_size", "without_orientation"]
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 274, 34665, 34853, 40965
 _DESCRIPTIVE_TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, _EXIF_IFD, _GPS_IFD)
@@ -45,15 +49,10 @@ def read_header(data: bytes) -> TiffHeader:
     """The declarations of a TIFF file, without decoding it.
 
     Raises:
-        ValueError: it is not a TIFF file, or its pixel data reach past the end of the file.
+        ValueError: it is not a TIFF file, its pixel data are not all there, or it claims more than is read.
     """
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
-        ends = (start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True))
-        if max(ends, default=0) > len(data):
-            raise ValueError("the file is truncated (its pixel data reach past its end)")
+    with _opened(io.BytesIO(data)) as (file, page):
+        Segments(page, data)
         orientation = page.tags.get(_ORIENTATION)
         icc = page.tags.get(34675)
         return TiffHeader(
@@ -67,6 +66,38 @@ def read_header(data: bytes) -> TiffHeader:
         )
 
 
+def read_size(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
+    """Height, width and orientation.
+
+    Raises:
+        ValueError: there is no page, or it claims more than is read.
+    """
+    file.seek(0)
+    with _opened(file) as (_, page):
+        check_claim(
+            page.imagelength, page.imagewidth, page.samplesperpixel * page.bitspersample / 8, num_bytes, 1 << 16
+        )
+        orientation = page.tags.get(_ORIENTATION)
+        return page.imagelength, page.imagewidth, orientation.value if orientation else 1
+
+
+@contextlib.contextmanager
+def _opened(source: BinaryIO | Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPage]]:
+    """A file and its first page.
+
+    Raises:
+        ValueError: there is none.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(source) as file:
+        try:
+            page = file.pages[0]
+        except IndexError:
+            raise ValueError("the file is truncated (where its directory should be there is nothing)") from None
+        yield file, page
+
+
 def map_pixels(path: Path) -> np.ndarray | None:
     """The pixels of an uncompressed file as they lie in it: slicing reads only the pages of the slice.
 
@@ -77,8 +108,7 @@ def map_pixels(path: Path) -> np.ndarray | None:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
+        with _opened(path) as (file, page):
             plain = page.is_memmappable and page.photometric in (1, 2) and page.axes in ("YX", "YXS")
             turned = page.tags.get(_ORIENTATION)
             if not plain or len(file.pages) > 1 or (turned and turned.value != 1) or page.bitspersample < 8:
@@ -86,8 +116,8 @@ def map_pixels(path: Path) -> np.ndarray | None:
             end = page.dataoffsets[0] + page.nbytes
         if path.stat().st_size < end:
             return None  # truncated: decoding says so
-        pixels = np.asarray(tifffile.memmap(path, mode="r"))
-    except (OSError, ValueError, struct.error):  # tifffile's own errors are ValueErrors
+        pixels = checked(np.asarray(tifffile.memmap(path, mode="r")))
+    except Exception:  # whatever is wrong with a file, decoding it says so
         return None
     return pixels if pixels.dtype.isnative and pixels.dtype.name in ("uint8", "uint16") else None
 
@@ -96,23 +126,15 @@ def decode_deep(data: bytes) -> np.ndarray:
     """The first page of a 16-bit or float file as it is stored (orientation not applied).
 
     Raises:
-        ValueError: its colour space or its compression is not known.
+        ValueError: its colour space or its compression is not known, or its pixel data are damaged.
     """
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
+    with _opened(io.BytesIO(data)) as (_, page):
         photometric = page.photometric
         if photometric not in (0, 1, 2) or page.axes not in ("YX", "YXS", "SYX"):
             raise ValueError(f"a {page.dtype} TIFF with photometric interpretation {photometric} is not supported")
-        try:
-            pixels = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            pixels = _decode_with_opencv(data, page)
-        else:
-            pixels = np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels
+        if page.bitspersample != 8 * page.dtype.itemsize:
+            raise ValueError(f"TIFF samples of {page.bitspersample} bits are not supported")
+        pixels = Segments(page, data).pixels()
     if photometric == 0:  # white is zero
         pixels = (1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max) - pixels
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
@@ -120,10 +142,8 @@ def decode_deep(data: bytes) -> np.ndarray:
 
 def without_orientation(data: bytes) -> bytes:
     """The same file, declared upright: OpenCV and Pillow would turn some layouts by themselves."""
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        tag = file.pages[0].tags.get(_ORIENTATION)
+    with _opened(io.BytesIO(data)) as (file, page):
+        tag = page.tags.get(_ORIENTATION)
         if tag is None:
             return data
         changed = bytearray(data)
@@ -170,17 +190,6 @@ def _differences(pixels: np.ndarray) -> np.ndarray:
     differences = pixels.copy()
     np.subtract(pixels[:, 1:], pixels[:, :-1], out=differences[:, 1:])
     return differences
-
-
-def _decode_with_opencv(data: bytes, page: tifffile.TiffPage) -> np.ndarray:
-    import cv2
-
-    pixels = cv2.imdecode(np.frombuffer(without_orientation(data), np.uint8), cv2.IMREAD_UNCHANGED)
-    expected = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    if pixels is None or pixels.dtype != page.dtype or pixels.reshape(*pixels.shape[:2], -1).shape != expected:
-        raise ValueError(f"TIFF compression {page.compression} is not supported for this layout")
-    codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
-    return cv2.cvtColor(pixels, codes[expected[2]]) if expected[2] in codes else pixels
 
 
 def _exif_of(data: bytes) -> bytes | None:

@@ -1,0 +1,95 @@
+"""JPEG: whether all of its pixels are there, which the decoder does not say."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["DECODED_PER_BYTE", "END", "MISSING", "Scans", "is_whole", "read_scans"]
+
+END = b"\xff\xd9"
+DECODED_PER_BYTE = 4096
+"""Decoded bytes that one byte of a file can stand for, at the most: a flat block takes two bits."""
+
+MISSING = 128
+"""What the decoder shows, in every channel, where the data end before the image does."""
+
+_FILLER_BYTES = 1 << 12
+_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: restarts, the start of an image
+_START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA}
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
+
+@dataclass(frozen=True)
+class Scans:
+    """What the markers of the first image of a file say.
+
+    Attributes:
+        end: where the marker lies that ends it; None where there is none.
+        complete: whether there is a scan for every bit of every coefficient.
+    """
+
+    end: int | None
+    complete: bool
+
+
+def read_scans(data: bytes) -> Scans:
+    """Go from marker to marker; thumbnails and images after the first are not looked at."""
+    lacking: dict[int, list[int]] = {}  # of each component, the bits that its coefficients still lack
+    position, end, has_scan = 2, None, False
+    while found := _MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker == _END_OF_IMAGE:
+            end = found.end() - 2
+            break
+        if marker in _ALONE:
+            continue
+        length = int.from_bytes(data[position : position + 2], "big")
+        segment = data[position + 2 : position + length]
+        if len(segment) < max(length - 2, 0):
+            break
+        if marker in _START_OF_FRAME and len(segment) >= 6 + 3 * segment[5]:
+            first_bits = [99 if marker in _PROGRESSIVE else 0] * 64
+            lacking = {segment[6 + 3 * number]: list(first_bits) for number in range(segment[5])}
+        elif marker == _START_OF_SCAN and len(segment) >= 4 + 2 * segment[0]:
+            has_scan = True
+            for number in range(segment[0]):
+                bits = lacking.setdefault(segment[1 + 2 * number], [0] * 64)
+                bits[segment[-3] : segment[-2] + 1] = [segment[-1] & 15] * (segment[-2] + 1 - segment[-3])
+        position += length
+    return Scans(end, has_scan and not any(any(bits) for bits in lacking.values()))
+
+
+def is_whole(data: bytes, decode: Callable[[bytes], np.ndarray]) -> bool:
+    """Whether the pixels of a file are all there, with an end or without.
+
+    The decoder takes whatever follows for the rest of an image, and ignores it where nothing is missing. So files with
+    different endings show the same pixels if, and only if, the image is whole.
+
+    Args:
+        data: the file.
+        decode: gives the pixels of a file that ends properly.
+    """
+    scans = read_scans(data)
+    body = data[: scans.end].rstrip(b"\xff")
+    if not scans.complete:
+        return False
+    last = _RESTART.findall(body[body.rfind(b"\xff\xda") :])
+    awaited = (last[-1][0] + 1) % 8 if last else 0
+    first, *others = (decode(body + _filler(begin, awaited) + END) for begin in (0x00, 0x55, 0xAA, 0xFE))
+    return all(np.array_equal(first, other) for other in others)
+
+
+def _filler(begin: int, awaited: int) -> bytes:
+    """Bytes that decode to something, also under the restart markers from number `awaited` on."""
+    source = random.Random(begin)
+    pieces = [bytes([begin]) + source.randbytes(_FILLER_BYTES).replace(b"\xff", b"\0") for _ in range(9)]
+    restarts = (bytes((0xFF, 0xD0 + (awaited + number) % 8)) + piece for number, piece in enumerate(pieces[1:]))
+    return pieces[0] + b"".join(restarts)
