@@ -110,7 +110,11 @@ class TokenEncoder(Encoder):
         return LinearHead(self._declared[-1][0], num_classes, pooling="tokens")
 
     def _run(self, x_BCHW: torch.Tensor) -> tuple[list[torch.Tensor], Tokens]:
-        tokens, maps = self.embed(x_BCHW), []
+        return self.run_blocks(self.embed(x_BCHW))
+
+    def run_blocks(self, tokens: Tokens) -> tuple[list[torch.Tensor], Tokens]:
+        """One map for each block, and the tokens after the last of them."""
+        maps = []
         for block in self.stack:
             tokens = self.block(block, tokens)
             maps.append(tokens.map_BCHW())

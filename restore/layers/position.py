@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -61,20 +62,29 @@ class LearnedPosition(nn.Module):
         return x_BHWC + resampled_table(self.table.flatten(1, 2), x_BHWC.shape[1:3]).unflatten(1, x_BHWC.shape[1:3])
 
 
-def resampled_table(table_1NC: torch.Tensor, size: Sequence[int], num_prefix: int = 0) -> torch.Tensor:
-    """A table of positions of a square grid for a grid of another size, by bicubic interpolation.
+def resampled_table(
+    table_1NC: torch.Tensor,
+    size: Sequence[int],
+    num_prefix: int = 0,
+    mode: Literal["bicubic", "bilinear"] = "bicubic",
+    antialias: bool = False,
+) -> torch.Tensor:
+    """A table of positions of a square grid for a grid of another size, by interpolation.
 
     Args:
         table_1NC: one vector for each place, row by row.
         size: rows and columns wanted.
         num_prefix: vectors of tokens before the grid, which stay as they are.
+        mode: of the interpolation.
+        antialias: whether a coarser grid gets means of the finer one's neighbourhoods.
     """
     side = math.isqrt(table_1NC.shape[1] - num_prefix)
     assert side * side == table_1NC.shape[1] - num_prefix, "the table is of a square grid"
     if tuple(size) == (side, side):
         return table_1NC
     grid_1CHW = table_1NC[:, num_prefix:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    resized_1NC = F.interpolate(grid_1CHW, tuple(size), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+    resized_1CHW = F.interpolate(grid_1CHW, tuple(size), mode=mode, align_corners=False, antialias=antialias)
+    resized_1NC = resized_1CHW.flatten(2).transpose(1, 2)
     return torch.cat([table_1NC[:, :num_prefix], resized_1NC], dim=1) if num_prefix else resized_1NC
 
 

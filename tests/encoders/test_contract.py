@@ -61,6 +61,7 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
         "num_heads": [1, 1, 2, 2],
         "inner_heads": [1, 1, 2, 2],
     },
+    "flexivit": {"embed_dim": 16, "depth": 3, "num_heads": 2},
     "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},
@@ -73,7 +74,7 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
         for name in ("hmlp_vit", "parallel_vit", "cpvt", "deepnorm_vit", "subln_vit")
     },
     "pyramid": {"encoder": "test_vit", "width": 8},
-    **{name: {"model_args": VIT} for name in ("vit", "deit", "deit3", "cait", "flexivit", "beit3")},
+    **{name: {"model_args": VIT} for name in ("vit", "deit", "deit3", "cait", "beit3")},
     **{name: {"model_args": SWIN} for name in ("swin", "swinv2")},
     **{name: {"model_args": CONVNEXT} for name in ("convnext", "convnextv2")},
     "tnt": {"model_args": {"embed_dim": 32, "inner_dim": 8, "depth": 3, "num_heads_inner": 2, "num_heads_outer": 2}},

@@ -6,7 +6,7 @@ import pytest
 import torch
 from official import errors, parameters
 
-from restore.encoders import Classifier, build_encoder
+from restore.encoders import Classifier, build_encoder, load_published
 from restore.encoders.token.cct import SequencePooling
 from restore.encoders.token.vit_forms import HierarchicalStem
 from restore.layers.mixers import build_mixer
@@ -215,6 +215,56 @@ def test_scores_of_another_size_are_resampled_along_both_grids():
 def test_sizes_that_no_stage_could_fit_are_refused():
     with pytest.raises(ValueError, match="img_size is 224: it must be a multiple of 64"):
         build_encoder({"type": "pyramid_tnt", "img_size": 224})
+
+
+def test_flexivit_is_that_of_timm():
+    import timm
+
+    torch.manual_seed(0)
+    options = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+    model = timm.create_model("flexivit_small", num_classes=10, **options).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    classifier = Classifier(
+        build_encoder({"type": "flexivit", "stored_patch_px": 16, "stored_grid": 15, **options}), 10
+    )
+    load_published(classifier.eval(), model.state_dict())
+    x = torch.rand(2, 3, 240, 240)
+    torch.testing.assert_close(classifier(x), model(2 * x - 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "count"), [("small", 22_061_416), ("base", 86_589_160), ("large", 304_355_304)])
+def test_parameters_of_flexivit(size, count):
+    """The published counts are of weights for patches of 16 px; stored for 32 px, there are more."""
+    assert parameters({"type": f"flexivit_{size}", "stored_patch_px": 16, "stored_grid": 15}) == count
+    dim = {"small": 384, "base": 768, "large": 1024}[size]
+    assert parameters(f"flexivit_{size}") == count + dim * (3 * (32**2 - 16**2) - (15**2 - 7**2))
+
+
+def test_flexivit_draws_patches_in_training_and_its_maps_keep_their_stride():
+    torch.manual_seed(0)
+    encoder = build_encoder({"type": "flexivit", "embed_dim": 16, "depth": 2, "num_heads": 2, "patch_sizes": [8, 12]})
+    x, sizes = torch.rand(1, 3, 37, 51), set()
+    for _ in range(8):
+        features = encoder.train().encode(x)
+        assert [tuple(each.shape) for each in features.maps] == [(1, 16, 3, 4)] * 2
+        sizes.add(tuple(features.tokens.grid))
+    assert sizes == {(5, 7), (4, 5)}
+    assert encoder.eval().encode(x).tokens.grid == (3, 4)
+    assert torch.equal(encoder(x)[0], encoder(x)[0])
+
+
+def test_one_network_at_two_sizes_of_patches():
+    """A patch has the same token as when it is seen at twice its size."""
+    torch.manual_seed(0)
+    options = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_sizes": []}
+    fine, coarse = (build_encoder({"type": "flexivit", "patch_size": size, **options}).eval() for size in (32, 64))
+    coarse.load_state_dict(fine.state_dict())
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        one = fine(x)[-1]
+        other = coarse(torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear"))[-1]
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 TRAINABLE = {"t2t_vit_7": 4_255_694, "t2t_vit_14": 21_465_806, "t2t_vit_t_14": 21_465_422}

@@ -51,7 +51,6 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
     "caformer": {name: f"caformer_{name}" for name in ("s18", "s36", "m36", "b36")},
     "convformer": {name: f"convformer_{name}" for name in ("s18", "s36", "m36", "b36")},
-    "flexivit": {size: f"flexivit_{size}" for size in _SIZES[1:]},
     "beit3": {size: f"beit3_{size}_patch16_224" for size in _SIZES[2:]} | {"giant": "beit3_giant_patch14_224"},
 }
 """timm's names of the families of papers, by variant, the smallest first."""

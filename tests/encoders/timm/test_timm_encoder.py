@@ -242,7 +242,7 @@ SPEC = {  # timm-backed variants with 1000 classes, as measured
     "convnextv2_nano": 15_623_800,
     "caformer_s18": 26_341_656,
     "convformer_s18": 26_774_448,
-    "flexivit_small": 22_061_416,
+    "timm:flexivit_small": 22_061_416,
 }
 
 

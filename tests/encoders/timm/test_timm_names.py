@@ -10,7 +10,7 @@ from restore.registry import ENCODERS
 
 SEEDS = [
     *("vit", "deit", "deit3", "tnt", "cait", "levit", "coatnet", "volo", "swin", "swinv2", "poolformer", "tiny_vit"),
-    *("mlp_mixer", "resmlp", "gmlp", "convnext", "convnextv2", "caformer", "convformer", "flexivit", "beit3"),
+    *("mlp_mixer", "resmlp", "gmlp", "convnext", "convnextv2", "caformer", "convformer", "beit3"),
 ]
 
 
