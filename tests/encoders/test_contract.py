@@ -62,6 +62,7 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
         "inner_heads": [1, 1, 2, 2],
     },
     "flexivit": {"embed_dim": 16, "depth": 3, "num_heads": 2},
+    "repopt_vgg": {"depths": [1, 2, 1, 1], "width_factors": [0.125, 0.125, 0.0625, 0.0625]},
     "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},
@@ -102,6 +103,15 @@ class TestRegistered(EncoderTester):
 @pytest.mark.slow
 class TestRegisteredLarge(EncoderTester):
     blocks: ClassVar = [{"type": name} for name in FAMILIES if name in LARGE]
+
+
+class TestForms(EncoderTester):
+    """Further forms of some encoders."""
+
+    blocks: ClassVar = [
+        {"type": "repopt_vgg", **SMALL["repopt_vgg"], "learns_as": learns_as}
+        for learns_as in ("branches", "multiplied")
+    ]
 
 
 class TestDocumented(EncoderTester):
