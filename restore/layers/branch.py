@@ -82,7 +82,8 @@ class Branch(nn.Module):
         """
         for name, module in self._linear_modules():
             kinds = _MATRICES.get(name.rpartition(".")[2], (True,))
-            yield from zip(module.weight.flatten(1).chunk(len(kinds)), kinds, strict=True)
+            for block in module.weight.flatten(1).chunk(getattr(module, "groups", 1)):
+                yield from zip(block.chunk(len(kinds)), kinds, strict=True)
 
     def linear_biases(self) -> Iterator[torch.Tensor]:
         """The biases of the linear maps of channels."""

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.group_linear import GroupLinear
 from restore.layers.normed_linear import NormedLinear
 
 __all__ = ["add_branch", "float32_when_half", "without_autocast"]
@@ -39,7 +40,9 @@ def add_branch(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     """`linear(x)` for the residual stream; under float16 autocast its result is float32 and has headroom."""
     if not _in_float16(x):
         return linear(x)
-    out = F.linear(x / HEADROOM, linear.weight).float() * HEADROOM
+    small = x / HEADROOM
+    out = linear.product(small) if isinstance(linear, GroupLinear) else F.linear(small, linear.weight)
+    out = out.float() * HEADROOM
     out = out if linear.bias is None else out + linear.bias.float()
     return linear.bn(out) if isinstance(linear, NormedLinear) else out
 

@@ -36,6 +36,11 @@ SMALL = {  # options that make a mixer small enough to test; all others are test
     "semantic_tokens": {"num_tokens": 5, "recurrent": True},
     "resized_tokens": {"num_tokens": 4, "side": 5},
     "random": {"grid_px": 4},
+    "outlook": {"num_heads": 2},
+    "lsra": {"num_heads": 2, "window_size": 4, "kernel_size": 5, "dynamic": True},
+    "linformer": {"num_heads": 2, "side": 3},
+    "lsh": {"num_heads": 2, "num_buckets": 4, "chunk_size": 5},
+    "deformable": {"num_heads": 2, "num_points": 3, "num_levels": 2},
     "spatial_mlp": {"window_size": 4, "num_heads": 2, "shifted": True},
 }
 
