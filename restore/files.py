@@ -1,7 +1,8 @@
-"""Writing files so that nobody ever sees half of one, and telling whether one is what it should be."""
+"""Files: paths as people write them, text as programs write it, writing so that nobody ever sees half of a file."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import os
@@ -18,10 +19,35 @@ try:
 except ImportError:  # Windows, which refuses to remove a file that is open
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_write", "lock", "remove_leftovers", "sha256_of"]
+__all__ = ["atomic_write", "expanded", "lock", "remove_leftovers", "sha256_of", "text_of"]
 
 _BLOCK_BYTES = 1 << 20
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` for one's home, `~name` for that of a user; what is there by that very name is itself."""
+    path = Path(path)
+    if not path.parts or not path.parts[0].startswith("~") or os.path.lexists(path):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # there is no such user
+        return path
+
+
+def text_of(path: str | Path) -> str:
+    """What is in a text file in UTF-8 or UTF-16, with a byte order mark or without: all that editors and shells write.
+
+    Raises:
+        UnicodeDecodeError: it is neither.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    if b"\0" in data:  # of which UTF-8 text has none: each letter of the Latin alphabet has one in UTF-16
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
+    return data.decode("utf-8-sig")
 
 
 @contextlib.contextmanager

@@ -6,13 +6,20 @@ out, and refuses to overwrite an input by these functions. `plan_jobs` does all 
 
 from __future__ import annotations
 
-from collections import Counter
+import glob
+import itertools
+import os
+import re
+import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restore.errors import DataError, OptionsError, OutputError, nearest
-from restore.images import IMAGE_SUFFIXES, list_images
+from restore.files import expanded, text_of
+from restore.images import WRITTEN_SUFFIXES, list_images, readable_suffixes
+from restore.images.formats import is_image_name, unread_here
 from restore.images.numbering import Numbering
 
 __all__ = [
@@ -29,30 +36,46 @@ __all__ = [
 
 KEPT_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless: results of other formats become PNG
 LIST_SUFFIX = ".txt"
+FILE_ENDING = re.compile(r"\.(?=(?:\d*[a-z]){2})[a-z0-9]{2,5}", re.IGNORECASE)  # .heic, .jp2; not .v2, .2024
 
 Source = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to restore: where it is and where the result goes."""
+    """One image to restore.
+
+    Attributes:
+        source: where it is.
+        target: where the result goes.
+        kept: whether the target lies among the inputs, as the result of an earlier run: it stays as it is.
+    """
 
     source: Path
     target: Path
+    kept: bool = False
 
 
 @dataclass(frozen=True)
 class Found:
-    """An image, the folder that its result's sub-folders are counted from, and its number among the inputs."""
+    """An image among the inputs.
+
+    Attributes:
+        path: where it is.
+        root: the folder that its result's sub-folders are counted from.
+        number: among the inputs, from 1; that in its name where the names are numbered.
+        below: of several folders, the name that tells the results of this one apart; empty for one.
+    """
 
     path: Path
     root: Path
     number: int
+    below: str = ""
 
     @property
     def name(self) -> Path:
-        """The path below `root`."""
-        return self.path.relative_to(self.root)
+        """The path of its result below the folder of results, with the ending of the input."""
+        return self.below / self.path.relative_to(self.root)
 
 
 def plan_jobs(
@@ -61,104 +84,146 @@ def plan_jobs(
     """Decide which image becomes which file.
 
     Args:
-        source: an image, a folder of images, a pattern such as `frames/%05d.png`, a text file with the path of an
-            image on each line, or several images.
+        source: what `find_images` takes.
         output: a folder, in which sub-folders of `source` are kept; a file name where `source` is one image; or a
-            pattern, in which frames keep their numbers, and other images are counted from 1.
+            pattern, in which frames keep their numbers, and other images are counted from 1. A name that ends as
+            files do is that of a file, unless a folder has it or a slash stands behind it.
         recursive: go into sub-folders of `source`.
         suffix: added to the name of each result, before its ending.
         ext: format of the results; "auto" keeps PNG, TIFF and BMP and turns lossy formats into PNG.
 
     Where two inputs would become one file (`a.jpg` and `a.png`), each keeps its own ending in its name: `a.jpg.png`.
+    Where results go among the inputs, with a `suffix`, those of an earlier run are no inputs, and stay as they are.
 
     Raises:
         DataError: there is no image in `source`.
-        OptionsError: `ext` is not a format, or `suffix` no part of a name.
+        OptionsError: `ext` is not a format, `suffix` no part of a name, `output` a file that cannot be written.
         OutputError: a result would replace an input, or two inputs would still become one file.
     """
-    output = Path(output).expanduser()
     ending = _ending(ext)
     if not suffix.isprintable() or any(mark in suffix for mark in "/\\"):
         raise OptionsError(f"suffix is '{suffix}': it is a part of file names, such as _x4, without / and \\.")
     images = find_images(source, output, recursive=recursive)
     if Numbering.is_one(output):
-        names = Numbering(output)
+        names = Numbering(_written(output))
         jobs = [Job(image.path, names.path(image.number)) for image in images]
-    elif _is_file(source) and output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
-        jobs = [Job(images[0].path, output)]
+    elif _means_file(output):
+        target = _written(output)
+        if len(images) > 1 or any(path.is_dir() for path in _paths(source)):
+            raise OptionsError(
+                f"'{output}' is the name of one file, and the input is a folder or several images: give a folder for "
+                "the results. If a folder of that very name is meant, end it with /."
+            )
+        jobs = [Job(images[0].path, target)]
     else:
-        jobs = [Job(image.path, _target(image, output, suffix, ending)) for image in images]
-    jobs = _told_apart(jobs)
+        folder = expanded(output)
+        if not suffix and folder.is_dir() and any(path.is_dir() and path.samefile(folder) for path in _paths(source)):
+            raise OutputError(
+                f"the results would lie among the inputs in '{folder}', which are never overwritten: give the results "
+                "names of their own with --suffix, such as _x4, or another folder."
+            )
+        jobs = [Job(image.path, _target(image, folder, suffix, ending)) for image in images]
+    own = _own_results(jobs) if suffix else set()
+    jobs = _told_apart([job for job in jobs if _place(job.source) not in own])
     refuse_to_overwrite((job.source for job in jobs), (job.target for job in jobs))
-    return jobs
+    return [replace(job, kept=True) if _place(job.target) in own else job for job in jobs]
 
 
 def find_images(source: Source, output: str | Path | None = None, *, recursive: bool = False) -> list[Found]:
-    """The images that `source` stands for, in order, without the results of an earlier run; see `plan_jobs`.
+    """The images that `source` stands for, in order, each once, without the results of an earlier run.
+
+    Args:
+        source: an image, a folder of images, numbered files such as `frames/%05d.png`, a text file with the path of an
+            image on each line, a pattern such as `photos/*.png`, or several images, folders and patterns: results of
+            several folders are told apart by the folders' names.
+        output: where the results go.
+        recursive: go into sub-folders.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none; names the formats that are not read here.
     """
-    if not isinstance(source, (str, Path)):
-        return _numbered(Path(path).expanduser() for path in source)
-    if Numbering.is_one(source):
-        found = Numbering(source).find()
-        return [Found(path, path.parent, number) for number, path in found.items()]
-    source = Path(source).expanduser()
-    if _is_image(source):
-        return _numbered([source])
-    if source.is_file():
-        return _numbered(_listed(source))
-    if not source.exists():
-        raise DataError(f"'{source}' does not exist: give an image or a folder of images.")
-    images = without_results(list_images(source, recursive=recursive), source, output)
+    if isinstance(source, (str, Path)):
+        if Numbering.is_one(source):
+            return [Found(path, path.parent, number) for number, path in Numbering(source).find().items()]
+        if not _matching(source):
+            raise DataError(f"'{source}' does not exist: give an image or a folder of images.")
+    paths = _paths(source)
+    names = _names([path for path in paths if path.is_dir()] if len(paths) > 1 else [])
+    images: dict[Path, tuple[Path, str]] = {}
+    for path in paths:
+        if path.is_dir():
+            for image in without_results(list_images(path, recursive=recursive), path, output):
+                images.setdefault(image, (path, names.get(path, "")))
+        else:
+            images.setdefault(path, (path.parent, ""))
     if not images:
-        deeper = "" if recursive else " Sub-folders are searched with --recursive."
-        raise DataError(f"there is no image in '{source}' ({_formats()}).{deeper}")
-    return [Found(image, source, number) for number, image in enumerate(images, 1)]
+        unread = unread_here(left_out(source, output, recursive=recursive))
+        hints = [unread and f" There are {unread}.", "" if recursive else " Sub-folders are searched with --recursive."]
+        folders = ", ".join(f"'{path}'" for path in paths)
+        raise DataError(f"there is no image in {folders} ({_endings(readable_suffixes())}).{''.join(hints)}")
+    return [Found(path, root, number, below) for number, (path, (root, below)) in enumerate(images.items(), 1)]
 
 
 def without_results(paths: Iterable[Path], source: str | Path, output: str | Path | None) -> list[Path]:
     """The files of the folder `source` but for those in `output`, where that is a folder (or a pattern) inside it."""
     if output is None:
         return list(paths)
-    output = Path(output).expanduser()
+    output = expanded(output)
     results = (output.parent if Numbering.is_one(output) else output).resolve()
-    if Path(source).expanduser().resolve() not in results.parents:
+    if expanded(source).resolve() not in results.parents:
         return list(paths)
     return [path for path in paths if results not in path.resolve().parents]
 
 
 def left_out(source: Source, output: str | Path | None = None, *, recursive: bool = False) -> list[Path]:
-    """The files in a folder that are no images by their endings, so that they can be named."""
-    if not isinstance(source, (str, Path)) or not (folder := Path(source).expanduser()).is_dir():
-        return []
-    files = folder.rglob("*") if recursive else folder.iterdir()
+    """The files in folders that are no images by their endings, so that they can be named."""
+    suffixes = readable_suffixes()
     return sorted(
         path
-        for path in without_results(files, folder, output)
-        if path.suffix.lower() not in IMAGE_SUFFIXES
+        for folder in filter(Path.is_dir, _paths(source))
+        for path in without_results(folder.rglob("*") if recursive else folder.iterdir(), folder, output)
+        if path.suffix.lower() not in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
 
 
-def finished_jobs(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs whose result is there; results appear whole or not at all, so to be there is to be complete."""
-    return [job for job in jobs if job.target.is_file()]
+def finished_jobs(jobs: Iterable[Job], *, resume: bool = True) -> list[Job]:
+    """The jobs that are done: those whose result lies among the inputs; where `resume`, all whose result is there.
+
+    Results appear whole or not at all, so to be there is to be complete.
+    """
+    return [job for job in jobs if job.kept or (resume and job.target.is_file())]
 
 
-def _is_file(source: Source) -> bool:
-    return isinstance(source, (str, Path)) and _is_image(Path(source).expanduser())
+def _paths(source: Source) -> list[Path]:
+    """The images and folders that were given, with patterns and a list resolved."""
+    if not isinstance(source, (str, Path)):
+        return [path for each in source for path in _matching(each) or [expanded(each)]]
+    paths = _matching(source)
+    is_list = len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() == LIST_SUFFIX
+    return _listed(paths[0]) if is_list else paths
 
 
-def _is_image(path: Path) -> bool:
-    """Whether a path is one image; what is in a file decides how it is read, but a list is known by its name."""
-    return path.is_file() and path.suffix.lower() != LIST_SUFFIX
+def _matching(given: str | Path) -> list[Path]:
+    """The path itself, if it is there; else the images and folders that it is a pattern of."""
+    path = expanded(given)
+    if os.path.lexists(path):
+        return [path]
+    if not glob.has_magic(str(path)):
+        return []
+    found = sorted(map(Path, glob.iglob(str(path), recursive=True)))  # noqa: PTH207 - of any folder, as shells do it
+    return [path for path in found if path.is_dir() or is_image_name(path)]
 
 
-def _numbered(paths: Iterable[Path]) -> list[Found]:
-    return [Found(path, path.parent, number) for number, path in enumerate(paths, 1)]
+def _names(folders: Iterable[Path]) -> dict[Path, str]:
+    """A name for each of several folders: its own, with a number where another one has it."""
+    names: dict[Path, str] = {}
+    for folder in folders:
+        name = folder.resolve().name or "root"
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        names.setdefault(folder, next(each for each in candidates if each not in names.values()))
+    return names
 
 
 def _listed(path: Path) -> list[Path]:
@@ -168,25 +233,46 @@ def _listed(path: Path) -> list[Path]:
         DataError: it is not text, or empty.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in text_of(path).splitlines()]
     except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' is not a list of images: it is not text.") from error
+        raise DataError(f"'{path}' is not a list of images: it is not text in UTF-8 or UTF-16.") from error
     if not any(lines):
         raise DataError(f"'{path}' lists no image: write the path of one on each line.")
-    return [Path(line).expanduser() for line in lines if line]
+    return [expanded(line) for line in lines if line]
 
 
 def _ending(ext: str) -> str | None:
     if ext == "auto":
         return None
     ending = f".{ext.lower().lstrip('.')}"
-    if ending not in IMAGE_SUFFIXES:
-        raise OptionsError(f"ext is '{ext}'.{nearest(ending, IMAGE_SUFFIXES)} Allowed: auto, {_formats()}.")
+    if ending not in WRITTEN_SUFFIXES:
+        raise OptionsError(f"ext is '{ext}'.{nearest(ending, WRITTEN_SUFFIXES)} Allowed: auto, {_endings()}.")
     return ending
 
 
-def _formats() -> str:
-    return ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+def _endings(suffixes: Iterable[str] = WRITTEN_SUFFIXES) -> str:
+    return ", ".join(suffix[1:] for suffix in suffixes)
+
+
+def _means_file(output: str | Path) -> bool:
+    """Whether an output is the name of a file: it ends as one, and is no folder."""
+    is_folder = str(output).endswith(("/", os.sep)) or expanded(output).is_dir()
+    return not is_folder and FILE_ENDING.fullmatch(expanded(output).suffix) is not None
+
+
+def _written(output: str | Path) -> Path:
+    """The name of a file, or a pattern of names, in a format that can be written.
+
+    Raises:
+        OptionsError: it is in none.
+    """
+    path = expanded(output)
+    if path.suffix.lower() not in WRITTEN_SUFFIXES:
+        raise OptionsError(
+            f"'{output}': {path.suffix} is not written.{nearest(path.suffix, WRITTEN_SUFFIXES)} Images are written as "
+            f"{_endings()}. If a folder of that very name is meant, end it with /."
+        )
+    return path
 
 
 def _target(image: Found, output: Path, suffix: str, ending: str | None) -> Path:
@@ -195,21 +281,43 @@ def _target(image: Found, output: Path, suffix: str, ending: str | None) -> Path
     return output / image.name.with_name(f"{path.stem}{suffix}{ending or kept}")
 
 
-def _told_apart(jobs: list[Job]) -> list[Job]:
-    """The jobs with distinct targets."""
-    shared = _shared(job.target for job in jobs)
-    apart = [
-        Job(job.source, job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
-        if _key(job.target) in shared
-        else job
+def _own_results(jobs: list[Job]) -> set[Path]:
+    """The places of those inputs that would be the result of another one, and so are results of an earlier run."""
+    sources = {_place(job.source): job.source for job in jobs}
+    return {
+        place
         for job in jobs
-    ]
-    refuse_shared_targets(apart)
-    return apart
+        for place in (_place(job.target), _place(_with_both_endings(job).target))
+        if place in sources and sources[place] != job.source
+    }
+
+
+def _place(path: Path) -> Path:
+    return path.parent.resolve() / path.name
+
+
+def _with_both_endings(job: Job) -> Job:
+    target = job.target
+    return replace(job, target=target.with_name(f"{target.stem}{job.source.suffix}{target.suffix}"))
+
+
+def _told_apart(jobs: list[Job]) -> list[Job]:
+    """The jobs with distinct targets: with both endings in the name, or a number where the case of letters is lost."""
+    shared = _shared(job.target for job in jobs)
+    jobs = [_with_both_endings(job) if job.target in shared else job for job in jobs]
+    shared, taken = _shared(job.target for job in jobs), Counter[Path]()
+    for index, job in enumerate(jobs):
+        same = Path(str(job.target).casefold())
+        taken[same] += 1
+        if job.target in shared and taken[same] > 1 and job.target not in {other.target for other in jobs[:index]}:
+            numbered = job.target.with_stem(f"{job.target.stem}_{taken[same]}")
+            jobs[index] = replace(job, target=numbered)
+    refuse_shared_targets(jobs)
+    return jobs
 
 
 def refuse_shared_targets(jobs: Iterable[Job]) -> None:
-    """Refuse what would write two results to one file, also on file systems that ignore case.
+    """Refuse what would write two results to one file, also where the file system ignores case.
 
     Raises:
         OutputError: names the inputs.
@@ -217,7 +325,7 @@ def refuse_shared_targets(jobs: Iterable[Job]) -> None:
     jobs = list(jobs)
     shared = _shared(job.target for job in jobs)
     if shared:
-        names = ", ".join(f"'{job.source}'" for job in jobs if _key(job.target) in shared)
+        names = ", ".join(f"'{job.source}'" for job in jobs if job.target in shared)
         raise OutputError(f"several inputs would become one output: {names}. Rename some, or run them apart.")
 
 
@@ -236,12 +344,26 @@ def refuse_to_overwrite(sources: Iterable[Path], targets: Iterable[Path]) -> Non
             )
 
 
-def _key(target: Path) -> str:
-    return str(target).casefold()
+def _shared(targets: Iterable[Path]) -> set[Path]:
+    """The targets that are one file with another of them."""
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for target in targets:
+        by_name[str(target).casefold()].append(target)
+    several = [alike for alike in by_name.values() if len(alike) > 1]
+    exact = {target for alike in several for target, count in Counter(alike).items() if count > 1}
+    by_case = {target for alike in several if len(set(alike)) > 1 for target in alike}
+    return exact if not by_case or _tells_case(next(iter(by_case)).parent) else exact | by_case
 
 
-def _shared(targets: Iterable[Path]) -> set[str]:
-    return {key for key, count in Counter(map(_key, targets)).items() if count > 1}
+def _tells_case(folder: Path) -> bool:
+    """Whether the file system of a folder, or of the nearest one above it that is there, tells `a` from `A`."""
+    place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".case", dir=place) as probe:
+            file = Path(probe.name)
+            return not file.with_name(file.name.swapcase()).exists()
+    except OSError:  # where nothing can be written, nothing is overwritten
+        return True
 
 
 def _identity(path: Path) -> tuple[int, int]:

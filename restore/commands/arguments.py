@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from restore.files import expanded
+
 __all__ = ["auto_or_positive", "given", "given_path", "positive", "tile"]
 
 
@@ -48,4 +50,4 @@ def given(text: str) -> str:
 
 def given_path(text: str) -> Path:
     """A path, with `~` for one's home."""
-    return Path(given(text)).expanduser()
+    return expanded(given(text))

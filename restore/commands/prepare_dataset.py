@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from restore.commands.arguments import positive
 from restore.commands.progress import ProgressBar
+from restore.files import expanded
 
 if TYPE_CHECKING:
     from restore.data.preparation.cards import Card
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_wishes(card, arguments)
     if card.package:
         return _prepare_package(card, arguments)
-    root = arguments.root.expanduser()
+    root = expanded(arguments.root)
     if arguments.download:
         root.mkdir(parents=True, exist_ok=True)
         _download(card, root, arguments.workers)
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     complete = not any(holding.problems for holding in holdings)
     _report(card, holdings)
     if complete or arguments.partial:
-        output = (arguments.output or dataset_folder(card, root)).expanduser()
+        output = expanded(arguments.output or dataset_folder(card, root))
         for holding in holdings:
             if holding.part.role in ("references", "inputs"):
                 _make(holding.part.name, holding.part.role, holding.usable, output, arguments)
@@ -142,7 +143,7 @@ def _prepare_package(card: Card, arguments: argparse.Namespace) -> int:
     folder = prepare(card)
     files = {image.title: folder / f"{image.title}.png" for image in card.images}
     sys.stdout.write(f"{card.name} is complete: {len(files)} files in {folder}\n")
-    _make("HR", "references", files, (arguments.output or arguments.root / card.name).expanduser(), arguments)
+    _make("HR", "references", files, expanded(arguments.output or arguments.root / card.name), arguments)
     return 0
 
 

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=given,
         required=True,
         nargs="+",
-        help="images, a folder of them, frames/%%05d.png, a text file of their paths; or a video",
+        help="images, folders of them, 'photos/*.png', frames/%%05d.png, a text file of paths; or a video",
     )
     parser.add_argument(
         "-o",
@@ -120,8 +120,10 @@ def _run_images(arguments: argparse.Namespace, model: str) -> int:
         source, arguments.output, recursive=arguments.recursive, suffix=arguments.suffix, ext=arguments.ext
     )
     _name_others(left_out(source, arguments.output, recursive=arguments.recursive))
-    done = set(finished_jobs(jobs)) if arguments.resume else set()
+    done = set(finished_jobs(jobs, resume=arguments.resume))
     missing = [job for job in jobs if job not in done]
+    if kept := sum(job.kept for job in jobs):
+        logger.info("results of an earlier run lie among the inputs and stay as they are: %d", kept)
     if not missing:
         logger.info("nothing to do: %d done before", len(jobs))
         return 0
@@ -169,10 +171,18 @@ def _runtime(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _name_others(others: list[Path]) -> None:
-    if others:
-        named = ", ".join(path.name for path in others[:NAMED])
-        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        logger.info("no images, left out: %s%s", named, more)
+    from restore.images.formats import is_image_name, unread_here
+
+    unread = [path for path in others if is_image_name(path)]
+    if unread:
+        logger.warning("left out: %s: %s", _named(unread), unread_here(unread))
+    if others := [path for path in others if path not in unread]:
+        logger.info("no images, left out: %s", _named(others))
+
+
+def _named(paths: list[Path]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(path.name for path in paths[:NAMED]) + more
 
 
 def _require_task(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from restore.commands.progress import naming_progress
 from restore.errors import OptionsError, OutputError, nearest
+from restore.files import expanded
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
@@ -25,7 +26,6 @@ VIDEO_INPUTS = (
     *(".wmv", ".flv", ".ogv", ".3gp", ".y4m", ".gif"),
 )
 DEFAULT_RATE = Fraction(25)
-FRAME_NAMES = "%06d.png"
 logger = logging.getLogger(__name__)
 
 
@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def concerns_video(arguments: argparse.Namespace) -> bool:
-    """Whether the input or the output is a video, by the endings of the names."""
+    """Whether the input or the output is a video, by the endings of the names; a GIF is one where it moves."""
     from restore.inference.video import VIDEO_OUTPUTS
 
-    return _suffix(arguments.output) in VIDEO_OUTPUTS or any(_suffix(path) in VIDEO_INPUTS for path in arguments.input)
+    return _suffix(arguments.output) in VIDEO_OUTPUTS or any(map(_is_clip, arguments.input))
 
 
 def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
 
     if arguments.segment_frames < 1:
         raise OptionsError(f"--segment-frames is {arguments.segment_frames}: must be a whole number of at least 1.")
-    output = Path(arguments.output).expanduser()
+    output = expanded(arguments.output)
     to_images = Numbering.is_one(output) or output.is_dir() or not output.suffix
     if not to_images and output.suffix.lower() not in VIDEO_OUTPUTS:
         raise OptionsError(
@@ -71,19 +71,20 @@ def run(arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
 
 
 def _source(arguments: argparse.Namespace) -> FrameSource:
+    from restore.images.numbering import Numbering
     from restore.inference.video import ImageSequence, VideoFile
     from restore.jobs import find_images
 
     first, *others = arguments.input
-    is_images = Path(first).is_dir() or "%" in first or _suffix(first) == ".txt"
-    if others and any(_suffix(path) in VIDEO_INPUTS for path in arguments.input):
+    is_images = expanded(first).is_dir() or Numbering.is_one(first) or _suffix(first) == ".txt"
+    if others and any(map(_is_clip, arguments.input)):
         raise OptionsError("one video at a time: give one, or the images of one.")
     if is_images or others:
         images = [image.path for image in find_images(arguments.input if others else first)]
         return ImageSequence(images, arguments.fps or DEFAULT_RATE)
     if arguments.fps:
         raise OptionsError("--fps is for videos made of images: a video keeps its own times.")
-    return VideoFile(Path(first).expanduser())
+    return VideoFile(expanded(first))
 
 
 def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
@@ -120,19 +121,24 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
 
 
 def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
+    from restore.images.formats import format_for
     from restore.images.numbering import Numbering
     from restore.inference.video import restore_to_images
 
     for option in ("codec", "crf", "pixel_format"):
         if getattr(arguments, option) is not None:
             raise OptionsError(f"--{option.replace('_', '-')} is for videos, and the result will be images.")
-    names = Numbering(output if Numbering.is_one(output) else output / FRAME_NAMES)
+    if Numbering.is_one(output):
+        format_for(output.suffix)
+        name_of = Numbering(output).path
+    else:
+        name_of = partial(_frame, output, source.path.stem)
     restorer = load()
     logger.info(restorer.describe())
     with _progress(source) as show:
         outcome = restore_to_images(
             source,
-            lambda number: names.path(number + 1),
+            lambda number: name_of(number + 1),
             restorer,
             resume=arguments.resume,
             quality=arguments.quality,
@@ -158,6 +164,19 @@ def _report(outcome: ClipOutcome) -> int:
     parts += [f"failed: {problem}" for problem in outcome.problems]
     console.print(", ".join(parts), highlight=False, markup=False, soft_wrap=True)
     return 1 if outcome.problems else 0
+
+
+def _frame(folder: Path, clip: str, number: int) -> Path:
+    """Where frame `number` of a clip goes, if nothing else is said."""
+    return folder / f"{clip}_{number:06}.png"
+
+
+def _is_clip(path: str) -> bool:
+    from restore.images import is_animated
+
+    if _suffix(path) != ".gif" or not expanded(path).is_file():
+        return _suffix(path) in VIDEO_INPUTS
+    return is_animated(expanded(path))
 
 
 def _suffix(path: str) -> str:

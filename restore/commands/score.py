@@ -16,6 +16,7 @@ from pathlib import Path
 from restore.commands.arguments import positive
 from restore.errors import OptionsError
 from restore.evaluation.processes import stay_single_threaded
+from restore.files import expanded
 
 __all__ = ["add_arguments", "run"]
 
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         scale=arguments.scale or scale_in_names(matching),
         has_reference=has_reference,
     )
-    name = Path(arguments.restored).expanduser().resolve().name
+    name = expanded(arguments.restored).resolve().name
     output = Path(arguments.output or Path("results") / "scores" / name)
     scores = score(
         matching,

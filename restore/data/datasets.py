@@ -25,6 +25,7 @@ from restore.data.sampling import Draw, generator
 from restore.data.storage.databases import DatabaseSource, paired_databases
 from restore.data.storage.sources import FileSource, JoinedSource, PackedSource, Source, channels_of
 from restore.errors import DataError
+from restore.files import expanded
 from restore.images.resize import resize_pixels
 from restore.registry import DATASETS
 
@@ -271,7 +272,7 @@ class DownsampledImageDataset(PatchDataset):
 
 def each_root(roots: Roots) -> list[Path]:
     """One folder or several as a list."""
-    return [Path(root).expanduser() for root in ([roots] if isinstance(roots, (str, Path)) else roots)]
+    return [expanded(root) for root in ([roots] if isinstance(roots, (str, Path)) else roots)]
 
 
 def each_list(dataset: str, lists: Roots | None, roots: Sequence[Path]) -> list[Path | None]:

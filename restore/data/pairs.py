@@ -16,6 +16,7 @@ from pathlib import Path
 
 from restore.data.complaints import complain, set_aside
 from restore.errors import DataError
+from restore.files import expanded, text_of
 from restore.images import list_images
 
 __all__ = ["Pair", "list_folder", "list_pairs", "listed_files", "listed_lines"]
@@ -60,8 +61,8 @@ def list_pairs(
     """
     if dataroot_gt is None and dataroot_lq is None:
         raise DataError(f"dataset '{dataset}': give dataroot_gt, dataroot_lq or both.")
-    gt_root = None if dataroot_gt is None else Path(dataroot_gt).expanduser()
-    lq_root = None if dataroot_lq is None else Path(dataroot_lq).expanduser()
+    gt_root = None if dataroot_gt is None else expanded(dataroot_gt)
+    lq_root = None if dataroot_lq is None else expanded(dataroot_lq)
     if gt_root is None:
         inputs = _files(dataset, lq_root, meta_info_file, "dataroot_lq", recursive)
         return [Pair(path.stem, lq=path) for path in inputs]
@@ -102,7 +103,7 @@ def listed_files(dataset: str, root: Path, meta_info_file: str | Path) -> list[P
     Raises:
         DataError: the list is missing or empty, or names a file that is not there; says which line.
     """
-    listing = Path(meta_info_file).expanduser()
+    listing = expanded(meta_info_file)
     lines = listed_lines(dataset, listing, "meta_info_file")
     wanted = {number: root / line.split()[0] for number, line in lines.items()}
     absent = [
@@ -125,9 +126,9 @@ def listed_lines(dataset: str, listing: Path, option: str) -> dict[int, str]:
         complain(f"dataset '{dataset}': the list {listing} does not exist. Check {option}.")
         return {}
     try:
-        text = listing.read_text(encoding="utf-8")
+        text = text_of(listing)
     except UnicodeDecodeError as error:
-        complain(f"dataset '{dataset}': the list {listing} is not text in UTF-8 ({error}). Check {option}.")
+        complain(f"dataset '{dataset}': the list {listing} is not text in UTF-8 or UTF-16 ({error}). Check {option}.")
         return {}
     lines = {number: line for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
     if not lines:

@@ -8,17 +8,18 @@ An image file becomes an `Image` (pixels, ICC profile, EXIF), its pixels a tenso
 """
 
 from restore.images.colour import grey_to_rgb, rgb_to_grey, rgb_to_y, rgb_to_ycbcr, y_to_rgb, ycbcr_to_rgb
-from restore.images.decode import decode_image, read_size
-from restore.images.encode import IMAGE_SUFFIXES, encode_image
+from restore.images.decode import decode_image, is_animated, read_size
+from restore.images.encode import encode_image
+from restore.images.formats import WRITTEN_SUFFIXES, readable_suffixes
 from restore.images.image import Image, convert_depth, to_pixels, to_tensor
 from restore.images.io import list_images, read_image, write_image
 from restore.images.padding import PADDINGS, Frame, crop, frame, pad
 from restore.images.resize import KERNELS, resize, resize_pixels
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "KERNELS",
     "PADDINGS",
+    "WRITTEN_SUFFIXES",
     "Frame",
     "Image",
     "convert_depth",
@@ -27,10 +28,12 @@ __all__ = [
     "encode_image",
     "frame",
     "grey_to_rgb",
+    "is_animated",
     "list_images",
     "pad",
     "read_image",
     "read_size",
+    "readable_suffixes",
     "resize",
     "resize_pixels",
     "rgb_to_grey",

@@ -1,8 +1,9 @@
 """From the bytes of a file to an `Image`. The bytes decide the format, not the file name.
 
 Pillow decodes what has 8 bits per sample and finds truncated data in every format; OpenCV decodes 16-bit PNG, which
-Pillow would cut to 8; `tiff` does 16-bit and float TIFF. Missing pixels are an error; where all are there, whatever
-else is damaged is a warning. Palettes become RGB or RGBA, bilevel images grey, CMYK RGB.
+Pillow would cut to 8; `tiff` does 16-bit and float TIFF, `pnm` all of PNM, `plugins` what not everybody has. Missing
+pixels are an error; where all are there, whatever else is damaged is a warning. Palettes become RGB or RGBA, bilevel
+images grey, CMYK RGB.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import numpy as np
 
 from restore.errors import ImageError
-from restore.images import jpeg, png, tiff
+from restore.images import jpeg, plugins, png, pnm, tiff
 from restore.images.bounds import check_claim
 from restore.images.exif import PREFIX, is_transposed, orientation_of, oriented, reset_orientation
 from restore.images.image import Image
@@ -24,14 +25,14 @@ from restore.images.image import Image
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["decode_image", "read_size"]
+__all__ = ["decode_image", "is_animated", "read_size"]
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
 def decode_image(data: bytes, name: str | Path = "image") -> Image:
-    """Decode a PNG, JPEG, TIFF, WebP or BMP file that is in memory.
+    """Decode an image file that is in memory: PNG, JPEG, TIFF, WebP, BMP, GIF, PNM; with plugins AVIF, HEIC, JPEG XL.
 
     The EXIF orientation is applied and its tag reset. Of several frames or pages the first is taken, with a warning.
 
@@ -42,7 +43,7 @@ def decode_image(data: bytes, name: str | Path = "image") -> Image:
     Raises:
         ImageError: it is not such a file, it is truncated or damaged, or its layout is not supported.
     """
-    return _guarded(name, lambda: _DECODERS[_format_of(data)](data, name))
+    return _guarded(name, lambda: _DECODERS[_format_of(data[: plugins.HEAD_BYTES])](data, name))
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
@@ -54,10 +55,26 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
     def measure() -> tuple[int, int]:
         with Path(path).open("rb") as file:
-            height, width, orientation = _SIZES[_format_of(file.read(16))](file, file.seek(0, io.SEEK_END))
+            height, width, orientation = _SIZES[_format_of(file.read(plugins.HEAD_BYTES))](
+                file, file.seek(0, io.SEEK_END)
+            )
         return (width, height) if is_transposed(orientation) else (height, width)
 
     return _guarded(path, measure)
+
+
+def is_animated(path: str | Path) -> bool:
+    """Whether a GIF file holds several frames.
+
+    Raises:
+        ImageError: the file cannot be read or is no GIF.
+    """
+
+    def count() -> bool:
+        with Path(path).open("rb") as file:
+            return bool(getattr(_open_with_pillow("GIF", file), "is_animated", False))
+
+    return _guarded(path, count)
 
 
 def _guarded(name: str | Path, action: Callable[[], Result]) -> Result:
@@ -83,7 +100,13 @@ def _format_of(head: bytes) -> str:
         return "WebP"
     if head.startswith(b"BM"):
         return "BMP"
-    raise ImageError("the file is not PNG, JPEG, TIFF, WebP or BMP" if head else "the file is empty")
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:2] in pnm.MAGIC and head[2:3] in b"# \t\r\n":
+        return "PNM"
+    if kind := plugins.kind_of(head):
+        return kind
+    raise ImageError(f"the file is not {', '.join(_DECODERS)}" if head else "the file is empty")
 
 
 def _decode_png(data: bytes, name: str | Path) -> Image:
@@ -160,6 +183,24 @@ def _decode_jpeg(data: bytes, name: str | Path) -> Image:
     return _upright(pixels, icc, exif, orientation_of(exif))
 
 
+def _decode_pnm(data: bytes, name: str | Path) -> Image:
+    pnm.read_header(data).check_claim(len(data))
+    return Image(pnm.decode(data))
+
+
+def _decode_heic(data: bytes, name: str | Path) -> Image:
+    opened = plugins.open_heic(io.BytesIO(data))
+    check_claim(*opened.size, len(opened.mode), len(data), _MOST_PER_BYTE["HEIC"])
+    if len(opened) > 1:
+        _warn_of_frames(name, len(opened))
+    return Image(*plugins.heic_pixels(opened))
+
+
+def _decode_avif(data: bytes, name: str | Path) -> Image:
+    plugins.warn_of_depth(data, name)
+    return _decoder_with_pillow("AVIF")(data, name)
+
+
 def _decoder_with_pillow(kind: str) -> Callable[[bytes, str | Path], Image]:
     def decode(data: bytes, name: str | Path) -> Image:
         image = _open_with_pillow(kind, io.BytesIO(data))
@@ -217,7 +258,7 @@ def _rgb_from_cmyk(image: PillowImage, icc: bytes | None) -> np.ndarray:
 
 def _open_with_pillow(kind: str, file: BinaryIO) -> PillowImage:
     """Open through the format's own class: `PIL.Image.open` would refuse large photographs as bombs."""
-    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
     opener = {
         "PNG": PngImagePlugin.PngImageFile,
@@ -225,6 +266,9 @@ def _open_with_pillow(kind: str, file: BinaryIO) -> PillowImage:
         "TIFF": TiffImagePlugin.TiffImageFile,
         "WebP": WebPImagePlugin.WebPImageFile,
         "BMP": BmpImagePlugin.BmpImageFile,
+        "GIF": GifImagePlugin.GifImageFile,
+        "AVIF": plugins.open_avif,
+        "JPEG XL": plugins.open_jpeg_xl,
     }[kind]
     return opener(file)
 
@@ -254,6 +298,19 @@ def _size_of_png(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
     return *header.size, orientation_of(header.chunks.get(b"eXIf"))
 
 
+def _size_of_pnm(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
+    file.seek(0)
+    header = pnm.read_header(file.read(pnm.HEADER_BYTES))
+    header.check_claim(num_bytes)
+    return header.height, header.width, 1
+
+
+def _size_of_heic(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
+    file.seek(0)
+    width, height = plugins.open_heic(file).size
+    return height, width, 1
+
+
 def _sizer_with_pillow(kind: str) -> Callable[[BinaryIO, int], tuple[int, int, int]]:
     def measure(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
         file.seek(0)
@@ -264,17 +321,26 @@ def _sizer_with_pillow(kind: str) -> Callable[[BinaryIO, int], tuple[int, int, i
     return measure
 
 
-_MOST_PER_BYTE = {"JPEG": jpeg.DECODED_PER_BYTE, "WebP": 1 << 30, "BMP": 1 << 16}
-"""Decoded bytes that one byte of a file can stand for, at the most; WebP and run lengths of BMP know no bound."""
+_MOST_PER_BYTE = {
+    "JPEG": jpeg.DECODED_PER_BYTE,
+    "BMP": 1 << 16,
+    **dict.fromkeys(("WebP", "GIF", "AVIF", "HEIC", "JPEG XL"), 1 << 30),
+}
+"""Decoded bytes that one byte of a file can stand for, at the most; for most formats there is no bound."""
 
 _DECODERS: dict[str, Callable[[bytes, str | Path], Image]] = {
     "PNG": _decode_png,
     "TIFF": _decode_tiff,
     "JPEG": _decode_jpeg,
-    **{kind: _decoder_with_pillow(kind) for kind in ("WebP", "BMP")},
+    **{kind: _decoder_with_pillow(kind) for kind in ("WebP", "BMP", "GIF", "JPEG XL")},
+    "PNM": _decode_pnm,
+    "AVIF": _decode_avif,
+    "HEIC": _decode_heic,
 }
 _SIZES: dict[str, Callable[[BinaryIO, int], tuple[int, int, int]]] = {
     "PNG": _size_of_png,
     "TIFF": tiff.read_size,
-    **{kind: _sizer_with_pillow(kind) for kind in ("JPEG", "WebP", "BMP")},
+    **{kind: _sizer_with_pillow(kind) for kind in ("JPEG", "WebP", "BMP", "GIF", "AVIF", "JPEG XL")},
+    "PNM": _size_of_pnm,
+    "HEIC": _size_of_heic,
 }

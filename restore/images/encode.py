@@ -9,52 +9,18 @@ from __future__ import annotations
 
 import io
 import logging
-from dataclasses import dataclass
 
 import numpy as np
 
-from restore.errors import ImageError, nearest
+from restore.errors import ImageError
 from restore.images import png, tiff
 from restore.images.exif import PREFIX
+from restore.images.formats import Format, check_fits, format_for
 from restore.images.image import Image
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "Format", "encode_image"]
+__all__ = ["encode_image"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Format:
-    """What a file format can hold.
-
-    Attributes:
-        name: the format's name.
-        suffixes: endings of file names, lower case.
-        depths: sample types.
-        alpha: whether it can hold an alpha channel.
-        grey: whether it has a layout for grey, rather than storing it as equal RGB.
-        lossless: whether every pixel value survives; "option" where the writer can choose.
-        metadata: whether it holds ICC and EXIF.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    depths: tuple[str, ...] = ("uint8",)
-    alpha: bool = True
-    grey: bool = True
-    lossless: bool = True
-    metadata: bool = True
-
-
-FORMATS = (
-    Format("PNG", (".png",), ("uint8", "uint16")),
-    Format("JPEG", (".jpg", ".jpeg"), alpha=False, lossless=False),
-    Format("TIFF", (".tif", ".tiff"), ("uint8", "uint16", "float32")),
-    Format("WebP", (".webp",), grey=False),
-    Format("BMP", (".bmp",), metadata=False),
-)
-IMAGE_SUFFIXES = tuple(suffix for fmt in FORMATS for suffix in fmt.suffixes)
-"""Endings of file names that can be read and written, lower case."""
 
 
 def encode_image(image: Image | np.ndarray, suffix: str, *, quality: int = 95, lossless: bool = False) -> bytes:
@@ -71,8 +37,8 @@ def encode_image(image: Image | np.ndarray, suffix: str, *, quality: int = 95, l
     """
     if isinstance(image, np.ndarray):
         image = Image(image)
-    fmt = _format_for(suffix)
-    _check_fits(image, fmt, lossless)
+    check_fits(suffix, image.pixels.shape, image.pixels.dtype.name, lossless=lossless)
+    fmt = format_for(suffix)
     if not 1 <= quality <= 100:
         raise ImageError(f"quality is {quality}; must be 1 to 100")
     icc, exif = _fitting_metadata(image, fmt)
@@ -81,30 +47,6 @@ def encode_image(image: Image | np.ndarray, suffix: str, *, quality: int = 95, l
     except (OSError, ValueError) as error:
         height, width = image.pixels.shape[:2]
         raise ImageError(f"a {height}x{width} image cannot be encoded as {fmt.name}: {error}") from error
-
-
-def _format_for(suffix: str) -> Format:
-    for fmt in FORMATS:
-        if suffix.lower() in fmt.suffixes:
-            return fmt
-    given = f"the ending '{suffix}' is not one of an image" if suffix else "the file name has no ending"
-    raise ImageError(f"{given}; known: {', '.join(IMAGE_SUFFIXES)}.{nearest(suffix, IMAGE_SUFFIXES)}")
-
-
-def _check_fits(image: Image, fmt: Format, lossless: bool) -> None:
-    depth = image.pixels.dtype.name
-    if depth not in fmt.depths:
-        able = ", ".join(other.name for other in FORMATS if depth in other.depths)
-        raise ImageError(
-            f"{fmt.name} cannot hold {depth} samples, only {' and '.join(fmt.depths)}; {able} can, "
-            "or convert the pixels with convert_depth"
-        )
-    if image.has_alpha and not fmt.alpha:
-        able = ", ".join(other.name for other in FORMATS if other.alpha and depth in other.depths)
-        raise ImageError(f"{fmt.name} cannot hold an alpha channel; {able} can")
-    if lossless and not fmt.lossless:
-        able = ", ".join(other.name for other in FORMATS if other.lossless and depth in other.depths)
-        raise ImageError(f"{fmt.name} is always lossy; {able} can be lossless")
 
 
 def _fitting_metadata(image: Image, fmt: Format) -> tuple[bytes | None, bytes | None]:

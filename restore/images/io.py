@@ -9,16 +9,17 @@ import numpy as np
 from restore.errors import DataError, ImageError
 from restore.files import atomic_write
 from restore.images.decode import decode_image
-from restore.images.encode import IMAGE_SUFFIXES, encode_image
+from restore.images.encode import encode_image
+from restore.images.formats import readable_suffixes
 from restore.images.image import Image
 
 __all__ = ["list_images", "read_image", "write_image"]
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a PNG, JPEG, TIFF, WebP or BMP file in its own depth, upright, with its ICC profile and EXIF block.
+    """Read an image file in its own depth, upright, with its ICC profile and EXIF block.
 
-    See `decode_image` for what becomes of palettes, CMYK and animations.
+    See `decode_image` for the formats, and for what becomes of palettes, CMYK and animations.
 
     Raises:
         ImageError: the file is missing, unreadable, truncated, damaged or of a kind that is not supported.
@@ -66,11 +67,11 @@ def list_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"'{folder}' is not a folder")
-    paths = folder.rglob("*") if recursive else folder.iterdir()
+    paths, suffixes = folder.rglob("*") if recursive else folder.iterdir(), readable_suffixes()
     return sorted(
         path
         for path in paths
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and (path.is_file() or not path.exists())
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 
 from restore.errors import DataError, OptionsError
-from restore.images import IMAGE_SUFFIXES
+from restore.files import expanded
+from restore.images.formats import readable_suffixes
 
 __all__ = ["Numbering"]
 
@@ -26,17 +28,17 @@ class Numbering:
     """
 
     def __init__(self, pattern: str | Path):
-        self.pattern = Path(pattern).expanduser()
+        self.pattern = expanded(pattern)
         if len(PLACEHOLDER.findall(self.pattern.name)) != 1:
             raise OptionsError(f"'{pattern}': a numbered file name holds one placeholder, such as %05d.")
-        if self.pattern.suffix.lower() not in IMAGE_SUFFIXES:
+        if self.pattern.suffix.lower() not in readable_suffixes():
             raise OptionsError(f"'{pattern}': numbered files are images; end the name with .png, for example.")
 
     @staticmethod
     def is_one(path: str | Path) -> bool:
-        """Whether a path is meant as a pattern; what exists under that very name is itself."""
-        path = Path(path).expanduser()
-        return bool(PLACEHOLDER.search(path.name)) and not path.exists()
+        """Whether a path is meant as a pattern; what exists under that very name, or ends in /, is itself."""
+        name, path = str(path), expanded(path)
+        return bool(PLACEHOLDER.search(path.name)) and not name.endswith(("/", os.sep)) and not path.exists()
 
     def path(self, number: int) -> Path:
         """The file of a number."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from restore.errors import DataError, MissingError, OptionsError
-from restore.files import atomic_write
+from restore.files import atomic_write, text_of
 from restore.images import list_images, read_image, read_size
 from restore.leaderboard.archive import Package, open_package, refuse
 from restore.leaderboard.checking import (
@@ -243,7 +243,7 @@ def _labels(folder: Path) -> dict[str, float]:
     labels: dict[str, float] = {}
     for path in sorted(folder.glob("*.txt")):
         try:
-            found = read_opinions(path.read_text(encoding="utf-8-sig"), path.name)
+            found = read_opinions(text_of(path), path.name)
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read '{path}': {error}.") from error
         if set(found) & set(labels):

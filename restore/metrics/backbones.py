@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from restore.errors import CheckpointError, ImageError, MissingError
+from restore.files import expanded
 
 __all__ = ["BACKBONES", "Backbone", "Features", "find_weights", "load_backbone", "stored"]
 
@@ -119,12 +120,12 @@ def find_weights(names: tuple[str, ...], path: str | None = None) -> Path:
     """
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     if path is not None:
-        given = Path(path).expanduser()
+        given = expanded(path)
         found = _first_file([given, *(given / name for name in names)])
         if found is None:
             raise MissingError(f"no weights at {given}. Give the file {' or '.join(names)}, or a folder that holds it.")
         return found
-    folders = [Path(os.environ[WEIGHTS_FOLDER]).expanduser()] if os.environ.get(WEIGHTS_FOLDER) else []
+    folders = [expanded(os.environ[WEIGHTS_FOLDER])] if os.environ.get(WEIGHTS_FOLDER) else []
     found = _first_file([folder / name for folder in (*folders, cache) for name in names])
     return found or _download(names[0], cache)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.errors import OptionsError, Problem, nearest
+from restore.files import expanded, text_of
 from restore.options.reader import read_text, read_value
 from restore.options.tree import Origin, Tree
 from restore.packaged import option_files
@@ -105,7 +106,7 @@ def files_of(path: Path) -> list[Path]:
 
 def _place_of(path: str | Path) -> Path:
     """The file of this path, or the one that comes with the package under this name (`swinir_x4`)."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix or path.is_file():
         return path
     return option_files().get(path.as_posix(), path)
@@ -135,7 +136,7 @@ def _read_base(path: Path, base: Any, chain: tuple[Path, ...], where: Origin | N
                 )
             ]
         )
-    target = path.parent / Path(base).expanduser()
+    target = path.parent / expanded(base)
     ancestors = [file.resolve() for file in chain]
     if target.resolve() in ancestors:
         circle = " -> ".join(file.name for file in (*chain[ancestors.index(target.resolve()) :], target))
@@ -151,9 +152,11 @@ def _text_of(path: Path) -> str:
     if not path.is_file():
         raise OptionsError([Problem("", _missing(path))])
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return text_of(path)
     except UnicodeDecodeError as error:
-        message = f"not a text file in UTF-8: byte {error.start} is {path.read_bytes()[error.start]:#04x}."
+        message = (
+            f"not a text file in {error.encoding.upper()}: byte {error.start} is {error.object[error.start]:#04x}."
+        )
         raise OptionsError([Problem("", message, None, str(path))]) from None
     except OSError as error:
         raise OptionsError([Problem("", f"cannot be read: {error.strerror}.", None, str(path))]) from None

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from restore.errors import CheckpointError, MissingError
+from restore.files import expanded
 
 __all__ = ["read_keras"]
 
@@ -33,7 +34,7 @@ def read_keras(path: str | Path) -> dict[str, torch.Tensor]:
         MissingError: h5py is not installed.
         CheckpointError: the file cannot be read, or does not hold a TRIQ with a ResNet-50.
     """
-    arrays = _read(Path(path).expanduser())
+    arrays = _read(expanded(path))
     try:
         state = {**_resnet(arrays), **_transformer(arrays)}
     except (KeyError, IndexError) as error:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from restore.errors import CheckpointError, MissingError, nearest
-from restore.files import sha256_of
+from restore.files import expanded, sha256_of
 from restore.networks.checkpoint import load_weights, read_weights
 from restore.quality.base import QualityModel
 from restore.registry import QUALITY
@@ -78,7 +78,7 @@ def save_quality(
 
 
 def _path_of(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.suffix:
         return path
     shipped = _SHIPPED / f"{name_or_path}.safetensors"

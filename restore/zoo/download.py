@@ -20,7 +20,7 @@ from pathlib import Path
 from restore.data.storage.cache import cache_folder
 from restore.downloads import download
 from restore.errors import CheckpointError, DataError, MissingError, OutputError
-from restore.files import atomic_write, sha256_of
+from restore.files import atomic_write, expanded, sha256_of
 from restore.zoo.card import Card
 
 __all__ = ["Place", "address", "fetch_weights", "local_weights", "place_of", "recorded_checksum"]
@@ -54,7 +54,7 @@ def local_weights(card: Card) -> Path | None:
     folders = [weights_folder()]
     chosen = os.environ.get("RESTORE_WEIGHTS", "")
     if chosen and not _is_address(chosen):
-        folders.insert(0, Path(chosen).expanduser())
+        folders.insert(0, expanded(chosen))
     return next((folder / card.weights for folder in folders if (folder / card.weights).is_file()), None)
 
 
@@ -164,7 +164,7 @@ def _by_hand(card: Card) -> str:
     chosen = os.environ.get("RESTORE_WEIGHTS", "")
     named = ""
     if chosen and not _is_address(chosen):
-        named = f" (it names '{chosen}'{'' if Path(chosen).expanduser().is_dir() else ', which is not a folder'})"
+        named = f" (it names '{chosen}'{'' if expanded(chosen).is_dir() else ', which is not a folder'})"
     return f"{found} and put it in {weights_folder()}, or in a folder that RESTORE_WEIGHTS names{named}."
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
 
 from restore.cli import main
 from restore.images import list_images, read_image
@@ -32,9 +33,9 @@ def test_video_to_video_to_images_to_video(tmp_path, weights, make_clip, capsys)
     assert "5 frames restored" in capsys.readouterr().err
     assert restore_run("none is needed", clip, tmp_path / "out.mkv", "--resume") == 0
     assert restore_run(weights, tmp_path / "out.mkv", tmp_path / "frames") == 0
-    assert [path.name for path in list_images(tmp_path / "frames")] == [f"{n:06}.png" for n in range(1, 6)]
-    assert read_image(tmp_path / "frames/000001.png").pixels.shape == (96, 128, 3)
-    assert restore_run(weights, tmp_path / "frames/%06d.png", tmp_path / "back.mp4", "--fps", "12.5") == 0
+    assert [path.name for path in list_images(tmp_path / "frames")] == [f"out_{n:06}.png" for n in range(1, 6)]
+    assert read_image(tmp_path / "frames/out_000001.png").pixels.shape == (96, 128, 3)
+    assert restore_run(weights, tmp_path / "frames/out_%06d.png", tmp_path / "back.mp4", "--fps", "12.5") == 0
     with av.open(str(tmp_path / "back.mp4")) as file:
         assert file.streams.video[0].average_rate == 12.5
     assert count(tmp_path / "back.mp4") == 5
@@ -95,3 +96,23 @@ def test_a_killed_run_goes_on_where_it_stood(tmp_path, weights, make_clip, capsy
     assert f"{8 * num_finished} done before" in said
     assert count(target) == 60
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+def test_a_gif_is_a_clip_where_it_moves(tmp_path, weights, capsys, caplog):
+    pictures = [PillowImage.new("RGB", (16, 12), (value, 0, 0)) for value in (250, 100, 20)]
+    pictures[0].save(tmp_path / "still.gif")
+    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:], duration=80)
+    pictures[1].save(tmp_path / "100%d.gif", save_all=True, append_images=pictures[2:], duration=80)
+    out = tmp_path / "out"
+    for name in ("still", "moving", "100%d"):
+        assert restore_run(weights, tmp_path / f"{name}.gif", out) == 0
+    frames = [f"moving_{n:06}.png" for n in (1, 2, 3)]
+    assert [path.name for path in list_images(out)] == [*(f"100%d_{n:06}.png" for n in (1, 2)), *frames, "still.png"]
+    assert restore_run(weights, tmp_path / "still.gif", tmp_path / "one.png") == 0
+    assert restore_run(weights, tmp_path / "moving.gif", tmp_path / "one.png") == 2
+    assert restore_run(weights, tmp_path, tmp_path / "folder") == 0
+    assert "moving.gif' holds 3 frames or pages: only the first is read" in caplog.text
+    assert {"moving.png", "still.png"} < {path.name for path in list_images(tmp_path / "folder")}
+    (tmp_path / "broken.gif").write_bytes((tmp_path / "still.gif").read_bytes()[:9])
+    assert restore_run(weights, tmp_path / "broken.gif", tmp_path / "folder") == 2
+    assert "broken.gif" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from PIL import ImageCms, ImageOps
 
 from restore.errors import DataError, ImageError, OutputError
 from restore.images import Image, decode_image, encode_image, list_images, read_image, read_size, write_image
-from restore.images.encode import FORMATS
+from restore.images.formats import FORMATS
 
 LAYOUTS = [
     (fmt, depth, channels)
@@ -167,8 +167,8 @@ def test_damaged_and_foreign_files_are_errors(tmp_path):
     png[len(png) // 2] ^= 1
     with pytest.raises(ImageError, match=r"cannot read 'it': .*wrong checksum in its IDAT chunk"):
         decode_image(bytes(png), "it")
-    with pytest.raises(ImageError, match="not PNG, JPEG, TIFF, WebP or BMP"):
-        decode_image(b"GIF89a............")
+    with pytest.raises(ImageError, match="the file is not PNG, TIFF, JPEG, "):
+        decode_image(b"MZ................")
     with pytest.raises(ImageError, match=r"none\.png': No such file"):
         read_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="directory"):
@@ -211,7 +211,7 @@ def test_lossless_jpeg_and_senseless_quality(tmp_path):
         write_image(tmp_path / "a.jpg", np.zeros((4, 4), np.uint8), lossless=True)
     with pytest.raises(ImageError, match="quality is 101"):
         write_image(tmp_path / "a.jpg", np.zeros((4, 4), np.uint8), quality=101)
-    with pytest.raises(ImageError, match="a 1x20000 image cannot be encoded as WebP"):
+    with pytest.raises(ImageError, match="WebP holds at most 16383 px a side"):
         write_image(tmp_path / "a.webp", np.zeros((1, 20000), np.uint8))
 
 

@@ -21,6 +21,7 @@ import pydantic
 from restore.data.datasets import DownsampledImageDataset
 from restore.data.storage.cache import cache_folder
 from restore.errors import DataError, MissingError, OptionsError, Problem, nearest
+from restore.files import expanded
 from restore.images import read_image, write_image
 from restore.packaged import packaged_folder
 from restore.registry import DATASETS
@@ -248,7 +249,7 @@ def _folders() -> list[Path]:
 
 
 def _find(card: str | Path) -> Path:
-    given = Path(card).expanduser()
+    given = expanded(card)
     if given.is_file():
         return given
     by_name = {plain_name(path.stem): path for folder in reversed(_folders()) for path in folder.glob("*.yml")}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from restore.data.preparation.cards import Card, Part, plain_name
 from restore.errors import DataError, ImageError
-from restore.images import IMAGE_SUFFIXES, read_image, read_size
+from restore.images import read_image, read_size, readable_suffixes
 
 __all__ = ["Holding", "dataset_folder", "take_stock"]
 
@@ -122,7 +122,7 @@ def _matching(part: Part, folder: Path) -> tuple[dict[str, Path], list[str]]:
     for path in sorted(folder.glob("/".join("*" for _ in part.files.split("/")))):
         relative = path.relative_to(folder)
         match = pattern.fullmatch(relative.as_posix())
-        image = part.role == "other" or path.suffix.lower() in IMAGE_SUFFIXES
+        image = part.role == "other" or path.suffix.lower() in readable_suffixes()
         if not match or not image or relative.name.startswith(".") or not path.is_file():
             continue
         name = _name(match.groups(), path)

@@ -19,6 +19,7 @@ from restore.data.complaints import complain
 from restore.data.ratings.published import READERS, read_list
 from restore.data.ratings.tables import Rating
 from restore.errors import DataError, OptionsError, nearest
+from restore.files import expanded
 from restore.images import list_images
 
 __all__ = ["FORMATS", "LEVELS", "SPREAD", "Format", "Opinion", "distribution_about", "read_opinions"]
@@ -100,10 +101,10 @@ def read_opinions(
     if format not in FORMATS:
         known = ", ".join(FORMATS)
         raise OptionsError(f"unknown quality dataset format '{format}'.{nearest(format, FORMATS)} Known: {known}.")
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         raise DataError(f"{FORMATS[format].title}: the folder {root} does not exist.")
-    ratings = list(READERS[format](root) if listing is None else read_list(Path(listing).expanduser()))
+    ratings = list(READERS[format](root) if listing is None else read_list(expanded(listing)))
     if not ratings:
         raise DataError(f"{FORMATS[format].title}: there are no ratings in {listing or root}.")
     files = _Files(root)

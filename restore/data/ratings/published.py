@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from restore.data.ratings.tables import Rating, number, require_columns, rows
 from restore.errors import DataError
+from restore.files import text_of
 
 __all__ = ["READERS", "read_list"]
 
@@ -162,7 +163,7 @@ READERS: dict[str, Callable[[Path], Iterator[Rating]]] = {
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return [line.strip() for line in text_of(path).splitlines() if line.strip()]
 
 
 def _fields(line: str, count: int, path: Path, separator: str | None = None) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from restore.errors import DataError
+from restore.files import text_of
 
 __all__ = ["Rating", "number", "require_columns", "rows"]
 
@@ -32,12 +34,11 @@ def rows(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, restkey="")
-        for row in reader:
-            if "" in row or None in row.values():
-                raise DataError(f"{path}, line {reader.line_num}: {len(reader.fieldnames or ())} columns are expected.")
-            yield row
+    reader = csv.DictReader(io.StringIO(text_of(path), newline=""), delimiter=delimiter, restkey="")
+    for row in reader:
+        if "" in row or None in row.values():
+            raise DataError(f"{path}, line {reader.line_num}: {len(reader.fieldnames or ())} columns are expected.")
+        yield row
 
 
 def number(text: str, path: Path, what: str) -> float:

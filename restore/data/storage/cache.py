@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from restore.files import expanded
+
 __all__ = ["cache_folder"]
 
 
 def cache_folder() -> Path:
     """`$RESTORE_CACHE`, else `restore` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`)."""
     if chosen := os.environ.get("RESTORE_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "restore"
+        return expanded(chosen)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "restore"

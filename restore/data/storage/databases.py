@@ -24,6 +24,7 @@ import numpy as np
 
 from restore.data.complaints import complain
 from restore.errors import DataError, OutputError
+from restore.files import expanded
 from restore.images import Image, decode_image, read_image, read_size
 
 __all__ = ["DatabaseSource", "paired_databases", "stored_image", "stored_size", "write_database"]
@@ -44,7 +45,7 @@ class DatabaseSource:
     """
 
     def __init__(self, path: str | Path, keys: Sequence[str] | None = None):
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.keys = list(keys) if keys is not None else read_keys(self.path)
         _check_whole(self.path)
 
@@ -235,7 +236,7 @@ def write_database(
         OutputError: the folder exists or has the wrong ending, or the disk is full; nothing is left of the database.
         DataError: a key is not plain ASCII, holds a dot (readers cut there), or comes twice.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix != ".lmdb":
         raise OutputError(f"{path}: the folder of an lmdb must end in '.lmdb'.")
     if path.exists():

@@ -21,7 +21,7 @@ import numpy as np
 
 from restore.data.storage.cache import cache_folder
 from restore.errors import ImageError
-from restore.files import atomic_write
+from restore.files import atomic_write, expanded
 
 __all__ = ["Pack", "pack_images"]
 
@@ -71,7 +71,7 @@ def pack_images(
         read: decodes file number i; called from several threads.
         folder: where packs are kept; by default with the other caches.
     """
-    root = Path(folder).expanduser() if folder else cache_folder() / "packs"
+    root = expanded(folder) if folder else cache_folder() / "packs"
     path = root / f"{_fingerprint(paths)}.json"
     if not path.exists():
         with _only_one(path.with_suffix(".lock")):

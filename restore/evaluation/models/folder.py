@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restore.errors import OutputError
-from restore.files import atomic_write
+from restore.files import atomic_write, expanded
 
 __all__ = ["ResultsFolder"]
 
@@ -30,7 +30,7 @@ class ResultsFolder:
     """
 
     def __init__(self, root: str | Path, name: str):
-        self.path = Path(root).expanduser() / name
+        self.path = expanded(root) / name
         self._time = time.strftime("%Y%m%d_%H%M%S")
         self._name = name
         try:

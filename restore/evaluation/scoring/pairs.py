@@ -15,6 +15,7 @@ from pathlib import Path
 
 from restore.data.pairs import Pair, list_folder
 from restore.errors import DataError
+from restore.files import expanded
 
 __all__ = ["Matching", "match", "scale_in_names"]
 
@@ -46,11 +47,11 @@ def match(restored: str | Path, references: str | Path | None = None, *, recursi
     Raises:
         DataError: a folder is missing or holds no image, or not a single image has a reference.
     """
-    restored_root = Path(restored).expanduser()
+    restored_root = expanded(restored)
     if references is None:
         files = _files(restored_root, "restored", "--restored", recursive)
         return Matching([Pair(name.as_posix(), lq=path) for name, path in files.items()])
-    reference_root = Path(references).expanduser()
+    reference_root = expanded(references)
     if restored_root.is_file() and reference_root.is_file():
         return Matching([Pair(restored_root.name, gt=reference_root, lq=restored_root)])
     found = _matching(

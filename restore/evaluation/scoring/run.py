@@ -16,7 +16,7 @@ from restore.evaluation.scoring.page import render
 from restore.evaluation.scoring.pairs import Matching
 from restore.evaluation.scoring.results import ImageScore, Scores
 from restore.evaluation.scoring.settings import Settings
-from restore.files import atomic_write
+from restore.files import atomic_write, expanded
 
 __all__ = ["score"]
 
@@ -52,7 +52,7 @@ def score(
     Raises:
         OutputError: something cannot be written.
     """
-    output = Path(output).expanduser()
+    output = expanded(output)
     scores = Scores(
         name=name,
         metrics=dict(settings.records),
