@@ -17,6 +17,7 @@ import torch
 from restore.assembly.metrics import metrics_of
 from restore.assembly.restorers import restorer_of
 from restore.errors import OptionsError
+from restore.files import expanded
 from restore.inference import Restorer
 from restore.jobs import without_results
 from restore.leaderboard.board import Entry, add_entry
@@ -94,7 +95,7 @@ class Order:
                     "give the folder of the inputs with -i, or one test dataset with dataroot_lq in the file."
                 )
             ((key, root),) = roots.items()
-            path, meaning = Path(str(root)).expanduser(), f"check datasets.{key}.dataroot_lq, or give them with -i."
+            path, meaning = expanded(str(root)), f"check datasets.{key}.dataroot_lq, or give them with -i."
         if not path.exists():
             raise OptionsError(f"'{path}' does not exist: {meaning}")
         return path
