@@ -19,6 +19,7 @@ from torch import nn
 from restore.encoders.base import Encoder
 from restore.encoders.features import Features
 from restore.errors import CheckpointError
+from restore.layers.finite import require_finite
 
 __all__ = ["Classifier", "load_published", "published_state"]
 
@@ -61,7 +62,7 @@ def load_published(module: Encoder | Classifier, state: Mapping[str, torch.Tenso
     """Load published weights. Those of a classifier go into an encoder too, without the head.
 
     Raises:
-        CheckpointError: names or sizes that do not fit.
+        CheckpointError: names or sizes that do not fit, or values that are not finite.
     """
     own = published_state(module)
     encoder = module.encoder if isinstance(module, Classifier) else module
@@ -80,6 +81,7 @@ def load_published(module: Encoder | Classifier, state: Mapping[str, torch.Tenso
         found = {"missing": missing, "unexpected": extra, "of another size": sizes}
         listed = "; ".join(f"{len(names)} {what}: {', '.join(names[:8])}" for what, names in found.items() if names)
         raise CheckpointError(f"{source}: not the weights of this {type(encoder).__name__}. {listed}.")
+    require_finite({key: state[key] for key in own}, source)
     with torch.no_grad():
         for key, value in own.items():
             value.copy_(state[key].view(value.shape))

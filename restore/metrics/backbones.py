@@ -20,6 +20,7 @@ from torch import nn
 
 from restore.errors import CheckpointError, ImageError, MissingError
 from restore.files import expanded
+from restore.layers.finite import require_finite
 
 __all__ = ["BACKBONES", "Backbone", "Features", "find_weights", "load_backbone", "stored"]
 
@@ -68,6 +69,7 @@ class Features(nn.Module):
         wanted = {key.removeprefix("features."): value for key, value in state.items() if "classifier" not in key}
         try:
             layers.load_state_dict(wanted, assign=True)
+            require_finite(wanted, source)
         except RuntimeError as error:
             raise CheckpointError(f"{source}: not the weights of torchvision's {backbone.model}. {error}") from None
         self.least_px = backbone.least_px

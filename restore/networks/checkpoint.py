@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from restore.errors import CheckpointError, nearest
+from restore.layers.finite import require_finite
 from restore.networks.base import Network, State
 from restore.registry import NETWORKS, QUALITY, Registry
 
@@ -156,7 +157,7 @@ def load_weights(network: nn.Module, state: State, *, source: str = "weights", s
         strict: False skips tensors that are missing, extra or of another size, as BasicSR's `strict_load_g: false`.
 
     Raises:
-        CheckpointError: which keys do not fit, and what the weights seem to be.
+        CheckpointError: which keys do not fit, and what the weights seem to be; or which are not finite.
     """
     own = network.state_dict()
     if isinstance(network, Network):
@@ -170,6 +171,7 @@ def load_weights(network: nn.Module, state: State, *, source: str = "weights", s
     if strict and (missing or extra or sizes):
         raise CheckpointError(_mismatch(network, state, own, source, missing, extra, sizes))
     skipped = {*extra, *sizes}
+    require_finite({name: value for name, value in state.items() if name in own and name not in skipped}, source)
     network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
     return sorted({*missing, *skipped})
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from restore.errors import CheckpointError, MissingError
+from restore.layers.finite import require_finite
 from restore.layers.padding import pad_to_multiple
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
@@ -93,8 +94,10 @@ def load_foreign(state: Mapping[str, torch.Tensor], *, source: str = "weights") 
 
     Raises:
         MissingError: spandrel is not installed.
-        CheckpointError: the weights are for something that does not turn one image into one (in-painting, faces).
+        CheckpointError: the weights are for something that does not turn one image into one (in-painting, faces), or
+            not finite.
     """
+    require_finite(state, source)
     try:
         import spandrel
     except ImportError:
