@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from restore.errors import DataError, MissingError, OutputError
-from restore.files import lock, sha256_of
+from restore.files import sha256_of
+from restore.locks import reserved
 
 __all__ = ["download"]
 
@@ -58,7 +59,7 @@ def download(
     partial = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _held(partial) as file:
+        with reserved(path, wait=True), _opened(partial) as file:
             version = _Version(partial)
             if path.is_file():  # by another process, while this one waited
                 partial.unlink(missing_ok=True)
@@ -182,16 +183,9 @@ class _Version:
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that this process alone writes; waits for another one that does."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
-        with contextlib.suppress(OSError):  # a file system without locks
-            lock(file, wait=True)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-        file.close()  # the other process has renamed or removed it
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to go on with it; one that is empty in the end is removed."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
     try:
         yield file
     finally:

@@ -7,22 +7,26 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
+import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from restore.errors import OutputError
+from restore.locks import take
 
-try:
-    import fcntl
-except ImportError:  # Windows, which refuses to remove a file that is open
-    fcntl = None  # type: ignore[assignment]
+__all__ = ["atomic_write", "expanded", "remove_leftovers", "scratch_folder", "sha256_of", "text_of"]
 
-__all__ = ["atomic_write", "expanded", "lock", "remove_leftovers", "sha256_of", "text_of"]
-
-_BLOCK_BYTES = 1 << 20
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+LOCK = ".lock"  # in a temporary folder
+_BLOCK_BYTES = 1 << 20
+_BEING_RENAMED_S = 60.0
+_tidied: set[str] = set()
+_tidying = threading.Lock()
 
 
 def expanded(path: str | Path) -> Path:
@@ -54,24 +58,27 @@ def text_of(path: str | Path) -> str:
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` for writing; on success it takes the name `path` in one step.
 
-    Missing folders are made. The bytes reach the disk before the name does, so a crash at any moment leaves the old
-    file or the new one, never a part. On an exception the temporary file is removed and `path` is as it was.
+    Missing folders are made, and what killed processes left in the folder is removed. The bytes reach the disk before
+    the name does, so a crash at any moment leaves the old file or the new one, never a part. On an exception the
+    temporary file is removed and `path` is as it was.
 
     Raises:
         OutputError: the file cannot be written (no space, no permission, a folder stands in the way).
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy_once(path.parent)
+        temporary, file = _new_file(path.parent)
         try:
-            with temporary.open("xb") as file:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    lock(file)
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+                if sys.platform != "win32":  # which renames no file that is open
+                    temporary.replace(path)  # while it is held: after that it looks like a leftover
+            if sys.platform == "win32":
+                temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -79,19 +86,32 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
-def remove_leftovers(folder: str | Path) -> int:
-    """Remove the temporary files that killed processes left in `folder`; returns how many there were.
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A temporary folder in `parent`, from which what is finished can be renamed to its place; removed in the end.
 
-    Files that another process is writing at this moment are locked and stay.
+    `parent` is made, and what killed processes left in it is removed.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    removed = 0
-    for path in Path(folder).iterdir():
-        if TEMPORARY.fullmatch(path.name):
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                lock(file)
-                path.unlink()
-                removed += 1
-    return removed
+    parent.mkdir(parents=True, exist_ok=True)
+    _tidy_once(parent)
+    folder, file = _new_folder(parent)
+    try:
+        with file:
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | Path) -> int:
+    """Remove the temporary files and folders that killed processes left in `folder`; returns how many there were.
+
+    What another process is writing at this moment is locked and stays.
+    """
+    found = [Path(entry.path) for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
+    return sum(_removed(path) for path in found)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -103,14 +123,65 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def lock(file: BinaryIO, *, wait: bool = False) -> None:
-    """Hold the file for as long as it is open; the system lets go of it when the process dies.
+def _tidy_once(folder: Path) -> None:
+    """Remove the leftovers in a folder, the first time that this process writes there."""
+    key = str(folder.absolute())
+    with _tidying:
+        if key in _tidied:
+            return
+        _tidied.add(key)
+    with contextlib.suppress(OSError):  # it may be written, and not be listed
+        remove_leftovers(folder)
 
-    Args:
-        wait: until no other process holds it.
 
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+def _removed(path: Path) -> bool:
+    """Whether a temporary file or folder was nobody's, and is gone."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32" and time.time() - path.stat().st_mtime < _BEING_RENAMED_S:
+            return False  # a file is closed there before it gets its name; one that is open cannot be removed
+        if path.is_dir():
+            with (path / LOCK).open("ab") as file:
+                if not take(file.fileno()):
+                    return False
+                shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)  # where the lock could not be removed while it was open
+        elif sys.platform == "win32":
+            path.unlink()
+        else:
+            with path.open("r+b") as file:
+                if take(file.fileno()):
+                    path.unlink()
+        return not path.exists()
+    return False
+
+
+def _new_file(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary file, open and held."""
+    while True:
+        path = folder / f".{uuid.uuid4().hex}.tmp"
+        file = path.open("xb")
+        if _is_ours(path, file):
+            return path, file
+
+
+def _new_folder(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary folder, and the open file in it that holds it."""
+    while True:
+        path = folder / f".{uuid.uuid4().hex}.tmp"
+        path.mkdir()
+        with contextlib.suppress(FileNotFoundError):
+            file = (path / LOCK).open("ab")
+            if _is_ours(path / LOCK, file):
+                return path, file
+
+
+def _is_ours(path: Path, file: BinaryIO) -> bool:
+    """Hold a new file; false where another process took it for a leftover before that."""
+    if sys.platform == "win32" and path.name != LOCK:
+        return True
+    with contextlib.suppress(OSError):
+        take(file.fileno())
+        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return True
+    file.close()
+    return False

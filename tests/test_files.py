@@ -1,10 +1,53 @@
+"""Files that appear whole or not at all, and what killed processes leave behind."""
+
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
-from restore.files import sha256_of
+from restore import locks
+from restore.errors import OutputError
+from restore.files import atomic_write, remove_leftovers, scratch_folder, sha256_of
+from restore.locks import reserved
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from restore.files import atomic_write, scratch_folder
+folder = Path(sys.argv[1])
+with atomic_write(folder / "image.png") as file, scratch_folder(folder) as scratch:
+    file.write(b"half an image")
+    (scratch / "deep").mkdir()
+    (scratch / "deep/file").write_bytes(b"half a database")
+    {then}
+"""
+
+
+@pytest.fixture
+def as_windows(monkeypatch):
+    """The code as it runs there: an open file is not renamed or removed, and locks are of bytes."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def locking(number, mode, count):
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(locks, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2), raising=False)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) + 1])
@@ -12,3 +55,100 @@ def test_the_checksum_of_a_file_larger_than_one_read(size, tmp_path):
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_leftovers_are_removed_unless_they_are_being_written(tmp_path):
+    (tmp_path / ".mine.tmp").write_bytes(b"somebody else's")
+    with atomic_write(tmp_path / "whole") as file, scratch_folder(tmp_path) as scratch:
+        (tmp_path / f".{'0' * 32}.tmp").write_bytes(b"half an image")
+        (tmp_path / f".{'1' * 32}.tmp/folder").mkdir(parents=True)
+        file.write(b"all")
+        (scratch / "content").touch()
+        assert remove_leftovers(tmp_path) == 2
+        assert names(scratch) == [".lock", "content"]
+    assert names(tmp_path) == [".mine.tmp", "whole"]
+
+
+@pytest.mark.parametrize("last", ["file", "folder"])
+def test_the_next_process_that_writes_there_removes_what_a_killed_one_left(tmp_path, last):
+    command = [sys.executable, "-c", KILLED.format(then="os.kill(os.getpid(), 9)"), str(tmp_path)]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert len(names(tmp_path)) == 2
+    if last == "file":
+        with atomic_write(tmp_path / "next") as file:
+            file.write(b"all")
+    else:
+        with scratch_folder(tmp_path) as scratch:
+            (scratch / "next").mkdir()
+            (scratch / "next").rename(tmp_path / "next")
+    assert names(tmp_path) == ["next"]
+
+
+def test_another_processs_files_stay(tmp_path):
+    then = "print(flush=True); sys.stdin.readline(); (scratch / 'deep').rename(folder / 'deep')"
+    command = [sys.executable, "-c", KILLED.format(then=then), str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert remove_leftovers(tmp_path) == 0
+        process.communicate(b"\n")
+    assert names(tmp_path) == ["deep", "image.png"]
+
+
+def test_what_is_written_while_others_tidy_is_never_lost(tmp_path):
+    """Between any two of a writer's steps somebody may look for leftovers."""
+    stop = threading.Event()
+
+    def tidy():
+        while not stop.is_set():
+            remove_leftovers(tmp_path)
+
+    tidiers = [threading.Thread(target=tidy) for _ in range(3)]
+    for thread in tidiers:
+        thread.start()
+    try:
+        for number in range(300):
+            with atomic_write(tmp_path / f"{number}.bin") as file:
+                file.write(b"%d" % number)
+            if number % 10 == 0:
+                with scratch_folder(tmp_path) as scratch:
+                    (scratch / "made").mkdir()
+                    (scratch / "made").rename(tmp_path / f"{number}.folder")
+    finally:
+        stop.set()
+        for thread in tidiers:
+            thread.join()
+    assert sorted(int(path.stem) for path in tmp_path.glob("*.bin")) == list(range(300))
+    assert len(list(tmp_path.glob("*.folder"))) == 30
+    assert all(path.read_bytes() == path.stem.encode() for path in tmp_path.glob("*.bin"))
+
+
+def test_an_exception_leaves_the_old_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+
+    def write(error):
+        with atomic_write(tmp_path / "file") as file:
+            file.write(b"new")
+            raise error
+
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error):
+            write(error)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+    with pytest.raises(OutputError, match="cannot write"), atomic_write(tmp_path / "file" / "below"):
+        pass
+
+
+def test_as_windows_has_it(tmp_path, as_windows):
+    old = tmp_path / f".{'0' * 32}.tmp"
+    old.write_bytes(b"half")
+    os.utime(old, (time.time() - 3600,) * 2)
+    (tmp_path / f".{'1' * 32}.tmp").write_bytes(b"closed a moment ago, not yet renamed")
+    with reserved(tmp_path / "out"), atomic_write(tmp_path / "file") as file, scratch_folder(tmp_path) as scratch:
+        file.write(b"whole")
+        (scratch / "made").mkdir()
+        (scratch / "made").rename(tmp_path / "made")
+        with pytest.raises(OutputError, match="being written"):
+            reserved(tmp_path / "out").__enter__()
+    assert names(tmp_path) == [f".{'1' * 32}.tmp", "file", "made"]
+    assert (tmp_path / "file").read_bytes() == b"whole"

@@ -26,6 +26,7 @@ STRICT = {
     "restore.inference.*",
     "restore.jobs",
     "restore.layers.*",
+    "restore.locks",
     "restore.losses.*",
     "restore.metrics.*",
     "restore.nested",

@@ -29,6 +29,7 @@ from restore.leaderboard.tasks import ImageTask, OpinionTask, Task
 from restore.leaderboard.template import Team, Template, write_template
 from restore.leaderboard.tracks import Track
 from restore.leaderboard.work import WorkFolder
+from restore.locks import reserved
 from restore.metrics import BoundMetric, bind_metrics
 from restore.networks.checkpoint import digest_of
 from restore.options import Options
@@ -142,30 +143,31 @@ def _restored(order: Order, progress: Progress) -> tuple[Submission, Scores | No
     task = _task(order, source, restorer, author)  # refuses wrong inputs before anything is written
     needs_team = order.template or (order.reference and track.name in RESULTS_JSON)
     team = Team(order.team, author.model, order.weights_url) if needs_team else None
-    work = WorkFolder(order.output, identity)
-    if order.template and team:
-        paths = write_template(order.template, work.path / "team", team, restorer.network, _block(order))
-        log.info("the team's files: %s", ", ".join(str(path.relative_to(work.path)) for path in paths))
-    log.info("%s: %d to do, %s", track.title, len(task.names), restorer.describe())
-    with progress(len(task.names)) as on_progress:
-        submission = submit(
-            task,
-            work,
-            track,
-            author,
-            device=restorer.device,
-            network=restorer.network,
-            remarks=["Self-ensemble over 8 flips and rotations"] if restorer.self_ensemble else [],
-            on_progress=on_progress,
-        )
-    if not order.reference:
-        return submission, None
-    scores = score(Scorer(track), submission.zip, order.reference)
-    if team and track.name in RESULTS_JSON:
-        _write_results(submission, scores, work, team, "test" if order.split == "test" else "valid")
-    if order.board:
-        _add_to_board(order, submission, scores, author.model, source)
-    return submission, scores
+    with reserved(order.output):
+        work = WorkFolder(order.output, identity)
+        if order.template and team:
+            paths = write_template(order.template, work.path / "team", team, restorer.network, _block(order))
+            log.info("the team's files: %s", ", ".join(str(path.relative_to(work.path)) for path in paths))
+        log.info("%s: %d to do, %s", track.title, len(task.names), restorer.describe())
+        with progress(len(task.names)) as on_progress:
+            submission = submit(
+                task,
+                work,
+                track,
+                author,
+                device=restorer.device,
+                network=restorer.network,
+                remarks=["Self-ensemble over 8 flips and rotations"] if restorer.self_ensemble else [],
+                on_progress=on_progress,
+            )
+        if not order.reference:
+            return submission, None
+        scores = score(Scorer(track), submission.zip, order.reference)
+        if team and track.name in RESULTS_JSON:
+            _write_results(submission, scores, work, team, "test" if order.split == "test" else "valid")
+        if order.board:
+            _add_to_board(order, submission, scores, author.model, source)
+        return submission, scores
 
 
 def _opinions(order: Order, progress: Progress) -> Submission:
@@ -173,9 +175,9 @@ def _opinions(order: Order, progress: Progress) -> Submission:
     metric, block = _metric(order)
     task = OpinionTask(metric, source, order.reference)
     identity = identity_of(order.track, json.dumps(block, sort_keys=True), {}, _files(source, order.output))
-    work = WorkFolder(order.output, identity)
     author = order.author(block["type"])
-    with progress(len(task.names)) as on_progress:
+    with reserved(order.output), progress(len(task.names)) as on_progress:
+        work = WorkFolder(order.output, identity)
         return submit(task, work, order.track, author, device=torch.device("cpu"), on_progress=on_progress)
 
 

@@ -8,6 +8,7 @@ networks, datasets, and what learns.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from restore.data.sampling import PatchStage, StreamSampler
 from restore.errors import OptionsError, Problem
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import resolve_precision
+from restore.locks import reserved
 from restore.registry import SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, processes_of_run
@@ -63,6 +65,7 @@ def train(options: Options) -> int:
     with (
         processes_of_run(options.launcher, backend=found.backend, port=found.port) as processes,
         RunLog(processes.is_main).listening() as run_log,
+        reserved(options.paths.experiments_root) if processes.is_main else contextlib.nullcontext(),
     ):
         return run_training(build_training(options, processes), run_log)
 

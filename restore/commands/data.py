@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from restore.commands import prepare_dataset
 from restore.commands.arguments import given_path, positive
-from restore.commands.progress import ProgressBar
+from restore.commands.progress import ProgressBar, naming_progress, summarise
 from restore.errors import OutputError
 
 
@@ -87,20 +86,26 @@ def _lmdb(arguments: argparse.Namespace) -> int:
 
 
 def _subimages(arguments: argparse.Namespace) -> int:
-    from restore.data.preparation.subimages import cut_image
+    from rich.console import Console
+
+    from restore.data.preparation.subimages import Cut, cut_each
+    from restore.locks import reserved
 
     shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
     paths = _images(arguments)
     if arguments.output.resolve() == arguments.input.resolve():
         raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
     _refuse_same_names(paths, arguments.remove)
-    count = 0
-    with ProgressBar("cutting", len(paths)) as advance, ThreadPoolExecutor(arguments.workers) as pool:
-        for pieces in pool.map(lambda path: cut_image(path, arguments.output, **shape), paths):
-            count += pieces
-            advance()
-    sys.stderr.write(f"{count:,} pieces of {len(paths):,} images in {arguments.output}\n")
-    return 0
+    console, cuts = Console(stderr=True), list[Cut]()
+    try:
+        with reserved(arguments.output), naming_progress(len(paths), console=console) as show:
+            for cut in cut_each(paths, arguments.output, num_workers=arguments.workers, **shape):
+                cuts.append(cut)
+                show(cut.job.source.name, len(cuts))
+    finally:
+        made = f"images cut into {sum(cut.num_pieces for cut in cuts):,} pieces in {arguments.output}"
+        summarise(console, cuts, made, len(paths), 0)
+    return 1 if any(cut.error for cut in cuts) else 0
 
 
 def _refuse_same_names(paths: Sequence[Path], remove: str) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from restore.commands.arguments import given_path, positive
 from restore.commands.progress import naming_progress, summarise
 from restore.errors import OptionsError
+from restore.locks import reserved
 
 if TYPE_CHECKING:
     from restore.degradations.folder import Job, Outcome, Recipe
@@ -58,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.replay:
         if arguments.recipe or variables:
             raise OptionsError("--replay takes the recipe from the parameters: leave out --recipe and --set.")
-        return _make(plan_replay(arguments.input, arguments.output, arguments.replay), Recipe("bicubic"), arguments)
+        jobs = plan_replay(arguments.input, arguments.output, arguments.replay)
+        with reserved(arguments.output):
+            return _make(jobs, Recipe("bicubic"), arguments)
     if not arguments.recipe:
         from restore.degradations import list_pipelines
 
@@ -72,8 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         recursive=arguments.recursive,
         save_parameters=arguments.save_parameters,
     )
-    claim_folder(arguments.output, recipe)
-    return _make(jobs, recipe, arguments)
+    with reserved(arguments.output):
+        claim_folder(arguments.output, recipe)
+        return _make(jobs, recipe, arguments)
 
 
 def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int:

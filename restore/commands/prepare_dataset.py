@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from restore.commands.arguments import positive
 from restore.commands.progress import ProgressBar
 from restore.files import expanded
+from restore.locks import reserved
 
 if TYPE_CHECKING:
     from restore.data.preparation.cards import Card
@@ -60,9 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     _report(card, holdings)
     if complete or arguments.partial:
         output = expanded(arguments.output or dataset_folder(card, root))
-        for holding in holdings:
-            if holding.part.role in ("references", "inputs"):
-                _make(holding.part.name, holding.part.role, holding.usable, output, arguments)
+        with reserved(output):
+            for holding in holdings:
+                if holding.part.role in ("references", "inputs"):
+                    _make(holding.part.name, holding.part.role, holding.usable, output, arguments)
     elif arguments.scales or arguments.subimages or arguments.lmdb:
         sys.stderr.write("nothing was made: complete the dataset, or add --partial to use what is there.\n")
     return 0 if complete else 1
@@ -143,7 +145,9 @@ def _prepare_package(card: Card, arguments: argparse.Namespace) -> int:
     folder = prepare(card)
     files = {image.title: folder / f"{image.title}.png" for image in card.images}
     sys.stdout.write(f"{card.name} is complete: {len(files)} files in {folder}\n")
-    _make("HR", "references", files, expanded(arguments.output or arguments.root / card.name), arguments)
+    output = expanded(arguments.output or arguments.root / card.name)
+    with reserved(output):
+        _make("HR", "references", files, output, arguments)
     return 0
 
 

@@ -26,7 +26,7 @@ import torch
 from restore.degradations.recipe.draw import sample_seed
 from restore.degradations.recipe.pipeline import Pipeline, load_pipeline
 from restore.errors import DataError, ImageError, OptionsError, OutputError
-from restore.files import atomic_write, remove_leftovers
+from restore.files import atomic_write
 from restore.images import Image, read_image, to_pixels, to_tensor, write_image
 from restore.jobs import Found, find_images, refuse_shared_targets, refuse_to_overwrite
 
@@ -171,9 +171,6 @@ def make_pairs(jobs: Sequence[Job], recipe: Recipe, *, num_workers: int = 1) -> 
 
     A photograph that cannot be used is one failed outcome; anything that stops all of them is raised.
     """
-    for folder in {path.parent for job in jobs for path in (job.gt, job.lq, job.parameters) if path}:
-        if folder.is_dir():
-            remove_leftovers(folder)  # of a run that was killed
     if num_workers <= 1:
         pipeline = recipe.load()
         for job in jobs:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore.errors import OutputError, RestoreError
-from restore.files import remove_leftovers
 from restore.images import Image, read_image, write_image
 from restore.inference.pipeline import WriteBehind, read_ahead
 from restore.inference.restorer import Restorer
@@ -78,7 +77,6 @@ def _make_folders(jobs: list[Job]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder '{folder}': {error.strerror or error}") from error
-        remove_leftovers(folder)
 
 
 def _read(job: Job) -> Image:

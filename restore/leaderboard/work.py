@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.errors import OutputError
-from restore.files import atomic_write, remove_leftovers
+from restore.files import atomic_write
 
 __all__ = ["WorkFolder"]
 
@@ -68,8 +68,7 @@ class WorkFolder:
                     f"'{self.path}' holds a submission of something else: {', '.join(other)} differ. "
                     "Choose another folder with -o, or remove that one."
                 )
-            remove_leftovers(self.path)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(path.name != ".lock" for path in self.path.iterdir()):
             raise OutputError(f"'{self.path}' holds other files. Choose an empty or a new folder with -o.")
         self.write("run.json", json.dumps(identity, indent=2) + "\n")
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from restore.errors import OutputError
-from restore.files import atomic_write, remove_leftovers
 from restore.images import read_image, write_image
 from restore.inference import Restorer, folder
 from restore.inference.folder import restore_files
@@ -101,15 +100,6 @@ def test_output_folder_that_cannot_be_made(tmp_path, enlarge):
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(OutputError, match="cannot make the folder"):
         list(restore_files(plan_jobs(tmp_path / "in", tmp_path / "out"), Restorer(enlarge(2), device="cpu")))
-
-
-def test_leftovers_are_removed_unless_they_are_being_written(tmp_path):
-    (tmp_path / f".{'0' * 32}.tmp").write_bytes(b"half an image")
-    (tmp_path / ".mine.tmp").write_bytes(b"somebody else's")
-    with atomic_write(tmp_path / "whole") as file:
-        file.write(b"all")
-        assert remove_leftovers(tmp_path) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.tmp", "whole"]
 
 
 def test_read_ahead_keeps_order_and_depth():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import shutil
 import weakref
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from torch import nn
 
-from restore.errors import DataError, MissingError, OptionsError
+from restore.errors import DataError, MissingError, OptionsError, OutputError
 from restore.inference import Restorer
+from restore.locks import reserved
 from restore.networks import ImageSpec
 
 av = pytest.importorskip("av", reason="video needs PyAV")
@@ -21,6 +23,7 @@ av = pytest.importorskip("av", reason="video needs PyAV")
 from restore.inference.video import VideoFile, plan_encoding, restore_to_images, restore_to_video  # noqa: E402
 from restore.inference.video.clip import Clip, Frame  # noqa: E402
 from restore.inference.video.colour import Colour, frame_to_pixels, pixels_to_frame  # noqa: E402
+from restore.inference.video.segments import Segments  # noqa: E402
 
 VARIABLE = [0, 300, 1100, 1150, 2400, 2912, 4000, 6000, 6010, 6500, 7777, 8000, 8512, 9000, 9900, 12000]
 
@@ -366,3 +369,75 @@ def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(MissingError, match=r"restore-toolkit\[video\]"):
         VideoFile(tmp_path / "clip.mp4")
+
+
+def damage(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        del data[len(data) // 2 :]
+    elif how == "empty":
+        data.clear()
+    elif how == "a bit":
+        data[len(data) // 3] ^= 4
+    elif how == "text":
+        data[:] = b"<html>no such page</html>"
+    elif how == "an array":
+        buffer = io.BytesIO()
+        np.save(buffer, np.zeros(3))
+        data[:] = buffer.getvalue()
+    elif how == "another array":
+        buffer = io.BytesIO()
+        np.savez(buffer, num_frames=5)
+        data[:] = buffer.getvalue()
+    elif how == "too little":
+        parts = dict(np.load(path))
+        buffer = io.BytesIO()
+        np.savez(buffer, **{**parts, "sizes": parts["sizes"][:-1]})
+        data[:] = buffer.getvalue()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "a bit", "text", "an array", "another array", "too little"])
+def test_a_damaged_part_is_made_again(tmp_path, make_clip, caplog, how):
+    clip = make_clip(tmp_path / "in.mkv", 13, codec="ffv1", pix_fmt="bgr0")
+    settings = {"segment_frames": 4, "codec": "ffv1"}
+    restore_clip(clip, tmp_path / "whole.mkv", Batched(), **settings)
+    target = tmp_path / "out.mkv"
+    with pytest.raises(KeyboardInterrupt):
+        restore_clip(clip, target, Batched(12), **settings)
+    damage(tmp_path / "out.mkv.parts/00001.npz", how)
+    outcome = restore_clip(clip, target, Batched(), **settings)
+    assert (outcome.num_frames, outcome.num_kept) == (13, 4)
+    assert "00001.npz' is damaged: it is made again" in caplog.text
+    assert target.read_bytes() == (tmp_path / "whole.mkv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv", "whole.mkv"]
+
+
+def test_a_file_with_other_frames_than_were_restored_does_not_take_the_name(tmp_path, make_clip, enlarge, monkeypatch):
+    clip, target = make_clip(tmp_path / "in.mp4", 9), tmp_path / "out.mp4"
+    target.write_bytes(b"the one before")
+    packets_of = Segments.packets
+
+    def losing(segments, time_base):
+        yield from itertools.islice(packets_of(segments, time_base), 8)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Segments, "packets", losing)
+        with pytest.raises(OutputError, match=r"cannot write .*out\.mp4': 9 frames were restored and the file holds 8"):
+            restore_clip(clip, target, enlarge(1))
+    assert target.read_bytes() == b"the one before"
+    assert restore_clip(clip, target, enlarge(1)).num_kept == 9
+    assert len(frames_of(target)) == 9
+
+
+@pytest.mark.parametrize("kind", ["video", "images"])
+def test_one_output_is_written_by_one_process(tmp_path, make_clip, enlarge, kind):
+    source, restorer = VideoFile(make_clip(tmp_path / "in.mp4", 3)), Restorer(enlarge(1), device="cpu")
+    target = tmp_path / {"video": "out.mp4", "images": "frames/0.png"}[kind]
+    restore = {
+        "video": lambda: restore_clip(source.path, target, enlarge(1)),
+        "images": lambda: restore_to_images(source, lambda number: tmp_path / f"frames/{number}.png", restorer),
+    }[kind]
+    with reserved(target), pytest.raises(OutputError, match=rf"{target.name}' is being written by another process"):
+        restore()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

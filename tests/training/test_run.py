@@ -17,8 +17,9 @@ from training_runs import run, same
 
 from restore.cli import main
 from restore.data.sampling import StreamSampler
-from restore.errors import CheckpointError, DataError, OptionsError, RestoreError, TrainingError
+from restore.errors import CheckpointError, DataError, OptionsError, OutputError, RestoreError, TrainingError
 from restore.inference import blocks
+from restore.locks import reserved
 from restore.metrics import psnr
 from restore.options import load
 from restore.training.history import read_history
@@ -280,6 +281,15 @@ def test_warm_start(option_file, tmp_path):
     frozen = ["train.total_iter=1", "train.optim_g.lr=1e-30", "name=warm", f"path.pretrain_network_g={start}"]
     run(option_file, *frozen, "path.param_key_g=params_ema")
     assert same(weights(tmp_path, 3)["params_ema"], weights(tmp_path, 1, "warm")["params"])
+
+
+def test_a_run_that_another_process_trains_is_left_alone(option_file, tmp_path):
+    run(option_file, "train.total_iter=3")
+    before = sorted(tmp_path.rglob("*"))
+    for auto_resume in (False, True):
+        with reserved(tmp_path / "experiments/tiny"), pytest.raises(OutputError, match="tiny' is being written by"):
+            run(option_file, "train.total_iter=9", auto_resume=auto_resume)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_interrupted_run_is_saved_and_says_so(option_file, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from restore.data.preparation.cards import Part
 from restore.downloads import download
 from restore.errors import DataError, OutputError
-from restore.files import sha256_of
+from restore.files import scratch_folder, sha256_of
 
 __all__ = ["download_part"]
 
@@ -41,13 +40,15 @@ def download_part(
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Every top folder of the archive appears whole or not at all; `zipfile` keeps members inside the target."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking.") as temporary:
+    with scratch_folder(folder) as scratch:
+        unpacked = scratch / "unpacked"
+        unpacked.mkdir()
         try:
             with zipfile.ZipFile(archive) as packed:
-                packed.extractall(temporary)
+                packed.extractall(unpacked)
         except zipfile.BadZipFile as error:
             raise DataError(f"{archive} is not a zip file: {error}") from error
-        for path in Path(temporary).iterdir():
+        for path in unpacked.iterdir():
             target = folder / path.name
             if target.exists():
                 raise OutputError(f"{target} exists: move it away, or complete it by hand from {archive}.")

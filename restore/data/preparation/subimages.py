@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from restore.data.augment import Crop
+from restore.errors import OutputError, RestoreError
 from restore.images import read_image, write_image
+from restore.jobs import Job
 
-__all__ = ["cut_image", "pieces"]
+__all__ = ["Cut", "cut_each", "cut_image", "pieces"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What became of an image.
+
+    Attributes:
+        job: the image, and the folder of its pieces.
+        num_pieces: how many there are.
+        error: why there are none.
+    """
+
+    job: Job
+    num_pieces: int = 0
+    error: str | None = None
+
+
+def cut_each(paths: Sequence[Path], folder: Path, *, num_workers: int = 4, **settings: Any) -> Iterator[Cut]:
+    """Cut images with the settings of `cut_image`; one that cannot be cut does not stop the others.
+
+    Raises:
+        OutputError: nothing more can be written.
+    """
+
+    def cut(job: Job) -> Cut:
+        try:
+            return Cut(job, cut_image(job.source, job.target, **settings))
+        except OutputError:
+            raise
+        except (RestoreError, MemoryError) as error:
+            return Cut(job, error=str(error) or "there is not enough memory for it")
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        futures = [pool.submit(cut, Job(path, folder)) for path in paths]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def pieces(height: int, width: int, *, size: int = 480, step: int = 240, threshold: int = 0) -> Iterator[Crop]:

@@ -13,7 +13,6 @@ import functools
 import os
 import re
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,9 @@ import numpy as np
 
 from restore.data.complaints import complain
 from restore.errors import DataError, OutputError
-from restore.files import expanded
+from restore.files import expanded, scratch_folder
 from restore.images import Image, decode_image, read_image, read_size
+from restore.locks import reserved
 
 __all__ = ["DatabaseSource", "paired_databases", "stored_image", "stored_size", "write_database"]
 
@@ -239,13 +239,12 @@ def write_database(
     path = expanded(path)
     if path.suffix != ".lmdb":
         raise OutputError(f"{path}: the folder of an lmdb must end in '.lmdb'.")
-    if path.exists():
-        raise OutputError(f"{path} exists: choose another name, or remove it.")
     images = list(images)
     _check_keys([key for key, _ in images])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
-        unfinished = Path(folder) / path.name
+    with reserved(path), scratch_folder(path.parent) as folder:
+        if path.exists():
+            raise OutputError(f"{path} exists: choose another name, or remove it.")
+        unfinished = folder / path.name
         unfinished.mkdir()
         with ThreadPoolExecutor(num_workers) as pool:
             groups = [images[start : start + at_once] for start in range(0, len(images), at_once)]

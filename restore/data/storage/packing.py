@@ -8,12 +8,11 @@ cannot be decoded leaves a gap, and is named in a warning.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 from restore.data.storage.cache import cache_folder
 from restore.errors import ImageError
 from restore.files import atomic_write, expanded
+from restore.locks import reserved
 
 __all__ = ["Pack", "pack_images"]
 
@@ -74,21 +74,11 @@ def pack_images(
     root = expanded(folder) if folder else cache_folder() / "packs"
     path = root / f"{_fingerprint(paths)}.json"
     if not path.exists():
-        with _only_one(path.with_suffix(".lock")):
+        with reserved(path, wait=True):
             if not path.exists():
                 log.info("decoding %d images once into %s", len(paths), path.with_suffix(".bin"))
                 _write(path, len(paths), read)
     return Pack(path)
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """One process at a time: of those that want the same pack, the first writes it and the others wait."""
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
 
 
 def _write(path: Path, count: int, read: Callable[[int], np.ndarray]) -> None:

@@ -24,8 +24,10 @@ from restore.evaluation.measures import Measures
 from restore.evaluation.models.folder import ResultsFolder
 from restore.evaluation.models.report import render
 from restore.evaluation.models.results import DatasetResult, ImageResult, Results
+from restore.files import expanded
 from restore.images import convert_depth, resize, to_pixels, to_tensor, write_image
 from restore.inference import Restorer
+from restore.locks import reserved
 from restore.metrics import BoundMetric
 from restore.reports.format import counted_images
 from restore.reports.pictures import Gallery
@@ -91,30 +93,31 @@ def evaluate(
         _check_sizes(dataset, restorer.scale)
     for dataset in datasets:
         _rehearse(measures, dataset, _color(dataset, restorer))
-    folder = ResultsFolder(results_root, name)
-    results = Results(
-        name=name,
-        scale=restorer.scale,
-        baseline="bicubic" if restorer.scale > 1 else "input",
-        metrics=measures.records,
-        environment=environment(restorer),
-    )
-    gallery = Gallery()
-    run = _Run(restorer, measures, folder, gallery, save_images, suffix, progress)
-    with folder.log():
-        try:
-            for dataset in datasets:
-                results.datasets.append(
-                    DatasetResult(dataset.name, len(dataset.pairs), any(pair.gt for pair in dataset.pairs))
-                )
-                run.dataset(dataset, results.datasets[-1])
-            results.complete = True
-        except BaseException as error:
-            results.stopped_by = _reason(error)
-            raise
-        finally:
-            _write(folder, results, gallery, options)
-    return results
+    with reserved(expanded(results_root) / name):
+        folder = ResultsFolder(results_root, name)
+        results = Results(
+            name=name,
+            scale=restorer.scale,
+            baseline="bicubic" if restorer.scale > 1 else "input",
+            metrics=measures.records,
+            environment=environment(restorer),
+        )
+        gallery = Gallery()
+        run = _Run(restorer, measures, folder, gallery, save_images, suffix, progress)
+        with folder.log():
+            try:
+                for dataset in datasets:
+                    results.datasets.append(
+                        DatasetResult(dataset.name, len(dataset.pairs), any(pair.gt for pair in dataset.pairs))
+                    )
+                    run.dataset(dataset, results.datasets[-1])
+                results.complete = True
+            except BaseException as error:
+                results.stopped_by = _reason(error)
+                raise
+            finally:
+                _write(folder, results, gallery, options)
+        return results
 
 
 class _Run:

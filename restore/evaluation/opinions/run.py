@@ -22,6 +22,7 @@ from restore.errors import DataError
 from restore.evaluation.opinions.report import render
 from restore.files import atomic_write
 from restore.inference.judging import Judgement, judgements
+from restore.locks import reserved
 from restore.metrics.correlation import bootstrap_interval, correlations, krcc, plcc, rmse, srcc
 from restore.quality import QualityModel
 
@@ -55,25 +56,26 @@ def evaluate_quality(
         DataError: a correlation is undefined: too few images, NaN, or constant scores.
     """
     folder = Path(results_root) / name
-    judged = {key: list(judgements(model, dataset)) for key, dataset in datasets.items()}
-    found: dict[str, Any] = {}
-    for key, each in judged.items():
-        scores, opinions = [one.score for one in each], [one.opinion for one in each]
-        found[key] = agreement(scores, opinions)
-        found[key]["median_over_splits"] = _median_if_defined(scores, opinions, datasets[key], num_splits)
-    parameters = count_parameters(model)
-    results = {"name": name, "network": type(model).__name__, "parameters": parameters, "datasets": found}
-    files = {
-        "results.json": json.dumps(results, indent=2) + "\n",
-        "scores.csv": _table(judged),
-        "report.html": render(results, judged),
-        f"{name}.yml": options,
-    }
-    for file_name, text in files.items():
-        if text:
-            with atomic_write(folder / file_name) as file:
-                file.write(text.encode())
-    return results
+    with reserved(folder):
+        judged = {key: list(judgements(model, dataset)) for key, dataset in datasets.items()}
+        found: dict[str, Any] = {}
+        for key, each in judged.items():
+            scores, opinions = [one.score for one in each], [one.opinion for one in each]
+            found[key] = agreement(scores, opinions)
+            found[key]["median_over_splits"] = _median_if_defined(scores, opinions, datasets[key], num_splits)
+        parameters = count_parameters(model)
+        results = {"name": name, "network": type(model).__name__, "parameters": parameters, "datasets": found}
+        files = {
+            "results.json": json.dumps(results, indent=2) + "\n",
+            "scores.csv": _table(judged),
+            "report.html": render(results, judged),
+            f"{name}.yml": options,
+        }
+        for file_name, text in files.items():
+            if text:
+                with atomic_write(folder / file_name) as file:
+                    file.write(text.encode())
+        return results
 
 
 def agreement(

@@ -17,6 +17,7 @@ from restore.evaluation.scoring.pairs import Matching
 from restore.evaluation.scoring.results import ImageScore, Scores
 from restore.evaluation.scoring.settings import Settings
 from restore.files import atomic_write, expanded
+from restore.locks import reserved
 
 __all__ = ["score"]
 
@@ -50,7 +51,7 @@ def score(
         progress: show a progress bar on a terminal.
 
     Raises:
-        OutputError: something cannot be written.
+        OutputError: something cannot be written, or another process writes there.
     """
     output = expanded(output)
     scores = Scores(
@@ -63,7 +64,7 @@ def score(
         scale=settings.scale,
         environment=machine(),
     )
-    with Journal(output / "scores.jsonl", matching.pairs, fresh=fresh) as journal:
+    with reserved(output), Journal(output / "scores.jsonl", matching.pairs, fresh=fresh) as journal:
         tasks = list(_tasks(matching.pairs, settings, journal, scores))
         processes = num_processes(num_workers if num_workers or device == "cpu" else 1, len(tasks))
         reused = len(matching.pairs) - len(tasks)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from restore.errors import OptionsError
+from restore.errors import OptionsError, OutputError
 from restore.files import atomic_write
 from restore.inference.video.clip import import_av
 from restore.inference.video.encoding import VIDEO_OUTPUTS, Encoding
@@ -59,15 +59,34 @@ def join(segments: Segments, target: Path, encoding: Encoding, source: Path | No
         source: the video whose sound, subtitles and metadata are copied; None for none.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or holds more or fewer frames than were restored.
     """
-    with _input(source) as original, atomic_write(target) as file, _output(file, target) as container:
-        video, copies = _add_streams(container, target, encoding, original)
-        streams = [_routed(segments.packets(encoding.time_base), {None: video})]
-        if original is not None and copies:
-            streams.append(_routed(_copied_packets(original, list(copies)), copies))
-        for _, packet in heapq.merge(*streams, key=lambda item: item[0]):
-            container.mux_one(packet)
+    with _input(source) as original, atomic_write(target) as file:
+        with _output(file, target) as container:
+            video, copies = _add_streams(container, target, encoding, original)
+            streams = [_routed(segments.packets(encoding.time_base), {None: video})]
+            if original is not None and copies:
+                streams.append(_routed(_copied_packets(original, list(copies)), copies))
+            for _, packet in heapq.merge(*streams, key=lambda item: item[0]):
+                container.mux_one(packet)
+        file.flush()
+        _require_frames(file.name, segments.num_frames)
+
+
+def _require_frames(path: str, expected: int) -> None:
+    """Count the frames of a file: nearly every encoder makes one packet of each, and where not, they are decoded.
+
+    Raises:
+        OutputError: there are more or fewer.
+    """
+    av = import_av()
+    with av.open(path) as file:
+        count = sum(packet.size > 0 for packet in file.demux(video=0))
+    if count != expected:
+        with contextlib.suppress(av.FFmpegError), av.open(path) as file:
+            count = sum(1 for _ in file.decode(video=0))
+    if count != expected:
+        raise OutputError(f"{expected} frames were restored and the file holds {count}; its parts are kept")
 
 
 def _input(source: Path | None) -> contextlib.AbstractContextManager[InputContainer | None]:

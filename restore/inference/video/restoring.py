@@ -22,7 +22,6 @@ import torch
 
 from restore import __version__
 from restore.errors import DataError
-from restore.files import remove_leftovers
 from restore.images import write_image
 from restore.inference.pipeline import WriteBehind, drawn_ahead
 from restore.inference.restorer import Restorer
@@ -31,6 +30,7 @@ from restore.inference.video.colour import array_format, has_alpha
 from restore.inference.video.encoding import Encoder, Encoding
 from restore.inference.video.joining import check_target, join
 from restore.inference.video.segments import Segments
+from restore.locks import reserved
 from restore.networks.checkpoint import digest_of
 
 __all__ = ["ClipOutcome", "restore_to_images", "restore_to_video"]
@@ -82,24 +82,23 @@ def restore_to_video(
     Raises:
         DataError: no frame can be read.
         OptionsError: the format of `target` cannot hold the video or the sound.
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or another process writes it.
     """
     started, target = time.perf_counter(), Path(target)
     check_target(target, encoding, sound_of)
-    if target.parent.is_dir():
-        remove_leftovers(target.parent)
     alpha = has_alpha(import_av().VideoFormat(encoding.pixel_format))
     tile = restorer.tile_for(_shape(source.clip, alpha), restorer.group_size(source.clip.height, source.clip.width))
-    segments = Segments(target, _job(source, restorer, encoding, segment_frames), {"tile": tile})
-    num_kept = segments.num_frames
-    restorer = restorer.with_tile(segments.chosen["tile"])
-    restored = _restored(source, restorer, num_kept, segment_frames, alpha=alpha)
-    _encode(restored, segments, encoding, segment_frames, on_progress or (lambda num_frames: None))
-    if not segments.num_frames:
+    with reserved(target):
+        segments = Segments(target, _job(source, restorer, encoding, segment_frames), {"tile": tile})
+        num_kept = segments.num_frames
+        restorer = restorer.with_tile(segments.chosen["tile"])
+        restored = _restored(source, restorer, num_kept, segment_frames, alpha=alpha)
+        _encode(restored, segments, encoding, segment_frames, on_progress or (lambda num_frames: None))
+        if not segments.num_frames:
+            segments.remove()
+            raise DataError(f"'{source.path}': no frame can be read. {'; '.join(source.problems)}")
+        join(segments, target, encoding, sound_of)
         segments.remove()
-        raise DataError(f"'{source.path}': no frame can be read. {'; '.join(source.problems)}")
-    join(segments, target, encoding, sound_of)
-    segments.remove()
     return ClipOutcome(target, segments.num_frames, num_kept, time.perf_counter() - started, tuple(source.problems))
 
 
@@ -123,16 +122,14 @@ def restore_to_images(
         on_progress: called with the number of frames that are done.
 
     Raises:
-        OutputError: nothing more can be written.
+        OutputError: nothing more can be written, or another process writes them.
     """
     started, target = time.perf_counter(), name_of(0).parent
-    if target.is_dir():
-        remove_leftovers(target)
     num_kept = _first_missing(name_of) if resume else 0
     together = restorer.group_size(source.clip.height, source.clip.width)
     number = num_kept - num_kept % together  # the rest of a batch has to go through the network again
     restorer = restorer.with_tile(restorer.tile_for(_shape(source.clip, alpha=True), together))
-    with ThreadPoolExecutor(1) as pool:
+    with reserved(name_of(0)), ThreadPoolExecutor(1) as pool:
         writes: WriteBehind[int] = WriteBehind(pool)
         for frame in _restored(source, restorer, number, together, alpha=True):
             if number >= num_kept:

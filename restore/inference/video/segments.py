@@ -6,11 +6,12 @@ Beside `clip.mp4` there is a folder `clip.mp4.parts`, for as long as the work la
                   chosen for it when it began, which holds until it is done
     00000.npz     the packets of the first segment of frames; then 00001.npz, ...
 
-A part appears whole or not at all, so to be there is to be complete.
+A part appears whole or not at all; one that was damaged since is made again, and those behind it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import shutil
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restore.errors import OutputError
-from restore.files import atomic_write, remove_leftovers
+from restore.files import atomic_write
 from restore.inference.video.clip import import_av
 
 if TYPE_CHECKING:
@@ -62,12 +63,11 @@ class Segments:
                 logger.info("'%s' holds parts of another job: they are discarded.", self.folder)
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.folder)
         except OSError as error:
             raise OutputError(f"cannot make the folder '{self.folder}': {error.strerror or error}") from error
         with atomic_write(manifest) as file:
             file.write(json.dumps({"job": description, "chosen": self.chosen}, indent=1, sort_keys=True).encode())
-        self._num_frames = [int(np.load(path)["num_frames"]) for path in self._finished()]
+        self._num_frames = list(self._whole())
 
     @property
     def num_frames(self) -> int:
@@ -96,12 +96,11 @@ class Segments:
         """
         av = import_av()
         latest = UNKNOWN
-        for path in self._finished():
-            with np.load(path) as part:
-                data, sizes = part["data"].tobytes(), part["sizes"].tolist()
-                times, is_keyframe = part["times"].tolist(), part["is_keyframe"].tolist()
-            start = 0
-            for size, (pts, dts, duration), key in zip(sizes, times, is_keyframe, strict=True):
+        for number in range(len(self._num_frames)):
+            part = _part(self._path(number))
+            data, start = part["data"].tobytes(), 0
+            rows = (part[name].tolist() for name in ("sizes", "times", "is_keyframe"))
+            for size, (pts, dts, duration), key in zip(*rows, strict=True):
                 packet = av.Packet(data[start : start + size])
                 start += size
                 latest = max(dts if dts != UNKNOWN else pts, latest + 1)
@@ -116,11 +115,33 @@ class Segments:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:05}.npz"
 
-    def _finished(self) -> Iterator[Path]:
-        number = 0
-        while (path := self._path(number)).is_file():
-            yield path
-            number += 1
+    def _whole(self) -> Iterator[int]:
+        """How many frames each part holds, up to the first that is not there or damaged."""
+        for number in itertools.count():
+            path = self._path(number)
+            if not path.exists():
+                return
+            try:
+                part = _part(path)
+            except Exception as error:  # of numpy, zipfile or zlib
+                logger.warning("'%s' is damaged: it is made again, with what follows it (%s)", path, error)
+                return
+            yield int(part["num_frames"])
+
+
+def _part(path: Path) -> dict[str, np.ndarray]:
+    """What a part holds; its checksums are compared.
+
+    Raises:
+        Exception: it is damaged.
+    """
+    with path.open("rb") as file, np.load(file) as stored:
+        part = {name: stored[name] for name in ("num_frames", "data", "sizes", "times", "is_keyframe")}
+    count = len(part["sizes"])
+    shapes = {"num_frames": (), "data": (int(part["sizes"].sum()),), "times": (count, 3), "is_keyframe": (count,)}
+    if any(part[name].shape != shape for name, shape in shapes.items()):
+        raise ValueError("its parts do not belong together")
+    return part
 
 
 def _read(manifest: Path) -> dict[str, Any]:

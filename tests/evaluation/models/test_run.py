@@ -14,9 +14,10 @@ import pytest
 from restore.data.datasets import DownsampledImageDataset
 from restore.data.noise import GaussianNoiseDataset
 from restore.data.storage.databases import write_database
-from restore.errors import DataError, ImageError, MissingError, OptionsError
+from restore.errors import DataError, ImageError, MissingError, OptionsError, OutputError
 from restore.evaluation import evaluate
 from restore.images import read_image, resize, resize_pixels, to_pixels, to_tensor, write_image
+from restore.locks import reserved
 from restore.metrics import bind_metrics, metric, psnr
 from restore.registry import DATASETS, METRICS
 
@@ -193,6 +194,14 @@ def test_existing_results_are_archived(tmp_path, restorer, dataset, noise):
     assert names[0] == "run"
     assert all(name.startswith("run_archived_") for name in names[1:])
     assert all((tmp_path / "out" / name / "results.json").is_file() for name in names)
+
+
+def test_results_that_are_being_written_are_not_moved_away(tmp_path, restorer, dataset, noise):
+    pairs = dataset("Set", {"a": (noise(16, 20, 3), noise(8, 10, 3))})
+    (tmp_path / "results/run").mkdir(parents=True)
+    with reserved(tmp_path / "results/run"), pytest.raises(OutputError, match="run' is being written"):
+        evaluate(restorer(), [pairs], PSNR, name="run", results_root=tmp_path / "results")
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["run"]
 
 
 def test_suffix_and_no_images(tmp_path, restorer, dataset, noise):
