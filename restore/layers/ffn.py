@@ -7,13 +7,12 @@ the base's. Those with `halo_px` 0 look at one position at a time, so they take 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.activations import Activation, make_activation
 from restore.layers.arguments import require_odd
 from restore.layers.branch import Branch
 from restore.layers.normed_linear import NormedLinear
@@ -31,21 +30,6 @@ __all__ = [
     "depthwise_hidden",
     "none",
 ]
-
-Activation = Literal["gelu", "relu", "silu", "sigmoid", "quick_gelu"]
-
-
-def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
-    return x * torch.sigmoid(1.702 * x)
-
-
-_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "silu": F.silu,
-    "sigmoid": torch.sigmoid,
-    "quick_gelu": _quick_gelu,
-}
 
 
 class FeedForward(Branch, ABC):
@@ -96,14 +80,22 @@ class MLP(FeedForward):
         mlp_ratio: hidden width, in channels.
         drop: dropout after the activation and at the end.
         activation: between the two.
+        bias: of the linear maps.
     """
 
-    def __init__(self, dim: int, mlp_ratio: float = 4.0, drop: float = 0.0, activation: Activation = "gelu"):
+    def __init__(
+        self,
+        dim: int,
+        mlp_ratio: float = 4.0,
+        drop: float = 0.0,
+        activation: Activation = "gelu",
+        bias: bool = True,
+    ):
         super().__init__(dim, mlp_ratio)
-        self.fc1 = nn.Linear(dim, self.inner_dim)
-        self.fc2 = nn.Linear(self.inner_dim, dim)
+        self.fc1 = nn.Linear(dim, self.inner_dim, bias=bias)
+        self.fc2 = nn.Linear(self.inner_dim, dim, bias=bias)
         self.drop = nn.Dropout(drop)
-        self.activation = _ACTIVATIONS[activation]
+        self.activation = make_activation(activation)
 
     def forward(self, x: torch.Tensor | Tokens) -> torch.Tensor:
         """(..., C) to the same shape."""
@@ -145,7 +137,7 @@ class GatedLinearUnit(FeedForward):
         super().__init__(dim, mlp_ratio)
         self.fc1 = nn.Linear(dim, 2 * self.inner_dim)
         self.fc2 = nn.Linear(self.inner_dim, dim)
-        self.activation = _ACTIVATIONS[activation]
+        self.activation = make_activation(activation)
 
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The gated values."""

@@ -45,12 +45,15 @@ class GroupNorm(nn.GroupNorm):
         dim: channels.
         num_groups: groups of channels; 1 is the norm of PoolFormer (Yu et al. 2022, arXiv 2111.11418).
         eps: added to the variance.
+        bias: whether something is added after the factor of each channel.
     """
 
     halo_px: int | None = None
 
-    def __init__(self, dim: int, num_groups: int = 1, eps: float = 1e-5):
+    def __init__(self, dim: int, num_groups: int = 1, eps: float = 1e-5, bias: bool = True):
         super().__init__(num_groups, dim, eps)
+        if not bias:
+            self.register_parameter("bias", None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, ..., C) to the same shape."""

@@ -63,6 +63,8 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     },
     "flexivit": {"embed_dim": 16, "depth": 3, "num_heads": 2},
     "repopt_vgg": {"depths": [1, 2, 1, 1], "width_factors": [0.125, 0.125, 0.0625, 0.0625]},
+    "identityformer": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
+    "randformer": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "grids": [None, None, 4, 2]},
     "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},

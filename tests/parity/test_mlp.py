@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from official import errors, load_official, parameters
 
 from restore.encoders import Classifier, build_encoder, load_published, published_state
+from restore.layers.activations import StarReLU
 from restore.layers.folding import fold
 from restore.layers.mixers import build_mixer
 from restore.layers.mixers.mlp.cycle import CycleFC
@@ -43,6 +44,11 @@ PARAMETERS = {  # as counted in the official code, with 1000 classes
     "swin_mlp_tiny_c12": 21_152_072,
     "swin_mlp_tiny_c6": 22_682_952,
     "swin_mlp_base": 60_659_416,
+    "identityformer_s12": 11_891_712,
+    "identityformer_s24": 21_341_464,
+    "identityformer_s36": 30_791_216,
+    "identityformer_m36": 56_077_168,
+    "identityformer_m48": 73_346_056,
     "amixer_deit_small": 21_927_128,
     "amixer_tiny": 25_757_586,
     "amixer_small": 45_842_226,
@@ -234,3 +240,77 @@ def test_published_tables_of_amixer_are_known():
     index = "layers.0.blocks.0.spatial_mixer.relative_position_index"
     load_published(encoder, {**state, index: torch.zeros(49, 49), "layers.0.attn_mask": torch.zeros(64, 49, 49)})
     assert {"layers.2.downsample.proj.bias", "layers.3.blocks.0.gamma2", "patch_embed.norm.weight"} <= {*state}
+
+
+@pytest.mark.parametrize(
+    ("size", "frozen"), [("s12", 235_298), ("s24", 470_596), ("s36", 705_894), ("m36", 705_894), ("m48", 941_192)]
+)
+def test_randformer_has_matrices_besides_that_are_not_learned(size, frozen):
+    """The official code counts them as parameters without gradients; here they are buffers."""
+    name = f"randformer_{size}"
+    assert parameters(name) == PARAMETERS[f"identityformer_{size}"]
+    with torch.device("meta"):
+        buffers = dict(build_encoder(name).named_buffers())
+    assert sum(each.numel() for key, each in buffers.items() if key.endswith("random_matrix")) == frozen
+    assert all("random_matrix" in key for key in buffers if not key.startswith("_"))
+
+
+@pytest.mark.parametrize("name", ["identityformer", "randformer"])
+def test_metaformer_baselines_are_those_of_timm_under_official_keys(name):
+    import timm.models.metaformer as reference
+
+    torch.manual_seed(0)
+    options = {"dims": [8, 16, 24, 32], "depths": [1, 1, 2, 1]}
+    grids = {} if name == "identityformer" else {"grids": [None, None, 4, 2]}
+    classifier = Classifier(build_encoder({"type": name, **options, **grids}), 10).eval()
+    for parameter in classifier.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+
+    class Random(torch.nn.Module):
+        def __init__(self, dim, **_):
+            super().__init__()
+            side = 4 if dim == 24 else 2
+            self.random_matrix = torch.nn.Parameter(torch.zeros(side**2, side**2))
+
+        def forward(self, x_BCHW):
+            return (self.random_matrix @ x_BCHW.flatten(2).transpose(1, 2)).transpose(1, 2).view(x_BCHW.shape)
+
+    mixers = [torch.nn.Identity] * 4 if name == "identityformer" else [torch.nn.Identity] * 2 + [Random] * 2
+    model = reference.MetaFormer(
+        num_classes=10, token_mixers=mixers, norm_layers=reference.GroupNorm1NoBias, use_mlp_head=False, **options
+    ).eval()
+    model.load_state_dict(reference.checkpoint_filter_fn(published_state(classifier), model))
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(classifier(x), model(2 * x - 1), rtol=0, atol=1e-4)
+
+
+def test_positions_of_identityformer_may_stand_anywhere():
+    torch.manual_seed(0)
+    block = build_encoder({"type": "identityformer", "dims": [8, 8, 8, 8]}).stages[2][0]
+    x_BHWC, order = torch.randn(2, 4, 5, 8), torch.randperm(20)
+
+    def moved(x_BHWC):
+        return x_BHWC.flatten(1, 2)[:, order].view(x_BHWC.shape)
+
+    torch.testing.assert_close(block(moved(x_BHWC)), moved(block(x_BHWC)))
+    with torch.no_grad():
+        block.ffn.fc2.weight.zero_()
+        block.norm1.weight.zero_()
+    torch.testing.assert_close(block(x_BHWC), x_BHWC)  # what is left are shortcuts, whose factors start at 1
+
+
+def test_randformer_mixes_by_rows_that_sum_to_one():
+    matrix = build_encoder({"type": "randformer", "depths": [1, 1, 1, 1]}).stages[3][0].mixer.random_matrix
+    assert matrix.min() > 0
+    torch.testing.assert_close(matrix.sum(dim=1), torch.ones(49))
+
+
+def test_star_relu_of_noise_can_be_noise():
+    activation, noise = StarReLU(), torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        activation.scale.fill_(1.25**-0.5)
+        activation.bias.fill_(-0.5 * 1.25**-0.5)
+        found = activation(noise)
+    assert found.mean().abs() < 5e-3
+    assert found.var() == pytest.approx(1, abs=2e-2)
