@@ -58,7 +58,7 @@ class MetaFormerBlock(nn.Module):
         super().__init__()
         mixer = mixer if isinstance(mixer, nn.Module) else build_mixer(mixer, dim)
         if not (feed_forward is None or isinstance(feed_forward, nn.Module)):
-            feed_forward = build_feed_forward(feed_forward, dim)
+            feed_forward = build_feed_forward(feed_forward, dim, index=index, num_blocks=num_blocks)
         self.placement = build_placement(placement, index, num_blocks)
         self.num_branches = 1 if feed_forward is None else 2
         self.drop_path = DropPath(drop_path)

@@ -24,18 +24,28 @@ def build_norm(option: OptionBlock, dim: int, *, path: str = "norm") -> nn.Modul
 
 
 def build_feed_forward(
-    option: OptionBlock, dim: int, *, mlp_ratio: float | None = None, path: str = "feed_forward"
+    option: OptionBlock,
+    dim: int,
+    *,
+    mlp_ratio: float | None = None,
+    index: int = 0,
+    num_blocks: int = 1,
+    path: str = "feed_forward",
 ) -> FeedForward | None:
     """A feed-forward network of `dim` channels; None for "none".
 
     Args:
         mlp_ratio: hidden width in channels, where the block does not say it; None for the default of the component.
+        index: place of its block among all of the network, from 0, for those that differ with depth.
+        num_blocks: how many blocks there are.
     """
     block: dict[str, Any] = {"type": option} if isinstance(option, str) else dict(option)
     component = FEED_FORWARDS.get(block.get("type"), f"{path}.type")
-    if mlp_ratio is not None and "mlp_ratio" in inspect.signature(component).parameters:
+    wanted = inspect.signature(component).parameters
+    if mlp_ratio is not None and "mlp_ratio" in wanted:
         block.setdefault("mlp_ratio", mlp_ratio)
-    return FEED_FORWARDS.build(block, path=path, dim=dim)
+    place = {"index": index, "num_blocks": num_blocks} if "num_blocks" in wanted else {}
+    return FEED_FORWARDS.build(block, path=path, dim=dim, **place)
 
 
 def build_position(option: OptionBlock, dim: int, *, path: str = "position") -> nn.Module:

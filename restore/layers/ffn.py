@@ -17,7 +17,7 @@ from restore.layers.arguments import require_odd
 from restore.layers.branch import Branch
 from restore.layers.normed_linear import NormedLinear
 from restore.layers.tokens import Tokens
-from restore.registry import FEED_FORWARDS
+from restore.registry import FEED_FORWARDS, NORMS, NormOption
 
 __all__ = [
     "MLP",
@@ -38,17 +38,25 @@ class FeedForward(Branch, ABC):
     Args:
         dim: channels of the map.
         mlp_ratio: hidden width, in channels.
-        halo_px: how far it looks along the map.
+        halo_px: how far it looks along the map; None when it may reach anywhere.
+        inner_dim: channels before the last linear map, where these are not the hidden width.
     """
 
     fc2: nn.Linear
+    hidden_norm: nn.Module
 
-    def __init__(self, dim: int, mlp_ratio: float, halo_px: int | None = 0):
-        super().__init__(dim, int(dim * mlp_ratio), halo_px)
+    def __init__(self, dim: int, mlp_ratio: float, halo_px: int | None = 0, inner_dim: int | None = None):
+        super().__init__(dim, int(dim * mlp_ratio) if inner_dim is None else inner_dim, halo_px)
 
     def projection(self) -> nn.Linear:
         """The last linear map."""
         return self.fc2
+
+    def add_hidden_norm(self, norm: NormOption) -> None:
+        """A norm of the hidden width; one that computes over positions reaches anywhere."""
+        self.hidden_norm = NORMS.build(norm, path="hidden_norm", dim=self.inner_dim)
+        if getattr(self.hidden_norm, "halo_px", 0) is None:
+            self.halo_px = None
 
     def forward(self, x: torch.Tensor | Tokens) -> torch.Tensor:
         """(B, H, W, C) to the same shape; for tokens (B, N, C).
@@ -71,9 +79,12 @@ class FeedForward(Branch, ABC):
         """(B, H, W, inner_dim), before the inner norm and the last linear map."""
 
 
+@FEED_FORWARDS.add("grn_mlp", hidden_norm="grn")
 @FEED_FORWARDS.add("mlp")
 class MLP(FeedForward):
-    """Two linear maps with an activation between them; each position by itself.
+    """Two linear maps with an activation between them; each position by itself, unless a norm looks at all.
+
+    `grn_mlp` is that of ConvNeXt V2 (Woo et al. 2023, arXiv 2301.00808).
 
     Args:
         dim: channels of the map.
@@ -81,6 +92,7 @@ class MLP(FeedForward):
         drop: dropout after the activation and at the end.
         activation: between the two.
         bias: of the linear maps.
+        hidden_norm: a norm after the activation, by name or with its options.
     """
 
     def __init__(
@@ -90,8 +102,10 @@ class MLP(FeedForward):
         drop: float = 0.0,
         activation: Activation = "gelu",
         bias: bool = True,
+        hidden_norm: NormOption = "none",
     ):
         super().__init__(dim, mlp_ratio)
+        self.add_hidden_norm(hidden_norm)
         self.fc1 = nn.Linear(dim, self.inner_dim, bias=bias)
         self.fc2 = nn.Linear(self.inner_dim, dim, bias=bias)
         self.drop = nn.Dropout(drop)
@@ -102,8 +116,8 @@ class MLP(FeedForward):
         return self.drop(super().forward(x))
 
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """The first linear map and the activation."""
-        return self.drop(self.activation(self.fc1(x_BHWC)))
+        """The first linear map, the activation and the norm."""
+        return self.hidden_norm(self.drop(self.activation(self.fc1(x_BHWC))))
 
 
 @FEED_FORWARDS.add("batch_norm_mlp")
@@ -123,6 +137,7 @@ class BatchNormMLP(MLP):
         self.fc2 = NormedLinear(self.inner_dim, dim, bias)
 
 
+@FEED_FORWARDS.add("grn_glu", hidden_norm="grn")
 @FEED_FORWARDS.add("glu")
 class GatedLinearUnit(FeedForward):
     """The product of one linear map and the activation of another, then a linear map (Shazeer 2020, arXiv 2002.05202).
@@ -131,10 +146,18 @@ class GatedLinearUnit(FeedForward):
         dim: channels of the map.
         mlp_ratio: hidden width, in channels.
         activation: of the gate: "gelu" for GEGLU, "silu" for SwiGLU, "sigmoid" for GLU.
+        hidden_norm: a norm of the gated values, by name or with its options.
     """
 
-    def __init__(self, dim: int, mlp_ratio: float = 4.0, activation: Activation = "gelu"):
+    def __init__(
+        self,
+        dim: int,
+        mlp_ratio: float = 4.0,
+        activation: Activation = "gelu",
+        hidden_norm: NormOption = "none",
+    ):
         super().__init__(dim, mlp_ratio)
+        self.add_hidden_norm(hidden_norm)
         self.fc1 = nn.Linear(dim, 2 * self.inner_dim)
         self.fc2 = nn.Linear(self.inner_dim, dim)
         self.activation = make_activation(activation)
@@ -142,7 +165,7 @@ class GatedLinearUnit(FeedForward):
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The gated values."""
         gate, value = self.fc1(x_BHWC).chunk(2, dim=-1)
-        return self.activation(gate) * value
+        return self.hidden_norm(self.activation(gate) * value)
 
 
 @FEED_FORWARDS.add("leff", kernel_size=3)

@@ -3,7 +3,7 @@
     network_g:
       type: MetaFormerRestorer
       mixers: [window, shifted_window]          # names, or {type: stripe, num_heads: 6, window_size: [6, 24]}
-      feed_forward: mlp                         # mlp, glu, depthwise, leff, gated, none
+      feed_forward: mlp                         # mlp, glu, depthwise, leff, gated, group, light, none
       norm: layer                               # layer, rms, group, batch, grn, none
       placement: pre                            # pre, post, res-post, parallel, deepnorm, sub-ln
 
@@ -46,7 +46,8 @@ class MetaFormerRestorer(Network):
         embed_dim: C.
         depths: blocks of each stage.
         feed_forward: the second half of each block, by name or with its options; see `restore.layers.ffn`.
-        mlp_ratio: hidden width of the feed-forward network, in C, unless its own options say it.
+        mlp_ratio: hidden width of the feed-forward network, in C, unless its own options say it; two numbers are those
+            of the first and the last block, between which it changes evenly.
         norm: of each branch, by name or with its options; see `restore.layers.norms`. (Files in which this says where
             the norm stands, "pre", "post" or "res-post", are read as saying it of `placement`.)
         placement: where the norms stand, by name or with its options; see `restore.layers.placements`.
@@ -72,7 +73,7 @@ class MetaFormerRestorer(Network):
         embed_dim: int = 60,
         depths: Sequence[int] = (6, 6, 6, 6),
         feed_forward: FeedForwardOption = "mlp",
-        mlp_ratio: float = 2.0,
+        mlp_ratio: float | tuple[float, float] = 2.0,
         norm: Literal["pre", "post", "res-post"] | NormOption = "layer",
         placement: PlacementOption = "pre",
         layer_scale: float | None = None,
@@ -100,11 +101,19 @@ class MetaFormerRestorer(Network):
                 "blocks: some would never be used"
             )
 
+        first_ratio, last_ratio = (mlp_ratio,) * 2 if isinstance(mlp_ratio, (int, float)) else mlp_ratio
+
         def block(index: int, number: int) -> MetaFormerBlock:
             return MetaFormerBlock(
                 embed_dim,
                 build_mixer(choices[index % len(choices)], embed_dim, path=f"mixers.{index % len(choices)}"),
-                build_feed_forward(feed_forward, embed_dim, mlp_ratio=mlp_ratio),
+                build_feed_forward(
+                    feed_forward,
+                    embed_dim,
+                    mlp_ratio=first_ratio + (last_ratio - first_ratio) * number / max(sum(depths) - 1, 1),
+                    index=number,
+                    num_blocks=sum(depths),
+                ),
                 norm=norm,
                 placement=placement,
                 layer_scale=layer_scale,

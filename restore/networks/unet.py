@@ -102,15 +102,17 @@ class UNetRestorer(Network):
             nn.Conv2d(channels, out, 1) for channels, out in zip(self.encoder.channels, widths[1:], strict=True)
         )
 
+        num_blocks = depth * len(self.encoder.channels)
+
         def block(dim: int, index: int) -> MetaFormerBlock:
             return MetaFormerBlock(
                 dim,
                 build_mixer(mixer, dim),
-                build_feed_forward(feed_forward, dim, mlp_ratio=mlp_ratio),
+                build_feed_forward(feed_forward, dim, mlp_ratio=mlp_ratio, index=index, num_blocks=num_blocks),
                 norm=norm,
                 placement=placement,
                 index=index,
-                num_blocks=depth * len(self.encoder.channels),
+                num_blocks=num_blocks,
             )
 
         def indices(level: int) -> range:  # the coarsest level comes first

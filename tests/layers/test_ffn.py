@@ -23,8 +23,9 @@ def test_shape_gradients_and_hidden_width(name):
     x = torch.randn(1, 3, 5, DIM, requires_grad=True)
     network = build(name)
     assert network(x).shape == x.shape
-    assert network.expand(x).shape == (1, 3, 5, 2 * DIM)
-    assert network.inner_dim == network.projection().in_features == 2 * DIM
+    assert network.expand(x).shape == (1, 3, 5, network.inner_dim)
+    assert network.inner_dim == network.projection().in_features
+    assert network.inner_dim == 2 * DIM or name in ("group", "light")
     network(x).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
 
@@ -32,13 +33,17 @@ def test_shape_gradients_and_hidden_width(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_looks_as_far_as_it_says(name):
     network = build(name)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     x = torch.randn(1, 11, 11, DIM)
     changed = x.clone()
     changed[0, 5, 5] += 1
     with torch.no_grad():
         moved = (network(changed) - network(x)).abs().amax(-1)[0] > 1e-7
     rows, columns = moved.nonzero().unbind(1)
-    assert torch.maximum((rows - 5).abs(), (columns - 5).abs()).max() == network.halo_px
+    reached = torch.maximum((rows - 5).abs(), (columns - 5).abs()).max()
+    assert reached == (5 if network.halo_px is None else network.halo_px)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,6 +80,24 @@ def test_activations(activation, function):
     assert torch.equal(mlp(x), mlp.fc2(function(mlp.fc1(x))))
     gate, value = glu.fc1(x).chunk(2, -1)
     assert torch.equal(glu(x), glu.fc2(function(gate) * value))
+
+
+@pytest.mark.parametrize("name", ["mlp", "glu"])
+def test_a_global_response_norm_stands_before_the_last_linear_map(name):
+    normed, plain = build(f"grn_{name}"), build(name)
+    plain.load_state_dict(normed.state_dict(), strict=False)
+    x = torch.randn(2, 3, 5, DIM)
+    assert torch.equal(normed(x), plain(x))  # at first it is the identity
+    with torch.no_grad():
+        normed.hidden_norm.weight.normal_()
+        normed.hidden_norm.bias.normal_()
+        hidden = plain.expand(x)
+        energy = hidden.square().sum((1, 2), keepdim=True).sqrt()
+        relative = energy / (energy.mean(-1, keepdim=True) + 1e-6)
+        hidden = hidden + normed.hidden_norm.weight * hidden * relative + normed.hidden_norm.bias
+        assert torch.allclose(normed(x), plain.fc2(hidden), atol=1e-5)
+    assert normed.halo_px is None
+    assert build(name, hidden_norm={"type": "rms", "eps": 1e-5}).halo_px == 0
 
 
 def test_the_hidden_width_is_that_of_the_block_if_it_says_so():
