@@ -220,7 +220,7 @@ class PairedImageDataset(PatchDataset):
         return (values - np.float32(self.mean or 0)) / np.float32(self.std or 1)
 
 
-@DATASETS.add()
+@DATASETS.add("DownsampledImageDataset", "ImageNetPairedDataset")  # the second in HAT's files
 @dataclass(eq=False)
 class DownsampledImageDataset(PatchDataset):
     """References alone; the degraded image is made from them by antialiased bicubic resizing, as MATLAB does it.

@@ -1,14 +1,24 @@
-"""Networks of other families, through spandrel (MIT): some forty architectures that it knows by their keys.
+"""Networks of other families, through spandrel (MIT), which has the code of some forty architectures.
 
-They restore like any other network here; they cannot be configured or trained. spandrel is optional: `pip install
-spandrel`.
+    network_g: {type: HAT, upscale: 4, embed_dim: 96, depths: [6, 6, 6, 6], num_heads: [6, 6, 6, 6], window_size: 16}
+
+By their names they are configured and trained like any network here; from the keys of a weights file they are told.
+Names of ours go before these. Arguments, their defaults and the keys of the state dict are those of spandrel's class:
+the published ones, but for arguments that only training reads. spandrel is optional: `pip install
+'restore-toolkit[foreign]'`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
+import importlib.util
+import inspect
+import pkgutil
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -18,75 +28,89 @@ from restore.layers.finite import require_finite
 from restore.layers.padding import pad_to_multiple
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
+from restore.registry import NETWORKS
 
-__all__ = ["ForeignNetwork", "load_foreign"]
+__all__ = ["ForeignNetwork", "SpandrelNames", "load_foreign"]
 
+INSTALL = "pip install 'restore-toolkit[foreign]'"
 PADS_AGAIN = ("CRAFT",)
-"""Families whose code adds a mirrored window to every image, also to one that fits already."""
+"""Networks whose code adds a mirrored window to every image, also to one that fits already."""
+NOT_BY_NAME = ("AuraSR", "GFPGAN", "LaMa", "MMRealSR", "RestoreFormer")
+"""Families that cannot be trained from pairs of images alone."""
+RENAMED = {"Generator": "SwiftSRGAN"}
+"""Classes whose own names say nothing."""
 
 
 class ForeignNetwork(Network):
-    """A network that spandrel has built, with the manners of ours: (B, C, H, W) in [0, 1], any H x W.
+    """Base of networks whose layers are spandrel's: (B, C, H, W) in [0, 1], any H x W, to (B, C, H*s, W*s).
 
-    Args:
-        descriptor: spandrel's `ImageModelDescriptor`.
+    Each has spandrel's class as its second base, so its keys are the published ones.
+
+    Attributes:
+        architecture: spandrel's `Architecture`, which tells from a state dict what images a network takes.
+        original: spandrel's class.
     """
 
-    def __init__(self, descriptor: Any):
-        super().__init__()
-        self.network = descriptor.model
-        self.family = descriptor.architecture.name
-        self._descriptor = descriptor
-        if self.family in PADS_AGAIN:
-            _AsGiven(self.network, self.network.conv_first)
-        self._multiple = max(1, descriptor.size_requirements.multiple_of)
-        self._minimum = max(1, descriptor.size_requirements.minimum)
+    architecture: ClassVar[Any]
+    original: ClassVar[Any]
 
-    @property
-    def spec(self) -> ImageSpec:
-        """What the network wants of its images."""
-        descriptor = self._descriptor
+    def _follow(self, descriptor: Any) -> None:
+        """Treat images as spandrel's descriptor of such a network says."""
+        self._call: Callable[[Any, torch.Tensor], torch.Tensor] = descriptor._call_fn
+        size = descriptor.size_requirements
+        self._fitted: torch.Size | None = None
         halves = (("bf16", descriptor.supports_bfloat16), ("fp16", descriptor.supports_half))
-        return ImageSpec(
+        self._spec = ImageSpec(
             scale=descriptor.scale,
             in_channels=descriptor.input_channels,
             out_channels=descriptor.output_channels,
-            size_multiple=self._multiple,
-            min_size=self._minimum,
+            size_multiple=max(1, size.multiple_of),
+            min_size=max(1, size.minimum),
             precisions=("fp32", *(name for name, survives in halves if survives)),
         )
+        if type(self).__name__ in PADS_AGAIN:
+            self.get_submodule("conv_first").register_forward_pre_hook(self._as_fitted)
+
+    def _as_fitted(self, _: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        """Take back what CRAFT's code pads, as its inference script does.
+
+        Behind our own padding that costs time and quality: an image of 64 x 64 px would be restored as one of 80 x 80,
+        and Set5 x4 would have 32.39 dB instead of 32.40.
+        """
+        assert self._fitted is not None, "set by `forward`"
+        height, width = self._fitted
+        return (inputs[0][:, :, :height, :width],)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What images the network takes and gives."""
+        return self._spec
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) in [0, 1] to (B, C, H*s, W*s), also in [0, 1]."""
+        """(B, C, H, W) in [0, 1] to (B, C, H*s, W*s), not clamped."""
         height, width = x_BCHW.shape[2:]
-        scale, multiple = self._descriptor.scale, self._multiple
-        if min(height, width) < self._minimum:
-            multiple *= -(-self._minimum // multiple)
+        multiple, least, scale = self._spec.size_multiple, self._spec.min_size, self._spec.scale
+        if min(height, width) < least:
+            multiple *= -(-least // multiple)
+        x_BCHW = pad_to_multiple(x_BCHW, multiple)
+        self._fitted = x_BCHW.shape[2:]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of code that is not ours
-            output = self._descriptor(pad_to_multiple(x_BCHW, multiple))
-        return output[:, :, : height * scale, : width * scale]
+            y_BCHW = self._call(_Original(self), x_BCHW)
+        return y_BCHW[:, :, : height * scale, : width * scale]
 
 
-class _AsGiven:
-    """Gives a network's first layer images of the size that the network was given, whatever it padded them to.
+class _Original:
+    """A network as its own code knows it: called, it does what that code does."""
 
-    CRAFT's code pads as its inference script does. Behind our own padding that costs time and quality: an image of
-    64 x 64 px would be restored as one of 80 x 80, and Set5 x4 would have 32.39 dB instead of 32.40.
-    """
+    def __init__(self, network: ForeignNetwork):
+        self._network = network
 
-    def __init__(self, network: nn.Module, first: nn.Module):
-        self._size: torch.Size | None = None
-        network.register_forward_pre_hook(self._remember)
-        first.register_forward_pre_hook(self._cut)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
 
-    def _remember(self, network: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        self._size = inputs[0].shape[2:]
-
-    def _cut(self, first: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        assert self._size is not None
-        height, width = self._size
-        return (inputs[0][:, :, :height, :width],)
+    def __call__(self, x_BCHW: torch.Tensor) -> Any:
+        return self._network.original.forward(self._network, x_BCHW)
 
 
 def load_foreign(state: Mapping[str, torch.Tensor], *, source: str = "weights") -> ForeignNetwork | None:
@@ -110,4 +134,108 @@ def load_foreign(state: Mapping[str, torch.Tensor], *, source: str = "weights") 
             return None
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise CheckpointError(f"{source}: {descriptor.architecture.name} does not make an image from one image alone.")
-    return ForeignNetwork(descriptor.eval())
+    network: Any = descriptor.model
+    network.__class__ = _kind(type(network), descriptor.architecture)
+    network._follow(descriptor)
+    return network.eval()
+
+
+_KINDS: dict[Any, type[ForeignNetwork]] = {}
+
+
+def _kind(original: Any, architecture: Any) -> type[ForeignNetwork]:
+    """spandrel's class with the manners of ours, the same one every time."""
+    if original in _KINDS:
+        return _KINDS[original]
+    parameters = [each for each in inspect.signature(original).parameters.values() if _is_plain(each)]
+
+    def construct(self: ForeignNetwork, **arguments: Any) -> None:
+        with warnings.catch_warnings(), _refusals():
+            warnings.simplefilter("ignore")  # of code that is not ours
+            original.__init__(self, **arguments)
+            self._follow(architecture.load({key: value.detach() for key, value in self.state_dict().items()}))
+
+    signature = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *parameters]
+    construct.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    construct.__annotations__ = {each.name: _annotation(each.default) for each in parameters}
+    name = RENAMED.get(original.__name__, original.__name__)
+    members = {"__init__": construct, "__module__": __name__, "architecture": architecture, "original": original}
+    about = f"{name}, whose layers are those of spandrel {_version()}."
+    _KINDS[original] = type(name, (ForeignNetwork, original), {**members, "__doc__": about})
+    return _KINDS[original]
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What code that checks nothing says to arguments that contradict each other, as a ValueError."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"these arguments do not fit together ({type(error).__name__}: {error})") from error
+
+
+def _is_plain(parameter: inspect.Parameter) -> bool:
+    """Whether an argument can stand in an option file; a class or a function cannot."""
+    return parameter.default is parameter.empty or not callable(parameter.default)
+
+
+def _annotation(default: Any) -> Any:
+    """What an argument takes, told from its default."""
+    if isinstance(default, bool):
+        return bool
+    if isinstance(default, int):
+        return int | float  # a ratio of 2, say
+    if isinstance(default, (float, str)):
+        return type(default)
+    return Sequence[Any] if isinstance(default, (list, tuple)) else Any
+
+
+def _version() -> str:
+    import spandrel
+
+    return spandrel.__version__
+
+
+@functools.cache
+def _kinds() -> Mapping[str, type[ForeignNetwork]]:
+    """Every network of spandrel that can be trained, by name; none where it is not installed."""
+    if importlib.util.find_spec("spandrel") is None:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of code that is not ours
+        import spandrel
+        import spandrel.architectures as families
+
+        kinds = []
+        for info in pkgutil.iter_modules(families.__path__):
+            if not info.name.startswith("_") and info.name not in NOT_BY_NAME:
+                module = importlib.import_module(f"{families.__name__}.{info.name}")
+                own = [each for each in vars(module).values() if inspect.isclass(each)]
+                own = [each for each in own if f"{each.__module__}.".startswith(f"{module.__name__}.")]
+                architecture = next(each for each in own if issubclass(each, spandrel.Architecture))()
+                kinds += [_kind(each, architecture) for each in own if issubclass(each, nn.Module)]
+    return {kind.__name__: kind for kind in kinds}
+
+
+class SpandrelNames:
+    """Names of spandrel's networks, for those that are not ours."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in _kinds()
+
+    def get(self, name: Any, path: str = "type") -> Callable[..., Network]:
+        """The class of a name that is in here."""
+        return _kinds()[str(name)]
+
+    def groups(self) -> Iterator[tuple[list[str], Callable[..., Network]]]:
+        """Each name by itself: they take different arguments."""
+        yield from (([name], kind) for name, kind in _kinds().items())
+
+    def listing(self) -> str:
+        """The names that are not ours, or how to get them."""
+        own = set(NETWORKS.names())
+        names = [name for name in _kinds() if name not in own]
+        return f"of spandrel: {', '.join(names)}" if names else f"some thirty more with spandrel ({INSTALL})"
+
+
+NETWORKS.add_fallback(SpandrelNames())

@@ -85,13 +85,20 @@ _FAMILIES = (
         _names("NAFSSR PairedStereoImageDataset calculate_skimage_ssim"),
     ),
     Family(
-        "its weights can be run, but not configured or trained",
-        "Leave network_g out and name a weights file in path.pretrain_network_g to run it; to train, Uformer is the"
-        " nearest for denoising and deblurring, SwinIR for super-resolution.",
+        "it comes from spandrel, which is not installed",
+        "pip install 'restore-toolkit[foreign]'",
         _names(
-            "NAFNet NAFNetLocal Baseline BaselineLocal Restormer"
-            " HAT ImageNetPairedDataset RealHATGANModel RealHATMSEModel"
+            """
+            ATD CIDNet CRAFT DAT DCTLSA DITN_Real DRCT DRUNet DnCNN FBCNN FDAT FFTformer GRL HAT KBNet_l KBNet_s
+            MixDehazeNet MoESR MoSR NAFNet OmniSR PLKSR RGT RealPLKSR RetinexFormer SAFMN SAFMN_BCIE SCUNet SPAN SeemoRe
+            SwiftSRGAN Swin2SR UpCunet2x UpCunet2x_fast UpCunet3x UpCunet4x
+            """
         ),
+    ),
+    Family(
+        "this network is not here",
+        "NAFNet is the nearest (pip install 'restore-toolkit[foreign]'); for denoising and deblurring also Uformer.",
+        _names("NAFNetLocal Baseline BaselineLocal Restormer"),
     ),
     Family(
         "it restores no dual-pixel pairs",

@@ -242,13 +242,14 @@ STYLEGAN = """
 """
 
 
-IMAGENET = """
-    name: from_scratch
-    model_type: RealHATMSEModel
-    scale: 4
+RESTORMER = """
+    name: motion
+    model_type: SRModel
+    scale: 1
     datasets:
-      train: {name: ImageNet, type: ImageNetPairedDataset, dataroot_gt: gt, gt_size: 256, batch_size_per_gpu: 4}
-    network_g: {type: HAT, upscale: 4}
+      train: {name: GoPro, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, gt_size: 256,
+              batch_size_per_gpu: 4}
+    network_g: {type: Restormer, inp_channels: 3}
     train:
       total_iter: 800
       optim_g: {type: Adam, lr: 2e-4}
@@ -286,10 +287,10 @@ STEREO = """
             "4: network_g.type: StyleGAN2Generator is not part of this package: ",
             ["ESRGANModel", "FFHQDataset"],
         ),
-        (IMAGENET, "6: network_g.type: HAT is not part of this package: ", ["SwinIR", "ImageNetPairedDataset"]),
+        (RESTORMER, "7: network_g.type: Restormer is not part of this package: ", ["NAFNet", "Uformer"]),
         (STEREO, "5: network_g.type: NAFSSR is not part of this package: ", ["SwinIR", "calculate_skimage_ssim"]),
     ],
-    ids=["video", "stylegan", "imagenet", "stereo"],
+    ids=["video", "stylegan", "restormer", "stereo"],
 )
 @pytest.mark.parametrize("check_components", [False, True])
 def test_components_that_are_known_but_not_here_are_one_mistake(write, fakes, snippet, start, parts, check_components):

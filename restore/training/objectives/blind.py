@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["BlindAdversarial", "BlindRestoration"]
 
 
-@OBJECTIVES.add("RealESRNetModel")
+@OBJECTIVES.add("RealESRNetModel", "RealHATMSEModel")
 class BlindRestoration(Restoration):
     """As `Restoration`, on images degraded on the device; with `gt_usm`, all starts from the sharpened image."""
 
@@ -33,7 +33,7 @@ class BlindRestoration(Restoration):
         return [*degrading, *super().preparations_of(options)]
 
 
-@OBJECTIVES.add("RealESRGANModel")
+@OBJECTIVES.add("RealESRGANModel", "RealHATGANModel")
 class BlindAdversarial(Adversarial):
     """As `Adversarial`, on images degraded on the device; targets are sharpened after they were cut and mixed."""
 

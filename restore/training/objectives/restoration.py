@@ -28,7 +28,11 @@ _EXAMPLE_PX = 64
 _LOG_NAMES = {"pixel_opt": "pix", "perceptual_opt": "percep"}
 
 
-@OBJECTIVES.add("SRModel", "SwinIRModel", "ImageCleanModel", "ImageRestorationModel", "HATModel")
+_NETWORKS = ("SwinIR", "HAT", "DAT", "CAT", "ART", "ATD", "RGT", "DRCT", "SRFormer", "SwinFIR", "MambaIR", "Uformer")
+"""Their repositories have a `model_type` each, which differs from SRModel in how a test pads and cuts images."""
+
+
+@OBJECTIVES.add("SRModel", *(f"{name}Model" for name in _NETWORKS), "ImageCleanModel", "ImageRestorationModel")
 class Restoration(Taught):
     """Losses between `network(lq)` and `gt`, and between the network and its teacher.
 
