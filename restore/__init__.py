@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
+    from restore.plugins import load_plugin
     from restore.zoo import build_model, list_models, load_model
 
 __version__ = "0.1.0"
@@ -24,10 +25,11 @@ _LAZY = {
     "build_model": "restore.zoo",
     "list_models": "restore.zoo",
     "load_model": "restore.zoo",
+    "load_plugin": "restore.plugins",
 }
 _SUBPACKAGES = ("images", "metrics")
 
-__all__ = ["Restorer", "__version__", "build_model", "list_models", "load_model"]
+__all__ = ["Restorer", "__version__", "build_model", "list_models", "load_model", "load_plugin"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from restore import __version__
 from restore.allocator import keep_freed_memory
@@ -57,7 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     _complete(parser, COMMANDS[name])
     parsed = parser.parse_args(arguments[1:])
     keep_freed_memory()
-    return guarded(lambda: command.run(parsed), debug=parsed.debug)
+    return guarded(lambda: _run(command, parsed), debug=parsed.debug)
+
+
+def _run(command: Any, parsed: argparse.Namespace) -> int:
+    if parsed.plugin:
+        from restore.plugins import load_plugin
+
+        for file in parsed.plugin:
+            load_plugin(file)
+    done: int = command.run(parsed)
+    return done
 
 
 def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
@@ -108,7 +119,7 @@ def _top_parser() -> argparse.ArgumentParser:
 
 
 def _complete(parser: argparse.ArgumentParser, about: str, *, is_action: bool = False) -> None:
-    """What every command and each of its actions has: a description, defaults in its help, and `--debug`."""
+    """What every command and each of its actions has: a description, defaults in its help, `--debug` and `--plugin`."""
     parser.description = f"{about[0].upper()}{about[1:]}."
     parser.formatter_class = _HelpFormatter
     if parser.get_default("debug") is None:  # `train` and `test` have their own, which means more
@@ -118,6 +129,13 @@ def _complete(parser: argparse.ArgumentParser, about: str, *, is_action: bool = 
             default=argparse.SUPPRESS if is_action else False,  # what stands before the action counts too
             help="show the traceback of an error and debugging messages",
         )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        metavar="FILE",
+        default=argparse.SUPPRESS if is_action else None,
+        help="a Python file that registers networks or other components of your own; may be given several times",
+    )
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for listed in action._choices_actions:

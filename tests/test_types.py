@@ -33,6 +33,7 @@ STRICT = {
     "restore.networks.*",
     "restore.options.*",
     "restore.packaged",
+    "restore.plugins",
     "restore.quality.*",
     "restore.registry",
     "restore.reports.*",

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from restore.errors import OptionsError, Problem
+from restore.files import expanded
 from restore.options import components
 from restore.options.absent import family_of, family_of_key
 from restore.options.rules import broken_rules
 from restore.options.schema import Options, fitted
 from restore.options.source import Override, read
 from restore.options.tree import Tree
+from restore.plugins import load_plugin
 from restore.signature import validate
 
 __all__ = ["load", "resolve"]
@@ -48,6 +50,8 @@ def load(
 
 def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, check_components: bool = True) -> Options:
     """The options that a tree of values stands for; see `load`."""
+    if check_components:
+        _load_plugins(tree)
     if is_train is None:
         datasets = tree.values.get("datasets")
         is_train = isinstance(datasets, Mapping) and datasets.get("train") is not None
@@ -70,6 +74,29 @@ def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, ch
         _shorten(options)
     _say_what_has_no_effect(tree)
     return options
+
+
+def _load_plugins(tree: Tree) -> None:
+    """Run the Python files under `plugins`, and write down where they are.
+
+    Raises:
+        OptionsError: one is missing or fails.
+    """
+    given = tree.values.get("plugins")
+    names = given if isinstance(given, list) else [given] if given else []
+    if not all(isinstance(name, str) for name in names):
+        return  # the schema says what is wrong
+    origin = tree.origin(("plugins",))
+    folder = Path() if origin is None or origin.file.startswith("--") else Path(origin.file).parent
+    files = [str((folder / expanded(name)).resolve()) for name in names]
+    for file in files:
+        try:
+            load_plugin(file)
+        except OptionsError as error:
+            problem = Problem("plugins", str(error))
+            raise OptionsError([tree.located(problem)]) from error
+    if files:
+        tree.values["plugins"] = files
 
 
 def _without_strays(values: Mapping[str, Any]) -> dict[str, Any]:

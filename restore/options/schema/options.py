@@ -46,6 +46,8 @@ class _General(Section):
     """Devices to use: auto takes all GPUs that there are, 0 computes on the processor."""
     manual_seed: NonNegativeInt | None = None
     """Seed of every random number; null draws one and writes it to the log."""
+    plugins: str | list[str] = []
+    """Python files with components of your own, relative to the file that names them; run when this file is read."""
     datasets: Annotated[dict[DatasetKey, DatasetOptions], Blocks] = {}
     """Datasets by phase: train, val, val_2, test_1, ..."""
     network_g: Block | None = None
