@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from restore.encoders.timm.weights import without_pretrained
 from restore.errors import OptionsError, Problem
 from restore.inference.precision import resolve_device
 from restore.networks import Network
 from restore.networks.branches import Branch, branch_weights
-from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.networks.checkpoint import fits_into, load_weights, read_state_dict
 from restore.options.components import slot_of
 from restore.quality import load_quality
 from restore.registry import OBJECTIVES, Registry
 from restore.training.objectives.multitask import validated_task
-from restore.zoo.load import load_network, weights_file, without_downloads
+from restore.zoo.load import load_network, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,8 +80,9 @@ def build_network(options: Options, key: str = "network_g") -> nn.Module:
     if source is None:
         return network
     path = weights_file(source)
-    state, task = read_state_dict(path, entry), options.path.pretrain_task_g
-    if key == "network_g" and task is not None:
+    task = options.path.pretrain_task_g if key == "network_g" else None
+    state = read_state_dict(path, entry, fits_into(network) if task is None else None)
+    if task is not None:
         state = branch_weights(state, task, source=str(path))
     skipped = load_weights(network, state, source=str(path), strict=strict)
     log.info("%s starts from %s", key, path)
@@ -113,12 +115,13 @@ def shape_of_network(options: Options) -> Network | None:
     """
     if options.network_g is None:
         return None
-    registry, block = _registry(options, "network_g"), without_downloads(options.network_g)
-    try:
-        with torch.device("meta"):
+    registry, block = _registry(options, "network_g"), options.network_g
+    with without_pretrained():
+        try:
+            with torch.device("meta"):
+                return as_network(registry.build(block, path="network_g"))
+        except (NotImplementedError, RuntimeError):  # it looks at values, which meta tensors have none of
             return as_network(registry.build(block, path="network_g"))
-    except (NotImplementedError, RuntimeError):  # it looks at values, which meta tensors have none of
-        return as_network(registry.build(block, path="network_g"))
 
 
 def seen_by(options: Options, key: str, network: Network) -> Network:

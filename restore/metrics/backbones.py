@@ -19,8 +19,12 @@ import torch
 from torch import nn
 
 from restore.errors import CheckpointError, ImageError, MissingError
+<<<<<<< HEAD
 from restore.files import expanded
 from restore.layers.finite import require_finite
+=======
+from restore.networks.checkpoint import read_state_dict
+>>>>>>> 5f82c11 (Weights files are read without running anything of them: damaged, disguised, nested or with strangers in them, they end in one line or give their weights; no network is built larger than its weights)
 
 __all__ = ["BACKBONES", "Backbone", "Features", "find_weights", "load_backbone", "stored"]
 
@@ -107,11 +111,7 @@ def load_backbone(name: str, weights: str | None, device: torch.device) -> Featu
         CheckpointError: the file belongs to another network.
     """
     path = find_weights(BACKBONES[name].file_names, weights)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unreadable file raises one of many types
-        raise CheckpointError(f"{path}: cannot be read as weights ({type(error).__name__}).") from error
-    return Features(BACKBONES[name], state, str(path)).to(device)
+    return Features(BACKBONES[name], read_state_dict(path), str(path)).to(device)
 
 
 def find_weights(names: tuple[str, ...], path: str | None = None) -> Path:

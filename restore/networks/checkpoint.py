@@ -1,46 +1,53 @@
-"""Weights files: read them safely, find the weights in them, tell which network they are for, and load them.
+"""Weights files: find the weights in them, tell which network they are for, and load them.
 
-Accepted are `.pth`, `.pt`, `.ckpt` (read with `weights_only=True`, so that no code in them runs) and `.safetensors`; in
-them a bare state dict or one under `params_ema`, `params`, `state_dict`, `model_state_dict`, `model` or `net`, with
-or without the `module.` prefix of a parallel wrapper. Files that our training wrote also hold the option block of their
-network (`network`), which says what keys and shapes cannot: attention heads, value ranges, mixers, encoders.
+What a file holds is searched for the group of tensors that fits a network: a bare state dict, or one under whatever
+names wrappers and trainings give it (`params_ema`, `state_dict`, `generator`, a `checkpoint` with one of these in it, a
+network that was saved whole), with or without prefixes (`module.`, `netG.`). Files that our training wrote also hold
+the option block of their network (`network`), which says what keys and shapes cannot: attention heads, value ranges,
+mixers, encoders.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import pickle
 import re
-import warnings
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from restore.errors import CheckpointError, nearest
+from restore.errors import CheckpointError
 from restore.layers.finite import require_finite
 from restore.networks.base import Network, State
+from restore.networks.pickled import StandIn
+from restore.networks.reading import read_checkpoint
 from restore.registry import NETWORKS, QUALITY, Registry
 
 __all__ = [
     "NETWORK_BLOCK",
     "digest_of",
+    "fits_into",
     "infer",
     "load_weights",
     "network_classes",
-    "read_checkpoint",
     "read_state_dict",
     "read_weights",
-    "without_foreign_prefix",
+    "require_fit",
 ]
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+GENERATORS = ("g_ema", "net_g_ema", "generator_ema", "ema", "model_ema", "net_g", "netg", "generator", "gen", "g")
+"""What trainings with a discriminator call the network that restores: groups, or prefixes of names."""
 PREFIXES = ("module.", "_orig_mod.")
+EXTRAS = ("total_ops", "total_params")
+"""Counters that a profiler (thop) leaves beside the weights."""
 NETWORK_BLOCK = "network"
+MOST_GROUPS, MOST_TENSORS, LONGEST_NAME, LARGEST_INDEX = 1000, 20_000, 256, 1000
+
+Fits = Callable[[State], bool]
 
 
 @runtime_checkable
@@ -50,103 +57,145 @@ class _Deriving(Protocol):
     derived_keys: tuple[str, ...]
 
 
-def read_checkpoint(path: str | Path) -> Any:
-    """The content of a weights file.
-
-    Raises:
-        CheckpointError: missing, truncated, or a pickle that holds more than tensors (nothing in it is executed).
-    """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise CheckpointError(f"{path}: a folder, not a weights file. Name a file in it.")
-    if not path.is_file():
-        close = nearest(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
-        raise CheckpointError(f"{path}: no such weights file.{close}")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        _require_beginning(path)
-        with warnings.catch_warnings():  # what torch has to say of odd pickles ends in one of the errors below
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
-            found = re.search(r"GLOBAL (\S+)", str(error))
-            what = f"({found[1]}) " if found else ""
-            raise CheckpointError(
-                f"{path}: refused. The file is a pickle that holds more than tensors {what}and reading it could run "
-                "code; nothing was executed. If you trust its source, save the state dict alone (`model.state_dict()`) "
-                "or a .safetensors file with the program that wrote it."
-            ) from None
-        raise CheckpointError(f"{path}: not a readable weights file ({_first_line(error)}).") from None
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged, or not a weights file ({_first_line(error)}).") from None
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)}).") from None
-
-
-def _require_beginning(path: Path) -> None:
-    """Refuse what is plainly something else, of which torch would say strange things."""
-    with path.open("rb") as file:
-        if not file.read(2).startswith((b"PK", b"\x80")):  # a zip archive, or a pickle of protocol 2 and later
-            raise ValueError("it does not begin as a file that torch.save wrote")
-
-
-def read_state_dict(path: str | Path, key: str | None = None) -> dict[str, torch.Tensor]:
+def read_state_dict(path: str | Path, key: str | None = None, fits: Fits | None = None) -> dict[str, torch.Tensor]:
     """The state dict in a weights file, without wrappers and prefixes; see `read_weights`."""
-    return read_weights(path, key)[0]
+    return read_weights(path, key, fits)[0]
 
 
-def read_weights(path: str | Path, key: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+def read_weights(
+    path: str | Path, key: str | None = None, fits: Fits | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
     """The state dict in a weights file, without wrappers and prefixes, and the option block of its network, if it says.
 
     Args:
         key: entry that holds the weights (`params`, `params_ema`, ...); None finds it, preferring averaged weights.
+        fits: whether a group of tensors is the one that is wanted; None for one that a network of ours is told from.
 
     Raises:
-        CheckpointError: unreadable, no weights inside, or no such key (the message lists those that exist).
+        CheckpointError: unreadable, no weights inside, no such key (the message lists those that exist), or tensors
+            that are not plain ones.
     """
     content = read_checkpoint(path)
-    state = unwrap(content, key)
+    block = content.get(NETWORK_BLOCK) if isinstance(content, Mapping) else None
+    block = dict(block) if isinstance(block, Mapping) and isinstance(block.get("type"), str) else None
+    if block is not None and fits is None:
+        fits = bool  # it says itself what it is
+    state = unwrap(content, key, fits)
     if state is None:
-        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        found = ", ".join(map(_shown, content)) if isinstance(content, Mapping) else type(content).__name__
         wanted = f"the key '{key}'" if key else "weights"
-        raise CheckpointError(f"{path}: does not hold {wanted}. It holds: {found[:300]}.")
-    block = content.get(NETWORK_BLOCK)
-    return state, dict(block) if isinstance(block, Mapping) and isinstance(block.get("type"), str) else None
+        whole = f", an object of {content.name}, which is not made here" if isinstance(content, StandIn) else ""
+        raise CheckpointError(f"{path}: does not hold {wanted}. It holds: {found[:300] or 'nothing'}{whole}.")
+    _require_plain(state, str(path))
+    return state, block
 
 
-def unwrap(content: Any, key: str | None = None) -> dict[str, torch.Tensor] | None:
+def unwrap(content: Any, key: str | None = None, fits: Fits | None = None) -> dict[str, torch.Tensor] | None:
     """The state dict inside `content`, or None. With a `key` that is missing, `params` serves (as in BasicSR)."""
-    if not isinstance(content, Mapping):
-        return None
-    for wrapper in (key, "params") if key else WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping) and content[wrapper]:
-            inner = content[wrapper]
-            return _tensors(inner) or unwrap(inner)
-    if content and all(isinstance(value, torch.Tensor) for value in content.values()):
-        return _tensors(content)
-    return None
+    if key and isinstance(content, Mapping):
+        present = next((name for name in (key, "params") if content.get(name)), None)
+        if present is None and key != "params":
+            return None
+        content = content[present] if present else content
+    groups = sorted(_groups(content), key=lambda group: [_rank(name) for name in group[0]] or [_rank("")])
+    for _, state in groups:
+        for each in _below_prefixes(state):
+            if (fits or _is_told)(each):
+                return each
+    likely = (
+        state for place, state in groups if all(name in WRAPPERS for name in place) or any("." in n for n in state)
+    )
+    return next(likely, None)
 
 
-def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    return {_bare(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+def fits_into(network: nn.Module) -> Fits:
+    """Whether a group of tensors holds everything that a network has."""
+    own = network.state_dict()
+    wanted = own.keys() - _derived(network, own)
+    return lambda state: wanted <= state.keys()
+
+
+def _groups(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every mapping that holds tensors by their names, with the keys that lead to it."""
+    seen: set[int] = set()
+    left: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    while left and len(seen) < MOST_GROUPS:
+        place, value = left.pop(0)
+        value = _of_whole_network(value) if isinstance(value, StandIn) else value
+        if not isinstance(value, Mapping) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        named = {name: each for name, each in value.items() if isinstance(name, str)}
+        left += [((*place, name), each) for name, each in named.items() if isinstance(each, (Mapping, StandIn))]
+        own = {_bare(name): each for name, each in named.items() if _is_tensor(each) and not name.endswith(EXTRAS)}
+        if own:
+            yield place, own
+
+
+def _rank(name: str) -> int:
+    """What is looked at first: usual wrappers, names of generators, the bare content, anything else."""
+    usual = (*WRAPPERS, *GENERATORS, "")
+    return usual.index(name.lower()) if name.lower() in usual else len(usual)
+
+
+def _below_prefixes(state: State, most: int = 3) -> Iterator[dict[str, torch.Tensor]]:
+    """The tensors themselves, then those below a prefix that all of them have, or that names a generator."""
+    yield dict(state)
+    first = sorted({name.partition(".")[0] for name in state if "." in name}, key=_rank)
+    for prefix in first if most else ():
+        if len(first) == 1 or prefix.lower() in (*WRAPPERS, *GENERATORS):
+            inner = {name.partition(".")[2]: each for name, each in state.items() if name.startswith(f"{prefix}.")}
+            yield from _below_prefixes(inner, most - 1)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (isinstance(value, StandIn) and value.tensor_kind is not None)
+
+
+def _of_whole_network(whole: StandIn) -> dict[str, Any]:
+    """The state dict of a network that was saved whole; empty for anything else."""
+    found: dict[str, Any] = {}
+    left: list[tuple[str, Any]] = [("", whole)]
+    for _ in range(MOST_TENSORS):
+        if not left:
+            break
+        prefix, module = left.pop(0)
+        inside = module.state if isinstance(module, StandIn) and isinstance(module.state, Mapping) else {}
+        gone = inside.get("_non_persistent_buffers_set") or ()
+        for kind in ("_parameters", "_buffers", "_modules"):
+            for name, each in (inside.get(kind) or {}).items() if isinstance(inside.get(kind), Mapping) else ():
+                if kind == "_modules":
+                    left.append((f"{prefix}{name}.", each))
+                elif name not in gone:
+                    found[f"{prefix}{name}"] = each
+    return found
+
+
+def _require_plain(state: Mapping[str, Any], source: str) -> None:
+    """Refuse names that are none, and tensors that are not simply values in a row."""
+    if len(state) > MOST_TENSORS:
+        raise CheckpointError(f"{source}: it holds {len(state):,} tensors; networks have {MOST_TENSORS:,} at most.")
+    strange = next((name for name in state if len(name) > LONGEST_NAME or not name.isprintable()), None)
+    if strange is not None:
+        raise CheckpointError(f"{source}: damaged: {_shown(strange)} is not the name of a tensor.")
+    odd = {name: "complex" if isinstance(each, torch.Tensor) else each.tensor_kind for name, each in state.items()}
+    odd = {name: kind for name, kind in odd.items() if kind != "complex" or state[name].is_complex()}
+    if odd:
+        name, kind = next(iter(odd.items()))
+        raise CheckpointError(
+            f"{source}: tensors that are {kind} cannot be loaded ({len(odd)} of {len(state)}: {name}, ...). Load the "
+            "network where it was saved, and save its state dict with plain tensors."
+        )
+
+
+def _shown(name: Any) -> str:
+    text = ascii(name) if isinstance(name, (str, int, float)) else type(name).__name__
+    return text.strip("'") if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _bare(name: str) -> str:
     """The name without the prefixes of wrappers, however many there are."""
-    for prefix in PREFIXES:
-        if name.startswith(prefix):
-            return _bare(name.removeprefix(prefix))
-    return name
+    return re.sub(f"^({'|'.join(map(re.escape, PREFIXES))})+", "", name)
 
 
 def load_weights(network: nn.Module, state: State, *, source: str = "weights", strict: bool = True) -> list[str]:
@@ -159,21 +208,41 @@ def load_weights(network: nn.Module, state: State, *, source: str = "weights", s
     Raises:
         CheckpointError: which keys do not fit, and what the weights seem to be; or which are not finite.
     """
-    own = network.state_dict()
-    if isinstance(network, Network):
-        state = network.own_branch(state)
+    if strict:
+        require_fit(network, state, source)
+    own, state = network.state_dict(), _own_branch(network, state)
+    missing, extra, sizes = _differences(network, state, own)
+    skipped = {*extra, *sizes}
+    require_finite({name: value for name, value in state.items() if name in own and name not in skipped}, source)
+    network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
+    return sorted({*missing, *skipped})
+
+
+def require_fit(network: nn.Module, state: State, source: str) -> None:
+    """Refuse weights that are not those of `network`; values are not looked at, so it may be on the meta device.
+
+    Raises:
+        CheckpointError: which keys do not fit, and what the weights seem to be.
+    """
+    own, state = network.state_dict(), _own_branch(network, state)
+    differences = _differences(network, state, own)
+    if any(differences):
+        raise CheckpointError(_mismatch(network, state, own, source, *differences))
+
+
+def _own_branch(network: nn.Module, state: State) -> State:
+    return network.own_branch(state) if isinstance(network, Network) else state
+
+
+def _differences(network: nn.Module, state: State, own: State) -> tuple[list[str], list[str], list[str]]:
+    """The names that are missing, those that nobody wants, and those of tensors of another size."""
     derived = _derived(network, {*own, *state})
     missing = [name for name in own if name not in state and name not in derived]
     extra = [name for name in state if name not in own and name not in derived]
     sizes = [
         name for name, value in state.items() if name in own and name not in derived and own[name].shape != value.shape
     ]
-    if strict and (missing or extra or sizes):
-        raise CheckpointError(_mismatch(network, state, own, source, missing, extra, sizes))
-    skipped = {*extra, *sizes}
-    require_finite({name: value for name, value in state.items() if name in own and name not in skipped}, source)
-    network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
-    return sorted({*missing, *skipped})
+    return missing, extra, sizes
 
 
 def _derived(network: nn.Module, names: Iterable[str]) -> set[str]:
@@ -215,21 +284,19 @@ def infer(state: State, *, source: str = "weights") -> dict[str, Any]:
     return block
 
 
-def without_foreign_prefix(state: State) -> State:
-    """The weights under our names, where all of them have one more word in front (`net_g.`, `params_ema.`)."""
-    if len({name.partition(".")[0] for name in state}) != 1:
-        return state
-    inner = {name.partition(".")[2]: value for name, value in state.items()}
-    return inner if _told(state) is None and _told(inner) is not None else state
-
-
 def network_classes(registry: Registry = NETWORKS) -> dict[str, type[Network]]:
     """Every network of a registry by its name."""
     components = {name: registry.get(name) for name in registry}
     return {name: each for name, each in components.items() if isinstance(each, type) and issubclass(each, Network)}
 
 
+def _is_told(state: State) -> bool:
+    return _told(state) is not None
+
+
 def _told(state: State) -> dict[str, Any] | None:
+    if len(state) > MOST_TENSORS or not all(map(_may_be_ours, state.items())):
+        return None
     for name, network in network_classes().items():
         try:
             arguments = network.recognise(state)
@@ -238,6 +305,12 @@ def _told(state: State) -> dict[str, Any] | None:
         if arguments is not None:
             return {"type": name, **arguments}
     return None
+
+
+def _may_be_ours(item: tuple[str, Any]) -> bool:
+    """Whether a tensor is one, whose name counts no further than networks do."""
+    numbers = re.findall(r"\d+", item[0])
+    return isinstance(item[1], torch.Tensor) and all(len(each) < 9 and int(each) <= LARGEST_INDEX for each in numbers)
 
 
 def _nearest_family(state: State) -> str:
@@ -297,7 +370,3 @@ def _mismatch(
     if missing and extra and difflib.get_close_matches(missing[0], extra, 1, 0.8):
         lines.append("The names are alike: was the file written by another version or with a wrapper?")
     return "\n  ".join(lines)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

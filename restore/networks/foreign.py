@@ -27,6 +27,7 @@ from restore.errors import CheckpointError, MissingError
 from restore.layers.finite import require_finite
 from restore.layers.padding import pad_to_multiple
 from restore.networks.base import Network
+from restore.networks.bounded import no_larger_than
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
@@ -129,8 +130,11 @@ def load_foreign(state: Mapping[str, torch.Tensor], *, source: str = "weights") 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of code that is not ours
         try:
-            descriptor = spandrel.ModelLoader("cpu").load_from_state_dict(dict(state))
-        except (spandrel.UnsupportedModelError, KeyError, RuntimeError, ValueError, AssertionError):
+            with no_larger_than(state, source):
+                if not _is_buildable(spandrel, state):
+                    return None
+                descriptor = spandrel.ModelLoader("cpu").load_from_state_dict(dict(state))
+        except (spandrel.UnsupportedModelError, CheckpointError):
             return None
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise CheckpointError(f"{source}: {descriptor.architecture.name} does not make an image from one image alone.")
@@ -138,6 +142,19 @@ def load_foreign(state: Mapping[str, torch.Tensor], *, source: str = "weights") 
     network.__class__ = _kind(type(network), descriptor.architecture)
     network._follow(descriptor)
     return network.eval()
+
+
+def _is_buildable(spandrel: Any, state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the network that spandrel tells from the keys has the shapes of the weights, found out without memory."""
+    shapes = {name: value.to("meta") for name, value in state.items()}
+    try:
+        with torch.device("meta"):
+            spandrel.ModelLoader("meta").load_from_state_dict(shapes)
+    except NotImplementedError:  # it looks at values, which meta tensors have none of
+        pass
+    except RuntimeError as error:
+        return "meta" in str(error)
+    return True
 
 
 _KINDS: dict[Any, type[ForeignNetwork]] = {}

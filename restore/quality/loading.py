@@ -15,8 +15,15 @@ from typing import Any
 import torch
 
 from restore.errors import CheckpointError, MissingError, nearest
+<<<<<<< HEAD
 from restore.files import expanded, sha256_of
 from restore.networks.checkpoint import load_weights, read_weights
+=======
+from restore.files import sha256_of
+from restore.networks.bounded import build_as_stored
+from restore.networks.checkpoint import read_weights
+from restore.networks.reading import read_header
+>>>>>>> 5f82c11 (Weights files are read without running anything of them: damaged, disguised, nested or with strangers in them, they end in one line or give their weights; no network is built larger than its weights)
 from restore.quality.base import QualityModel
 from restore.registry import QUALITY
 
@@ -49,16 +56,15 @@ def load_quality(name_or_path: str | Path, *, device: str | torch.device = "cpu"
     """
     path = _path_of(name_or_path)
     state, block = read_weights(path)
-    if path.suffix == ".safetensors":
-        block = _read_block(path)
-    name = block["type"] if block else "nothing"
-    if block is None or name not in QUALITY.names():
+    block = _read_block(path) or block
+    name = block.get("type") if block else "nothing"
+    if block is None or not isinstance(name, str) or name not in QUALITY.names():
         raise CheckpointError(
             f"{path}: does not say which quality model it holds (of its kind it says: {name}). Build the model with "
             "build_quality, load the weights into it and write them with restore.quality.loading.save_quality."
         )
-    model = build_quality(block)
-    load_weights(model, {key: value.float() for key, value in state.items()}, source=str(path))
+    state = {key: value.float() for key, value in state.items()}
+    model: QualityModel = build_as_stored(QUALITY, block, state, source=str(path))
     return model.eval().requires_grad_(False).to(device)
 
 
@@ -92,8 +98,8 @@ def _path_of(name_or_path: str | Path) -> Path:
 
 
 def _read_block(path: Path) -> dict[str, Any] | None:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get(_BLOCK)
-    return json.loads(text) if text else None
+    try:
+        block = json.loads(read_header(path).get(_BLOCK, "null"))
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{path}: damaged: its header does not say which quality model it holds.") from None
+    return block if isinstance(block, dict) else None

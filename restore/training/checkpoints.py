@@ -20,7 +20,8 @@ import torch
 
 from restore.errors import CheckpointError, OutputError
 from restore.files import atomic_write
-from restore.networks.checkpoint import read_checkpoint
+from restore.networks.checkpoint import read_state_dict
+from restore.networks.reading import read_checkpoint
 
 __all__ = ["CheckpointFolder", "read_state", "save_file"]
 
@@ -79,7 +80,7 @@ class CheckpointFolder:
             path = self.state_path(iteration)
             try:
                 for letter in sorted(letters):
-                    read_checkpoint(self.model_path(letter, iteration))
+                    read_state_dict(self.model_path(letter, iteration), "params")
                 return path, read_state(path)
             except CheckpointError as error:
                 log.warning("%s Passed over.", error)
@@ -112,6 +113,14 @@ def read_state(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is not the state of a training: it has no {', '.join(lacking)}. States are "
             "training_states/ITERATION.state; weights alone go to path.pretrain_network_g."
+        )
+    kinds = {"iter": int, "optimizers": list, "schedulers": list, "restore": Mapping}
+    wrong = [key for key, kind in kinds.items() if key in state and not isinstance(state[key], kind)]
+    for key in ("optimizers", "schedulers") if not wrong else ():
+        wrong += [key for each in state[key] if not isinstance(each, Mapping)]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: damaged: what it holds under {wrong[0]} is of another kind than trainings write."
         )
     return state
 

@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING, Any
 from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
 from restore.inference import Restorer
+from restore.networks.bounded import build_as_stored
 from restore.networks.branches import branch_weights
-from restore.networks.checkpoint import (
-    infer,
-    load_weights,
-    read_state_dict,
-    read_weights,
-    without_foreign_prefix,
-)
+from restore.networks.checkpoint import infer, load_weights, read_state_dict, read_weights
 from restore.networks.foreign import load_foreign
 from restore.zoo.card import find_card, list_cards
 from restore.zoo.download import fetch_weights
@@ -106,17 +101,16 @@ def network_block(name_or_path: str | Path, *, key: str | None = None, task: str
         path = weights_file(name_or_path)
         state, block = read_weights(path, key)
         if block is None or task is not None:
-            told = infer(_of_task(without_foreign_prefix(state), task, str(path)), source=str(path))
+            told = infer(_of_task(state, task, str(path)), source=str(path))
             block = {**(block or {}), **told}
     return without_downloads(block)
 
 
 def _recognised(state: Mapping[str, torch.Tensor], source: str, task: str | int | None) -> Network:
     """The network that the weights belong to: one of ours, or else one of spandrel's."""
-    state = _of_task(without_foreign_prefix(state), task, source)
+    state = _of_task(state, task, source)
     try:
-        network: Network = registry.NETWORKS.build(infer(state, source=source))
-        load_weights(network, state, source=source)
+        network: Network = build_as_stored(registry.NETWORKS, infer(state, source=source), state, source=source)
         return network
     except ValueError as ours:  # unknown keys, or a fork that keeps most of them
         try:
@@ -143,11 +137,7 @@ def _described(
         raise CheckpointError(
             f"{source}: holds the weights of {block['type']}, a discriminator: it restores no images."
         )
-    try:
-        network: Network = registry.NETWORKS.build(without_downloads(block), path="network")
-    except OptionsError as error:
-        raise CheckpointError(f"{source}: the network that the file names cannot be built here.\n  {error}") from None
-    load_weights(network, state, source=source)
+    network: Network = build_as_stored(registry.NETWORKS, block, state, source=source)
     return network
 
 

@@ -29,7 +29,10 @@ FLEXIBLE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img
 MULTIPLES = (1, 2, 4, 8)
 """Multiples of the coarsest stride that are tried as the smallest image."""
 _REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
-_SUPPLIED = ("features_only", "img_size", "in_chans", "num_classes", "out_indices", "pretrained")
+_SUPPLIED = (
+    *("features_only", "feature_cfg", "feature_cls", "img_size", "in_chans", "num_classes", "out_indices"),
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,18 @@ timm's own downloads try again and again for most of a minute before they give u
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from restore.encoders.suggestions import meant
 from restore.errors import MissingError, OptionsError
 
-__all__ = ["TimmModel", "create_model", "is_known", "known"]
+__all__ = ["TimmModel", "create_model", "is_known", "known", "without_pretrained"]
 
 TimmModel: TypeAlias = Any
 """A module of timm: what it has beside the methods of `torch.nn.Module` differs from family to family."""
@@ -44,12 +47,14 @@ def known(name: str) -> str:
 def create_model(name: str, *, pretrained: bool = False, **options: Any) -> TimmModel:
     """`timm.create_model`; with `pretrained`, weights that are on this machine are loaded without a network.
 
+    Inside `without_pretrained`, `pretrained` counts as false.
+
     Raises:
         MissingError: weights are wanted that are not on this machine, and cannot be downloaded.
     """
     import timm
 
-    if not pretrained:
+    if not pretrained or _WITHOUT.get():
         return timm.create_model(name, **options)
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
@@ -68,6 +73,17 @@ def create_model(name: str, *, pretrained: bool = False, **options: Any) -> Timm
         raise MissingError(f"the pretrained weights of '{name}' cannot be downloaded: {reason}. {_ADVICE}") from None
 
 
+@contextlib.contextmanager
+def without_pretrained() -> Iterator[None]:
+    """Inside, models come without their published weights, whatever is asked for: all of them stand in a file."""
+    token = _WITHOUT.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT.reset(token)
+
+
+_WITHOUT = contextvars.ContextVar("without_pretrained", default=False)
 _ADVICE = "Connect, or write pretrained: false."
 _FILES = ("model.safetensors", "pytorch_model.bin")
 
