@@ -19,12 +19,9 @@ import torch
 from torch import nn
 
 from restore.errors import CheckpointError, ImageError, MissingError
-<<<<<<< HEAD
 from restore.files import expanded
 from restore.layers.finite import require_finite
-=======
 from restore.networks.checkpoint import read_state_dict
->>>>>>> 5f82c11 (Weights files are read without running anything of them: damaged, disguised, nested or with strangers in them, they end in one line or give their weights; no network is built larger than its weights)
 
 __all__ = ["BACKBONES", "Backbone", "Features", "find_weights", "load_backbone", "stored"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.errors import CheckpointError, nearest
+from restore.files import expanded
 from restore.networks.pickled import DamagedError
 from restore.networks.stored import read_stored
 
@@ -44,7 +45,7 @@ def read_checkpoint(path: str | Path) -> Any:
     Raises:
         CheckpointError: missing, damaged, or something else.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         if path.is_dir():
             raise CheckpointError(f"{path}: a folder, not a weights file. Name a file in it.")

@@ -15,15 +15,10 @@ from typing import Any
 import torch
 
 from restore.errors import CheckpointError, MissingError, nearest
-<<<<<<< HEAD
 from restore.files import expanded, sha256_of
-from restore.networks.checkpoint import load_weights, read_weights
-=======
-from restore.files import sha256_of
 from restore.networks.bounded import build_as_stored
 from restore.networks.checkpoint import read_weights
 from restore.networks.reading import read_header
->>>>>>> 5f82c11 (Weights files are read without running anything of them: damaged, disguised, nested or with strangers in them, they end in one line or give their weights; no network is built larger than its weights)
 from restore.quality.base import QualityModel
 from restore.registry import QUALITY
 

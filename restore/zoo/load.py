@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
+from restore.files import expanded
 from restore.inference import Restorer
 from restore.networks.bounded import build_as_stored
 from restore.networks.branches import branch_weights
@@ -72,7 +73,7 @@ def load_network(name_or_path: str | Path, *, key: str | None = None, task: str 
             nearest of ours, and says if spandrel, which knows many more, is missing.
     """
     if _is_file(name_or_path):
-        path = Path(name_or_path).expanduser()
+        path = expanded(name_or_path)
         state, block = read_weights(path, key)
         if block is None:
             return _recognised(state, str(path), task).eval()
@@ -209,7 +210,7 @@ def weights_file(name_or_path: str | Path) -> Path:
         CheckpointError: there is no such file.
         MissingError: the model is known, but its weights could not be found or downloaded.
     """
-    return Path(name_or_path).expanduser() if _is_file(name_or_path) else weights_path(str(name_or_path))
+    return expanded(name_or_path) if _is_file(name_or_path) else weights_path(str(name_or_path))
 
 
 def list_models(kind: str = "model") -> list[str]:
@@ -227,7 +228,7 @@ def list_models(kind: str = "model") -> list[str]:
 
 def _is_file(name_or_path: str | Path) -> bool:
     """Whether a file is meant: there is one, or it is called as one; a model of the zoo goes before one of its name."""
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if not isinstance(name_or_path, Path) and path.suffix not in SUFFIXES:
         return path.exists() and name_or_path not in list_models()
     if not path.exists():
