@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -73,7 +74,10 @@ def _run(command: Any, parsed: argparse.Namespace) -> int:
 
 def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
     """Run `job` and return its exit code, with every expected failure as one message on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: names of files are not always UTF-8
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said by our errors
     logging.getLogger("restore").setLevel(logging.DEBUG if debug else logging.INFO)  # not those of libraries
     try:
         return job() or 0

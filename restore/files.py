@@ -19,7 +19,16 @@ from typing import BinaryIO
 from restore.errors import OutputError
 from restore.locks import take
 
-__all__ = ["atomic_write", "expanded", "remove_leftovers", "scratch_folder", "sha256_of", "text_of"]
+__all__ = [
+    "atomic_write",
+    "encoded",
+    "expanded",
+    "real_path",
+    "remove_leftovers",
+    "scratch_folder",
+    "sha256_of",
+    "text_of",
+]
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 LOCK = ".lock"  # in a temporary folder
@@ -52,6 +61,16 @@ def text_of(path: str | Path) -> str:
     if b"\0" in data:  # of which UTF-8 text has none: each letter of the Latin alphabet has one in UTF-16
         return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
     return data.decode("utf-8-sig")
+
+
+def encoded(text: str) -> bytes:
+    """Text as UTF-8; of a file name that is none, each byte that does not fit as an escape such as \\udce9."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def real_path(path: str | Path) -> Path:
+    """The path without links; one whose links go in a circle is followed as far as they lead."""
+    return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager

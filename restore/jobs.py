@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restore.errors import DataError, OptionsError, OutputError, nearest
-from restore.files import expanded, text_of
+from restore.files import expanded, real_path, text_of
 from restore.images import WRITTEN_SUFFIXES, list_images, readable_suffixes
 from restore.images.formats import is_image_name, unread_here
 from restore.images.numbering import Numbering
@@ -169,10 +169,10 @@ def without_results(paths: Iterable[Path], source: str | Path, output: str | Pat
     if output is None:
         return list(paths)
     output = expanded(output)
-    results = (output.parent if Numbering.is_one(output) else output).resolve()
-    if expanded(source).resolve() not in results.parents:
+    results = real_path(output.parent if Numbering.is_one(output) else output)
+    if real_path(expanded(source)) not in results.parents:
         return list(paths)
-    return [path for path in paths if results not in path.resolve().parents]
+    return [path for path in paths if results not in real_path(path).parents]
 
 
 def left_out(source: Source, output: str | Path | None = None, *, recursive: bool = False) -> list[Path]:
@@ -220,7 +220,7 @@ def _names(folders: Iterable[Path]) -> dict[Path, str]:
     """A name for each of several folders: its own, with a number where another one has it."""
     names: dict[Path, str] = {}
     for folder in folders:
-        name = folder.resolve().name or "root"
+        name = real_path(folder).name or "root"
         candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
         names.setdefault(folder, next(each for each in candidates if each not in names.values()))
     return names
@@ -293,7 +293,7 @@ def _own_results(jobs: list[Job]) -> set[Path]:
 
 
 def _place(path: Path) -> Path:
-    return path.parent.resolve() / path.name
+    return real_path(path.parent) / path.name
 
 
 def _with_both_endings(job: Job) -> Job:

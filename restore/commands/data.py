@@ -12,6 +12,7 @@ from restore.commands import prepare_dataset
 from restore.commands.arguments import given_path, positive
 from restore.commands.progress import ProgressBar, naming_progress, summarise
 from restore.errors import OutputError
+from restore.files import real_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,17 +73,29 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _lmdb(arguments: argparse.Namespace) -> int:
-    from restore.data.storage.databases import write_database
+    from restore.data.storage.databases import unusable_key, write_database
     from restore.images import read_image
 
-    paths = _images(arguments)
-    images = [(path.stem, partial(lambda path: read_image(path).pixels, path)) for path in paths]
-    with ProgressBar("encoding", len(images)) as advance:
-        count = write_database(
-            images, arguments.output, level=arguments.level, num_workers=arguments.workers, on_progress=advance
-        )
-    sys.stderr.write(f"{count:,} images in {arguments.output}\n")
-    return 0
+    paths = {path: unusable_key(path.stem) for path in _images(arguments)}
+    failed = [f"'{path}': {reason}" for path, reason in paths.items() if reason]
+    images = [
+        (path.stem, partial(lambda path: read_image(path).pixels, path)) for path, reason in paths.items() if not reason
+    ]
+    try:
+        with ProgressBar("encoding", len(images)) as advance:
+            count = write_database(
+                images,
+                arguments.output,
+                level=arguments.level,
+                num_workers=arguments.workers,
+                on_progress=advance,
+                on_error=lambda key, error: failed.append(str(error)),
+            )
+    finally:
+        for message in sorted(failed):
+            sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{count:,} images in {arguments.output}{f', {len(failed):,} failed' if failed else ''}\n")
+    return 1 if failed else 0
 
 
 def _subimages(arguments: argparse.Namespace) -> int:
@@ -93,7 +106,7 @@ def _subimages(arguments: argparse.Namespace) -> int:
 
     shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
     paths = _images(arguments)
-    if arguments.output.resolve() == arguments.input.resolve():
+    if real_path(arguments.output) == real_path(arguments.input):
         raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
     _refuse_same_names(paths, arguments.remove)
     console, cuts = Console(stderr=True), list[Cut]()

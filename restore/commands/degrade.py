@@ -104,6 +104,7 @@ def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int
 def _preview(arguments: argparse.Namespace, variables: dict[str, Any]) -> int:
     from restore.degradations import list_pipelines, load_pipeline
     from restore.degradations.contact_sheet import contact_sheet
+    from restore.files import real_path
     from restore.images import read_image, to_tensor, write_image
     from restore.jobs import find_images, refuse_to_overwrite
 
@@ -113,7 +114,7 @@ def _preview(arguments: argparse.Namespace, variables: dict[str, Any]) -> int:
         raise OptionsError(f"--preview writes a PNG: '{arguments.output}' must end in .png.")
     output = arguments.output
     paths = [image.path for image in find_images(arguments.input, recursive=arguments.recursive)]
-    path = next((path for path in paths if path.resolve() != output.resolve()), paths[0])  # not an earlier sheet
+    path = next((path for path in paths if real_path(path) != real_path(output)), paths[0])  # not an earlier sheet
     refuse_to_overwrite([path], [output])
     pixels = read_image(path).pixels
     if pixels.ndim == 2:

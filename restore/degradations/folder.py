@@ -26,7 +26,7 @@ import torch
 from restore.degradations.recipe.draw import sample_seed
 from restore.degradations.recipe.pipeline import Pipeline, load_pipeline
 from restore.errors import DataError, ImageError, OptionsError, OutputError
-from restore.files import atomic_write
+from restore.files import atomic_write, encoded, real_path
 from restore.images import Image, read_image, to_pixels, to_tensor, write_image
 from restore.jobs import Found, find_images, refuse_shared_targets, refuse_to_overwrite
 
@@ -108,7 +108,7 @@ def plan_jobs(
         OutputError: two of them would have the same name, or results would fall among the photographs.
     """
     images = find_images(source, output, recursive=recursive)
-    if output.resolve() == images[0].root.resolve():
+    if real_path(output) == real_path(images[0].root):
         raise OutputError(f"'{output}' holds the photographs: choose another folder for the pairs.")
     jobs = [
         _job(image.path, _name(image), copy, output, f"_c{copy}" if recipe.copies > 1 else "", save_parameters)
@@ -275,4 +275,4 @@ def _read_parameters(file: Path) -> dict[str, Any]:
 
 def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(encoded(text))

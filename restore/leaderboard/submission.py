@@ -20,7 +20,7 @@ from torch import nn
 from restore import __version__
 from restore.errors import OutputError, RestoreError
 from restore.evaluation.gauges import Gauge
-from restore.files import sha256_of
+from restore.files import encoded, sha256_of
 from restore.leaderboard.archive import open_package, refuse, write_zip
 from restore.leaderboard.checking import README
 from restore.leaderboard.organisers import Complexity
@@ -202,7 +202,7 @@ def identity_of(track: Track, model: str, settings: dict[str, Any], inputs: Iter
     listing = hashlib.sha256()
     for path in sorted(inputs):
         facts = path.stat()
-        listing.update(f"{path.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        listing.update(encoded(f"{path.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n"))
     return {"track": track.name, "model": model, "settings": settings, "inputs": listing.hexdigest()}
 
 

@@ -81,7 +81,7 @@ class RunLog:
 
     def write_to(self, path: Path) -> None:
         """Write what was kept, and everything from here on at once."""
-        file = _LogFile(path, encoding="utf-8")
+        file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
         self._kept.setTarget(file)
         self._kept.flushLevel = logging.NOTSET

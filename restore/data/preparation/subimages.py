@@ -45,8 +45,8 @@ def cut_each(paths: Sequence[Path], folder: Path, *, num_workers: int = 4, **set
             return Cut(job, cut_image(job.source, job.target, **settings))
         except OutputError:
             raise
-        except (RestoreError, MemoryError) as error:
-            return Cut(job, error=str(error) or "there is not enough memory for it")
+        except RestoreError as error:
+            return Cut(job, error=str(error))
 
     with ThreadPoolExecutor(num_workers) as pool:
         futures = [pool.submit(cut, Job(path, folder)) for path in paths]

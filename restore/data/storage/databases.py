@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from restore.data.complaints import complain
-from restore.errors import DataError, OutputError
+from restore.errors import DataError, OutputError, RestoreError
 from restore.files import expanded, scratch_folder
 from restore.images import Image, decode_image, read_image, read_size
 from restore.locks import reserved
 
-__all__ = ["DatabaseSource", "paired_databases", "stored_image", "stored_size", "write_database"]
+__all__ = ["DatabaseSource", "paired_databases", "stored_image", "stored_size", "unusable_key", "write_database"]
 
 _LINE = re.compile(r"(?P<key>\S+?)(\.\w+)? \((?P<height>\d+),(?P<width>\d+),\d+\)( \d+)?")
 _ROOM = 1.2  # the map of a new database, over the bytes that are written at once
@@ -221,6 +221,7 @@ def write_database(
     num_workers: int = 4,
     at_once: int = 64,
     on_progress: Callable[[], None] = lambda: None,
+    on_error: Callable[[str, RestoreError], None] | None = None,
 ) -> int:
     """Write a new database; returns how many images it holds.
 
@@ -231,10 +232,12 @@ def write_database(
         num_workers: threads that encode.
         at_once: images in one transaction.
         on_progress: called after each image.
+        on_error: called with the key of an image that cannot be read or stored, which is left out; by default its error
+            is raised.
 
     Raises:
         OutputError: the folder exists or has the wrong ending, or the disk is full; nothing is left of the database.
-        DataError: a key is not plain ASCII, holds a dot (readers cut there), or comes twice.
+        DataError: a key is not plain ASCII, holds a dot (readers cut there), or comes twice; or all are left out.
     """
     path = expanded(path)
     if path.suffix != ".lmdb":
@@ -246,12 +249,24 @@ def write_database(
             raise OutputError(f"{path} exists: choose another name, or remove it.")
         unfinished = folder / path.name
         unfinished.mkdir()
+
+        def encode(item: tuple[str, Callable[[], np.ndarray]]) -> tuple[str, bytes, str] | None:
+            try:
+                return _encoded(*item, level)
+            except RestoreError as error:
+                if on_error is None:
+                    raise
+                on_error(item[0], error)
+                return None
+
         with ThreadPoolExecutor(num_workers) as pool:
             groups = [images[start : start + at_once] for start in range(0, len(images), at_once)]
             with _disk_errors(path):
-                _fill(unfinished, groups, lambda group: pool.map(lambda it: _encoded(*it, level), group), on_progress)
+                count = _fill(unfinished, groups, lambda group: pool.map(encode, group), on_progress)
+        if not count:
+            raise DataError(f"none of the {len(images)} images can be stored: {path} is not written.")
         unfinished.rename(path)
-    return len(images)
+    return count
 
 
 @contextlib.contextmanager
@@ -269,25 +284,27 @@ def _disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _fill(path: Path, groups: list, encode: Callable, on_progress: Callable[[], None]) -> None:
-    """Write the database that lies at `path`, one transaction for each group of images.
+def _fill(path: Path, groups: list, encode: Callable, on_progress: Callable[[], None]) -> int:
+    """Write the database that lies at `path`, one transaction for each group of images; returns how many it holds.
 
     Nobody else knows of it yet, so there is no lock file, which is a memory map: on a full disk, writing there kills.
     """
     import lmdb
 
-    settings = {"map_size": 2**24, "lock": False}
+    count, settings = 0, {"map_size": 2**24, "lock": False}
     with lmdb.open(str(path), **settings) as environment, (path / "meta_info.txt").open("w") as listing:
         for group in groups:
             encoded = []
             for item in encode(group):
-                encoded.append(item)
+                encoded += [item] if item is not None else []
                 on_progress()
+            count += len(encoded)
             _grow(environment, sum(len(data) for _, data, _ in encoded))
             with environment.begin(write=True) as transaction:
                 for key, data, line in encoded:
                     transaction.put(key.encode("ascii"), data)
                     listing.write(line)
+    return count
 
 
 def _encoded(key: str, read: Callable[[], np.ndarray], level: int) -> tuple[str, bytes, str]:
@@ -316,11 +333,18 @@ def _grow(environment: object, num_bytes: int) -> None:
         environment.set_mapsize(max(needed, 2 * facts["map_size"]))
 
 
+def unusable_key(key: str) -> str:
+    """Why a name cannot be that of an image in a database; empty if it can."""
+    if key and key.isascii() and "." not in key:
+        return ""
+    return f"the name '{key}' cannot be an lmdb key: plain ASCII without dots. Rename the file."
+
+
 def _check_keys(keys: Sequence[str]) -> None:
     seen: set[str] = set()
     for key in keys:
-        if not key.isascii() or "." in key or not key:
-            raise DataError(f"the name '{key}' cannot be an lmdb key: plain ASCII without dots. Rename the file.")
+        if reason := unusable_key(key):
+            raise DataError(reason)
         if key in seen:
             raise DataError(f"the key '{key}' comes twice: file names must differ in more than extension and folder.")
         seen.add(key)

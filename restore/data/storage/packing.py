@@ -20,7 +20,7 @@ import numpy as np
 
 from restore.data.storage.cache import cache_folder
 from restore.errors import ImageError
-from restore.files import atomic_write, expanded
+from restore.files import atomic_write, encoded, expanded
 from restore.locks import reserved
 
 __all__ = ["Pack", "pack_images"]
@@ -109,5 +109,5 @@ def _fingerprint(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256(str(_VERSION).encode())
     for path in paths:
         facts = path.stat() if path.exists() else os.stat_result([0] * 10)  # a link that leads nowhere
-        digest.update(f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        digest.update(encoded(f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}\n"))
     return digest.hexdigest()[:24]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restore.errors import OutputError
-from restore.files import atomic_write, expanded
+from restore.files import atomic_write, encoded, expanded
 
 __all__ = ["ResultsFolder"]
 
@@ -49,13 +49,15 @@ class ResultsFolder:
     def write(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
         with atomic_write(self.path / name) as file:
-            file.write(text.encode("utf-8"))
+            file.write(encoded(text))
 
     @contextlib.contextmanager
     def log(self) -> Iterator[None]:
         """Write what the package logs to test_NAME_TIME.log as well."""
         logger = logging.getLogger("restore")
-        handler = logging.FileHandler(self.path / f"test_{self._name}_{self._time}.log", encoding="utf-8")
+        handler = logging.FileHandler(
+            self.path / f"test_{self._name}_{self._time}.log", encoding="utf-8", errors="backslashreplace"
+        )
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
         level = logger.level
         if logger.getEffectiveLevel() > logging.INFO:

@@ -20,7 +20,7 @@ from restore.analysis.cost import count_parameters
 from restore.data.ratings.splits import repeated_splits
 from restore.errors import DataError
 from restore.evaluation.opinions.report import render
-from restore.files import atomic_write
+from restore.files import atomic_write, encoded
 from restore.inference.judging import Judgement, judgements
 from restore.locks import reserved
 from restore.metrics.correlation import bootstrap_interval, correlations, krcc, plcc, rmse, srcc
@@ -74,7 +74,7 @@ def evaluate_quality(
         for file_name, text in files.items():
             if text:
                 with atomic_write(folder / file_name) as file:
-                    file.write(text.encode())
+                    file.write(encoded(text))
         return results
 
 

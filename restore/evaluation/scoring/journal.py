@@ -17,7 +17,7 @@ from restore import __version__
 from restore.data.pairs import Pair
 from restore.errors import OutputError
 from restore.evaluation.records import plain
-from restore.files import atomic_write
+from restore.files import atomic_write, encoded, real_path
 
 __all__ = ["Entry", "Journal", "key_of"]
 
@@ -84,8 +84,16 @@ class Journal:
 
 def _stamps(pair: Pair) -> list[list[Any]]:
     paths = [path for path in (pair.lq, pair.gt) if path is not None]
-    facts = [(path, path.stat()) for path in paths]
-    return [[str(path.resolve()), stat.st_size, stat.st_mtime_ns] for path, stat in facts]
+    return [[str(real_path(path)), *_facts(path)] for path in paths]
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    """Size and time of change; zeros of a link that leads nowhere, which measuring names."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _stored(path: Path) -> dict[str, Entry]:
@@ -103,4 +111,4 @@ def _stored(path: Path) -> dict[str, Entry]:
 
 
 def _line(entry: Entry) -> bytes:
-    return (json.dumps(plain(asdict(entry)), ensure_ascii=False) + "\n").encode("utf-8")
+    return encoded(json.dumps(plain(asdict(entry)), ensure_ascii=False) + "\n")

@@ -16,7 +16,7 @@ from restore.evaluation.scoring.page import render
 from restore.evaluation.scoring.pairs import Matching
 from restore.evaluation.scoring.results import ImageScore, Scores
 from restore.evaluation.scoring.settings import Settings
-from restore.files import atomic_write, expanded
+from restore.files import atomic_write, encoded, expanded
 from restore.locks import reserved
 
 __all__ = ["score"]
@@ -123,7 +123,7 @@ def _write(output: Path, scores: Scores) -> None:
         ("report.html", render(scores)),
     ):
         with atomic_write(output / name) as file:
-            file.write(text.encode("utf-8"))
+            file.write(encoded(text))
 
 
 def _tracked(results: Iterable[Measured], total: int, progress: bool) -> Iterable[Measured]:

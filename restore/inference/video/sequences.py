@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from restore.errors import ImageError
+from restore.files import real_path
 from restore.images import read_image
 from restore.inference.pipeline import read_ahead
 from restore.inference.video.clip import Clip, Frame
@@ -66,7 +67,7 @@ class ImageSequence:
 
     def identity(self) -> dict[str, object]:
         """Paths, sizes and times of the images."""
-        stats = [(str(path.resolve()), path.stat()) for path in self._paths]
+        stats = [(str(real_path(path)), path.stat()) for path in self._paths]
         files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
         return {"images": files, "rate": str(self.clip.rate)}
 
