@@ -74,8 +74,9 @@ def _run(command: Any, parsed: argparse.Namespace) -> int:
 
 def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
     """Run `job` and return its exit code, with every expected failure as one message on standard error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: names of files are not always UTF-8
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files are not always UTF-8
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said by our errors
     logging.getLogger("restore").setLevel(logging.DEBUG if debug else logging.INFO)  # not those of libraries
