@@ -18,6 +18,7 @@ SMALL = {  # fixture: (block, whether its map is that after the last norm)
         False,
     ),
     "refiner__small": ({"type": "refiner", "img_size": 96, "embed_dim": 48, "depth": 4, "num_heads": 4}, True),
+    "mini_deit_tiny__64": ({"type": "mini_deit_tiny", "img_size": 64}, False),
     "pyramid_tnt__small": (
         {
             "type": "pyramid_tnt",
@@ -61,6 +62,14 @@ PARAMETERS = {  # as counted in the official code, with 1000 classes
     "refiner_small": 25_408_656,
     "refiner_medium": 55_450_932,
     "refiner_large": 81_150_192,
+    "mini_deit_tiny": 3_090_304,
+    "mini_deit_small": 11_450_824,
+    "mini_deit_base": 44_098_408,
+    "mini_deit_base_384": 44_390_248,
+    "mini_swin_tiny": 12_001_765,
+    "mini_swin_small": 26_463_205,
+    "mini_swin_base": 46_444_852,
+    "mini_swin_base_384": 46_512_532,
     "pyramid_tnt_tiny": 10_578_529,
     "pyramid_tnt_small": 31_953_200,
     "pyramid_tnt_medium": 84_943_572,

@@ -16,7 +16,7 @@ __all__ = ["ClassTokenEncoder", "ConvStem"]
 
 
 class ClassTokenEncoder(TokenEncoder):
-    """Base of encoders with a class token. A subclass sets `patch_embed` and `stack`.
+    """Base of encoders with a class token and learned positions. A subclass sets `patch_embed` and `stack`.
 
     Images of another size than `img_size` get positions by bicubic resampling.
 
@@ -28,10 +28,13 @@ class ClassTokenEncoder(TokenEncoder):
         img_size: side of the images that positions are made for, in pixels; None: there is no table of positions.
         out_indices: see `TokenEncoder`.
         norm_eps: of the last norm.
+        class_token: whether there is one; its position is the first of the table.
         others: see `TokenEncoder`.
     """
 
     patch_embed: nn.Module
+    cls_token: nn.Parameter | None
+    pos_embed: nn.Parameter | None
 
     def __init__(
         self,
@@ -43,28 +46,29 @@ class ClassTokenEncoder(TokenEncoder):
         img_size: int | None,
         out_indices: Sequence[int] | None = None,
         norm_eps: float = 1e-5,
+        class_token: bool = True,
         **others: Any,
     ):
         super().__init__(in_chans, dim=dim, num_blocks=num_blocks, patch_px=patch_px, out_indices=out_indices, **others)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
-        if img_size is None:
-            self.register_parameter("pos_embed", None)
-        else:
-            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (img_size // patch_px) ** 2, dim))
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.num_prefix = int(class_token)
+        places = None if img_size is None else self.num_prefix + (img_size // patch_px) ** 2
+        for name, count in (("cls_token", 1 if class_token else None), ("pos_embed", places)):
+            table = None if count is None else nn.Parameter(torch.zeros(1, count, dim))
+            self.register_parameter(name, table)
+            if table is not None:
+                nn.init.trunc_normal_(table, std=0.02)
         self.norm = nn.LayerNorm(dim, norm_eps)
 
     def embed(self, x_BCHW: torch.Tensor) -> Tokens:
-        """The class token and the patches, with their positions."""
+        """The patches with their positions, after the class token where there is one."""
         patches_BCHW = self.patch_embed(x_BCHW)
         grid = (patches_BCHW.shape[2], patches_BCHW.shape[3])
-        x_BNC = torch.cat([self.cls_token.expand(len(x_BCHW), -1, -1), patches_BCHW.flatten(2).transpose(1, 2)], dim=1)
-        return Tokens(x_BNC + self.table(grid, num_prefix=1), grid, 1)
-
-    def table(self, grid: Sequence[int], num_prefix: int = 0) -> torch.Tensor | float:
-        """The positions of a grid of this size; 0 where there is no table."""
-        return 0.0 if self.pos_embed is None else resampled_table(self.pos_embed, grid, num_prefix)
+        x_BNC = patches_BCHW.flatten(2).transpose(1, 2)
+        if self.cls_token is not None:
+            x_BNC = torch.cat([self.cls_token.expand(len(x_BCHW), -1, -1), x_BNC], dim=1)
+        if self.pos_embed is not None:
+            x_BNC = x_BNC + resampled_table(self.pos_embed, grid, self.num_prefix)
+        return Tokens(x_BNC, grid, self.num_prefix)
 
     def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
         """Blocks are given all that tokens know."""

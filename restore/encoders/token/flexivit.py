@@ -58,6 +58,9 @@ class FlexiViT(ClassTokenEncoder):
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
+    cls_token: nn.Parameter
+    pos_embed: nn.Parameter
+
     def __init__(
         self,
         in_chans: int = 3,

@@ -55,6 +55,8 @@ class T2TViT(ClassTokenEncoder):
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
+    pos_embed: nn.Parameter
+
     def __init__(
         self,
         in_chans: int = 3,

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from restore.encoders.base import Normalisation
@@ -123,11 +122,8 @@ class ViTForm(ClassTokenEncoder):
             img_size=img_size if position == "table" else None,
             out_indices=out_indices,
             normalisation=normalisation,
+            class_token=class_token,
         )
-        if not class_token:
-            self.register_parameter("cls_token", None)
-            if self.pos_embed is not None:
-                self.pos_embed = nn.Parameter(self.pos_embed.detach()[:, 1:].clone())
         self.patch_embed = _stem(stem, in_chans, embed_dim, patch_size, stem_widths)
         self.peg = ConvPosition(embed_dim) if position == "conv" else None
         (rates,) = split_depths([depth], drop_path)
@@ -152,14 +148,6 @@ class ViTForm(ClassTokenEncoder):
             )
             for index, rate in enumerate(rates)
         )
-
-    def embed(self, x_BCHW: torch.Tensor) -> Tokens:
-        """Patches with their positions, after the class token where there is one."""
-        if self.cls_token is not None:
-            return super().embed(x_BCHW)
-        map_BCHW = self.patch_embed(x_BCHW)
-        tokens = Tokens.of_map(map_BCHW.permute(0, 2, 3, 1))
-        return tokens.with_values(tokens.x_BNC + self.table(map_BCHW.shape[2:]))
 
     def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
         """The block, and after the first one positions by convolution."""
