@@ -10,16 +10,16 @@ DND (sRGB): info.mat has the bounding boxes of twenty crops of each of the fifty
 
 from __future__ import annotations
 
+import contextlib
 import io
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from restore.errors import DataError, MissingError
+from restore.data.storage.matfile import read_mat
+from restore.errors import DataError, MissingError, RestoreError
 from restore.files import atomic_write
 from restore.images import read_image, write_image
 from restore.inference import Restorer
@@ -27,15 +27,13 @@ from restore.leaderboard.archive import Package
 from restore.leaderboard.checking import name_problems
 from restore.leaderboard.tasks import Records, Task
 
-__all__ = ["DND_CROPS", "SIDD_FILE", "DndTask", "SiddTask", "read_blocks", "read_crops", "read_mat"]
+__all__ = ["DND_CROPS", "SIDD_FILE", "DndTask", "SiddTask", "read_blocks", "read_crops"]
 
 SIDD_FILE = "SubmitSrgb.mat"
 DND_CROPS = "Idenoised"
 DND_VERSION = "1.0"
 MEGAPIXEL = 1024 * 1024
-LARGEST_MAT = 4 << 30
 _BLOCKS = ("BenchmarkNoisyBlocksSrgb", "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb", "DenoisedBlocksSrgb")
-_COMPRESSED = 15
 
 
 class SiddTask(Task):
@@ -52,6 +50,10 @@ class SiddTask(Task):
         _require_same_size(restorer)
         self._restorer, self._output, self._method = restorer, output, method
         self._noisy = read_blocks(_content(source), str(source))
+        if self._noisy.dtype != np.uint8:
+            raise DataError(
+                f"{source} holds {self._noisy.dtype}: the benchmark's blocks are uint8. Save them as uint8."
+            )
         images, blocks = self._noisy.shape[:2]
         self._places = {f"{i:02}_{b:02}": (i, b) for i in range(images) for b in range(blocks)}
         self.names = list(self._places)
@@ -132,14 +134,13 @@ class DndTask(Task):
             shapes = [(bottom - top, right - left, 3) for top, left, bottom, right in wanted[name]]
             if [crop.shape for crop in crops] != shapes:
                 yield f"{name}: the crops are not of the sizes of the boxes"
-            elif not all(np.isfinite(crop).all() and crop.min() >= 0 and crop.max() <= 1 for crop in crops):
-                yield f"{name}: there are values outside [0, 1]"
 
     def _noisy(self, name: str) -> np.ndarray:
         number, crop = (int(part) for part in name.split("_"))
         if self._image is None or self._image[0] != number:
             with _hdf5(self._source / "images_srgb" / f"{number:04}.mat") as file:
                 self._image = number, np.asarray(file["InoisySRGB"], dtype=np.float32).T
+            _require_pixels(self._image[1].clip(0, 1), f"{number:04}.mat")
         top, left, bottom, right = self._boxes[number][crop - 1]
         return np.ascontiguousarray(self._image[1][top:bottom, left:right]).clip(0, 1)
 
@@ -156,69 +157,57 @@ class DndTask(Task):
 def read_blocks(data: bytes, what: str) -> np.ndarray:
     """The blocks of a SIDD file, (images, blocks, H, W, 3), from an array or a cell of blocks.
 
+    They are uint8, or as somebody's program may write them, float in [0, 1].
+
     Raises:
-        DataError: it is not such a file.
+        DataError: it is not such a file, or it holds other values.
     """
     content = read_mat(data, what)
     found = next((content[key] for key in _BLOCKS if key in content), None)
     if found is None:
         raise DataError(f"{what} holds none of {', '.join(_BLOCKS)}.")
     if found.dtype == object:
-        blocks = [np.asarray(block) for block in found.reshape(-1)]
-        if len({block.shape for block in blocks}) != 1 or blocks[0].dtype == object:
-            raise DataError(f"{what}: its blocks are not of one size.")
+        blocks = [block for block in found.reshape(-1) if block is not None]
+        if len({(block.shape, block.dtype) for block in blocks}) != 1 or len(blocks) != found.size:
+            raise DataError(f"{what}: its blocks are not of one size and type.")
         found = np.stack(blocks).reshape(*found.shape, *blocks[0].shape)
-    if found.ndim != 5 or found.shape[-1] != 3:
-        raise DataError(f"{what} holds {found.shape}; expected: (images, blocks, H, W, 3).")
+    if found.ndim != 5 or found.shape[-1] != 3 or not found.size:
+        raise DataError(f"{what} holds {found.shape}; expected (images, blocks, H, W, 3).")
+    _require_pixels(found, what)
     return found
 
 
 def read_crops(data: bytes, what: str) -> list[np.ndarray]:
-    """The crops of one file of a DND submission.
+    """The crops of one file of a DND submission, float64 in [0, 1].
 
     Raises:
-        DataError: it is not such a file.
+        DataError: it is not such a file, or it holds other values.
     """
     content = read_mat(data, what)
     if DND_CROPS not in content or content[DND_CROPS].dtype != object:
         raise DataError(f"{what} holds no cell '{DND_CROPS}'.")
-    return [np.asarray(crop, dtype=np.float64) for crop in content[DND_CROPS].reshape(-1)]
+    crops = content[DND_CROPS].reshape(-1)
+    for number, crop in enumerate(crops, 1):
+        if crop is None or not crop.size or crop.dtype.kind not in "fiu":
+            raise DataError(f"{what}: crop {number} is not an image.")
+        _require_pixels(crop.astype(np.float64), f"{what}, crop {number}")
+    return [crop.astype(np.float64) for crop in crops]
 
 
-def read_mat(data: bytes, what: str) -> dict[str, Any]:
-    """The variables of a MATLAB file of version 5 to 7.
+def _require_pixels(values: np.ndarray, what: str) -> None:
+    """Refuse what no image has: values that are not finite, or outside the range of their type.
 
     Raises:
-        DataError: it is not one, or it unpacks to more than any submission has.
+        DataError: says what is there.
     """
-    from scipy.io import loadmat
-
-    if not data.startswith(b"MATLAB 5.0"):
-        newer = " It is of version 7.3; save it with '-v7'." if data.startswith(b"MATLAB 7.3") else ""
-        raise DataError(f"{what} is not a readable MATLAB file.{newer}")
-    try:
-        _require_bounded(data, what)
-        return loadmat(io.BytesIO(data))
-    except DataError:
-        raise
-    except Exception as error:  # whatever a damaged file makes of the reader
-        raise DataError(f"{what} is damaged: {error}.") from error
-
-
-def _require_bounded(data: bytes, what: str) -> None:
-    """Unpack every variable once without keeping it, since a few bytes may unpack to anything."""
-    order = "<" if data[126:128] == b"IM" else ">"
-    place, total = 128, 0
-    while place + 8 <= len(data):
-        kind, size = struct.unpack_from(f"{order}II", data, place)
-        if kind == _COMPRESSED:
-            unpack, rest = zlib.decompressobj(), data[place + 8 : place + 8 + size]
-            while rest and not unpack.eof:
-                total += len(unpack.decompress(rest, 1 << 24))
-                rest = unpack.unconsumed_tail
-                if total > LARGEST_MAT:
-                    raise DataError(f"{what} unpacks to more than {LARGEST_MAT >> 30} GiB.")
-        place += 8 + size
+    if values.dtype == np.uint8:
+        return
+    if values.dtype.kind != "f":
+        raise DataError(f"{what} holds values of type {values.dtype}; expected uint8, or floats in [0, 1].")
+    if not np.isfinite(values).all():
+        raise DataError(f"{what} holds values that are not finite (NaN or infinity).")
+    if values.min() < 0 or values.max() > 1:
+        raise DataError(f"{what} holds values outside [0, 1]: from {values.min():.4g} to {values.max():.4g}.")
 
 
 def _mat(content: dict[str, Any]) -> bytes:
@@ -236,15 +225,19 @@ def _content(path: Path) -> bytes:
         raise DataError(f"cannot read '{path}': {error.strerror or error}.") from error
 
 
-def _hdf5(path: Path) -> Any:
+@contextlib.contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError:
         raise MissingError("DND's files are HDF5: install h5py (pip install 'restore-toolkit[matlab]').") from None
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"cannot read '{path}': {error}") from error
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+        if isinstance(error, RestoreError):
+            raise
+        raise DataError(f"cannot read '{path}' as a file of DND: {error}") from error
 
 
 def _dnd_boxes(path: Path) -> dict[int, list[tuple[int, int, int, int]]]:

@@ -156,6 +156,8 @@ class Scorer:
         given = read_blocks(package.read(SIDD_FILE), SIDD_FILE)
         if given.shape != clean.shape:
             raise DataError(f"the submission is refused: its blocks are {given.shape}; expected: {clean.shape}.")
+        if given.dtype != clean.dtype:
+            raise DataError(f"the submission is refused: its blocks are {given.dtype}; expected: {clean.dtype}.")
         pairs = {f"{i:02}_{b:02}": (given[i, b], clean[i, b]) for i, b in np.ndindex(*clean.shape[:2])}
         return self._pairs(pairs)
 

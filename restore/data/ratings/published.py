@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from restore.data.ratings.tables import Rating, number, require_columns, rows
+from restore.data.storage.matfile import read_mat
 from restore.errors import DataError
 from restore.files import text_of
 
@@ -179,11 +180,9 @@ def _whole(text: str) -> str:
 
 
 def _matlab(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
-    return loadmat(path)
+    return read_mat(path.read_bytes(), str(path))
 
 
 _CELLS = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
