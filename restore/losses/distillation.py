@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -23,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.errors import ImageError
-from restore.registry import LOSSES
+from restore.registry import LOSSES, LossOption
 
 __all__ = [
+    "AnswerLoss",
     "DistillationLoss",
     "FeatureDistillationLoss",
     "FeatureLoss",
@@ -108,6 +110,27 @@ class SoftDistillationLoss(DistillationLoss):
             return F.mse_loss(student, teacher)
         student, teacher = ((logits / self.temperature).log_softmax(dim=1) for logits in (student, teacher))
         return self.temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+@LOSSES.add()
+class AnswerLoss(DistillationLoss):
+    """Any loss between images, with the teacher's answer in place of the reference.
+
+        lpips_opt: {type: AnswerLoss, loss: {type: LPIPSLoss, net: alex}, loss_weight: 0.5}
+
+    Args:
+        loss: the loss; one that gives several numbers counts with their sum.
+        loss_weight: factor of the loss, beside the one of its own.
+    """
+
+    def __init__(self, loss: LossOption, loss_weight: float = 1.0):
+        super().__init__(loss_weight)
+        self.loss = LOSSES.build(loss, path="loss")
+
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """To the answer, kept in [0, 1] as the published teachers' own tests do."""
+        given = self.loss(student, teacher.clamp(0, 1))
+        return torch.stack(list(given.values())).sum() if isinstance(given, Mapping) else given
 
 
 class FeatureLoss(DistillationLoss):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from restore.errors import ImageError, OptionsError
 from restore.losses.distillation import (
+    AnswerLoss,
     FeatureDistillationLoss,
     HardDistillationLoss,
     RelationDistillationLoss,
@@ -38,6 +39,16 @@ def test_images_are_compared_by_their_differences():
     ours, theirs = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     for loss in (HardDistillationLoss(0.5), SoftDistillationLoss(0.5)):
         torch.testing.assert_close(loss(ours, theirs), 0.5 * (ours - theirs).abs().mean())
+
+
+def test_any_loss_between_images_compares_with_the_answer():
+    ours, theirs = torch.rand(2, 3, 8, 8), 1.2 * torch.rand(2, 3, 8, 8)
+    by_pixels = AnswerLoss({"type": "L1Loss", "loss_weight": 3.0}, loss_weight=0.5)
+    torch.testing.assert_close(by_pixels(ours, theirs), 1.5 * (ours - theirs.clamp(0, 1)).abs().mean())
+    spectra = AnswerLoss("FFTLoss")
+    torch.testing.assert_close(spectra(ours, theirs), LOSSES.build("FFTLoss")(ours, theirs.clamp(0, 1)))
+    with pytest.raises(OptionsError, match=r"train.lpips_opt.loss.type: unknown loss 'L1Los'"):
+        LOSSES.build({"type": "AnswerLoss", "loss": {"type": "L1Los"}}, path="train.lpips_opt")
 
 
 def test_logits_are_compared_as_in_deit():

@@ -72,6 +72,7 @@ def asked(monkeypatch):
 KINDS = {
     "hard": "{type: HardDistillationLoss, loss_weight: 0.5}",
     "soft": "{type: SoftDistillationLoss}",
+    "answer": "{type: AnswerLoss, loss: {type: FFTLoss}, loss_weight: 0.5}",
     "feature": "{type: FeatureDistillationLoss, student: conv_after_body, teacher: conv_after_body}",
     "relation": "{type: RelationDistillationLoss, student: layers.0, teacher: conv_after_body}",
 }
