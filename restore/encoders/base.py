@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -174,6 +174,10 @@ class Encoder(nn.Module, ABC):
         Published lists called `blocks` are called `stack` here, as `blocks` is a method.
         """
         return f"blocks{key.removeprefix('stack')}" if key.startswith("stack.") else key
+
+    def fitted(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Published weights as they are, or this network's part of those of a larger one."""
+        return state
 
     def prune_to_maps(self) -> None:
         """Remove what no chosen map depends on, such as a last norm, for a network that looks at maps alone.

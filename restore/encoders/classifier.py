@@ -66,7 +66,7 @@ def load_published(module: Encoder | Classifier, state: Mapping[str, torch.Tenso
     """
     own = published_state(module)
     encoder = module.encoder if isinstance(module, Classifier) else module
-    known = {*own}
+    known, state = {*own}, encoder.fitted(state)
     if encoder is module:
         with torch.device("meta"):
             known |= encoder.head(1).state_dict().keys()

@@ -56,6 +56,9 @@ COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official
     "identityformer": {"type": "identityformer", "dims": [16, 32, 40, 64], "depths": [1, 1, 2, 1]},
     "randformer": {
         "type": "randformer", "dims": [16, 32, 40, 64], "depths": [1, 1, 2, 1], "grids": [None, None, 4, 2]},
+    "autoformer": {
+        "type": "autoformer", "img_size": 96, "embed_dim": 32, "num_heads": [2, 1], "mlp_ratios": [3.0, 2.5],
+        "max_distance": 3},
     "mini_swin": {
         "type": "mini_swin", "img_size": 128, "embed_dim": 16, "depths": [2, 2, 6, 2], "num_shared": [2, 2, 3, 2],
         "num_heads": [2, 2, 4, 4], "window_size": 4, "compat": True},
