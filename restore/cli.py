@@ -1,7 +1,8 @@
 """The `restore` command: finds the sub-command, runs it, and turns every outcome into an exit code.
 
 Exit codes: 0 done; 1 some inputs failed (named in the summary, the rest are done); 2 wrong options or inputs (one clear
-message; the traceback only with `--debug`); 130 interrupted, everything finished so far is kept.
+message; the traceback only with `--debug`); 130 interrupted by Ctrl-C or SIGTERM, everything finished so far is kept;
+141 nobody reads the output any more, as for every program in a pipe.
 
 A command NAME lives in `restore/commands/NAME.py` and offers `add_arguments(parser)` and `run(arguments) -> int`; only
 the one that was asked for is imported, so `restore --help` is immediate.
@@ -10,19 +11,28 @@ the one that was asked for is imported, so `restore --help` is immediate.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import importlib
 import io
 import logging
+import os
+import select
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any, NoReturn, TextIO
 
 from restore import __version__
 from restore.allocator import keep_freed_memory
 from restore.errors import RestoreError, nearest
+from restore.terminal import VisibleFormatter, tell, visible
 
 __all__ = ["COMMANDS", "guarded", "main"]
+
+INTERRUPTED, NOBODY_READS = 130, 141
 
 COMMANDS = {
     "demo": "restore six photographs with the shipped model, and write a page to look at",
@@ -44,6 +54,21 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `restore` command; returns the exit code."""
+    try:
+        with _interruptible():
+            code = _dispatched(argv)
+            sys.stdout.flush()  # while a reader that has gone can still be told from an error
+        return code
+    except KeyboardInterrupt:
+        _complain("interrupted: everything finished so far is kept.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return NOBODY_READS
+
+
+def _dispatched(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     top = _top_parser()
     if not arguments or arguments[0].startswith("-"):
@@ -53,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = arguments[0]
     if name not in COMMANDS:
         top.error(f"unknown command '{name}'.{nearest(name, COMMANDS)} Known: {', '.join(COMMANDS)}.")
-    parser = argparse.ArgumentParser(prog=f"restore {name}")
+    parser = _Parser(prog=f"restore {name}")
     command = importlib.import_module(f"restore.commands.{name}")
     command.add_arguments(parser)
     _complete(parser, COMMANDS[name])
@@ -77,19 +102,20 @@ def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files are not always UTF-8
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said by our errors
     logging.getLogger("restore").setLevel(logging.DEBUG if debug else logging.INFO)  # not those of libraries
     try:
         return job() or 0
-    except KeyboardInterrupt:
-        _complain("interrupted: everything finished so far is kept.")
-        return 130
     except RestoreError as error:
         if debug:
             raise
         _complain(str(error))
         return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if debug or error.errno not in _DISK_ERRORS:
             raise
@@ -107,12 +133,61 @@ _DISK_ERRORS = {
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
+    tell(f"error: {message}")
+
+
+class _Interruption(KeyboardInterrupt):
+    """Of a kind of its own: after one of Python's own in the middle of `exec`, Python itself ends by that signal."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Inside, SIGTERM is what Ctrl-C is: schedulers and containers send it to stop a process."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if threading.current_thread() is not threading.main_thread():
+        usual = {}
+    changed = {number: handler for number, handler in usual.items() if signal.getsignal(number) == handler}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _Interruption
+
+    for number in changed:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in changed.items():
+            signal.signal(number, handler)
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of an output has gone; what is still to be written there then goes nowhere."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _is_broken(stream)]
+    for stream in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(gone)
+
+
+def _is_broken(stream: TextIO) -> bool:
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):  # none, or one that is no file
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
 
 
 def _top_parser() -> argparse.ArgumentParser:
     listing = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="restore",
         usage="restore COMMAND [options]",
         description="Image restoration and image quality transformers.",

@@ -38,6 +38,8 @@ STRICT = {
     "restore.registry",
     "restore.reports.*",
     "restore.signature",
+    "restore.terminal",
+    "restore.workers",
     "restore.zoo.*",
     "typed_usage",
 }

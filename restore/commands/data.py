@@ -13,6 +13,7 @@ from restore.commands.arguments import given_path, positive
 from restore.commands.progress import ProgressBar, naming_progress, summarise
 from restore.errors import OutputError
 from restore.files import real_path
+from restore.terminal import open_console, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +63,13 @@ def _check(arguments: argparse.Namespace) -> int:
         for problem in check.problems():
             problems[problem] = None
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: what was found until then is below.\n")
+        tell("interrupted: what was found until then is below.")
         raise
     finally:
         for problem in problems:
-            sys.stderr.write(f"{problem}\n")
+            tell(f"{problem}")
         count = f"{check.read:,}" if check.read >= check.total else f"{check.read:,} of {check.total:,}"
-        sys.stderr.write(f"{count} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
+        tell(f"{count} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}")
     return 1 if problems else 0
 
 
@@ -93,14 +94,12 @@ def _lmdb(arguments: argparse.Namespace) -> int:
             )
     finally:
         for message in sorted(failed):
-            sys.stderr.write(f"{message}\n")
-    sys.stderr.write(f"{count:,} images in {arguments.output}{f', {len(failed):,} failed' if failed else ''}\n")
+            tell(message)
+    tell(f"{count:,} images in {arguments.output}{f', {len(failed):,} failed' if failed else ''}")
     return 1 if failed else 0
 
 
 def _subimages(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from restore.data.preparation.subimages import Cut, cut_each
     from restore.locks import reserved
 
@@ -109,7 +108,7 @@ def _subimages(arguments: argparse.Namespace) -> int:
     if real_path(arguments.output) == real_path(arguments.input):
         raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
     _refuse_same_names(paths, arguments.remove)
-    console, cuts = Console(stderr=True), list[Cut]()
+    console, cuts = open_console(stderr=True), list[Cut]()
     try:
         with reserved(arguments.output), naming_progress(len(paths), console=console) as show:
             for cut in cut_each(paths, arguments.output, num_workers=arguments.workers, **shape):
@@ -135,7 +134,6 @@ def _refuse_same_names(paths: Sequence[Path], remove: str) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from restore.data.preparation.cards import list_cards
@@ -144,7 +142,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for card in list_cards():
         count = "" if card.num_images is None else f"{card.num_images:,}"
         table.add_row(card.name, card.task, count, card.licence, card.source or f"the package {card.package}")
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    open_console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
 
 

@@ -19,6 +19,7 @@ from restore.commands.arguments import given_path, positive
 from restore.commands.progress import naming_progress, summarise
 from restore.errors import OptionsError
 from restore.locks import reserved
+from restore.terminal import open_console
 
 if TYPE_CHECKING:
     from restore.degradations.folder import Job, Outcome, Recipe
@@ -82,11 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _make(jobs: list[Job], recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Make what is missing, with a progress bar and a summary."""
-    from rich.console import Console
-
     from restore.degradations.folder import make_pairs
 
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     missing = [job for job in jobs if not job.done]
     num_workers = arguments.workers or min(os.cpu_count() or 1, 1 + len(missing) // JOBS_PER_PROCESS)
     outcomes: list[Outcome] = []

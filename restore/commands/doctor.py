@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from restore.terminal import open_console
+
 __all__ = ["add_arguments", "faults", "report", "run"]
 
 GIB = 1 << 30
@@ -36,7 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
 
         sys.stdout.write(json.dumps(found | {"wrong": wrong}, indent=2) + "\n")
         return int(bool(wrong))
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         table.add_row(Text(group, "bold"), "")
         for name, value in values.items():
             table.add_row(f"  {name}", Text(_words(value)))
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = open_console(markup=False, emoji=False, highlight=False)
     console.print(table)
     for line in wrong:
         console.print(Text(f"✗ {line}", "red"))

@@ -15,6 +15,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+from restore.terminal import open_console
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -72,7 +74,6 @@ def _show_costs(what: str, as_json: bool) -> None:
         counted = {name: cost and dataclasses.asdict(cost) for name, cost in costs.items()}
         sys.stdout.write(json.dumps(counted, indent=2) + "\n")
         return
-    from rich.console import Console
     from rich.table import Column, Table
 
     columns: dict[str, Callable[[Cost], float]] = {
@@ -85,7 +86,7 @@ def _show_costs(what: str, as_json: bool) -> None:
     for name, cost in costs.items():
         table.add_row(name, *("-" if cost is None else f"{figure(cost):.3f}" for figure in columns.values()))
     width = shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns
-    Console(width=width, markup=False, emoji=False).print(table)
+    open_console(width=width, markup=False, emoji=False).print(table)
 
 
 def _described(card: Card) -> dict[str, Any]:
@@ -99,7 +100,6 @@ def _described(card: Card) -> dict[str, Any]:
 
 def _show_cards(cards: Sequence[Card]) -> None:
     """A table of as many columns as there is room for."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     width = shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns
@@ -114,7 +114,7 @@ def _show_cards(cards: Sequence[Card]) -> None:
     )
     for card in sorted(cards, key=lambda card: (card.task, card.scale, card.name)):
         table.add_row(*(cell(card) for cell in columns.values()))
-    console = Console(width=width, markup=False, emoji=False)
+    console = open_console(width=width, markup=False, emoji=False)
     console.print(table)
     console.print(
         "Figures are measured here for shipped models, published for others. `restore models NAME` shows one with its "
@@ -124,12 +124,11 @@ def _show_cards(cards: Sequence[Card]) -> None:
 
 
 def _show_card(card: Card) -> None:
-    from rich.console import Console
     from rich.table import Column, Table
 
     from restore.zoo.download import weights_folder
 
-    console = Console(
+    console = open_console(
         width=shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns, highlight=False, markup=False, emoji=False
     )
     rows = {

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore.terminal import open_console
+
 if TYPE_CHECKING:
     from restore.options.explain import Row
     from restore.options.tree import Origin
@@ -45,8 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from restore.options.explain import explain
     from restore.options.loading import resolve
     from restore.options.source import read
@@ -58,7 +58,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         return 0
     rows = explain(options, tree)
     changed = [row for row in rows if row.differs]
-    console = Console(markup=False, emoji=False)
+    console = open_console(markup=False, emoji=False)
     console.print(_table(changed if arguments.changed else rows, arguments.file))
     console.print(f"{len(changed)} of {len(rows)} options differ from their defaults.", highlight=False)
     return 0
@@ -108,13 +108,12 @@ def _written(value: Any) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.text import Text
 
     from restore.errors import OptionsError
     from restore.options import load
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = open_console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     num_wrong = 0
     for file in arguments.files:
         try:
@@ -148,7 +147,6 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     """Names and first lines of the packaged files."""
-    from rich.console import Console
     from rich.table import Table
 
     from restore.packaged import option_files
@@ -157,7 +155,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, path in option_files().items():
         first = path.read_text(encoding="utf-8").partition("\n")[0]
         table.add_row(name, first.lstrip("# ") if first.startswith("#") else "")
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = open_console(markup=False, emoji=False, highlight=False)
     console.print(table)
     return 0
 

@@ -10,7 +10,6 @@ Nothing is downloaded unless `--download` asks for it. What is made goes to the 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from restore.commands.arguments import positive
 from restore.commands.progress import ProgressBar
 from restore.files import expanded
 from restore.locks import reserved
+from restore.terminal import tell
 
 if TYPE_CHECKING:
     from restore.data.preparation.cards import Card
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if holding.part.role in ("references", "inputs"):
                     _make(holding.part.name, holding.part.role, holding.usable, output, arguments)
     elif arguments.scales or arguments.subimages or arguments.lmdb:
-        sys.stderr.write("nothing was made: complete the dataset, or add --partial to use what is there.\n")
+        tell("nothing was made: complete the dataset, or add --partial to use what is there.")
     return 0 if complete else 1
 
 
@@ -122,20 +122,18 @@ def _report(card: Card, holdings: list[Holding]) -> None:
     for holding in holdings:
         expected = f" of {holding.part.expected_count:,}" if holding.part.expected_count else ""
         where = f" in {holding.folder}" if holding.folder else " (optional)" if holding.part.optional else ""
-        sys.stdout.write(f"{holding.part.name}: {len(holding.files):,}{expected} files{where}\n")
+        tell(f"{holding.part.name}: {len(holding.files):,}{expected} files{where}", out=True)
     problems = [f"{holding.part.name} {problem}" for holding in holdings for problem in holding.problems]
     for problem in problems:
-        sys.stderr.write(f"{card.name}: {problem}\n")
+        tell(f"{card.name}: {problem}")
     if problems:
         automatic = [part.part.name for part in holdings if part.missing and part.part.downloadable]
-        sys.stderr.write(f"Get {card.name} from {card.source} (licence: {card.licence}).\n")
-        sys.stderr.write(
-            f"Verified of this card: {card.verified or 'nothing; its facts are those of the literature'}.\n"
-        )
+        tell(f"Get {card.name} from {card.source} (licence: {card.licence}).")
+        tell(f"Verified of this card: {card.verified or 'nothing; its facts are those of the literature'}.")
         if automatic:
-            sys.stderr.write(f"--download gets {', '.join(automatic)}.\n")
+            tell(f"--download gets {', '.join(automatic)}.")
     else:
-        sys.stdout.write(f"{card.name} is complete. Licence: {card.licence}. Inputs: {card.inputs}.\n")
+        tell(f"{card.name} is complete. Licence: {card.licence}. Inputs: {card.inputs}.", out=True)
 
 
 def _prepare_package(card: Card, arguments: argparse.Namespace) -> int:
@@ -144,7 +142,7 @@ def _prepare_package(card: Card, arguments: argparse.Namespace) -> int:
 
     folder = prepare(card)
     files = {image.title: folder / f"{image.title}.png" for image in card.images}
-    sys.stdout.write(f"{card.name} is complete: {len(files)} files in {folder}\n")
+    tell(f"{card.name} is complete: {len(files)} files in {folder}", out=True)
     output = expanded(arguments.output or arguments.root / card.name)
     with reserved(output):
         _make("HR", "references", files, output, arguments)
@@ -164,17 +162,17 @@ def _make(part: str, role: str, files: dict[str, Path], output: Path, arguments:
         if scale > 1:
             with ProgressBar(f"reducing {part} {scale} times", len(files)) as advance:
                 made = make_inputs(files, folder, scale, num_workers=workers, on_progress=advance)
-            sys.stdout.write(f"{len(made):,} inputs in {folder}\n")
+            tell(f"{len(made):,} inputs in {folder}", out=True)
         if cutting:
             folder = folder.with_name(f"{folder.name}_sub")
             with ProgressBar(f"cutting {folder.name}", len(made)) as advance:
                 made = cut_images(made, folder, **cutting.settings(scale), num_workers=workers, on_progress=advance)
-            sys.stdout.write(f"{len(made):,} pieces in {folder}\n")
+            tell(f"{len(made):,} pieces in {folder}", out=True)
         if arguments.lmdb:
             path = output / ("_".join(folder.relative_to(output).parts) + ".lmdb")
             with ProgressBar(f"writing {path.name}", len(made)) as advance:
                 written = write_lmdb(made, path, num_workers=workers, on_progress=advance)
-            sys.stdout.write(f"{len(made):,} images in {path}{'' if written else ' (there before)'}\n")
+            tell(f"{len(made):,} images in {path}{'' if written else ' (there before)'}", out=True)
 
 
 def _destinations(part: str, role: str, output: Path, scales: list[int]) -> Iterator[tuple[int, Path]]:

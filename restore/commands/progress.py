@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from restore.terminal import one_line, open_console
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,11 +19,10 @@ class ProgressBar:
     """A progress bar on a terminal; nothing elsewhere. Entering it gives the function that advances it."""
 
     def __init__(self, description: str, total: int | None):
-        from rich.console import Console
         from rich.markup import escape
         from rich.progress import Progress
 
-        console = Console(stderr=True)
+        console = open_console(stderr=True)
         self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task(escape(description), total=total)
 
@@ -54,16 +55,15 @@ def naming_progress(
         console: where to; by default standard error.
         percent: whether the share that is done stands beside the bar, instead of the count.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = console or Console(stderr=True)
+    console = console or open_console(stderr=True)
     done = TextColumn("{task.percentage:>3.0f}%") if percent else MofNCompleteColumn()
     columns = (BarColumn(), done, TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
-        yield lambda name, num_done: progress.update(task, completed=num_done, description=escape(name))
+        yield lambda name, num_done: progress.update(task, completed=num_done, description=escape(one_line(name)))
 
 
 def summarise(
@@ -93,10 +93,10 @@ def summarise(
         table = Table("failed", "why")
         rows = [(outcome.job.source.name, outcome.error) for outcome in failed]
         for row in dict.fromkeys(rows):  # the copies of one image fail alike
-            table.add_row(*map(escape, row))
+            table.add_row(*(escape(one_line(text)) for text in row))
         console.print(table)
     parts = [f"{len(outcomes) - len(failed)} {made}"]
     parts += [f"{num_skipped} done before"] if num_skipped else []
     parts += [f"{len(failed)} failed"] if failed else []
     parts += [f"{num_jobs - len(outcomes)} left"] if len(outcomes) < num_jobs else []
-    console.print(escape(", ".join(parts)), highlight=False)
+    console.print(escape(one_line(", ".join(parts))), highlight=False)

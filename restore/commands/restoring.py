@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from restore.commands.progress import naming_progress, summarise
 from restore.errors import ImageError, RestoreError
+from restore.terminal import open_console
 
 if TYPE_CHECKING:
     from restore.inference.folder import Outcome
@@ -32,9 +33,8 @@ def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0) -> int:
         OutputError: nothing more can be written.
         KeyboardInterrupt: after the summary of what was done.
     """
-    from rich.console import Console
 
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     outcomes: list[Outcome] = []
     started = time.perf_counter()
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from restore.commands.progress import naming_progress
 from restore.errors import OptionsError, OutputError, nearest
 from restore.files import expanded
+from restore.terminal import open_console
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
@@ -155,9 +156,8 @@ def _progress(source: FrameSource) -> Iterator[Callable[[int], None]]:
 
 
 def _report(outcome: ClipOutcome) -> int:
-    from rich.console import Console
 
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     new = outcome.num_frames - outcome.num_kept
     parts = [f"{new} frames restored in {outcome.seconds:.1f} s"]
     parts += [f"{outcome.num_kept} done before"] if outcome.num_kept else []

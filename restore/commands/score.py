@@ -17,6 +17,7 @@ from restore.commands.arguments import positive
 from restore.errors import OptionsError
 from restore.evaluation.processes import stay_single_threaded
 from restore.files import expanded
+from restore.terminal import open_console
 
 __all__ = ["add_arguments", "run"]
 
@@ -91,7 +92,6 @@ def _device(name: str) -> str:
 
 def _show_protocols() -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from restore.metrics import PROTOCOLS
@@ -101,7 +101,7 @@ def _show_protocols() -> None:
         table.add_column(column, overflow="fold", no_wrap=column == "protocol")
     for name, protocol in PROTOCOLS.items():
         table.add_row(name, str(protocol), protocol.source)
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = open_console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 130
     console.print(table)

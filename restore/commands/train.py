@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from restore.commands.arguments import positive
+from restore.terminal import tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +40,5 @@ def _plot(folder: Path) -> int:
     page = plot_history(folder)
     if page is None:
         raise DataError(f"{folder} holds no history of a training.")
-    sys.stderr.write(f"{page}\n")
+    tell(f"{page}")
     return 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from restore.data.fields import Fields, batched, on_device
 from restore.data.sampling import Draw
 from restore.errors import DataError, ImageError
+from restore.workers import leave_signals_to_the_main_process
 
 __all__ = ["Batch", "DeviceLoader", "Failure", "Guarded", "collate", "training_loader"]
 
@@ -171,16 +170,5 @@ def _keep_until_used(batch: Batch, device: torch.device) -> None:
 
 
 def _start_worker(number: int) -> None:
-    """Leave the signals that reach every process of a run to the main one, which may still need batches."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_the_main_process_asks, daemon=True).start()
+    leave_signals_to_the_main_process()
     torch.set_num_threads(1)
-
-
-def _end_when_the_main_process_asks() -> None:
-    """Wait for its SIGTERM; others', such as torchrun's and Slurm's, go to the whole run."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)

@@ -29,6 +29,7 @@ from restore.errors import DataError, ImageError, OptionsError, OutputError
 from restore.files import atomic_write, encoded, real_path
 from restore.images import Image, read_image, to_pixels, to_tensor, write_image
 from restore.jobs import Found, find_images, refuse_shared_targets, refuse_to_overwrite
+from restore.workers import leave_signals_to_the_main_process
 
 __all__ = ["Job", "Outcome", "Recipe", "claim_folder", "make_pairs", "plan_jobs", "plan_replay"]
 
@@ -190,6 +191,7 @@ _WORKER: dict[str, Any] = {}
 
 
 def _start_worker(recipe: Recipe) -> None:
+    leave_signals_to_the_main_process()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _WORKER.update(recipe=recipe, pipeline=recipe.load())

@@ -13,6 +13,7 @@ from restore.leaderboard.tracks import Track
 from restore.metrics import protocol
 from restore.reports.charts import Dot, scatter
 from restore.reports.pages import fill_page
+from restore.terminal import markdown_cell
 
 __all__ = ["render_html", "render_markdown"]
 
@@ -51,9 +52,9 @@ def render_markdown(board: Board, *, year: int = 2025) -> str:
             cells = [
                 f"**{column.text(row)}**" if number in best[column.title] else column.text(row) for column in columns
             ]
-            name = _cell(row.entry.name) + (f" ({row.note})" if row.note else "")
+            name = markdown_cell(row.entry.name) + (f" ({markdown_cell(row.note)})" if row.note else "")
             entry = row.entry
-            ends = [_cell(entry.dataset or "–"), entry.date or "–"]
+            ends = [markdown_cell(entry.dataset or "–"), markdown_cell(entry.date or "–")]
             lines.append("| " + " | ".join([str(row.place or "–"), name, *cells, *ends]) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -187,7 +188,3 @@ def _about(track: Track, year: int) -> str:
     if track.kind == "opinions":
         return "Ranked by |SRCC| + |PLCC| of the raw predictions, higher is better."
     return f"Ranked by mean PSNR ({protocol(track.protocol)}), higher is better."
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

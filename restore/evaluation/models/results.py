@@ -10,8 +10,6 @@ not. A metric that could not be computed stands in the records with the reason, 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -20,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from restore.evaluation.records import MetricRecord, plain
+from restore.terminal import csv_text
 
 __all__ = ["DatasetResult", "ImageResult", "Results"]
 
@@ -145,13 +144,11 @@ class Results:
     def as_csv(self) -> str:
         """The text of metrics.csv: one row for each image, one column for each metric and its baseline."""
         labels = [label for label, metric in self.metrics.items() if metric.missing is None]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
         columns = [column for label in labels for column in (label, f"{label}_{self.baseline}")]
-        writer.writerow(["dataset", "image", "width", "height", "ms", *columns])
+        rows: list[list[Any]] = [["dataset", "image", "width", "height", "ms", *columns]]
         for dataset in self.datasets:
             for image in dataset.images:
                 values = [side.get(label, "") for label in labels for side in (image.restored, image.baseline)]
                 height, width = image.size
-                writer.writerow([dataset.name, image.name, width, height, round(image.milliseconds, 3), *values])
-        return text.getvalue()
+                rows.append([dataset.name, image.name, width, height, round(image.milliseconds, 3), *values])
+        return csv_text(rows)

@@ -31,6 +31,7 @@ from restore.locks import reserved
 from restore.metrics import BoundMetric
 from restore.reports.format import counted_images
 from restore.reports.pictures import Gallery
+from restore.terminal import open_console
 
 __all__ = ["TestSet", "evaluate"]
 
@@ -262,8 +263,7 @@ def _tracked(pairs: Sequence[Pair], title: str, progress: bool) -> Iterable[Pair
     """The pairs, with a progress bar if one is wanted and somebody is watching."""
     if not progress or not sys.stderr.isatty():
         return pairs
-    from rich.console import Console
     from rich.markup import escape
     from rich.progress import track
 
-    return track(pairs, escape(title), console=Console(stderr=True), transient=True)
+    return track(pairs, escape(title), console=open_console(stderr=True), transient=True)

@@ -6,8 +6,6 @@ curves).
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -25,6 +23,7 @@ from restore.inference.judging import Judgement, judgements
 from restore.locks import reserved
 from restore.metrics.correlation import bootstrap_interval, correlations, krcc, plcc, rmse, srcc
 from restore.quality import QualityModel
+from restore.terminal import csv_text
 
 __all__ = ["agreement", "evaluate_quality", "median_over_splits"]
 
@@ -134,9 +133,7 @@ def _median_if_defined(
 
 
 def _table(judged: Mapping[str, Sequence[Judgement]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("dataset", "image", "score", "opinion"))
+    rows = [("dataset", "image", "score", "opinion")]
     for dataset, each in judged.items():
-        writer.writerows((dataset, one.image, f"{one.score:.6f}", f"{one.opinion:.6f}") for one in each)
-    return text.getvalue()
+        rows += [(dataset, one.image, f"{one.score:.6f}", f"{one.opinion:.6f}") for one in each]
+    return csv_text(rows)

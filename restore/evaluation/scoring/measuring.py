@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +21,7 @@ from restore.evaluation.processes import context, num_cores
 from restore.images import read_image
 from restore.metrics import bind_metrics
 from restore.metrics.inputs import Images
+from restore.workers import leave_signals_to_the_main_process
 
 __all__ = ["Measured", "Task", "measure_all", "read_pixels"]
 
@@ -174,8 +173,7 @@ _measurer: Measurer | None = None
 
 def _start(blocks: Mapping[str, Mapping[str, Any]], device: str, threads: int) -> None:
     global _measurer
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
+    leave_signals_to_the_main_process()
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     _measurer = Measurer(blocks, device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.evaluation.records import MetricRecord, plain
+from restore.terminal import csv_text
 
 __all__ = ["ImageScore", "Scores", "Summary"]
 
@@ -142,17 +141,15 @@ class Scores:
 
     def as_csv(self) -> str:
         """The text of scores.csv: one row for each image; what is not there is left empty, and `error` says why."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", "reference", "width", "height", *self.shown, "error"])
+        rows: list[list[Any]] = [["image", "reference", "width", "height", *self.shown, "error"]]
         for image in self.images:
             height, width = image.size or ("", "")
             reference = Path(image.reference).name if image.reference else ""
             values = [image.values.get(label, "") for label in self.shown]
-            writer.writerow([image.name, reference, width, height, *values, errors_in_words(image.errors)])
+            rows.append([image.name, reference, width, height, *values, errors_in_words(image.errors)])
         for path, reason in self.unmatched.items():
-            writer.writerow([path, *[""] * (3 + len(self.shown)), reason])
-        return text.getvalue()
+            rows.append([path, *[""] * (3 + len(self.shown)), reason])
+        return csv_text(rows)
 
 
 def errors_in_words(errors: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from restore.evaluation.scoring.results import ImageScore, Scores
 from restore.evaluation.scoring.settings import Settings
 from restore.files import atomic_write, encoded, expanded
 from restore.locks import reserved
+from restore.terminal import open_console
 
 __all__ = ["score"]
 
@@ -133,7 +134,6 @@ def _tracked(results: Iterable[Measured], total: int, progress: bool) -> Iterabl
     """
     if not progress or not total or not sys.stderr.isatty():
         return results
-    from rich.console import Console
     from rich.progress import track
 
-    return track(results, "scoring", total=total, auto_refresh=False, console=Console(stderr=True), transient=True)
+    return track(results, "scoring", total=total, auto_refresh=False, console=open_console(stderr=True), transient=True)
