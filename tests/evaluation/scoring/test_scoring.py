@@ -79,7 +79,7 @@ def test_sub_folders_and_single_files(folders):
 
 
 def test_nothing_in_common(folders):
-    with pytest.raises(DataError, match=r"not one image of .*restored has its reference.*a\.png.*no reference"):
+    with pytest.raises(DataError, match=r"no image of .*restored has a reference.*a\.png.*no reference"):
         match(*folders({"a.png": None}, {"b.png": None}))
 
 
