@@ -198,12 +198,12 @@ def _files(source: Path, output: Path) -> list[Path]:
 
 
 def _restorer(order: Order) -> Restorer:
-    """The model, folded: it is timed and counted as it would run at its users."""
+    """The model, folded: it is timed and counted as it would run at its users; float32 unless asked."""
     chosen = {**order.runtime, "fold": True}
     if order.options is None:
-        return load_model(order.named_model(), **chosen)
+        return load_model(order.named_model(), **chosen).measuring()
     runtime = order.options.runtime.model_copy(update=chosen)
-    return restorer_of(order.options.model_copy(update={"runtime": runtime}))
+    return restorer_of(order.options.model_copy(update={"runtime": runtime})).measuring()
 
 
 def _block(order: Order) -> Mapping[str, Any]:

@@ -64,7 +64,7 @@ def validation_of(
     runtime = {**options.runtime.arguments(), "device": device, "fold": False, "compile": False}  # it goes on learning
     metrics = metrics_of(options)
     return Validation(
-        {names[key]: Restorer(seen_by(options, key, network), **runtime) for key in sets},
+        {names[key]: Restorer(seen_by(options, key, network), **runtime).measuring() for key in sets},
         datasets,
         metrics,
         every,

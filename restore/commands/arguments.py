@@ -7,7 +7,7 @@ from pathlib import Path
 
 from restore.files import expanded
 
-__all__ = ["auto_or_positive", "given", "given_path", "positive", "tile"]
+__all__ = ["auto_or_positive", "given", "given_path", "positive", "tile", "value_range"]
 
 
 def positive(text: str) -> int:
@@ -39,6 +39,15 @@ def tile(text: str) -> int | str | None:
         return auto_or_positive(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error} or none") from None
+
+
+def value_range(text: str) -> tuple[float, float]:
+    """Two numbers: `LOW,HIGH`."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not LOW,HIGH, such as 0,255") from None
+    return low, high
 
 
 def given(text: str) -> str:

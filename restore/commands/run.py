@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore.commands.arguments import auto_or_positive, given, tile
+from restore.commands.arguments import auto_or_positive, given, tile, value_range
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ RUNTIME = (
     "fold",
     "compile",
     "channels_last",
+    "input_range",
+    "depth",
+    "fill",
 )
+DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +83,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--resume", action="store_true", help="skip images whose result is there")
     files.add_argument("--suffix", default="", help="added to the names of the results, such as _x4")
     files.add_argument("--ext", default="auto", help="format of the results; auto: the input's, PNG if that is lossy")
+    files.add_argument(
+        "--depth", choices=("auto", *DEPTHS), default="auto", help="bits of the results; auto: the input's"
+    )
+    files.add_argument(
+        "--alpha", choices=("keep", "flatten"), default="keep", help="transparency: keep it, or lay images on white"
+    )
+    files.add_argument(
+        "--input-range",
+        type=value_range,
+        metavar="LOW,HIGH",
+        help="black and white of float images, by default 0,1: scaled to it, the result back; clipped beyond",
+    )
+    parser._negative_number_matcher = re.compile(r"-[\d.]")  # so that -1,1 is no option
+    files.add_argument(
+        "--fill-nan", dest="fill", action="store_true", help="give pixels that are NaN or infinite the nearest values"
+    )
     files.add_argument("--quality", type=int, default=95, help="of lossy formats, 1 to 100")
     run_video.add_arguments(parser)
     cluster = parser.add_argument_group("several machines")
@@ -105,6 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.quality <= 100:
         raise OptionsError(f"--quality is {arguments.quality}: must be 1 to 100.")
     _require_task(arguments)
+    arguments.depth = DEPTHS.get(arguments.depth)
     model = arguments.model or _model_for(arguments)
     if run_video.concerns_video(arguments):
         return _run_video(arguments, model)
@@ -151,6 +173,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
             network=load_network(model, task=arguments.model_task),
             runtime=_runtime(arguments),
             quality=arguments.quality,
+            flat=arguments.alpha == "flatten",
             num_workers=arguments.workers,
             address=arguments.ray_address,
         )
@@ -162,7 +185,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
             raise OptionsError(f"--{option.replace('_', '-')} belongs to --engine ray.")
     restorer = load_model(model, task=arguments.model_task, **_runtime(arguments))
     logger.info(restorer.describe())
-    return partial(restore_files, restorer=restorer, quality=arguments.quality)
+    return partial(restore_files, restorer=restorer, quality=arguments.quality, flat=arguments.alpha == "flatten")
 
 
 def _runtime(arguments: argparse.Namespace) -> dict[str, Any]:

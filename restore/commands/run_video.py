@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,8 @@ def _source(arguments: argparse.Namespace) -> FrameSource:
     from restore.jobs import find_images
 
     first, *others = arguments.input
-    is_images = expanded(first).is_dir() or Numbering.is_one(first) or _suffix(first) == ".txt"
+    is_pattern = glob.has_magic(first) and not expanded(first).exists()
+    is_images = is_pattern or expanded(first).is_dir() or Numbering.is_one(first) or _suffix(first) == ".txt"
     if others and any(map(_is_clip, arguments.input)):
         raise OptionsError("one video at a time: give one, or the images of one.")
     if is_images or others:
@@ -91,6 +93,10 @@ def _source(arguments: argparse.Namespace) -> FrameSource:
 def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
     from restore.inference.video import VideoFile, plan_encoding, restore_to_video
 
+    if arguments.depth is not None:
+        raise OptionsError("--depth is for images, and the result will be a video: give --pixel-format.")
+    if arguments.alpha != "keep":
+        raise OptionsError("--alpha is for images, and the result will be a video: leave it out.")
     if target.exists() and source.path.exists() and target.samefile(source.path):
         raise OutputError(f"'{target}' is the input itself: inputs are never overwritten. Choose another name.")
     if arguments.resume and target.is_file():
@@ -122,7 +128,6 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
 
 
 def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
-    from restore.images.formats import format_for
     from restore.images.numbering import Numbering
     from restore.inference.video import restore_to_images
 
@@ -130,10 +135,9 @@ def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace,
         if getattr(arguments, option) is not None:
             raise OptionsError(f"--{option.replace('_', '-')} is for videos, and the result will be images.")
     if Numbering.is_one(output):
-        format_for(output.suffix)
         name_of = Numbering(output).path
     else:
-        name_of = partial(_frame, output, source.path.stem)
+        name_of = partial(_frame, output, source.path.stem, "png" if arguments.ext == "auto" else arguments.ext)
     restorer = load()
     logger.info(restorer.describe())
     with _progress(source) as show:
@@ -143,6 +147,7 @@ def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace,
             restorer,
             resume=arguments.resume,
             quality=arguments.quality,
+            flat=arguments.alpha == "flatten",
             on_progress=show,
         )
     return _report(outcome)
@@ -166,9 +171,9 @@ def _report(outcome: ClipOutcome) -> int:
     return 1 if outcome.problems else 0
 
 
-def _frame(folder: Path, clip: str, number: int) -> Path:
-    """Where frame `number` of a clip goes, if nothing else is said."""
-    return folder / f"{clip}_{number:06}.png"
+def _frame(folder: Path, clip: str, ending: str, number: int) -> Path:
+    """Where frame `number` of a clip goes, if no pattern says it."""
+    return folder / f"{clip}_{number:06}.{ending.lstrip('.')}"
 
 
 def _is_clip(path: str) -> bool:

@@ -11,7 +11,7 @@ from restore.images.colour import grey_to_rgb, rgb_to_grey, rgb_to_y, rgb_to_ycb
 from restore.images.decode import decode_image, is_animated, read_size
 from restore.images.encode import encode_image
 from restore.images.formats import WRITTEN_SUFFIXES, readable_suffixes
-from restore.images.image import Image, convert_depth, to_pixels, to_tensor
+from restore.images.image import Image, convert_depth, flatten, require_unit, to_pixels, to_tensor
 from restore.images.io import list_images, read_image, write_image
 from restore.images.padding import PADDINGS, Frame, crop, frame, pad
 from restore.images.resize import KERNELS, resize, resize_pixels
@@ -26,6 +26,7 @@ __all__ = [
     "crop",
     "decode_image",
     "encode_image",
+    "flatten",
     "frame",
     "grey_to_rgb",
     "is_animated",
@@ -34,6 +35,7 @@ __all__ = [
     "read_image",
     "read_size",
     "readable_suffixes",
+    "require_unit",
     "resize",
     "resize_pixels",
     "rgb_to_grey",

@@ -6,7 +6,7 @@ Their depth is uint8 [0, 255], uint16 [0, 65535] or float32 [0, 1].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,22 @@ from torch import Tensor
 
 from restore.errors import ImageError
 
-__all__ = ["DEPTHS", "Image", "convert_depth", "to_pixels", "to_tensor"]
+__all__ = [
+    "DEPTHS",
+    "Image",
+    "convert_depth",
+    "flatten",
+    "range_of",
+    "require_unit",
+    "to_pixels",
+    "to_tensor",
+    "wrong_values",
+]
 
 DEPTHS = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 """The depths that pixels may have, and the value that stands for white in each."""
+
+ROUNDING = 1e-5  # by which float values may pass 0 and 1
 
 
 @dataclass
@@ -74,6 +86,54 @@ def convert_depth(pixels: np.ndarray, dtype: type | str | np.dtype) -> np.ndarra
         return pixels
     scaled = pixels * np.float32(target_white / white)
     return _quantised(scaled, dtype)
+
+
+def flatten(image: Image) -> Image:
+    """The image without its alpha channel, laid on white."""
+    if not image.has_alpha:
+        return image
+    white = DEPTHS[image.pixels.dtype.name]
+    colours = image.pixels[..., 0] if image.channels == 2 else image.pixels[..., :3]
+    alpha = image.pixels[..., -1].astype(np.float32) / np.float32(white)
+    alpha = alpha if image.channels == 2 else alpha[..., None]
+    return replace(image, pixels=_quantised(colours * alpha + white * (1 - alpha), image.pixels.dtype))
+
+
+def range_of(pixels: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest value."""
+    return float(pixels.min()), float(pixels.max())
+
+
+def wrong_values(pixels: np.ndarray, *, unit: bool = False) -> str:
+    """What is wrong with the values of float pixels, as the end of a sentence; empty where nothing is.
+
+    Args:
+        pixels: of any depth; integers cannot be wrong.
+        unit: whether the values have to be in [0, 1] too, but for rounding.
+    """
+    if pixels.dtype.kind != "f":
+        return ""
+    low, high = range_of(pixels)
+    if not np.isfinite([low, high]).all():
+        wrong = ~np.isfinite(pixels)
+        row, column = np.argwhere(wrong)[0, :2]
+        return (
+            f"holds {np.count_nonzero(wrong)} values that are not finite (NaN or infinite), the first in row {row}, "
+            f"column {column}"
+        )
+    if unit and (low < -ROUNDING or high > 1 + ROUNDING):
+        return f"holds values from {low:g} to {high:g}, and float pixels must be in [0, 1]"
+    return ""
+
+
+def require_unit(pixels: np.ndarray, name: str | Path) -> None:
+    """Refuse float pixels that are not finite, or beyond [0, 1], where nobody could say what is white.
+
+    Raises:
+        ImageError: names the image and the range.
+    """
+    if wrong := wrong_values(pixels, unit=True):
+        raise ImageError(f"'{name}' {wrong}. Bring it to [0, 1] first: divide by the value that stands for white.")
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

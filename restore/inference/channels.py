@@ -24,9 +24,10 @@ import torch
 from scipy import ndimage
 
 from restore.errors import ImageError
-from restore.images import to_pixels, to_tensor
+from restore.images import to_tensor
 from restore.images.colour import LUMA
 from restore.images.image import DEPTHS, checked
+from restore.inference.values import Values
 
 __all__ = ["Layout", "PixelSource", "TensorSource", "has_alpha"]
 
@@ -100,21 +101,38 @@ class PixelSource(_Source):
     """Arrays of one shape, handed out as planes row by row, and put together again from restored rows.
 
     Args:
-        images: (H, W) or (H, W, C) arrays of one shape and dtype: uint8, uint16, or float32 in [0, 1].
+        images: (H, W) or (H, W, C) arrays of one shape and dtype: uint8, uint16, or float32.
         network_channels: channels of the network.
         scale: of the network.
+        values: what floats mean, and the depth of the result.
+        names: what to call the images in messages.
 
     Raises:
-        ImageError: not an image, or not one that the network could take.
+        ImageError: not an image, or not one that the network could take, or with values that are not taken.
     """
 
-    def __init__(self, images: Sequence[np.ndarray], network_channels: int, scale: int):
-        self.channels, self.dtype = images[0].shape[2:], images[0].dtype  # () or (C,), as the result will have it
+    def __init__(
+        self,
+        images: Sequence[np.ndarray],
+        network_channels: int,
+        scale: int,
+        values: Values | None = None,
+        names: Sequence[str] | None = None,
+    ):
+        self.channels = images[0].shape[2:]  # () or (C,), as the result will have it
+        self._given, self._values = images[0].dtype, values or Values()
         self._images = [checked(image) for image in images]
+        self.dtype = self._values.depth_of(self._given)
+        self.is_deep = {self._given, self.dtype} != {np.dtype(np.uint8)}
         height, width, *rest = self._images[0].shape
         channels = rest[0] if rest else 1
+        self._has_alpha = has_alpha(channels) and channels != network_channels
+        self._images = [
+            self._values.taken(image, self._has_alpha, name)
+            for image, name in zip(self._images, names or ["the image"] * len(images), strict=True)
+        ]
         alpha = None
-        if _alpha_apart(channels, network_channels):
+        if self._has_alpha:
             alpha = _Alpha(np.stack([image[..., -1] for image in self._images]), scale)
             self._images = [_cover_transparent(image, image[..., -1]) for image in self._images]
         super().__init__(len(images), (height, width), channels, network_channels, alpha)
@@ -125,7 +143,8 @@ class PixelSource(_Source):
 
     def pixels(self, planes_BCHW: torch.Tensor, first_row: int) -> list[np.ndarray]:
         """Restored rows from output row `first_row` on, as arrays of the images' own kind."""
-        blocks = [to_pixels(x[None], dtype=self.dtype) for x in self._joined(planes_BCHW, first_row)]
+        joined = self._joined(planes_BCHW, first_row)
+        blocks = [self._values.given(x_CHW, self._given, self._has_alpha) for x_CHW in joined]
         return [block.reshape(*block.shape[:2], *self.channels) for block in blocks]
 
 
@@ -141,6 +160,9 @@ class TensorSource(_Source):
             given = f"a tensor of shape {tuple(x_BCHW.shape)} and {x_BCHW.dtype}"
             raise ImageError(f"{given}: expected (B, C, H, W), floating point, in [0, 1].")
         self._x_BCHW = x_BCHW.detach()
+        self.is_deep = x_BCHW.dtype not in (torch.bfloat16, torch.float16)
+        if not torch.isfinite(self._x_BCHW).all():
+            raise ImageError("the tensor holds values that are not finite (NaN or infinite).")
         channels, height, width = x_BCHW.shape[1:]
         alpha = None
         if _alpha_apart(channels, network_channels):

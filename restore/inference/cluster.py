@@ -56,6 +56,7 @@ def restore_with_ray(
     runtime: Mapping[str, Any],
     *,
     quality: int = 95,
+    flat: bool = False,
     num_workers: int | None = None,
     address: str | None = None,
     on_progress: Callable[[Job, float], None] | None = None,
@@ -67,6 +68,7 @@ def restore_with_ray(
         network: restores; it is sent to the workers.
         runtime: arguments of their `Restorer`.
         quality: of lossy formats, 1 to 100.
+        flat: lay images with transparency on white.
         num_workers: by default one for each GPU, or for each machine where there is none.
         address: of a running cluster; None starts Ray on this machine, unless this process is connected already.
         on_progress: called with a job that is done.
@@ -83,7 +85,9 @@ def restore_with_ray(
         network_ref = ray.put(network.cpu())
         logger.info("%s; workers: %d", _first_worker(ray, workers, network_ref, runtime), workers.number)
         ledger = ray.remote(num_cpus=0)(_Ledger).remote()
-        for done in _restored(ray, jobs, workers, (network_ref, dict(runtime), quality, ledger)):
+        for done in _restored(
+            ray, jobs, workers, (network_ref, dict(runtime), {"quality": quality, "flat": flat}, ledger)
+        ):
             if done["fatal"]:
                 raise OutputError(done["error"])
             job = jobs[done["number"]]
@@ -122,13 +126,13 @@ class _Ledger:
 class _Worker:
     """A `Restorer` in a process of its own."""
 
-    def __init__(self, network_ref: Any, runtime: Mapping[str, Any], quality: int, ledger: Any):
+    def __init__(self, network_ref: Any, runtime: Mapping[str, Any], how: Mapping[str, Any], ledger: Any):
         import ray
 
         keep_freed_memory()
         self._ask, self._ledger = ray.get, ledger
         self._restorer = Restorer(ray.get(network_ref), **runtime)
-        self._quality = quality
+        self._how = how
 
     def __call__(self, block: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
         """Restore a block of jobs; one row for each of them."""
@@ -153,7 +157,7 @@ class _Worker:
 
     def _together(self, jobs: dict[int, Job]) -> Iterator[tuple[int, str, float, bool]]:
         numbers = {job: number for number, job in jobs.items()}
-        for outcome in restore_files(jobs.values(), self._restorer, quality=self._quality):
+        for outcome in restore_files(jobs.values(), self._restorer, **self._how):
             number, error = numbers[outcome.job], outcome.error or ""
             self._ledger.end.remote(number, error, outcome.seconds)
             yield number, error, outcome.seconds, False

@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from restore.errors import OutputError, RestoreError
-from restore.images import Image, read_image, write_image
+from restore.errors import ImageError, OutputError, RestoreError
+from restore.images import Image, flatten, read_image, write_image
+from restore.images.formats import check_fits
 from restore.inference.pipeline import WriteBehind, read_ahead
 from restore.inference.restorer import Restorer
 from restore.jobs import Job
@@ -44,11 +46,20 @@ def restore_files(
     restorer: Restorer,
     *,
     quality: int = 95,
+    flat: bool = False,
     on_progress: Callable[[Job, float], None] | None = None,
 ) -> Iterator[Outcome]:
     """Restore and write every job, yielding what became of each as soon as it is known.
 
-    A file that cannot be read, restored or written does not stop the others.
+    A file that cannot be read, restored or written does not stop the others. What the format of a result cannot hold
+    is known when the image has been read, and is not restored.
+
+    Args:
+        jobs: what to do.
+        restorer: what restores them.
+        quality: of lossy formats, 1 to 100.
+        flat: lay images with transparency on white.
+        on_progress: called with a job and the share of it that is done.
 
     Raises:
         OutputError: nothing more can be written: the disk is full, or there is no permission.
@@ -58,7 +69,7 @@ def restore_files(
     failures: deque[Outcome] = deque()
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
         writes: WriteBehind[Outcome] = WriteBehind(writers)
-        images = _readable(read_ahead(jobs, _read, readers), failures)
+        images = _readable(read_ahead(jobs, partial(_read, restorer=restorer, flat=flat), readers), failures)
         for batch in restorer.batches(images, image_of=lambda item: item[1]):
             for outcome, image in _restored(batch, restorer, on_progress):
                 if outcome.error is None:
@@ -79,8 +90,14 @@ def _make_folders(jobs: list[Job]) -> None:
             raise OutputError(f"cannot make the folder '{folder}': {error.strerror or error}") from error
 
 
-def _read(job: Job) -> Image:
-    return read_image(job.source)
+def _read(job: Job, restorer: Restorer, flat: bool) -> Image:
+    image = read_image(job.source)
+    image = flatten(image) if flat else image
+    try:
+        check_fits(job.target.suffix, *restorer.result_of(image.pixels.shape, image.pixels.dtype.name))
+    except ImageError as error:
+        raise ImageError(f"'{job.source}' is not restored, as '{job.target}' could not be written: {error}.") from None
+    return image
 
 
 def _readable(read: Iterable[tuple[Job, Future[Image]]], failures: deque[Outcome]) -> Iterator[tuple[Job, Image]]:

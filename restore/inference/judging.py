@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,7 +46,7 @@ def judgements(model: QualityModel, dataset: Judged, indices: Iterable[int] | No
         indices: which of its images; None for all.
 
     Raises:
-        ImageError: an image cannot be judged; names it.
+        ImageError: an image cannot be judged, or its score is not finite; names it.
     """
     device = next(model.parameters()).device
     worst, best = model.score_range
@@ -55,6 +56,8 @@ def judgements(model: QualityModel, dataset: Judged, indices: Iterable[int] | No
         batch = on_device(batched([{key: sample[key] for key in shown}], shown), shown, device)
         try:
             score = model.judge(batch["image"], batch.get("reference")).item()
+            if not math.isfinite(score):
+                raise ImageError(f"the model's score is {score}.")
         except ImageError as error:
             raise ImageError(f"{sample['image_path']}: {error}") from None
         yield Judgement(sample["image_path"], (score - worst) / (best - worst), float(sample["opinion"]))

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from restore.errors import OptionsError, nearest
+from restore.errors import ImageError, OptionsError, nearest
 from restore.images import Image
 from restore.images.padding import PADDINGS, Frame, frame
 from restore.inference.bands import RecoveringForward, crop_blocks, restore_bands
@@ -30,6 +30,7 @@ from restore.inference.ensemble import self_ensemble_x8
 from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
 from restore.inference.tiling import Plan, tiling_policy
+from restore.inference.values import Values
 from restore.layers.folding import fold as folded
 from restore.networks import ImageSpec
 from restore.networks.spec import spec_of
@@ -58,7 +59,8 @@ class Restorer:
             `fold` is asked for), run in evaluation mode.
         spec: what the network wants of images; by default its own `spec`.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, fp32, bf16 or fp16; see `restore.inference.precision`.
+        precision: auto, fp32, bf16 or fp16; auto is bf16 where that is fast, but for images and results of more than 8
+            bits, whose steps it would lose; see `restore.inference.precision`.
         channels_last: keep the channels of feature maps innermost, which speeds up convolutions on some processors.
         fold: run a copy of the network without the structure that only training needs; see `restore.layers.folding`.
         compile: compile the network's repeated blocks with `torch.compile`, which pays for itself on many images.
@@ -69,6 +71,11 @@ class Restorer:
         tiling: name of a policy in `restore.inference.tiling`; by default the network's own.
         padding: name of a policy in `restore.images.padding`; by default the tiling policy's or the network's own.
         self_ensemble: mean over the eight flips and rotations of every tile: eight times the work for a little PSNR.
+        input_range: of float arrays and images, the values that stand for black and white: they are scaled to [0, 1],
+            the result back; what lies beyond is clipped, with a warning. By default 0 and 1, and values beyond are
+            refused. Tensors are in [0, 1] and neither scaled nor clipped.
+        depth: of the results of arrays and images: uint8, uint16 or float32; by default that of the input.
+        fill: give pixels of float arrays and images that are not finite the values of the nearest others.
 
     Raises:
         OptionsError: an argument has a value that is not allowed, or that device or precision is not available.
@@ -90,10 +97,15 @@ class Restorer:
         tiling: str | None = None,
         padding: str | None = None,
         self_ensemble: bool = False,
+        input_range: tuple[float, float] | None = None,
+        depth: str | None = None,
+        fill: bool = False,
     ):
         self.spec: ImageSpec = spec or spec_of(network)
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device, self.spec.precisions)
+        self._deep_dtype = torch.float32 if precision == "auto" else self.dtype
+        self.values = Values(input_range, depth, fill)
         self.policy = tiling_policy(tiling or self.spec.tiling)
         self.padding = padding or self.policy.padding or self.spec.padding
         if self.padding not in PADDINGS:
@@ -110,11 +122,16 @@ class Restorer:
         network = folded(network) if fold else network
         self.network: nn.Module = network.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self.is_folded = fold
-        self._pixel_bytes: float | None = None
-        self._forward = RecoveringForward(self._through_network, self.scale, self.spec.size_multiple, self.tile_overlap)
+        self._pixel_bytes: dict[torch.dtype, float] = {}
+        self._forwards = {
+            dtype: RecoveringForward(
+                partial(self._through_network, dtype), self.scale, self.spec.size_multiple, self.tile_overlap
+            )
+            for dtype in (self.dtype, self._deep_dtype)
+        }
         if compile:
             if self.tile == "auto":
-                self._measure()
+                self._measure(self.dtype)
             compile_blocks(self.network)
 
     @property
@@ -128,9 +145,9 @@ class Restorer:
         """Restore one image, or a batch of images as a tensor.
 
         Args:
-            image: (H, W) or (H, W, C) array of uint8, uint16 or float32 in [0, 1], with C of 1 to 4 (grey, grey and
-                alpha, RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a (B, C, H, W) tensor of
-                floating point.
+            image: (H, W) or (H, W, C) array of uint8, uint16 or float32 (in [0, 1], or `input_range`), with C of 1 to 4
+                (grey, grey and alpha, RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a
+                (B, C, H, W) tensor of floating point.
             out: array to write the result of an array into (a memory-mapped file, say).
             on_progress: called with the share that is done.
 
@@ -138,11 +155,12 @@ class Restorer:
             The same kind of thing, `scale` times as large. Arrays are clamped and rounded, tensors are neither.
 
         Raises:
-            ImageError: this is not an image, or not one for this network.
+            ImageError: this is not an image, or not one for this network; or it or its result holds values that are not
+                finite, or beyond the range.
             DeviceError: the device is out of memory even for a small tile.
         """
         if isinstance(image, Image):
-            pixels = self(image.pixels, out=out, on_progress=on_progress)
+            (pixels,) = self._arrays([image.pixels], [out] if out is not None else None, on_progress, [_name(image)])
             return dataclasses.replace(image, pixels=pixels)
         if isinstance(image, torch.Tensor):
             source = TensorSource(image, self.spec.in_channels, self.scale)
@@ -155,7 +173,7 @@ class Restorer:
 
         For results that are too large to be held: no more than a row of tiles is in memory.
         """
-        source = PixelSource([image], self.spec.in_channels, self.scale)
+        source = PixelSource([image], self.spec.in_channels, self.scale, self.values)
         for block in self._blocks(source, on_progress):
             yield source.pixels(*block)[0]
 
@@ -189,7 +207,7 @@ class Restorer:
         if isinstance(images[0], torch.Tensor):
             return list(self(torch.cat(alike)).split([len(image) for image in alike]))
         if isinstance(images[0], Image):
-            restored = self._arrays([image.pixels for image in alike])
+            restored = self._arrays([image.pixels for image in alike], names=[_name(image) for image in alike])
             return [dataclasses.replace(image, pixels=new) for image, new in zip(alike, restored, strict=True)]
         return self._arrays(alike)
 
@@ -197,12 +215,13 @@ class Restorer:
         """How many images of this size `batches` puts together."""
         return max(1, BATCH_PIXELS[self.device.type] // (height * width))
 
-    def tile_for(self, shape: tuple[int, ...], images: int = 1) -> int | None:
+    def tile_for(self, shape: tuple[int, ...], images: int = 1, depth: str = "uint8") -> int | None:
         """The largest side of a tile for arrays of this shape, by the free memory now where `tile` is auto.
 
         Args:
             shape: (H, W) or (H, W, C).
             images: how many go through the network together.
+            depth: of the arrays.
 
         Returns:
             The side in input pixels; None for whole images.
@@ -212,13 +231,29 @@ class Restorer:
         channels = shape[2] if len(shape) > 2 else 1
         alpha = has_alpha(channels) and channels != self.spec.in_channels and self.scale > 1
         planes = images * len(Layout(channels, self.spec.in_channels, alpha).planes)
-        return self._auto_tile(*self._framed(*shape[:2]).size, planes)
+        is_deep = {depth, str(self.values.depth_of(np.dtype(depth)))} != {"uint8"}
+        return self._auto_tile(*self._framed(*shape[:2]).size, planes, self._deep_dtype if is_deep else self.dtype)
 
     def with_tile(self, tile: int | None) -> Restorer:
         """The same restorer, sharing its network, with this side of tiles instead of its own."""
         other = copy.copy(self)
         other.tile = tile
         return other
+
+    def measuring(self) -> Restorer:
+        """The same restorer, sharing its network, for figures: float32 where precision is auto, and noise as it is.
+
+        An image with added noise has values below black and above white, with which published figures are made.
+        """
+        other = copy.copy(self)
+        other.dtype = self._deep_dtype
+        other.values = dataclasses.replace(self.values, beyond=True)
+        return other
+
+    def result_of(self, shape: tuple[int, ...], depth: str) -> tuple[tuple[int, ...], str]:
+        """Shape and depth of what an array of this shape and depth would become."""
+        height, width, *channels = shape
+        return (height * self.scale, width * self.scale, *channels), self.values.depth_of(np.dtype(depth)).name
 
     def describe(self) -> str:
         """One line for a log: network, device, arithmetic, tiles."""
@@ -228,12 +263,17 @@ class Restorer:
         tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({policy})"
         name = f"{'folded ' if self.is_folded else ''}{type(self.network).__name__}"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
-        return f"{name} x{self.scale} on {device}, {precision}, {tiles}{ensemble}"
+        precision += " (fp32 of more than 8 bits)" if self.dtype is not self._deep_dtype else ""
+        return f"{name} x{self.scale} on {device}, {precision}, {tiles}{ensemble}{self.values.describe()}"
 
     def _arrays(
-        self, images: list[np.ndarray], outs: list[np.ndarray] | None = None, on_progress: Progress | None = None
+        self,
+        images: list[np.ndarray],
+        outs: list[np.ndarray] | None = None,
+        on_progress: Progress | None = None,
+        names: list[str] | None = None,
     ) -> list[np.ndarray]:
-        source = PixelSource(images, self.spec.in_channels, self.scale)
+        source = PixelSource(images, self.spec.in_channels, self.scale, self.values, names)
         shape = (source.height * self.scale, source.width * self.scale, *source.channels)
         if outs is None:
             outs = [empty_pixels(shape, source.dtype) for _ in images]
@@ -250,10 +290,11 @@ class Restorer:
     ) -> Iterator[tuple[torch.Tensor, int]]:
         """Restored planes without their padding, as blocks of rows with the output row that each starts at."""
         framed = self._framed(source.height, source.width)
-        plan, tile_batch = self._plan(framed, source.batch)
+        dtype = self._deep_dtype if source.is_deep else self.dtype
+        plan, tile_batch = self._plan(framed, source.batch, dtype)
         blocks = restore_bands(
             source,
-            self._forward,
+            self._forwards[dtype],
             plan,
             framed.index,
             scale=self.scale,
@@ -262,42 +303,46 @@ class Restorer:
             on_progress=on_progress,
         )
         with self._evaluating():
-            yield from crop_blocks(blocks, framed, self.scale)
+            for block, first_row in crop_blocks(blocks, framed, self.scale):
+                if not torch.isfinite(block).all():
+                    way_out = "" if dtype is torch.float32 else " Precision fp32 may help."
+                    raise ImageError(f"the network's result is not finite (it holds NaN or infinity).{way_out}")
+                yield block, first_row
 
     def _framed(self, height: int, width: int) -> Frame:
         minimum = max(self.spec.min_size, self.policy.min_px)
         return frame(height, width, self.padding, self.spec.size_multiple, minimum)
 
-    def _plan(self, framed: Frame, planes: int) -> tuple[Plan, int]:
+    def _plan(self, framed: Frame, planes: int, dtype: torch.dtype) -> tuple[Plan, int]:
         """The tiles of an image, and how many of them to run at once."""
         height, width = framed.size
-        tile = self._auto_tile(height, width, planes) if self.tile == "auto" else self.tile or max(height, width)
+        tile = self._auto_tile(height, width, planes, dtype) if self.tile == "auto" else self.tile or max(height, width)
         plan = self.policy.plan(height, width, tile, self.tile_overlap, self.spec.size_multiple, self.scale)
         if self.tile_batch != "auto":
             return plan, self.tile_batch
         pixels = planes * plan.tall.tile_px * plan.wide.tile_px
         return plan, max(1, BATCH_PIXELS[self.device.type] // pixels)
 
-    def _auto_tile(self, height: int, width: int, planes: int) -> int:
+    def _auto_tile(self, height: int, width: int, planes: int, dtype: torch.dtype) -> int:
         if height * width * planes <= SURELY_FITS_PX:
             return max(height, width)
-        fitting = MEMORY_SHARE * free_bytes(self.device) / self._measure() / planes
+        fitting = MEMORY_SHARE * free_bytes(self.device) / self._measure(dtype) / planes
         multiple = self.spec.size_multiple
         side = max(int(math.sqrt(fitting)) // multiple * multiple, SMALLEST_TILE_PX)
         return min(side, LARGEST_TILE_PX[self.device.type])
 
-    def _measure(self) -> float:
-        """Bytes that the network takes for each input pixel, measured once on a small image."""
-        if self._pixel_bytes is None:
+    def _measure(self, dtype: torch.dtype) -> float:
+        """Bytes that the network takes for each input pixel in this arithmetic, measured once on a small image."""
+        if dtype not in self._pixel_bytes:
             side = -(-max(PROBE_PX, self.spec.min_size) // self.spec.size_multiple) * self.spec.size_multiple
             probe = torch.zeros(1, self.spec.in_channels, side, side, device=self.device)
             with self._evaluating():
-                self._pixel_bytes = bytes_per_pixel(self.network, self._through_network, probe)
-            logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes)
-        return self._pixel_bytes
+                self._pixel_bytes[dtype] = bytes_per_pixel(self.network, partial(self._through_network, dtype), probe)
+            logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes[dtype])
+        return self._pixel_bytes[dtype]
 
-    def _through_network(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad(), arithmetic(self.device, self.dtype):
+    def _through_network(self, dtype: torch.dtype, x_BCHW: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad(), arithmetic(self.device, dtype):
             white = self.spec.value_range
             run = partial(self_ensemble_x8, self.network) if self.self_ensemble else self.network
             return run(x_BCHW * white).float() / white
@@ -327,6 +372,10 @@ def _whole_number(name: str, value: object, also: str, smallest: int = 1) -> int
 def _size(image: Any) -> tuple[int, int]:
     height, width = image.shape[-2:] if isinstance(image, torch.Tensor) else getattr(image, "pixels", image).shape[:2]
     return height, width
+
+
+def _name(image: Image) -> str:
+    return f"'{image.path}'" if image.path else "the image"
 
 
 def _kind(image: Any) -> tuple[Any, ...]:

@@ -206,3 +206,137 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, weights, capsys):
     (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 1
     assert "gone.png" in capsys.readouterr().err
+
+
+def said_of(capsys):
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp"])
+def test_what_a_format_cannot_hold_is_known_before_the_work(tmp_path, weights, capsys, monkeypatch, ending):
+    from restore.inference import Restorer
+
+    calls = []
+    monkeypatch.setattr(Restorer, "_through_network", lambda *_: calls.append(1))
+    tall = {"webp": 8192, "jpg": 32751, "png": 500_001}.get(ending)
+    arrays = {
+        "float": np.zeros((4, 5, 3), np.float32),
+        "deep": np.zeros((4, 5, 3), np.uint16) if ending != "png" else None,
+        "alpha": np.zeros((4, 5, 4), np.uint8) if ending == "jpg" else None,
+        "tall": np.zeros((tall, 1), np.uint8) if tall else None,
+    }
+    for name, pixels in arrays.items():
+        if pixels is not None:
+            write_image(tmp_path / "in" / f"{name}.tif", pixels)
+    expected = sum(pixels is not None for pixels in arrays.values())
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out", "--ext", ending) == 1
+    said = " ".join(said_of(capsys).split())
+    assert f"{expected} failed" in said
+    assert ("--alpha flatten" in said) == (ending == "jpg")
+    assert not calls
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_ways_to_8_bits_and_to_opaque_images(tmp_path, weights):
+    rng = np.random.default_rng(0)
+    write_image(tmp_path / "in" / "deep.png", rng.integers(0, 65536, (8, 9, 4), np.uint16))
+    write_image(tmp_path / "in" / "float.tif", rng.random((8, 9, 4), np.float32))
+    ways = ("--depth", "8", "--alpha", "flatten")
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out", "--ext", "jpg", *ways) == 0
+    for name in ("deep.jpg", "float.jpg"):
+        pixels = read_image(tmp_path / "out" / name).pixels
+        assert (pixels.dtype, pixels.shape) == (np.uint8, (16, 18, 3))
+    photos(tmp_path / "small", 1)
+    for option, depth in (("16", np.uint16), ("float", np.float32)):
+        assert restore_run(weights, tmp_path / "small", tmp_path / option, "--depth", option, "--ext", "tif") == 0
+        assert read_image(tmp_path / option / "00.tif").pixels.dtype == depth
+
+
+def test_float_images_beyond_0_and_1(tmp_path, weights, capsys):
+    rng = np.random.default_rng(0)
+    bright = (rng.random((8, 9, 3), np.float32) * 255).astype(np.float32)
+    write_image(tmp_path / "in" / "bright.tif", bright)
+    write_image(tmp_path / "in" / "signed.tif", bright / np.float32(127.5) - 1)
+    write_image(tmp_path / "in" / "unit.tif", bright / np.float32(255))
+    broken = bright / np.float32(255)
+    broken[3, 3, 0] = np.nan
+    write_image(tmp_path / "in" / "broken.tif", broken)
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 1
+    said = " ".join(said_of(capsys).split())
+    assert "3 failed" in said
+    assert [path.name for path in list_images(tmp_path / "out")] == ["unit.tif"]
+    assert restore_run(weights, tmp_path / "in" / "bright.tif", tmp_path / "out", "--input-range", "0,255") == 0
+    assert restore_run(weights, tmp_path / "in" / "signed.tif", tmp_path / "out", "--input-range", "-1,1") == 0
+    names = ("unit.tif", "bright.tif", "signed.tif")
+    unit, bright, signed = (read_image(tmp_path / "out" / name).pixels for name in names)
+    np.testing.assert_allclose(bright / 255, unit, atol=1e-4)
+    np.testing.assert_allclose((signed + 1) / 2, unit, atol=1e-4)
+    assert restore_run(weights, tmp_path / "in" / "broken.tif", tmp_path / "out", "--fill-nan") == 0
+    for wrong in ("0", "1,0", "0,nan", "a,b", "0,1,2"):
+        try:
+            code = restore_run(weights, tmp_path / "in", tmp_path / "out", "--input-range", wrong)
+        except SystemExit as error:  # of argparse
+            code = error.code
+        assert code == 2
+
+
+def test_a_result_that_is_not_finite_is_a_failed_image(tmp_path, weights, capsys, monkeypatch):
+    from restore.inference import Restorer
+
+    run = Restorer._through_network
+
+    def poisoned(self, dtype, x_BCHW):
+        y_BCHW = run(self, dtype, x_BCHW)
+        return y_BCHW.masked_fill((x_BCHW.mean((1, 2, 3)) > 0.9)[:, None, None, None], float("nan"))
+
+    monkeypatch.setattr(Restorer, "_through_network", poisoned)
+    photos(tmp_path / "in", 2)
+    write_image(tmp_path / "in" / "white.png", np.full((16, 14, 3), 255, np.uint8))  # goes through with the others
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out") == 1
+    said = " ".join(said_of(capsys).split())
+    assert "2 restored" in said
+    assert "white.png" in said
+    assert "not finite" in said
+    assert [path.name for path in list_images(tmp_path / "out")] == ["00.png", "01.png"]
+
+
+def test_several_folders_and_quoted_patterns(tmp_path, weights):
+    photos(tmp_path / "x", 1)
+    photos(tmp_path / "y", 2)
+    pattern = str(tmp_path / "y" / "*1.png")
+    folders = [str(tmp_path / name) for name in ("x", "y")]
+    assert main(["run", "-m", str(weights), "-i", *folders, "-o", str(tmp_path / "o")]) == 0
+    assert [str(path.relative_to(tmp_path / "o")) for path in list_images(tmp_path / "o", recursive=True)] == [
+        "x/00.png",
+        "y/00.png",
+        "y/01.png",
+    ]
+    assert restore_run(weights, pattern, tmp_path / "one.png") == 0
+
+
+def test_results_beside_the_originals_are_known_again(tmp_path, weights, capsys, caplog):
+    photos(tmp_path / "in", 2)
+    for more in ([], ["--resume"], []):
+        assert restore_run(weights, tmp_path / "in", tmp_path / "in", "--suffix", "_x2", *more) == 0
+    assert [path.name for path in list_images(tmp_path / "in")] == ["00.png", "00_x2.png", "01.png", "01_x2.png"]
+    assert "lie among the inputs and stay as they are: 2" in caplog.text
+    photos(tmp_path / "in", 3)
+    assert restore_run(weights, tmp_path / "in", tmp_path / "in", "--suffix", "_x2") == 0
+    assert "1 restored" in said_of(capsys)
+    assert len(list_images(tmp_path / "in")) == 6
+
+
+def test_what_is_not_read_here_is_named(tmp_path, weights, caplog, monkeypatch):
+    from restore.images import formats
+
+    monkeypatch.setattr(formats, "_is_installed", lambda module: False)
+    formats.readable_suffixes.cache_clear()
+    try:
+        photos(tmp_path, 1)
+        (tmp_path / "phone.heic").write_bytes(b"")
+        (tmp_path / "notes.md").write_bytes(b"")
+        assert restore_run(weights, tmp_path, tmp_path / "out") == 0
+    finally:
+        formats.readable_suffixes.cache_clear()
+    assert "left out: phone.heic: formats that are not read here: .heic (pip install" in caplog.text
+    assert "no images, left out: notes.md" in caplog.text

@@ -7,11 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from restore.cli import main
-from restore.images import list_images, read_image
+from restore.images import list_images, read_image, write_image
 
 av = pytest.importorskip("av", reason="video needs PyAV")
 ROOT = Path(__file__).parents[2]
@@ -116,3 +117,41 @@ def test_a_gif_is_a_clip_where_it_moves(tmp_path, weights, capsys, caplog):
     (tmp_path / "broken.gif").write_bytes((tmp_path / "still.gif").read_bytes()[:9])
     assert restore_run(weights, tmp_path / "broken.gif", tmp_path / "folder") == 2
     assert "broken.gif" in capsys.readouterr().err
+
+
+def test_a_clip_whose_frames_are_not_finite_leaves_no_video(tmp_path, weights, make_clip, capsys, monkeypatch):
+    from restore.inference import Restorer
+
+    clip = make_clip(tmp_path / "in.mp4", 3, (24, 32))
+    run = Restorer._through_network
+    monkeypatch.setattr(Restorer, "_through_network", lambda *given: run(*given) * float("nan"))
+    for target in ("out.mp4", "frames"):
+        assert restore_run(weights, clip, tmp_path / target) == 2
+        assert "not finite" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_frames_that_the_images_cannot_hold(tmp_path, weights, make_clip, capsys):
+    deep = make_clip(tmp_path / "deep.mkv", 2, (24, 32), codec="ffv1", pix_fmt="yuv420p10le", sound=None)
+    target = tmp_path / "frames/%03d.jpg"
+    assert restore_run(weights, deep, target) == 2
+    assert "JPEG cannot hold uint16 samples" in (said := capsys.readouterr().err)
+    assert "--depth 8" in said
+    assert restore_run(weights, deep, target, "--depth", "8") == 0
+    assert len(list_images(tmp_path / "frames")) == 2
+    assert restore_run(weights, deep, tmp_path / "o.mkv", "--depth", "8") == 2
+    assert "--pixel-format" in capsys.readouterr().err
+
+
+def test_bits_that_a_video_does_not_keep_are_said(tmp_path, weights, caplog):
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 65536, (24, 32), np.uint16)
+        write_image(tmp_path / "grey" / f"{number}.png", pixels)
+    assert restore_run(weights, tmp_path / "grey", tmp_path / "o.mp4") == 0
+    assert "libx264 keeps 10 of the frames' 16 bits, as yuv420p10le; --codec ffv1" in caplog.text
+    caplog.clear()
+    assert restore_run(weights, str(tmp_path / "grey" / "*.png"), tmp_path / "o.mkv", "--codec", "ffv1") == 0
+    assert "bits" not in [record for record in caplog.records if record.levelname == "WARNING"]
+    with av.open(str(tmp_path / "o.mkv")) as file:
+        assert file.streams.video[0].codec_context.pix_fmt == "gray16le"

@@ -98,7 +98,7 @@ def ledger_here():
 
 def worker_here(network, ledger):
     worker = object.__new__(_Worker)
-    worker._ask, worker._ledger, worker._quality = lambda answer: answer, ledger, 95
+    worker._ask, worker._ledger, worker._how = lambda answer: answer, ledger, {}
     worker._restorer = Restorer(network, device="cpu")
     return worker
 
@@ -153,7 +153,7 @@ def test_workers_keep_memory_that_they_free(monkeypatch, enlarge):
     called = []
     monkeypatch.setattr("restore.inference.cluster.keep_freed_memory", lambda: called.append(True))
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda network: network))
-    _Worker(enlarge(2), RUNTIME, 95, ledger=None)
+    _Worker(enlarge(2), RUNTIME, {}, ledger=None)
     assert called == [True]
 
 

@@ -251,7 +251,7 @@ def test_automatic_tile_follows_free_memory(enlarge, deep, monkeypatch):
     sides = []
     for free in (1 << 34, 1 << 24, 1 << 20):
         monkeypatch.setattr(restorer_module, "free_bytes", lambda device, free=free: free)
-        sides.append(restorer._auto_tile(300, 300, 1))
+        sides.append(restorer._auto_tile(300, 300, 1, torch.float32))
     assert sides == sorted(sides, reverse=True)
     assert sides[0] > sides[1]
     assert sides[-1] == restorer_module.SMALLEST_TILE_PX

@@ -25,7 +25,7 @@ from restore.evaluation.models.folder import ResultsFolder
 from restore.evaluation.models.report import render
 from restore.evaluation.models.results import DatasetResult, ImageResult, Results
 from restore.files import expanded
-from restore.images import convert_depth, resize, to_pixels, to_tensor, write_image
+from restore.images import convert_depth, require_unit, resize, to_pixels, to_tensor, write_image
 from restore.inference import Restorer
 from restore.locks import reserved
 from restore.metrics import BoundMetric
@@ -70,8 +70,9 @@ def evaluate(
 ) -> Results:
     """Restore every image of every dataset, measure it and write `results_root/name`.
 
-    Inputs may be floats beyond [0, 1], as the noisy ones of published figures are. What is measured and written has the
-    depth of the reference: results and the baseline are clamped and rounded to it.
+    Inputs that a dataset makes may be floats beyond [0, 1], as the noisy ones of published figures are; those of files
+    may not. What is measured and written has the depth of the reference: results and the baseline are clamped and
+    rounded to it. Precision "auto" is float32.
 
     Args:
         restorer: the model.
@@ -89,7 +90,7 @@ def evaluate(
         ImageError: an image cannot be read; what was restored before is kept.
         OutputError: something cannot be written.
     """
-    measures = Measures(metrics)
+    restorer, measures = restorer.measuring(), Measures(metrics)
     for dataset in datasets:
         _check_sizes(dataset, restorer.scale)
     for dataset in datasets:
@@ -195,6 +196,7 @@ def _color(dataset: TestSet, restorer: Restorer) -> str:
 def _pixels(path: Path, color: str) -> np.ndarray:
     """The pixels of a file as grey (H, W) or RGB, in its depth; alpha is dropped, as the metrics know none."""
     image = stored_image(path)
+    require_unit(image.pixels, path)
     if image.has_alpha:
         logger.warning("%s: its alpha channel is left out of the evaluation", path)
     pixels = channels_of(image.pixels, color)

@@ -151,9 +151,25 @@ def plan_encoding(
         options=_options(encoder, crf),
     )
     _try(encoding)
+    _say_lost(av.VideoFormat(clip.pixel_format), av.VideoFormat(pixel_format), encoder.name)
     if has_alpha(av.VideoFormat(clip.pixel_format)) and not has_alpha(av.VideoFormat(pixel_format)):
         logger.warning("%s holds no transparency: it is left out. ffv1 and prores_ks hold it.", encoder.name)
     return encoding
+
+
+def _say_lost(source: VideoFormat, stored: VideoFormat, encoder: str) -> None:
+    """Say where fewer bits are stored than the frames have, or colour at a lower resolution."""
+    if _depth(stored) < _depth(source):
+        message = "%s keeps %d of the frames' %d bits, as %s; --codec ffv1, in .mkv, keeps up to 16"
+        logger.warning(message, encoder, _depth(stored), _depth(source), stored.name)
+    is_grey = len(source.components) == 1 and not source.has_palette
+    if not is_grey and _chroma(stored) < _chroma(source):
+        logger.info("%s stores colour at a lower resolution, as %s; --codec ffv1 keeps all of it", encoder, stored.name)
+
+
+def _chroma(fmt: VideoFormat) -> int:
+    """Of 8 x 8 pixels, how many have colours of their own."""
+    return fmt.chroma_width(8) * fmt.chroma_height(8)
 
 
 def _encoder(name: str) -> Codec:

@@ -22,7 +22,8 @@ import torch
 
 from restore import __version__
 from restore.errors import DataError
-from restore.images import write_image
+from restore.images import Image, flatten, write_image
+from restore.images.formats import check_fits
 from restore.inference.pipeline import WriteBehind, drawn_ahead
 from restore.inference.restorer import Restorer
 from restore.inference.video.clip import Clip, Frame, FrameSource, import_av
@@ -87,7 +88,8 @@ def restore_to_video(
     started, target = time.perf_counter(), Path(target)
     check_target(target, encoding, sound_of)
     alpha = has_alpha(import_av().VideoFormat(encoding.pixel_format))
-    tile = restorer.tile_for(_shape(source.clip, alpha), restorer.group_size(source.clip.height, source.clip.width))
+    together = restorer.group_size(source.clip.height, source.clip.width)
+    tile = restorer.tile_for(_shape(source.clip, alpha), together, _depth(source.clip))
     with reserved(target):
         segments = Segments(target, _job(source, restorer, encoding, segment_frames), {"tile": tile})
         num_kept = segments.num_frames
@@ -109,6 +111,7 @@ def restore_to_images(
     *,
     resume: bool = False,
     quality: int = 95,
+    flat: bool = False,
     on_progress: Progress | None = None,
 ) -> ClipOutcome:
     """Restore a clip and write its frames as images.
@@ -119,19 +122,22 @@ def restore_to_images(
         restorer: what restores them.
         resume: leave out frames whose file is there.
         quality: of lossy formats, 1 to 100.
+        flat: lay frames with transparency on white.
         on_progress: called with the number of frames that are done.
 
     Raises:
         OutputError: nothing more can be written, or another process writes them.
     """
+    shape, depth = _shape(source.clip, alpha=not flat), _depth(source.clip)
+    check_fits(name_of(0).suffix, *restorer.result_of(shape, depth))
     started, target = time.perf_counter(), name_of(0).parent
     num_kept = _first_missing(name_of) if resume else 0
     together = restorer.group_size(source.clip.height, source.clip.width)
     number = num_kept - num_kept % together  # the rest of a batch has to go through the network again
-    restorer = restorer.with_tile(restorer.tile_for(_shape(source.clip, alpha=True), together))
+    restorer = restorer.with_tile(restorer.tile_for(shape, together, depth))
     with reserved(name_of(0)), ThreadPoolExecutor(1) as pool:
         writes: WriteBehind[int] = WriteBehind(pool)
-        for frame in _restored(source, restorer, number, together, alpha=True):
+        for frame in _restored(source, restorer, number, together, alpha=True, flat=flat):
             if number >= num_kept:
                 writes.put(number, partial(write_image, name_of(number), frame.pixels, quality=quality))
             number += 1
@@ -167,7 +173,9 @@ def _settle(writes: WriteBehind[Any], *, all_of_them: bool = False) -> None:
         future.result()
 
 
-def _restored(source: FrameSource, restorer: Restorer, first: int, run_frames: int, *, alpha: bool) -> Iterator[Frame]:
+def _restored(
+    source: FrameSource, restorer: Restorer, first: int, run_frames: int, *, alpha: bool, flat: bool = False
+) -> Iterator[Frame]:
     """The frames of a clip from `first` on, restored; they are read in a thread of their own.
 
     A batch ends with each run of `run_frames` frames, counted from the start of the clip; `first` begins one.
@@ -176,9 +184,15 @@ def _restored(source: FrameSource, restorer: Restorer, first: int, run_frames: i
         frames = enumerate(drawn_ahead(source.frames(first, alpha=alpha), pool), first)
         for _, run in itertools.groupby(frames, key=lambda numbered: numbered[0] // run_frames):
             for batch in restorer.batches((frame for _, frame in run), image_of=lambda frame: frame.pixels):
-                restored = restorer.batch([frame.pixels for frame in batch])
-                for frame, pixels in zip(batch, restored, strict=True):
-                    yield replace(frame, pixels=pixels)
+                pixels = [flatten(Image(frame.pixels)).pixels if flat else frame.pixels for frame in batch]
+                restored = restorer.batch(pixels)
+                for frame, result in zip(batch, restored, strict=True):
+                    yield replace(frame, pixels=result)
+
+
+def _depth(clip: Clip) -> str:
+    fmt = import_av().VideoFormat
+    return "uint16" if array_format(fmt(clip.pixel_format)).endswith("le") else "uint8"
 
 
 def _shape(clip: Clip, alpha: bool) -> tuple[int, ...]:

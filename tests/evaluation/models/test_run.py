@@ -217,6 +217,9 @@ def test_interruption_keeps_what_is_done(tmp_path, restorer, dataset, noise):
     class Interrupting(SimpleNamespace):
         calls = 0
 
+        def measuring(self):
+            return self
+
         def __call__(self, pixels):
             self.calls += 1
             if self.calls == 3:  # the warm-up and one image come before

@@ -159,7 +159,7 @@ def test_each_bad_file_is_told_what_is_wrong(tmp_path, folders, noise, capsys):
     assert list(errors["small.png"]) == ["ssim"]
     assert "at least 11x11" in errors["small.png"]["ssim"]
     assert "text.png" in errors["text.png"][""]
-    assert "1 values are NaN or infinite" in errors["nan.tif"][""]
+    assert "holds 1 values that are not finite" in errors["nan.tif"][""]
     assert {key.rpartition("/")[2] for key in written["unmatched"]} == {"lonely.png", "other.png"}
     shown = "".join(capsys.readouterr().out.split())  # lines break where the folder's name is long
     assert "lonely.png:noreferencehasthisname" in shown
