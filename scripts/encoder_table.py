@@ -7,14 +7,10 @@ Parameters are those of a classifier with 1000 classes, in millions, counted wit
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
-
 import torch
 
 from restore.encoders import Classifier, build_encoder
-from restore.registry import ENCODERS
+from restore.zoo.components import list_components
 
 SKIPPED = ("timm", "pyramid")
 
@@ -23,19 +19,15 @@ def main() -> None:
     """Print one row for each family."""
     print("| name | what it is | strides | variants: millions of parameters | source |")
     print("|---|---|---|---|---|")
-    for family in ENCODERS:
-        component = ENCODERS.get(family)
-        component = getattr(component, "func", component)
-        if family in SKIPPED or any(family in ENCODERS.variants(other) for other in ENCODERS):
+    for family in list_components("encoder"):
+        if family.name in SKIPPED:
             continue
-        module = inspect.getdoc(sys.modules[component.__module__]) or ""
-        variants = ENCODERS.variants(family) or (family,)
-        counted = [f"`{name.removeprefix(family + '_')}` {millions(name):.1f}" for name in variants]
-        arxiv = ", ".join(dict.fromkeys(re.findall(r"arXiv (\d{4}\.\d{4,5})", module)))
+        variants = family.variants or (family.name,)
+        counted = [f"`{name.removeprefix(family.name + '_')}` {millions(name):.1f}" for name in variants]
         with torch.device("meta"):
             strides = sorted({*build_encoder(variants[0]).strides})
-        about = module.partition("\n")[0].rstrip(".")
-        print(f"| `{family}` | {about} | {', '.join(map(str, strides))} | {', '.join(counted)} | {arxiv} |")
+        cells = (f"`{family.name}`", family.about, ", ".join(map(str, strides)), ", ".join(counted), family.arxiv or "")
+        print(f"| {' | '.join(cells)} |")
 
 
 def millions(name: str) -> float:

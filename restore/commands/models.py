@@ -1,8 +1,11 @@
 """`restore models`: what can be loaded by name, and what can be built.
 
 restore models                       every model: what it is for, how good it is, where its weights are
+restore models --task sr --scale 4   some of them
 restore models swinir_classical_x2   one of them: address, size, checksum, licence, figures with their sources
-restore models encoder               what can be built: network, discriminator, encoder, mixer, quality, ...
+restore models encoder               the names of what can be built: network, encoder, mixer, quality, ...
+restore models --kind mixer          what they are: paper, year, licence of official code, weights, what checked them
+restore models outlook               one of them, with its options
 restore models mixer --cost          parameters and multiply-adds of what can be built, or of a model
 """
 
@@ -15,6 +18,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+from restore.commands.components import is_component, show_components
 from restore.terminal import open_console
 
 if TYPE_CHECKING:
@@ -34,35 +38,86 @@ PIPED_COLUMNS = 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
-        "what", nargs="?", default="model", help=f"the name of a model, or a kind: model, {', '.join(KINDS)}"
+        "what",
+        nargs="?",
+        help=f"the name of a model, or of what can be built; or a kind: model, {', '.join(KINDS)}",
     )
+    parser.add_argument("--kind", choices=("model", *KINDS), help="show all of a kind, or NAME of this kind")
+    parser.add_argument("--task", help="of models: sr, denoise, jpeg, derain, deblur or quality")
+    parser.add_argument("--scale", type=int, help="of models: output pixels per input pixel")
+    parser.add_argument("--shipped", action="store_true", help="of models: those whose weights are in the package")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--cost",
         action="store_true",
         help="count parameters, multiply-adds and activations of one model, or of every network (for 256 x 256), "
-        "encoder (224 x 224) or mixer (96 x 96 x 60)",
+        "encoder (224 x 224; a minute), mixer or feed-forward network (96 x 96 x 60)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
-    from restore.zoo import find_card, list_cards, list_models
+    from restore.zoo import list_cards, list_models
 
-    what = arguments.what
+    cards = {card.name: card for card in list_cards()}
+    what, kind = arguments.what, arguments.kind
+    if kind not in (None, "model") and not arguments.task and not arguments.scale and not arguments.shipped:
+        show_components(kind, what, costs=arguments.cost, as_json=arguments.json)
+        return 0
+    chosen = _chosen_cards(arguments)
+    what = what or "model"
     if arguments.cost:
         _show_costs(what, arguments.json)
     elif what in KINDS:
         names = list_models(what)
         sys.stdout.write(json.dumps(names, indent=2) + "\n" if arguments.json else "".join(f"{n}\n" for n in names))
+    elif what != "model" and what not in cards and is_component(what):
+        show_components(None, what, costs=arguments.cost, as_json=arguments.json)
+    elif what != "model" and what not in cards:
+        _refuse(what)
     elif arguments.json:
-        cards = list_cards() if what == "model" else [find_card(what)]
-        sys.stdout.write(json.dumps([_described(card) for card in cards], indent=2) + "\n")
+        shown = chosen if what == "model" else [cards[what]]
+        sys.stdout.write(json.dumps([_described(card) for card in shown], indent=2) + "\n")
     elif what == "model":
-        _show_cards(list_cards())
+        _show_cards(chosen)
     else:
-        _show_card(find_card(what))
+        _show_card(cards[what])
     return 0
+
+
+def _refuse(name: str) -> None:
+    """Say what may have been meant."""
+    from restore.errors import OptionsError, nearest
+    from restore.zoo import list_cards
+    from restore.zoo.load import KINDS as REGISTRIES
+
+    known = [*(card.name for card in list_cards()), *(each for registry in REGISTRIES.values() for each in registry)]
+    raise OptionsError(
+        f"unknown model or component '{name}'.{nearest(name, known)} `restore models` lists models, `restore models "
+        f"KIND` what can be built: {', '.join(KINDS)}."
+    )
+
+
+def _chosen_cards(arguments: argparse.Namespace) -> Sequence[Card]:
+    """The models that the filters leave; with none given, all."""
+    from restore.errors import OptionsError, nearest
+    from restore.zoo import list_cards
+
+    cards, task, scale = list_cards(), arguments.task, arguments.scale
+    given = [name for name in ("task", "scale", "shipped") if getattr(arguments, name)]
+    if given and (arguments.kind not in (None, "model") or arguments.what not in (None, "model")):
+        raise OptionsError(f"--{given[0]} is of models: leave out what is shown besides")
+    tasks = sorted({card.task for card in cards})
+    if task is not None and task not in tasks:
+        raise OptionsError(f"unknown task '{task}'.{nearest(task, tasks)} Known: {', '.join(tasks)}.")
+    left = [
+        card
+        for card in cards
+        if task in (None, card.task) and scale in (None, card.scale) and (card.path or not arguments.shipped)
+    ]
+    if not left:
+        raise OptionsError("no model is left by these filters; `restore models` shows all")
+    return left
 
 
 def _show_costs(what: str, as_json: bool) -> None:

@@ -1,9 +1,11 @@
 """Feed-forward networks of many narrow layers: linear maps of groups of channels that grow wide, and narrow again.
 
-`group` is the unit of DeFINE (Mehta et al. 2020, arXiv 1911.12385, section 3), `light` that of DeLighT (Mehta et al.
-2020, arXiv 2008.00623, section 3: DExTra and block-wise scaling). Official code: github.com/sacmehta/delight (MIT).
-Here the last layer, which goes to the residual sum, has no norm and no activation. DeLighT's own feed-forward network,
-beside its unit, is `{type: mlp, mlp_ratio: 0.25}`.
+    group  the unit of DeFINE, Mehta et al. 2020, arXiv 1911.12385, section 3
+    light  the unit of DeLighT, Mehta et al. 2020, arXiv 2008.00623, section 3: DExTra and block-wise scaling
+
+Official code: github.com/sacmehta/delight (MIT). Checked against the official code. Here the last layer, which goes to
+the residual sum, has no norm and no activation. DeLighT's own feed-forward network, beside its unit, is `{type: mlp,
+mlp_ratio: 0.25}`.
 
 A first layer projects the input to half of the channels; what it gives is mixed into the input of every further layer.
 """

@@ -84,7 +84,8 @@ class FeedForward(Branch, ABC):
 class MLP(FeedForward):
     """Two linear maps with an activation between them; each position by itself, unless a norm looks at all.
 
-    `grn_mlp` is that of ConvNeXt V2 (Woo et al. 2023, arXiv 2301.00808).
+        mlp      Transformer, Vaswani et al. 2017, arXiv 1706.03762
+        grn_mlp  ConvNeXt V2, Woo et al. 2023, arXiv 2301.00808: with a global response norm
 
     Args:
         dim: channels of the map.
@@ -122,7 +123,9 @@ class MLP(FeedForward):
 
 @FEED_FORWARDS.add("batch_norm_mlp")
 class BatchNormMLP(MLP):
-    """An MLP with a batch norm after each linear map: that of networks made of 1x1 convolutions (RepMLPNet, ViG).
+    """An MLP with a batch norm after each linear map: that of networks made of 1x1 convolutions, such as RepMLPNet.
+
+    Ding et al. 2021, arXiv 2112.11081; and ViG, Han et al. 2022, arXiv 2206.00272.
 
     Args:
         dim: channels of the map.
@@ -173,6 +176,9 @@ class GatedLinearUnit(FeedForward):
 class DepthwiseFeedForward(FeedForward):
     """A feed-forward network that looks at its neighbours: that of EDT, and with a kernel of 3 the LeFF of Uformer.
 
+        leff       Uformer, Wang et al. 2021, arXiv 2106.03106; first in CeiT, Yuan et al. 2021, arXiv 2103.11816
+        depthwise  EDT, Li et al. 2021, arXiv 2112.10175
+
     Args:
         dim: channels of the map.
         mlp_ratio: hidden width, in channels.
@@ -216,7 +222,9 @@ class PositionFeedForward(FeedForward):
 
 @FEED_FORWARDS.add("gated")
 class GatedFeedForward(FeedForward):
-    """A depth-wise convolution of one half of the hidden channels, gated by the other (Restormer, arXiv 2111.09881).
+    """A depth-wise convolution of one half of the hidden channels, gated by the other.
+
+    Restormer, Zamir et al. 2021, arXiv 2111.09881.
 
     Args:
         dim: channels of the map.

@@ -44,7 +44,9 @@ class ConvPosition(nn.Module):
 
 @POSITIONS.add("learned")
 class LearnedPosition(nn.Module):
-    """A learned vector for each place of a grid, resized (bicubic) to the map (ViT, arXiv 2010.11929, section 3.2).
+    """A learned vector for each place of a grid, resized (bicubic) to the map.
+
+    ViT, Dosovitskiy et al. 2020, arXiv 2010.11929, section 3.2.
 
     Args:
         dim: channels of the map.
@@ -90,7 +92,10 @@ def resampled_table(
 
 @POSITIONS.add("sinusoid")
 class SinusoidPosition(nn.Module):
-    """Fixed sines and cosines of the row in one half of the channels, of the column in the other (arXiv 1706.03762)."""
+    """Fixed sines and cosines of the row in one half of the channels, of the column in the other.
+
+    Vaswani et al. 2017, arXiv 1706.03762, here for two dimensions.
+    """
 
     def __init__(self, dim: int):
         super().__init__()

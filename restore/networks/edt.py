@@ -1,8 +1,8 @@
 """EDT: a Transformer body at a small resolution between convolutional heads and tails, one pair for each task.
 
 Li, Lu, Qian, Lu, Zhang, Jia, "On Efficient Transformer-Based Image Pre-training for Low-Level Vision", IJCAI 2023,
-arXiv 2112.10175. The authors' repository, fenglinglwb/EDT, has no licence; this is written from the paper and from
-measurements. Argument names are theirs in lower case, state-dict keys and outputs agree.
+arXiv 2112.10175. The authors' repository is github.com/fenglinglwb/EDT (no licence); this is written from the paper
+and from measurements. Argument names are theirs in lower case, state-dict keys and outputs agree.
 
 What differs here:
     * any image size: both sides are reflected up to a multiple of 24 (times 4 where the body works at a quarter), and

@@ -1,10 +1,11 @@
 """The generators of ESRGAN and Real-ESRGAN: RRDBNet, and the compact SRVGGNetCompact.
 
 - RRDBNet: Wang et al. 2018, arXiv 1809.00219; with pixel-unshuffle for x2 and x1, Wang et al. 2021, arXiv 2107.10833.
-- SRVGGNetCompact: the small network of Real-ESRGAN's animation models.
+- SRVGGNetCompact: the small network of Real-ESRGAN's animation models, Wang et al. 2021, arXiv 2107.10833.
 
-Argument names, defaults, state-dict keys and outputs are those of BasicSR 1.4.2 (XPixelGroup/BasicSR, Apache-2.0). What
-differs: RRDBNet at x2 and x1 takes sizes that are no multiple of 2 or 4, and RGB in and out have defaults.
+Argument names, defaults, state-dict keys and outputs are those of BasicSR 1.4.2, github.com/XPixelGroup/BasicSR
+(Apache-2.0). What differs: RRDBNet at x2 and x1 takes sizes that are no multiple of 2 or 4, and RGB in and out have
+defaults.
 
 Shapes: B batch, C num_feat, H x W image, s scale.
 """

@@ -1,7 +1,8 @@
 """IPT: one Transformer body, trained on several corruptions, with a head, a tail and a query for each task.
 
 Chen et al., "Pre-Trained Image Processing Transformer", CVPR 2021, arXiv 2012.00364. Agrees with the official inference
-code, huawei-noah/Pretrained-IPT (Apache-2.0): same argument names, same state-dict keys, same output on 48 x 48 images.
+code, github.com/huawei-noah/Pretrained-IPT (Apache-2.0): same argument names, same state-dict keys, same output on
+48 x 48 images.
 
 What differs here:
     * the task is an argument of `forward` instead of a state of the module, and one batch may hold several tasks;

@@ -4,9 +4,10 @@
 - EDSR: Lim et al. 2017, arXiv 1707.02921.
 - RCAN: Zhang et al. 2018, arXiv 1807.02758.
 
-Argument names, defaults, state-dict keys and outputs are those of BasicSR 1.4.2 (XPixelGroup/BasicSR, Apache-2.0), so
-its option files and weights serve unchanged. What differs: the mean of the colours is a buffer (it moves with the
-network, and is not saved), images need not have three channels, and RGB in and out have defaults everywhere.
+Argument names, defaults, state-dict keys and outputs are those of BasicSR 1.4.2, github.com/XPixelGroup/BasicSR
+(Apache-2.0), so its option files and weights serve unchanged. What differs: the mean of the colours is a buffer (it
+moves with the network, and is not saved), images need not have three channels, and RGB in and out have defaults
+everywhere.
 
 Shapes: B batch, C num_feat, H x W image, s upscale.
 """

@@ -1,7 +1,8 @@
 """SwinIR: image restoration with shifted-window attention.
 
-Liang, Cao, Sun, Zhang, Van Gool, Timofte 2021 (arXiv 2108.10257); official code JingyunLiang/SwinIR, Apache-2.0. The
-constructor takes the published names and the state dict has the published keys, so published weights load unchanged.
+Liang, Cao, Sun, Zhang, Van Gool, Timofte 2021 (arXiv 2108.10257); official code: github.com/JingyunLiang/SwinIR
+(Apache-2.0). The constructor takes the published names and the state dict has the published keys, so published weights
+load unchanged. Checked against the official code.
 
 What differs from the official code, none of it in the output: tokens stay a channels-last map; windows are a cached
 permutation and the masks of a shifted map are four small tensors (see `restore.layers.window`); `attn_mask` and

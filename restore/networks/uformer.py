@@ -1,7 +1,8 @@
 """Uformer: a U-shaped network of window-attention blocks whose feed-forward half looks at the neighbours.
 
 Wang, Cun, Bao, Zhou, Liu, Li, "Uformer: A General U-Shaped Transformer for Image Restoration", CVPR 2022,
-arXiv 2106.03106; official code ZhendongWang6/Uformer, MIT. Argument names, state-dict keys and outputs agree.
+arXiv 2106.03106; official code: github.com/ZhendongWang6/Uformer (MIT). Argument names, state-dict keys and
+outputs agree.
 
 Published sizes, all with `modulator=True`: T `embed_dim=16`; S `embed_dim=32`; B `embed_dim=32` and
 `depths=[1, 2, 8, 8, 2, 8, 8, 2, 1]`.

@@ -1,7 +1,7 @@
 """What models and components cost, counted without weights and without computing anything.
 
-A network is counted for one image of 256 x 256, an encoder for one of 224 x 224, a mixer for a map of 96 x 96 positions
-and 60 channels (or the next larger size that it takes): all with their default arguments.
+A network is counted for one image of 256 x 256, an encoder for one of 224 x 224, a mixer and a feed-forward network for
+a map of 96 x 96 positions and 60 channels (or the next larger size that it takes): all with their default arguments.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import torch
 
 from restore.analysis.cost import SIDE_PX, Cost, cost_of, image_cost
 from restore.errors import OptionsError, nearest
+from restore.layers.build import build_feed_forward
 from restore.networks.checkpoint import infer, network_classes, read_state_dict
-from restore.registry import ENCODERS, MIXERS, NETWORKS, Registry
+from restore.registry import ENCODERS, FEED_FORWARDS, MIXERS, NETWORKS, Registry
 from restore.zoo.download import local_weights
 from restore.zoo.load import without_downloads
 
 if TYPE_CHECKING:
     from restore.zoo.card import Card
 
-__all__ = ["component_costs", "model_cost"]
+__all__ = ["COUNTED_AT", "component_cost", "component_costs", "model_cost"]
 
 ENCODER_PX, MIXER_PX, MIXER_DIM = 224, 96, 60
 
@@ -49,15 +50,18 @@ def component_costs(kind: str) -> dict[str, Cost | None]:
     """
     if kind not in _COUNTED:
         raise OptionsError(f"no costs of '{kind}'.{nearest(kind, _COUNTED)} Counted are: {', '.join(_COUNTED)}.")
-    registry, count = _COUNTED[kind]
-    costs: dict[str, Cost | None] = {}
-    for name in registry:
-        try:
-            with torch.device("meta"):
-                costs[name] = count(name)
-        except OptionsError:
-            costs[name] = None
-    return costs
+    return {name: component_cost(kind, name) for name in _COUNTED[kind][0]}
+
+
+def component_cost(kind: str, name: str) -> Cost | None:
+    """What one component costs; None for one that has no defaults to build with, or of a kind that is not counted."""
+    if kind not in _COUNTED:
+        return None
+    try:
+        with torch.device("meta"):
+            return _COUNTED[kind][1](name)
+    except OptionsError:
+        return None
 
 
 def _network(name: str) -> Cost:
@@ -75,8 +79,20 @@ def _mixer(name: str) -> Cost:
     return cost_of(mixer, torch.rand(1, height, width, MIXER_DIM))
 
 
-_COUNTED: dict[str, tuple[Registry, Callable[[str], Cost]]] = {
+def _feed_forward(name: str) -> Cost | None:
+    network = build_feed_forward(name, MIXER_DIM)
+    return None if network is None else cost_of(network, torch.rand(1, MIXER_PX, MIXER_PX, MIXER_DIM))
+
+
+_COUNTED: dict[str, tuple[Registry, Callable[[str], Cost | None]]] = {
     "network": (NETWORKS, _network),
     "encoder": (ENCODERS, _encoder),
     "mixer": (MIXERS, _mixer),
+    "feed_forward": (FEED_FORWARDS, _feed_forward),
 }
+COUNTED_AT = {
+    "network": f"{SIDE_PX} x {SIDE_PX}",
+    "encoder": f"{ENCODER_PX} x {ENCODER_PX}",
+    **dict.fromkeys(("mixer", "feed_forward"), f"{MIXER_PX} x {MIXER_PX} x {MIXER_DIM}"),
+}
+"""The size of what each kind is counted for."""

@@ -76,7 +76,7 @@ def test_what_nothing_tells_is_not_counted(monkeypatch, tmp_path):
 
 
 def test_kinds_without_costs():
-    with pytest.raises(OptionsError, match=r"no costs of 'loss'\. Counted are: network, encoder, mixer"):
+    with pytest.raises(OptionsError, match=r"no costs of 'loss'\. Counted are: network, encoder, mixer, feed_forward"):
         component_costs("loss")
 
 

@@ -1,10 +1,33 @@
 """Names of timm's models: as timm has them, and as the papers have them, with variants.
 
     vit_tiny        timm's vit_tiny_patch16_224
-    swin            the smallest of its family, swin_tiny
+    swin            the smallest of its family: swin_tiny
     timm:resnet50   timm's, whatever else may be called so
 
 A family's name alone is its smallest member. Names of ours go before timm's.
+
+Papers and official code of the families:
+
+vit  ViT, Dosovitskiy et al. 2020, arXiv 2010.11929, github.com/google-research/vision_transformer (Apache-2.0)
+deit  DeiT, Touvron et al. 2020, arXiv 2012.12877, github.com/facebookresearch/deit (Apache-2.0)
+deit3  DeiT III, Touvron et al. 2022, arXiv 2204.07118, github.com/facebookresearch/deit (Apache-2.0)
+tnt  TNT, Han et al. 2021, arXiv 2103.00112, github.com/huawei-noah/Efficient-AI-Backbones (Apache-2.0)
+cait  CaiT, Touvron et al. 2021, arXiv 2103.17239, github.com/facebookresearch/deit (Apache-2.0)
+levit  LeViT, Graham et al. 2021, arXiv 2104.01136, github.com/facebookresearch/LeViT (Apache-2.0)
+coatnet  CoAtNet, Dai et al. 2021, arXiv 2106.04803
+volo  VOLO, Yuan et al. 2021, arXiv 2106.13112, github.com/sail-sg/volo (Apache-2.0)
+swin  Swin Transformer, Liu et al. 2021, arXiv 2103.14030, github.com/microsoft/Swin-Transformer (MIT)
+swinv2  Swin v2, Liu et al. 2021, arXiv 2111.09883, github.com/microsoft/Swin-Transformer (MIT)
+poolformer  PoolFormer, Yu et al. 2021, arXiv 2111.11418, github.com/sail-sg/poolformer (Apache-2.0)
+tiny_vit  TinyViT, Wu et al. 2022, arXiv 2207.10666, github.com/microsoft/Cream (MIT)
+mlp_mixer  Mixer, Tolstikhin et al. 2021, arXiv 2105.01601, github.com/google-research/vision_transformer (Apache-2.0)
+resmlp  ResMLP, Touvron et al. 2021, arXiv 2105.03404, github.com/facebookresearch/deit (Apache-2.0)
+gmlp  gMLP, Liu et al. 2021, arXiv 2105.08050
+convnext  ConvNeXt, Liu et al. 2022, arXiv 2201.03545, github.com/facebookresearch/ConvNeXt (MIT)
+convnextv2  ConvNeXt V2, Woo et al. 2023, arXiv 2301.00808, github.com/facebookresearch/ConvNeXt-V2 (MIT)
+caformer  CAFormer, Yu et al. 2022, arXiv 2210.13452, github.com/sail-sg/metaformer (Apache-2.0)
+convformer  ConvFormer, Yu et al. 2022, arXiv 2210.13452, github.com/sail-sg/metaformer (Apache-2.0)
+beit3  BEiT-3, Wang et al. 2022, arXiv 2208.10442, github.com/microsoft/unilm (MIT)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """FlexiViT: a ViT for patches of any size, trained with one drawn at random in each step.
 
 Beyer et al. 2023, arXiv 2212.08013. Official code: github.com/google-research/big_vision (Apache-2.0, JAX); keys are
-those of the same networks in timm, whose weights load with `stored_patch_px: 16, stored_grid: 15`. In evaluation the
-patch is an argument: small ones for quality, large ones for speed, with the same weights.
+those of the same networks in timm, whose weights load with `stored_patch_px: 16, stored_grid: 15`. Checked against
+timm. In evaluation the patch is an argument: small ones for quality, large ones for speed, with the same weights.
 
 B batch, H x W image, C channels, N patches.
 """

@@ -4,7 +4,7 @@
 |---|---|---|
 | `conv_stem_vit` | 3x3 convolutions of stride 2 in place of patches | Xiao et al. 2021, arXiv 2106.14881 |
 | `hmlp_vit` | patches made in three steps that do not look beyond them | Touvron et al. 2022, arXiv 2203.09795 |
-| `parallel_vit` | two attentions side by side, then two feed-forward networks | the same |
+| `parallel_vit` | two attentions side by side, then two feed-forward networks | Touvron et al. 2022, arXiv 2203.09795 |
 | `cpvt` | positions by a depth-wise convolution after the first block | Chu et al. 2021, arXiv 2102.10882 |
 | `deepnorm_vit` | norm after the sum, shortcut and first weights scaled by depth | Wang et al. 2022, arXiv 2203.00555 |
 | `subln_vit` | a second norm before each output projection | Wang et al. 2022, arXiv 2210.06423 |

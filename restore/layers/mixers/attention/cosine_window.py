@@ -1,7 +1,7 @@
 """Attention in windows by cosines, with a continuous bias of relative positions: Swin v2.
 
 Liu et al. 2021, arXiv 2111.09883, sections 3.2 and 3.3, whose keys are kept. Official code:
-github.com/microsoft/Swin-Transformer (MIT).
+github.com/microsoft/Swin-Transformer (MIT). Checked against timm.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Deformable attention: each position looks at a few points, whose places and weights it says itself.
 
 Deformable DETR, Zhu et al. 2020, arXiv 2010.04159, section 4.1, whose keys are kept. Official code:
-github.com/fundamentalvision/Deformable-DETR (Apache-2.0).
+github.com/fundamentalvision/Deformable-DETR (Apache-2.0). Checked against the official code.
 
 Shape legend: B batch, Q queries, L levels (maps of several sizes), h heads, P points of each level, d channels of a
 head.

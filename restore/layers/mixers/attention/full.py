@@ -1,4 +1,5 @@
 """Attention of all tokens to all: Transformer, Vaswani et al. 2017, arXiv 1706.03762; ViT, arXiv 2010.11929.
+Checked against torch.
 
 Shape legend: B batch, N tokens, h heads, d channels of a head.
 """
@@ -30,7 +31,7 @@ MAX_LOGIT_SCALE = math.log(100)  # of cosine attention, so that scores stay belo
 
 @MIXERS.add("attention")
 class SelfAttention(TokenMixer):
-    """Multi-head attention of all tokens of an image.
+    """Multi-head attention of all tokens of an image (Vaswani et al. 2017, arXiv 1706.03762).
 
     Tokens that stand for several are attended to accordingly: the logarithm of their number is added to their scores
     (ToMe, Bolya et al. 2022, arXiv 2210.09461, equation 1), so that merging equal tokens changes nothing.

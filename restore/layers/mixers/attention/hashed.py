@@ -3,6 +3,7 @@
 Reformer, Kitaev et al. 2020, arXiv 2001.04451, section 2. Official code: github.com/google/trax (Apache-2.0). Queries
 and keys are one; the rotations that make the buckets are drawn once and kept with the weights, where the paper draws
 them for every step.
+Checked against closed forms.
 
 Shape legend: B batch, N tokens, h heads, d channels of a head, R rounds, P >= N places in order of buckets, M chunks of
 c places.

@@ -3,6 +3,7 @@
 Linformer, Wang et al. 2020, arXiv 2006.04768, section 4. There is no official code. Its learned projections are for one
 number of tokens; with `grid_px` these are here, for squares of the map. Without it the projections are means of
 neighbouring positions, for maps of any size, which the paper names among its choices.
+Checked against closed forms.
 
 Shape legend: B batch, N tokens, M = side^2 positions that are attended to, h heads, d channels of a head.
 """

@@ -1,7 +1,7 @@
 """Outlook attention: each position says, without looking at others, how the positions around it mix.
 
 VOLO, Yuan et al. 2021, arXiv 2106.13112, section 3.1, whose keys are kept. Official code: github.com/sail-sg/volo
-(Apache-2.0).
+(Apache-2.0). Checked against timm.
 
 Shape legend: B batch, L centres, h heads, d channels of a head, K = kernel_size^2 positions around a centre.
 """

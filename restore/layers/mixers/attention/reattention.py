@@ -1,7 +1,7 @@
 """Re-attention: the maps of the heads are mixed with each other, so that deep layers do not attend all alike.
 
 DeepViT, Zhou et al. 2021, arXiv 2103.11886, equation 3: BN(Theta softmax(Q K^T / sqrt(d))) V. Official code:
-github.com/zhoudaquan/dvit_repo (MIT).
+github.com/zhoudaquan/dvit_repo (MIT). Checked against the official code.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Refiner, Zhou et al. 2021, arXiv 2106.03714, section 4. Convolving a map along its keys is attending to values that were
 correlated with the kernel before, (A * K) V = A (K corr V): the paper calls it distributed local attention. Official
-code: github.com/zhoudaquan/Refiner_ViT (no licence), of which only facts are taken.
+code: github.com/zhoudaquan/Refiner_ViT (no licence), of which only facts are taken. Checked against the official code.
 """
 
 from __future__ import annotations

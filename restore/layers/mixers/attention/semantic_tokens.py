@@ -2,6 +2,7 @@
 
 Visual Transformers, Wu et al. 2020, arXiv 2006.03677, section 3. There is no official code. Its products are divided by
 the root of the width here, as in other attention. The cost grows with the number of positions, not with its square.
+Checked against closed forms.
 
 Shape legend: B batch, N positions, L semantic tokens, C channels of the map, D of the tokens.
 """

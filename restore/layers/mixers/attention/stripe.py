@@ -1,7 +1,8 @@
 """Attention in flat windows for one half of the channels and in tall windows for the other, with LePE.
 
 The mixer of EDT (Li et al. 2021, arXiv 2112.10175, section 3.2), which takes the crossed stripes and the locally
-enhanced positional encoding from CSWin (Dong et al. 2021, arXiv 2107.00652).
+enhanced positional encoding from CSWin (Dong et al. 2021, arXiv 2107.00652). Official code: github.com/fenglinglwb/EDT
+(no licence), of which only facts are taken. Checked against the official code.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Talking heads: scores are mixed over heads before softmax, and weights after it.
 
 Shazeer et al. 2020, arXiv 2003.02436; the attention of CaiT (Touvron et al. 2021, arXiv 2103.17239), whose keys are
-kept. Official code of CaiT: github.com/facebookresearch/deit (Apache-2.0).
+kept. Official code of CaiT: github.com/facebookresearch/deit (Apache-2.0). Checked against timm.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Attention inside square windows, with a learned bias for each relative position.
 
 Swin Transformer (Liu et al. 2021, arXiv 2103.14030); the mixer of SwinIR and, with other key names, of Uformer.
+Official code: github.com/microsoft/Swin-Transformer (MIT). Checked against the official code of SwinIR.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Very large depth-wise kernels made of three: K x 5, 5 x K and 5 x 5, each with a batch norm; they fold into one.
 
-SLaK, Liu et al. 2022, arXiv 2207.03620, section 3.
+SLaK, Liu et al. 2022, arXiv 2207.03620, section 3. Official code: github.com/VITA-Group/SLaK (MIT). Checked against
+the official code.
 """
 
 from __future__ import annotations

@@ -15,7 +15,10 @@ __all__ = ["GatedConvolution", "IdentityMixer", "Pooling", "SeparableConvolution
 
 @MIXERS.add("identity")
 class IdentityMixer(Mixer):
-    """No mixing: what remains of a block without it (MetaFormer Baselines, arXiv 2210.13452)."""
+    """No mixing: what remains of a block without it.
+
+    MetaFormer Baselines, Yu et al. 2022, arXiv 2210.13452. Official code: github.com/sail-sg/metaformer (Apache-2.0).
+    """
 
     def __init__(self, dim: int):
         super().__init__(dim)
@@ -27,7 +30,9 @@ class IdentityMixer(Mixer):
 
 @MIXERS.add("pooling")
 class Pooling(Mixer):
-    """The mean of the neighbourhood minus the position itself (PoolFormer, arXiv 2111.11418).
+    """The mean of the neighbourhood minus the position itself (PoolFormer, Yu et al. 2021, arXiv 2111.11418).
+
+    Official code: github.com/sail-sg/poolformer (Apache-2.0).
 
     Args:
         dim: channels of the map.
@@ -46,7 +51,9 @@ class Pooling(Mixer):
 
 @MIXERS.add("separable_conv")
 class SeparableConvolution(Mixer):
-    """A linear map, a depth-wise convolution and a linear map (ConvFormer of MetaFormer Baselines, arXiv 2210.13452).
+    """A linear map, a depth-wise convolution and a linear map (ConvFormer, Yu et al. 2022, arXiv 2210.13452).
+
+    Official code: github.com/sail-sg/metaformer (Apache-2.0).
 
     Args:
         dim: channels of the map.

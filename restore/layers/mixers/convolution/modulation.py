@@ -1,6 +1,7 @@
 """Convolutional modulation: a depth-wise convolution of the map weights its values, where attention has a softmax.
 
-Conv2Former, Hou et al. 2022, arXiv 2211.11943, section 3.2: y = W_o (DW_k(gelu(W_1 x)) * W_2 x).
+Conv2Former, Hou et al. 2022, arXiv 2211.11943, section 3.2: y = W_o (DW_k(gelu(W_1 x)) * W_2 x). Official code:
+github.com/HVision-NKU/Conv2Former (Apache-2.0). Checked against the official code.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Recursive gated convolution: a ladder of products of ever more channels, each gated by a depth-wise convolution.
 
-HorNet, Rao et al. 2022, arXiv 2207.14284, section 3.1. With channels d_k = C / 2^(n-1-k), k = 0..n-1:
+HorNet, Rao et al. 2022, arXiv 2207.14284, section 3.1. Official code: github.com/raoyongming/HorNet (MIT). Checked
+against the official code. With channels d_k = C / 2^(n-1-k), k = 0..n-1:
 (p_0, q_0..q_{n-1}) = (split of W_in x, the q's after the convolution and times `scale`), p = p_0 q_0,
 p = (W_k p) q_k, and the output is W_out p.
 """

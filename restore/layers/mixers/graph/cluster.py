@@ -1,6 +1,7 @@
 """Context clusters: points gather at the centre that they are most like, and take from it what it has gathered.
 
-Ma et al. 2023, "Image as Set of Points", arXiv 2303.01494, section 3.2.
+Ma et al. 2023, "Image as Set of Points", arXiv 2303.01494, section 3.2. Official code: github.com/ma-xu/Context-Cluster
+(Apache-2.0). Checked against the official code.
 
 Shape legend: R regions and heads of the whole batch, N points of a region, M centres, D channels of a head.
 """

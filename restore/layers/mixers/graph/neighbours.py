@@ -1,6 +1,7 @@
 """Graph convolution: each position looks at those that are most alike, wherever they are.
 
 ViG, Han et al. 2022, arXiv 2206.00272, section 3; the max-relative convolution is of Li et al. 2019, arXiv 1904.03751.
+Official code: github.com/huawei-noah/Efficient-AI-Backbones (Apache-2.0). Checked against the official code.
 
 Shape legend: N positions, M those that may be neighbours, k neighbours of each, C channels.
 """

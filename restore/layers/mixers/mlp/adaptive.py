@@ -1,7 +1,8 @@
 """Adaptive mixing: each token mixes a bank of learned maps of relative positions into the weights with which others
 see it.
 
-AMixer, Rao et al., ECCV 2022, section 3.2.
+AMixer, Rao et al., ECCV 2022, section 3.2. Official code: github.com/raoyongming/AMixer (MIT). Checked against the
+official code.
 
 Shape legend: W windows of the whole batch, N positions of a window, K maps of the bank, h heads, D channels of a head.
 """

@@ -1,6 +1,7 @@
 """Cycle fully-connected layers: a linear map whose input channels are read at places that cycle along one axis.
 
-CycleMLP, Chen et al. 2021, arXiv 2107.10224, section 3.2. Channel i is read ((i + k // 2) mod k) - k // 2 positions
+CycleMLP, Chen et al. 2021, arXiv 2107.10224, section 3.2. Official code: github.com/ShoufaChen/CycleMLP (MIT). Checked
+against the official code. Channel i is read ((i + k // 2) mod k) - k // 2 positions
 further, zeros beyond the border; so the layer is a shift of each channel and a linear map, for maps of any size.
 """
 

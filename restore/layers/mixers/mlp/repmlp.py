@@ -1,6 +1,7 @@
 """RepMLP: a linear map of the positions of a window beside small convolutions, which fold into it.
 
-RepMLPNet, Ding et al. 2021, arXiv 2112.11081, section 3. Channel c belongs to set c mod S, and all channels of a set
+RepMLPNet, Ding et al. 2021, arXiv 2112.11081, section 3. Official code: github.com/DingXiaoH/RepMLP (MIT). Checked
+against the official code. Channel c belongs to set c mod S, and all channels of a set
 share one matrix and one kernel of each size.
 
 Shape legend: W windows of the whole batch, h x w their sides, N = h w, S sets of channels, D channels of a set.

@@ -1,7 +1,8 @@
 """Linear maps over the positions of a window, which channels share: MLP-Mixer, ResMLP, gMLP and Swin-MLP.
 
 MLP-Mixer (Tolstikhin et al. 2021, arXiv 2105.01601), ResMLP (Touvron et al. 2021, arXiv 2105.03404), gMLP (Liu et al.
-2021, arXiv 2105.08050), Swin-MLP (Liu et al. 2021, github.com/microsoft/Swin-Transformer).
+2021, arXiv 2105.08050), Swin-MLP (Liu et al. 2021). Official code of the last: github.com/microsoft/Swin-Transformer
+(MIT). Checked against the official code.
 
 Shape legend: W windows of the whole batch, N positions of a window, S sets of channels.
 """

@@ -2,6 +2,7 @@
 
 GFNet, Rao et al. 2021, arXiv 2107.00645, section 3.2; and the half-local form of HorNet (arXiv 2207.14284). It is a
 circular convolution whose kernel is as large as the map: with the kernel irfft2(W), unnormalised, the tests show it.
+Official code: github.com/raoyongming/GFNet (MIT). Checked against the official code.
 """
 
 from __future__ import annotations
