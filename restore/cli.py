@@ -128,6 +128,7 @@ _DISK_ERRORS = {
     errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again.",
     errno.EACCES: "no permission. Choose another folder, or ask for it.",
     errno.EPERM: "no permission. Choose another folder, or ask for it.",
+    errno.ENAMETOOLONG: "this name is too long for the file system. Choose a shorter one.",
     errno.EROFS: "this file system is read-only. Choose another folder.",
 }
 

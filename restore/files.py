@@ -23,6 +23,9 @@ __all__ = [
     "atomic_write",
     "encoded",
     "expanded",
+    "inside",
+    "name_problem",
+    "path_problem",
     "real_path",
     "remove_leftovers",
     "scratch_folder",
@@ -33,6 +36,8 @@ __all__ = [
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 LOCK = ".lock"  # in a temporary folder
 _BLOCK_BYTES = 1 << 20
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096
+_ROOM = 80  # for what is put before and behind a name
 _BEING_RENAMED_S = 60.0
 _tidied: set[str] = set()
 _tidying = threading.Lock()
@@ -71,6 +76,40 @@ def encoded(text: str) -> bytes:
 def real_path(path: str | Path) -> Path:
     """The path without links; one whose links go in a circle is followed as far as they lead."""
     return Path(os.path.realpath(path))
+
+
+def path_problem(text: str) -> str:
+    """Why a text cannot be the path of a file on any system in use; empty where it can."""
+    try:
+        encoded_text = os.fsencode(text)
+    except UnicodeEncodeError:
+        return "it holds a character that no name has"
+    if "\0" in text:
+        return "it holds a character that no name has"
+    if max(map(len, re.split(rb"[/\\]", encoded_text))) > _LONGEST_NAME or len(encoded_text) > _LONGEST_PATH:
+        return f"it is too long: a name may have {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}"
+    return ""
+
+
+def name_problem(text: str) -> str:
+    """Why a text cannot be the name of a file or folder, or a part of it; empty where it can."""
+    if not text.strip() or text in (".", "..") or any(mark in text for mark in "/\\"):
+        return "it is not a name: not empty, no '..', no '/'"
+    if not text.isprintable():
+        return "it holds a character that no name has"
+    return path_problem(text + " " * _ROOM)
+
+
+def inside(folder: Path, *parts: str) -> Path:
+    """The path of `parts` in `folder`.
+
+    Raises:
+        OutputError: it would lead out of the folder.
+    """
+    path = folder.joinpath(*parts)
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
+        raise OutputError(f"'{'/'.join(parts)}' leads out of '{folder}': nothing is written there.")
+    return path
 
 
 @contextlib.contextmanager

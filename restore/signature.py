@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import itertools
 import re
 import reprlib
 import types
@@ -122,10 +123,13 @@ def validate(model: Any, values: Mapping[str, Any], path: str = "", owner: str =
             if place not in deeper or not all(map(_is_of_another_kind, items))
         }
         prefix = (path,) if path else ()
-        return [
+        problems = [
             Problem(".".join(map(str, (*prefix, *place))), _message(items, place, model, owner))
-            for place, items in mistakes.items()
-        ], None
+            for place, items in itertools.islice(mistakes.items(), _MOST_MISTAKES)
+        ]
+        if len(mistakes) > _MOST_MISTAKES:
+            problems.append(Problem(path, f"and {len(mistakes) - _MOST_MISTAKES:,} more mistakes."))
+        return problems, None
 
 
 def _is_of_another_kind(item: Mapping[str, Any]) -> bool:
@@ -222,6 +226,7 @@ def _in_full(suggestion: str, paths: Mapping[str, str]) -> str:
     return re.sub("'(.*)'", lambda match: f"'{paths[match[1]]}'", suggestion)
 
 
+_MOST_MISTAKES = 50  # of a file or a block
 _MOST_SHOWN = 20  # of the allowed names, where one that was probably meant stands before them
 
 

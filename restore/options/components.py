@@ -52,6 +52,7 @@ class Slot:
         return self.registry.check(block, path, *self.supplied, keyword_only=self.keyword_only)
 
 
+_MOST_PROBLEMS = 20  # before the rest of the blocks is left for another time
 _DEEPEST = 2  # dots in the path of the deepest slot
 _DATASET = Slot("datasets.*", DATASETS, ("name", "scale"))
 _NETWORK = Slot("network_*", NETWORKS)
@@ -149,6 +150,8 @@ def check(values: Mapping[str, Any], absent: Mapping[str, str], *, arguments: bo
     if not arguments:
         return problems
     for path, block, slot in blocks(values):
+        if len(problems) > _MOST_PROBLEMS:
+            break
         if (
             f"{path}.type" not in absent
             and isinstance(name := block.get("type"), str)

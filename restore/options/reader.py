@@ -21,7 +21,8 @@ from restore.options.tree import Origin, Place, Tree
 __all__ = ["read_text", "read_value"]
 
 _TAG = "tag:yaml.org,2002:"
-_MAX_VALUES = 20_000  # a few nested aliases can stand for billions of values
+_MOST_VALUES, _DEEPEST, _LONGEST_TEXT, _LONGEST_NUMBER = 5000, 30, 4096, 100
+"""Far more than any option file has; a few nested aliases can stand for billions of values."""
 
 
 def read_text(text: str, file: str) -> Tree:
@@ -34,12 +35,17 @@ def read_text(text: str, file: str) -> Tree:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise OptionsError([_syntax_problem(error, text, file)]) from None
+    except _TooMuchError as error:
+        raise OptionsError([Problem("", str(error), error.line, file)]) from None
     if node is None:
         raise OptionsError([Problem("", "the file is empty: an option file holds `key: value` lines.", None, file)])
     if not isinstance(node, yaml.MappingNode):
         raise OptionsError([Problem("", "an option file holds `key: value` lines, not a list or one value.", 1, file)])
     builder = _Builder(file)
-    values = builder.build(node, ())
+    try:
+        values = builder.build(node, ())
+    except _TooMuchError as error:
+        raise OptionsError([Problem("", str(error), error.line, file)]) from None
     builder.origins[()] = Origin(file)
     if builder.problems:
         raise OptionsError(sorted(builder.problems, key=lambda problem: problem.line or 0))
@@ -53,15 +59,18 @@ def read_value(text: str, where: str) -> Any:
     such as {}x4 need no quotes.
     """
     text = text.strip()
-    if not text.startswith(("[", "{", '"', "'", "!!")) or re.match(r"\{\}.", text):
-        return _Builder(where).scalar(yaml.ScalarNode(_plain_tag(text), text), ())
+    builder = _Builder(where)
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        if not text.startswith(("[", "{", '"', "'", "!!")) or re.match(r"\{\}.", text):
+            value = builder.scalar(yaml.ScalarNode(_plain_tag(text), text), ())
+        else:
+            node = yaml.compose(text, Loader=_Loader)
+            assert node is not None  # there is text that begins a value
+            value = builder.build(node, ())
     except yaml.YAMLError as error:
         raise OptionsError([Problem("", f"not a value in YAML: {_reason(error)}.", None, where)]) from None
-    assert node is not None  # there is text that begins a value
-    builder = _Builder(where)
-    value = builder.build(node, ())
+    except _TooMuchError as error:
+        raise OptionsError([Problem("", str(error), None, where)]) from None
     if builder.problems:
         raise OptionsError([Problem("", builder.problems[0].message, None, where)])
     return value
@@ -71,6 +80,35 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes; resolves plain scalars as the core schema of YAML 1.2 does."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - PyYAML's own name and type
+
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self._depth = self._count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node; PyYAML's own name."""
+        self._count += 1
+        self._depth += 1
+        _require_bounded(self._count, self._depth, self.peek_event())
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
+class _TooMuchError(Exception):
+    """There is more in an option file than any has; the rest of it is not looked at."""
+
+    def __init__(self, message: str, line: int | None):
+        super().__init__(message)
+        self.line = line
+
+
+def _require_bounded(count: int, depth: int, at: Any) -> None:
+    if count > _MOST_VALUES:
+        raise _TooMuchError(f"more than {_MOST_VALUES:,} values: far too many for an option file.", _line(at))
+    if depth > _DEEPEST:
+        raise _TooMuchError(f"nested more than {_DEEPEST} levels deep: no option file needs that.", _line(at))
 
 
 _PLAIN = {
@@ -89,7 +127,12 @@ def _plain_tag(text: str) -> str:
 
 
 def _integer(text: str) -> int:
-    return int(text.replace("_", ""), 0 if text[:2].lower() in ("0x", "0o") else 10)
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(text)
+    number = int(text.replace("_", ""), 0 if text[:2].lower() in ("0x", "0o") else 10)
+    if abs(number) >= 1 << 64:
+        raise ValueError(text)
+    return number
 
 
 def _float(text: str) -> float:
@@ -100,7 +143,13 @@ def _truth(text: str) -> bool:
     return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}[text.lower()]
 
 
+def _is_text(text: str) -> bool:
+    return len(text) <= _LONGEST_TEXT and "\0" not in text and not re.search("[\ud800-\udfff]", text)
+
+
 def _text(text: str) -> str:
+    if not _is_text(text):
+        raise ValueError(text)
     return str(Path.home() / text[2:]) if text.startswith("~/") else text
 
 
@@ -127,10 +176,11 @@ class _Builder:
     def build(self, node: yaml.Node, place: Place) -> Any:
         self.origins.setdefault(place, Origin(self.file, _line(node)))
         self._count += 1
+        _require_bounded(self._count, len(self._open), node)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, place)
-        if any(node is outer for outer in self._open) or self._count > _MAX_VALUES:
-            self._complain(node, place, "the aliases (*name) here never end, or stand for far too many values.")
+        if any(node is outer for outer in self._open):
+            self._complain(node, place, "the alias (*name) here stands for what it is in: it never ends.")
             return None
         self._open.append(node)
         if isinstance(node, yaml.MappingNode):
@@ -149,7 +199,7 @@ class _Builder:
         try:
             return _SCALARS[name](node.value)
         except (ValueError, KeyError):
-            self._complain(node, place, f"'{node.value}' is not what the tag !!{name} says.")
+            self._complain(node, place, _refusal(name, node.value))
             return None
 
     def _sequence(self, node: yaml.SequenceNode, place: Place) -> list[Any]:
@@ -170,12 +220,16 @@ class _Builder:
                 self._complain(key_node, place, "a key must be text, not a list or block.")
             else:
                 key, line = key_node.value, _line(key_node)
+                if not _is_text(key):
+                    self._complain(key_node, place, _refusal("str", key))
+                    continue
                 if key in own:
                     self._complain(
                         key_node, (*place, key), f"this key stands twice: also in line {lines[key]}. Keep one."
                     )
                     continue
-                self._forget((*place, key))
+                if key in inherited:
+                    self._forget((*place, key))
                 self.origins[(*place, key)] = Origin(self.file, line)
                 own[key], lines[key] = self.build(value_node, (*place, key)), line
         return {**inherited, **own}
@@ -203,7 +257,18 @@ class _Builder:
         self.problems.append(Problem(".".join(map(str, place)), message, _line(node), self.file))
 
 
-def _line(node: yaml.Node) -> int | None:
+def _refusal(name: str, text: str) -> str:
+    shown = f"{ascii(text[:40])[1:-1]}..." if len(text) > 40 else ascii(text)[1:-1]
+    if name == "int" and len(text) > 19:
+        return f"'{shown}' is a number of {len(text):,} digits: no option takes it."
+    if name in ("str", "merge") and len(text) > _LONGEST_TEXT:
+        return f"'{shown}' is a text of {len(text):,} characters; {_LONGEST_TEXT:,} are allowed."
+    if name in ("str", "merge"):
+        return f"'{shown}' holds a character that no text has (NUL, or half of a pair)."
+    return f"'{shown}' is not what the tag !!{name} says."
+
+
+def _line(node: Any) -> int | None:
     return node.start_mark.line + 1 if node.start_mark else None
 
 

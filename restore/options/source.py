@@ -15,18 +15,20 @@ the whole block. BasicSR's `--force_yml network_g:type=EDSR` means the same. Ove
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from restore.errors import OptionsError, Problem, nearest
-from restore.files import expanded, text_of
+from restore.files import expanded, path_problem, text_of
 from restore.options.reader import read_text, read_value
 from restore.options.tree import Origin, Tree
 from restore.packaged import option_files
 
 __all__ = ["Override", "files_of", "read"]
+
+_MOST_FILES, _LARGEST_BYTES, _MOST_SHOWN = 100, 256 << 10, 200
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ class Override:
     flag: str = "--set"
 
     def __str__(self) -> str:
-        return f"{self.flag} {self.text}"
+        text = (
+            self.text if len(self.text) <= _MOST_SHOWN and self.text.isprintable() else ascii(self.text)[1:_MOST_SHOWN]
+        )
+        return f"{self.flag} {text}"
 
     def apply(self, tree: Tree) -> None:
         """Set the value in `tree`.
@@ -74,7 +79,7 @@ def read(path: str | Path, overrides: Iterable[Override | str] = ()) -> Tree:
     Raises:
         OptionsError: a file is missing or not valid YAML, files go in a circle, or an override is malformed.
     """
-    tree = _read_file(_place_of(path), ())
+    tree = _read_file(_place_of(path), (), iter(range(_MOST_FILES)))
     problems: list[Problem] = []
     for override in overrides:
         try:
@@ -94,13 +99,17 @@ def files_of(path: Path) -> list[Path]:
     """
     found: list[Path] = []
     left = [path.resolve()]
-    while left:
+    while left and len(found) < _MOST_FILES:
         file = left.pop(0)
         if file in found:
             continue
         found.append(file)
         bases = read_text(_text_of(file), str(file)).values.get("extends")
-        left += [(file.parent / base).resolve() for base in (bases if isinstance(bases, list) else [bases]) if base]
+        left += [
+            (file.parent / base).resolve()
+            for base in (bases if isinstance(bases, list) else [bases])
+            if isinstance(base, str)
+        ]
     return found
 
 
@@ -112,18 +121,21 @@ def _place_of(path: str | Path) -> Path:
     return option_files().get(path.as_posix(), path)
 
 
-def _read_file(path: Path, chain: tuple[Path, ...]) -> Tree:
+def _read_file(path: Path, chain: tuple[Path, ...], left: Iterator[int]) -> Tree:
+    if next(left, None) is None:
+        message = f"with what it extends, this is more than {_MOST_FILES} files: no option file needs that."
+        raise OptionsError([Problem("extends", message, None, str(chain[0]))])
     tree = read_text(_text_of(path), str(path))
     bases = tree.values.pop("extends", None)
     where = tree.origins.pop(("extends",), None)
     below = Tree({}, {})
     for base in bases if isinstance(bases, list) else [bases] if bases is not None else []:
-        below.merge(_read_base(path, base, (*chain, path), where))
+        below.merge(_read_base(path, base, (*chain, path), where, left))
     below.merge(tree)
     return below
 
 
-def _read_base(path: Path, base: Any, chain: tuple[Path, ...], where: Origin | None) -> Tree:
+def _read_base(path: Path, base: Any, chain: tuple[Path, ...], where: Origin | None, left: Iterator[int]) -> Tree:
     line = where.line if where else None
     if not isinstance(base, str):
         raise OptionsError(
@@ -136,6 +148,10 @@ def _read_base(path: Path, base: Any, chain: tuple[Path, ...], where: Origin | N
                 )
             ]
         )
+    if problem := path_problem(base):
+        raise OptionsError(
+            [Problem("extends", f"'{base[:40]}...' is not the name of a file: {problem}.", line, str(path))]
+        )
     target = path.parent / expanded(base)
     ancestors = [file.resolve() for file in chain]
     if target.resolve() in ancestors:
@@ -145,13 +161,16 @@ def _read_base(path: Path, base: Any, chain: tuple[Path, ...], where: Origin | N
         )
     if not target.is_file():
         raise OptionsError([Problem("extends", _missing(target), line, str(path))])
-    return _read_file(target, chain)
+    return _read_file(target, chain, left)
 
 
 def _text_of(path: Path) -> str:
     if not path.is_file():
         raise OptionsError([Problem("", _missing(path))])
     try:
+        if (size := path.stat().st_size) > _LARGEST_BYTES:
+            message = f"this file has {size:,} bytes, and an option file {_LARGEST_BYTES:,} at most."
+            raise OptionsError([Problem("", message, None, str(path))])
         return text_of(path)
     except UnicodeDecodeError as error:
         message = (

@@ -110,12 +110,19 @@ class Tree:
                 self._replace(mine, here, value, child.origins)
 
     def _replace(self, block: Any, place: Place, value: Any, origins: Mapping[Place, Origin]) -> None:
-        def below(other: Place) -> bool:
-            return other[: len(place)] == place
-
-        self.origins = {other: origin for other, origin in self.origins.items() if not below(other)}
-        self.origins |= {other: origin for other, origin in origins.items() if below(other)}
+        if _has(block, place[-1]):
+            for other in _places(block[place[-1]], place):
+                self.origins.pop(other, None)
+        self.origins |= {other: origins[other] for other in _places(value, place) if other in origins}
         block[place[-1]] = value
+
+
+def _places(value: Any, place: Place) -> Iterator[Place]:
+    """The place of a value, and of everything in it."""
+    yield place
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in entries:
+        yield from _places(item, (*place, key))
 
 
 def _starts_anew(place: Place, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from restore.errors import DataError
+from restore.files import inside
 from restore.images import convert_depth, write_image
 from restore.inference import Restorer
 from restore.metrics import traits
@@ -139,7 +140,7 @@ class Validation(Callback):
                 place = f"images/{name}/{stem}"
                 self.patches(place, index // processes.world_size, sample["lq"], restored, gt, trainer.iteration)
             if self.images:
-                write_image(self.images / stem / f"{stem}_{trainer.iteration}.png", restored)
+                write_image(inside(self.images, stem, f"{stem}_{trainer.iteration}.png"), restored)
         everywhere = {index: row for part in processes.gather(values) for index, row in part.items()}
         if len(everywhere) < len(dataset):
             return None

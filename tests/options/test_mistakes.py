@@ -171,10 +171,10 @@ def test_mistakes_in_an_extended_file_name_that_file(write, fakes):
         (["datasets.train.color=cmyk"], "datasets.train.color: expected 'rgb', 'y', 'grey' or 'gray'; given: 'cmyk'."),
         (
             ["name=../else"],
-            "name: the name of a run is that of a folder: not empty, no '..', no '/'; given: '../else'.",
+            "name: '../else' cannot name files: it is not a name: not empty, no '..', no '/'.",
         ),
-        (["name=a/b"], "name: the name of a run is that of a folder"),
-        (["name=''"], "name: the name of a run is that of a folder"),
+        (["name=a/b"], "name: 'a/b' cannot name files"),
+        (["name=''"], "name: '' cannot name files"),
         (["name=~"], "name: expected text; given: None."),
         (["path.ignore_resume_networks=a"], "path.ignore_resume_networks: expected a list such as [1, 2]; given: 'a'."),
     ],

@@ -146,7 +146,7 @@ def test_unprintable_characters():
 def test_aliases_cannot_explode():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
-    assert any("far too many values" in problem for problem in problems("\n".join(lines)))
+    assert any("far too many" in problem for problem in problems("\n".join(lines)))
 
 
 def test_aliases_cannot_contain_themselves():

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restore.errors import OutputError
-from restore.files import atomic_write, encoded, expanded
+from restore.files import atomic_write, encoded, expanded, inside
 
 __all__ = ["ResultsFolder"]
 
@@ -43,8 +43,12 @@ class ResultsFolder:
             raise OutputError(f"cannot make the folder '{self.path}': {error.strerror or error}") from error
 
     def image(self, dataset: str, name: str, suffix: str | None) -> Path:
-        """Where a restored image goes."""
-        return self.path / "visualization" / dataset / f"{name}_{suffix or self._name}.png"
+        """Where a restored image goes.
+
+        Raises:
+            OutputError: the names lead out of the folder.
+        """
+        return inside(self.path / "visualization", dataset, f"{name}_{suffix or self._name}.png")
 
     def write(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""

@@ -9,7 +9,7 @@ import pydantic
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
-from restore.options.schema.section import Roots, Section, plain
+from restore.options.schema.section import Name, Path, Roots, Section, plain
 
 __all__ = ["PHASES", "DatasetKey", "DatasetOptions", "LoaderOptions", "StorageOptions", "phase_of"]
 
@@ -28,7 +28,7 @@ def _says_phase(key: str) -> str:
     return key
 
 
-DatasetKey = Annotated[str, pydantic.AfterValidator(_says_phase)]
+DatasetKey = Annotated[Name, pydantic.AfterValidator(_says_phase)]
 
 
 class StorageOptions(Section):
@@ -41,7 +41,7 @@ class StorageOptions(Section):
 class _Source(Section):
     """What a dataset is and reads."""
 
-    name: str
+    name: Name
     """Name in tables, logs and result folders."""
     type: str
     """Kind of dataset: PairedImageDataset, SingleImageDataset, RealESRGANDataset, ..."""
@@ -54,7 +54,7 @@ class _Source(Section):
     meta_info_file: Roots = None
     """Text file whose lines begin with the name of a sharp image, relative to dataroot_gt: only those are read. With
     several roots, a list of such files."""
-    filename_tmpl: str | None = None
+    filename_tmpl: Path | None = None
     """Name of the degraded image from that of the sharp one: '{}x4' for baby.png and babyx4.png."""
     gt_size: PositiveInt | None = None
     """Side of a training patch of the sharp image in pixels, a multiple of scale."""

@@ -7,28 +7,18 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, NonNegativeInt, PositiveInt
-from pydantic_core import PydanticCustomError
+from pydantic import NonNegativeInt, PositiveInt
 
 from restore.options.schema.datasets import DatasetKey, DatasetOptions
 from restore.options.schema.degradation import DegradationOptions
 from restore.options.schema.logger import DistOptions, LoggerOptions
 from restore.options.schema.path import PathOptions, Paths
 from restore.options.schema.runtime import RuntimeOptions, TileOptions
-from restore.options.schema.section import Block, Blocks, Section
+from restore.options.schema.section import Block, Blocks, Name, Path, Section
 from restore.options.schema.train import TrainOptions
 from restore.options.schema.val import ValOptions
 
 __all__ = ["Options"]
-
-
-def _is_folder(name: str) -> str:
-    if not name.strip() or name in (".", "..") or any(mark in name for mark in "/\\"):
-        raise PydanticCustomError("folder", "the name of a run is that of a folder: not empty, no '..', no '/'")
-    return name
-
-
-RunName = Annotated[str, AfterValidator(_is_folder)]
 
 
 class _General(Section):
@@ -36,7 +26,7 @@ class _General(Section):
 
     patterns = {r"network_(?!d$)\w+": (Block | None, "A further network: {type: NAME, argument: value, ...}.")}
 
-    name: RunName
+    name: Name
     """Name of the run: its folder under experiments/ and results/."""
     model_type: str = "SRModel"
     """What a batch is for: SRModel, SwinIRModel, ESRGANModel, RealESRGANModel, ..."""
@@ -46,7 +36,7 @@ class _General(Section):
     """Devices to use: auto takes all GPUs that there are, 0 computes on the processor."""
     manual_seed: NonNegativeInt | None = None
     """Seed of every random number; null draws one and writes it to the log."""
-    plugins: str | list[str] = []
+    plugins: Path | list[Path] = []
     """Python files with components of your own, relative to the file that names them; run when this file is read."""
     datasets: Annotated[dict[DatasetKey, DatasetOptions], Blocks] = {}
     """Datasets by phase: train, val, val_2, test_1, ..."""

@@ -11,9 +11,10 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from restore.files import name_problem, path_problem
 from restore.signature import model_in
 
-__all__ = ["Block", "Blocks", "Path", "Probability", "Range", "Roots", "Section", "fitted", "plain"]
+__all__ = ["Block", "Blocks", "Name", "Path", "Probability", "Range", "Roots", "Section", "fitted", "plain"]
 
 
 class Section(pydantic.BaseModel):
@@ -97,8 +98,27 @@ Block = Annotated[dict[str, Any], AfterValidator(_is_component)]
 Blocks = BeforeValidator(_without_null)
 """For a mapping of blocks: those that are null are dropped."""
 
-Path = str
+
+def _is_path(text: str) -> str:
+    return _refused("path", path_problem(text), text)
+
+
+def _is_name(text: str) -> str:
+    return _refused("name", name_problem(text), text)
+
+
+def _refused(kind: str, problem: str, text: str) -> str:
+    if problem:
+        shown = text if len(text) <= 60 and text.isprintable() else f"{ascii(text)[1:50]}..."
+        raise PydanticCustomError(kind, "'{shown}' cannot name files: {problem}.", {"shown": shown, "problem": problem})
+    return text
+
+
+Path = Annotated[str, AfterValidator(_is_path)]
 """A file or folder; relative ones are relative to the working directory. `~/` was expanded when the file was read."""
+
+Name = Annotated[str, AfterValidator(_is_name)]
+"""What becomes the name of a file or folder, or a part of one: it leads nowhere else."""
 
 Roots = Annotated[Path | list[Path] | None, BeforeValidator(_none_is_null)]
 """One folder or lmdb, or several that are read as one; the text `none` (Restormer's spelling) is null."""

@@ -41,7 +41,7 @@ class MixingOptions(Section):
 class TeacherOptions(Section):
     """A network that does not learn, from which the network learns."""
 
-    model: str
+    model: Path
     """A weights file, or the name of a model (`restore models`)."""
     cache: Path | None = None
     """Folder that keeps its answers, for this run and others with the same crops; null: it is asked in every step."""

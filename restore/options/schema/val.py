@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from restore.options.schema.section import Block, Blocks, Section
+from restore.options.schema.section import Block, Blocks, Name, Section
 
 __all__ = ["ValOptions"]
 
@@ -18,11 +18,11 @@ class ValOptions(Section):
     """Iterations between two validations; null: none while training."""
     save_img: bool = False
     """Whether to write the restored images to visualization/."""
-    suffix: str | None = None
+    suffix: Name | None = None
     """Ending of the names of restored images (IMG_SUFFIX.png); null: the name of the run."""
     pbar: bool = False
     """Whether to show a progress bar."""
-    metrics: Annotated[dict[str, Block], Blocks] = {}
+    metrics: Annotated[dict[Name, Block], Blocks] = {}
     """Metrics by any name: {type: calculate_psnr, crop_border: 4, test_y_channel: true, better: higher}."""
     window_size: NonNegativeInt | None = None
     """Restormer: pad images to a multiple of this. Here every network knows its own multiple (runtime.padding)."""
