@@ -19,6 +19,7 @@ import numpy as np
 from restore.errors import ImageError
 from restore.images import jpeg, plugins, png, pnm, tiff
 from restore.images.bounds import check_claim
+from restore.images.carried import Carried, carried_by
 from restore.images.exif import PREFIX, is_transposed, orientation_of, oriented, reset_orientation
 from restore.images.image import Image
 
@@ -116,7 +117,7 @@ def _decode_png(data: bytes, name: str | Path) -> Image:
         _warn_of_frames(name, int.from_bytes(file.chunks[b"acTL"][:4], "big"))
     if file.unfinished:
         file.check_whole()
-    icc, exif = png.icc_from_chunk(file.chunks.get(b"iCCP")), file.chunks.get(b"eXIf")
+    icc, exif, carried = file.metadata()
     if file.depth == 16:
         pixels = _decode_deep_png(file)
     else:
@@ -125,7 +126,7 @@ def _decode_png(data: bytes, name: str | Path) -> Image:
         if file.interlaced or not np.asarray(image)[-1].any():  # rows that are missing are left at zero
             file.check_whole()
     _warn_of_faults(name, file.complaints)
-    return _upright(pixels, icc, exif, orientation_of(exif))
+    return _upright(pixels, icc, exif, orientation_of(exif), carried)
 
 
 def _decode_deep_png(file: png.Png) -> np.ndarray:
@@ -155,7 +156,7 @@ def _decode_tiff(data: bytes, name: str | Path) -> Image:
         pixels, icc = tiff.decode_deep(data), header.icc
     else:
         raise ImageError(f"TIFF samples of type {header.dtype} are not supported; uint8, uint16 and float32 are")
-    return _upright(pixels, icc, header.exif, header.orientation)
+    return _upright(pixels, icc, header.exif, header.orientation, header.carried)
 
 
 def _decode_jpeg(data: bytes, name: str | Path) -> Image:
@@ -180,7 +181,7 @@ def _decode_jpeg(data: bytes, name: str | Path) -> Image:
     exif = _exif_of(image)
     if getattr(image, "n_frames", 1) > 1:
         _warn_of_frames(name, image.n_frames)
-    return _upright(pixels, icc, exif, orientation_of(exif))
+    return _upright(pixels, icc, exif, orientation_of(exif), carried_by(image.info, exif))
 
 
 def _decode_pnm(data: bytes, name: str | Path) -> Image:
@@ -209,7 +210,7 @@ def _decoder_with_pillow(kind: str) -> Callable[[bytes, str | Path], Image]:
             _warn_of_frames(name, image.n_frames)
         pixels, icc = _pixels_of(image, image.info.get("icc_profile"))
         exif = _exif_of(image)
-        return _upright(pixels, icc, exif, orientation_of(exif))
+        return _upright(pixels, icc, exif, orientation_of(exif), carried_by(image.info, exif))
 
     return decode
 
@@ -277,8 +278,9 @@ def _exif_of(image: PillowImage) -> bytes | None:
     return (image.info.get("exif") or b"").removeprefix(PREFIX) or None
 
 
-def _upright(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, orientation: int) -> Image:
-    return Image(oriented(pixels, orientation), icc, reset_orientation(exif))
+def _upright(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, orientation: int, carried: Carried) -> Image:
+    upright = oriented(pixels, orientation)
+    return Image(upright, icc, reset_orientation(exif), carried=carried.turned(orientation))
 
 
 def _warn_of_frames(name: str | Path, num_frames: int) -> None:
@@ -295,7 +297,7 @@ def _size_of_png(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:
     header.check_claim(num_bytes)
     if header.unfinished:
         png.read(file).check_whole()
-    return *header.size, orientation_of(header.chunks.get(b"eXIf"))
+    return *header.size, orientation_of(header.metadata()[1])
 
 
 def _size_of_pnm(file: BinaryIO, num_bytes: int) -> tuple[int, int, int]:

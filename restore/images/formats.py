@@ -37,7 +37,8 @@ class Format:
         alpha: whether it can hold an alpha channel.
         grey: whether it has a layout for grey, rather than storing it as equal RGB.
         lossless: whether every pixel value survives; "option" where the writer can choose.
-        metadata: whether it holds ICC and EXIF.
+        carries: what it holds beside the pixels: "profile", "EXIF", "resolution", "XMP", "text", "colour" (PNG's own
+            words for it: gAMA, cHRM, sRGB, cICP).
         max_side_px: the largest height or width that its encoder takes.
     """
 
@@ -47,16 +48,29 @@ class Format:
     alpha: bool = True
     grey: bool = True
     lossless: bool = True
-    metadata: bool = True
+    carries: tuple[str, ...] = ("profile", "EXIF", "resolution", "XMP")
     max_side_px: int = (1 << 31) - 1
 
 
 FORMATS = (
-    Format("PNG", (".png",), ("uint8", "uint16"), max_side_px=1_000_000),
-    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"), alpha=False, lossless=False, max_side_px=65_500),
+    Format(
+        "PNG",
+        (".png",),
+        ("uint8", "uint16"),
+        carries=("profile", "EXIF", "resolution", "XMP", "text", "colour"),
+        max_side_px=1_000_000,
+    ),
+    Format(
+        "JPEG",
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
+        alpha=False,
+        lossless=False,
+        carries=("profile", "EXIF", "resolution", "XMP", "text"),
+        max_side_px=65_500,
+    ),
     Format("TIFF", (".tif", ".tiff"), ("uint8", "uint16", "float32")),
     Format("WebP", (".webp",), grey=False, max_side_px=16_383),
-    Format("BMP", (".bmp",), metadata=False),
+    Format("BMP", (".bmp",), carries=("resolution",)),
 )
 """The formats that are written, and read too."""
 

@@ -6,7 +6,7 @@ Their depth is uint8 [0, 255], uint16 [0, 65535] or float32 [0, 1].
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ImageError
+from restore.images.carried import Carried
 
 __all__ = [
     "DEPTHS",
@@ -42,12 +43,14 @@ class Image:
         icc: the ICC profile that the pixels are in; None if the file had none.
         exif: the EXIF block (a TIFF structure without the `Exif` prefix), its orientation already applied and reset.
         path: the file that it came from.
+        carried: what else the file said: resolution, XMP, text, colour.
     """
 
     pixels: np.ndarray
     icc: bytes | None = None
     exif: bytes | None = None
     path: Path | None = None
+    carried: Carried = field(default_factory=Carried)
 
     def __post_init__(self) -> None:
         self.pixels = checked(self.pixels)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["DECODED_PER_BYTE", "END", "MISSING", "Scans", "is_whole", "read_scans"]
+__all__ = ["DECODED_PER_BYTE", "END", "MISSING", "Scans", "is_whole", "read_scans", "with_density"]
 
 END = b"\xff\xd9"
 DECODED_PER_BYTE = 4096
@@ -85,6 +86,18 @@ def is_whole(data: bytes, decode: Callable[[bytes], np.ndarray]) -> bool:
     awaited = (last[-1][0] + 1) % 8 if last else 0
     first, *others = (decode(body + _filler(begin, awaited) + END) for begin in (0x00, 0x55, 0xAA, 0xFE))
     return all(np.array_equal(first, other) for other in others)
+
+
+def with_density(data: bytes, density: tuple[float, float, bool]) -> bytes:
+    """The file with a resolution, or a ratio, in its JFIF header; unchanged where it has no such header."""
+    if data[6:11] != b"JFIF\0":
+        return data
+    across, down, inches = density
+    factor = 1 if inches or (across.is_integer() and down.is_integer()) else 100
+    changed = bytearray(data)
+    dots = (max(1, min(round(each * factor), 0xFFFF)) for each in (across, down))
+    struct.pack_into(">BHH", changed, 13, int(inches), *dots)
+    return bytes(changed)
 
 
 def _filler(begin: int, awaited: int) -> bytes:

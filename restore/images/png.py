@@ -1,4 +1,4 @@
-"""PNG chunks: verified on reading, so that a damaged file is an error; added on writing, for ICC and EXIF."""
+"""PNG chunks: verified on reading, so that a damaged file is an error; added on writing, for what a file carries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from restore.images import exif as exif_blocks
 from restore.images.bounds import check_claim
+from restore.images.carried import Carried, text_of_bytes
 
 __all__ = ["SIGNATURE", "Png", "add_metadata", "encode_grey_alpha", "icc_from_chunk", "read"]
 
@@ -21,6 +23,12 @@ DEFLATE_RATIO = 1032
 
 _HEADER_END = 33  # signature, and IHDR with its length, type and checksum
 _MAX_ICC_BYTES = 64 << 20
+_MAX_TEXT_BYTES = 16 << 20
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_COLOURS = (b"cICP", b"gAMA", b"cHRM", b"sRGB")
+_XMP = "XML:com.adobe.xmp"
+_RAW_PROFILE = "Raw profile type "  # as ImageMagick keeps EXIF, profiles and XMP in text
+_METRES_PER_INCH = 0.0254
 _STEP_BYTES = 1 << 20
 _SHOWN = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")  # the chunks that decide what is seen
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -35,12 +43,14 @@ class Png:
     Attributes:
         chunks: the first of each type but the pixel data.
         data: the pixel data; empty where they were passed over.
+        texts: type and content of the chunks of text, in order.
         complaints: what is wrong with the file, though its pixels may be whole.
         unfinished: whether the file ends before its last chunk does.
     """
 
     chunks: dict[bytes, bytes] = field(default_factory=dict)
     data: bytes = b""
+    texts: list[tuple[bytes, bytes]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     unfinished: bool = False
 
@@ -69,6 +79,28 @@ class Png:
     def pixel_bits(self) -> int:
         """Bits of a pixel."""
         return self.depth * _CHANNELS.get(self.colour_type, 1)
+
+    def metadata(self) -> tuple[bytes | None, bytes | None, Carried]:
+        """The ICC profile, the EXIF block, and what else the file says."""
+        texts = dict(filter(None, (_text_of(*text) for text in self.texts)))
+        raw = {
+            key.removeprefix(_RAW_PROFILE).lower(): _raw_profile(texts.pop(key))
+            for key in list(texts)
+            if key.startswith(_RAW_PROFILE)
+        }
+        exif = self.chunks.get(b"eXIf") or raw.get("exif") or raw.get("app1")
+        icc = icc_from_chunk(self.chunks.get(b"iCCP")) or raw.get("icc") or raw.get("icm")
+        xmp = texts.pop(_XMP, "").encode() or raw.get("xmp")
+        density, found = None, self.chunks.get(b"pHYs", b"")
+        if len(found) == 9 and found[8] < 2:
+            across, down, metres = struct.unpack(">IIB", found)
+            dots = (across * _METRES_PER_INCH, down * _METRES_PER_INCH) if metres else (across, down)
+            density = exif_blocks.density(*dots, unit=2 if metres else 1)
+        colour = tuple((kind, self.chunks[kind]) for kind in _COLOURS if kind in self.chunks)
+        left = ("IPTC and Photoshop data",) if {"iptc", "8bim"} & set(raw) else ()
+        exif = exif.removeprefix(exif_blocks.PREFIX) if exif else None
+        density = density or exif_blocks.density_of(exif)
+        return icc, exif, Carried(density, xmp or None, tuple(texts.items()), colour, left)
 
     def check_claim(self, held_bytes: int) -> None:
         """Refuse a header that claims more than `held_bytes` of deflated data can hold.
@@ -139,6 +171,8 @@ def read(file: BinaryIO, *, pixels: bool = True) -> Png:
             png.complaints.append(f"wrong checksum in its {name} chunk")
         elif kind == b"IDAT":
             data.append(payload)
+        elif kind in _TEXTS:
+            png.texts.append((kind, bytes(payload)))
         else:
             png.chunks.setdefault(kind, bytes(payload))
         if kind == b"IEND":
@@ -176,14 +210,58 @@ def icc_from_chunk(chunk: bytes | None) -> bytes | None:
         return None
 
 
-def add_metadata(png: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
-    """The encoded file with a profile and an EXIF block right after its header."""
-    added = b""
+def _text_of(kind: bytes, chunk: bytes) -> tuple[str, str] | None:
+    """Keyword and text; None where it cannot be unpacked, or is larger than anybody writes."""
+    key, _, rest = chunk.partition(b"\0")
+    compressed = kind == b"zTXt"
+    rest = rest[1:] if compressed else rest
+    if kind == b"iTXt":
+        compressed = rest[:1] == b"\1"
+        rest = rest[2:].split(b"\0", 2)[-1]
+    if compressed:
+        try:
+            inflate = zlib.decompressobj()
+            rest = inflate.decompress(rest, _MAX_TEXT_BYTES)
+        except zlib.error:
+            return None
+        if inflate.unconsumed_tail:
+            return None
+    text = text_of_bytes(rest) if kind == b"iTXt" else rest.decode("latin-1")
+    return key.decode("latin-1"), text
+
+
+def _raw_profile(text: str) -> bytes | None:
+    """A block in hexadecimal digits, after its name and length."""
+    try:
+        return bytes.fromhex("".join(text.split()[2:]))
+    except ValueError:
+        return None
+
+
+def add_metadata(png: bytes, icc: bytes | None, exif: bytes | None, carried: Carried) -> bytes:
+    """The encoded file with what it carries right after its header."""
+    chunks = list(carried.colour)
     if icc:
-        added += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
+    if carried.density:
+        per_unit = _METRES_PER_INCH if carried.density[2] else 1
+        dots = (min(round(each / per_unit), (1 << 32) - 1) for each in carried.density[:2])
+        chunks.append((b"pHYs", struct.pack(">IIB", *dots, carried.density[2])))
     if exif:
-        added += _chunk(b"eXIf", exif)
+        chunks.append((b"eXIf", exif))
+    if carried.xmp:
+        chunks.append((b"iTXt", _XMP.encode() + bytes(5) + carried.xmp))
+    chunks += [_text_chunk(*text) for text in carried.text]
+    added = b"".join(_chunk(*chunk) for chunk in chunks)
     return b"".join((png[:_HEADER_END], added, png[_HEADER_END:])) if added else png
+
+
+def _text_chunk(key: str, text: str) -> tuple[bytes, bytes]:
+    name = key.encode("latin-1", "replace")[:79] or b"Comment"
+    try:
+        return b"tEXt", name + b"\0" + text.encode("latin-1")
+    except UnicodeEncodeError:
+        return b"iTXt", name + bytes(5) + text.encode()
 
 
 def encode_grey_alpha(pixels: np.ndarray) -> bytes:

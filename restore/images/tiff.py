@@ -11,13 +11,15 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from restore.images.bounds import check_claim
-from restore.images.exif import PREFIX
+from restore.images.carried import Carried
+from restore.images.exif import PREFIX, density
 from restore.images.image import checked
 from restore.images.segments import Segments
 
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["TiffHeader", "decode_deep", "encode", "map_pixels", "read_header", "read_size", "without_orientation"]
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 274, 34665, 34853, 40965
+_DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _XMP, _EXTRA_SAMPLES = 270, 282, 283, 296, 700, 338
+_LEFT = {
+    **dict.fromkeys((33550, 33922, 34264, 34735), "the place on Earth (GeoTIFF)"),
+    **dict.fromkeys((33723, 34377), "IPTC and Photoshop data"),
+}
+_OF_THE_OLD_FILE = (("ImageJ=", "the description of ImageJ"), ("<OME", "the description of OME-TIFF"))
+_RESOLUTIONS = (_X_RESOLUTION, _Y_RESOLUTION)
 _DESCRIPTIVE_TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, _EXIF_IFD, _GPS_IFD)
 _MAX_BYTES = (1 << 32) - (1 << 20)  # offsets have 32 bits
 
@@ -43,6 +52,7 @@ class TiffHeader:
     icc: bytes | None
     exif: bytes | None
     num_pages: int
+    carried: Carried
 
 
 def read_header(data: bytes) -> TiffHeader:
@@ -63,6 +73,7 @@ def read_header(data: bytes) -> TiffHeader:
             bytes(icc.value) if icc else None,
             None if file.is_bigtiff else _exif_of(data),
             len(file.pages),
+            _carried_by(page),
         )
 
 
@@ -134,7 +145,7 @@ def decode_deep(data: bytes) -> np.ndarray:
             raise ValueError(f"a {page.dtype} TIFF with photometric interpretation {photometric} is not supported")
         if page.bitspersample != 8 * page.dtype.itemsize:
             raise ValueError(f"TIFF samples of {page.bitspersample} bits are not supported")
-        pixels = Segments(page, data).pixels()
+        pixels = _without_extra(Segments(page, data).pixels(), *_layout(page))
     if photometric == 0:  # white is zero
         pixels = (1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max) - pixels
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
@@ -151,13 +162,13 @@ def without_orientation(data: bytes) -> bytes:
         return bytes(changed)
 
 
-def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None) -> bytes:
+def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, carried: Carried) -> bytes:
     """A TIFF file: 1 to 4 channels of uint8, uint16 or float32, deflated, with the horizontal predictor for integers.
 
     Raises:
         ValueError: the file would pass 4 GiB.
     """
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+    from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     is_float = pixels.dtype.kind == "f"
@@ -178,9 +189,15 @@ def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None) -> bytes:
     directory[339] = (3 if is_float else 1,) * channels
     if channels in (2, 4):
         directory[338] = 2  # alpha, not multiplied in
-    if icc:
-        directory.tagtype[34675] = 7
-        directory[34675] = icc
+    if carried.density:
+        for tag, dots in ((_X_RESOLUTION, carried.density[0]), (_Y_RESOLUTION, carried.density[1])):
+            exact = Fraction(dots).limit_denominator(1000)
+            directory[tag] = IFDRational(exact.numerator, exact.denominator)
+        directory[_RESOLUTION_UNIT] = 2 if carried.density[2] else 1
+    for tag, block in ((34675, icc), (_XMP, carried.xmp)):
+        if block:
+            directory.tagtype[tag] = 7 if tag == 34675 else 1
+            directory[tag] = block
     file = io.BytesIO()
     directory.save(file)
     return file.getvalue() + strip
@@ -192,6 +209,56 @@ def _differences(pixels: np.ndarray) -> np.ndarray:
     return differences
 
 
+def _carried_by(page: tifffile.TiffPage) -> Carried:
+    """What the tags say beside the EXIF block, and what they say that is not carried over."""
+
+    def value(tag: int) -> Any:
+        found = page.tags.get(tag)
+        return found.value if found else None
+
+    across, down = (found[0] / found[1] if found and found[1] else None for found in map(value, _RESOLUTIONS))
+    left = [words for tag, words in _LEFT.items() if value(tag) is not None]
+    left += [words for mark, words in _OF_THE_OLD_FILE if mark in str(value(_DESCRIPTION) or "")]
+    colours, has_alpha, _ = _layout(page)
+    if page.samplesperpixel > colours + has_alpha:
+        left.append("channels beyond colour and alpha")
+    xmp, unit = value(_XMP), value(_RESOLUTION_UNIT)
+    return Carried(
+        density(across, down, 2 if unit is None else int(unit)),
+        (bytes(xmp) if not isinstance(xmp, str) else xmp.encode()) if xmp else None,
+        left=tuple(dict.fromkeys(left)),
+    )
+
+
+def _layout(page: tifffile.TiffPage) -> tuple[int, bool, bool]:
+    """The number of channels of colour, whether alpha follows them, and whether it is multiplied into them."""
+    colours = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4}.get(int(page.photometric), page.samplesperpixel)
+    tag = page.tags.get(_EXTRA_SAMPLES)
+    kinds = (tag.value,) if tag and isinstance(tag.value, int) else tuple(tag.value) if tag else ()
+    has_alpha = page.samplesperpixel > colours and (kinds[0] in (1, 2) if kinds else True)
+    return colours, has_alpha, has_alpha and kinds[:1] == (1,)
+
+
+def _without_extra(pixels: np.ndarray, colours: int, has_alpha: bool, multiplied: bool) -> np.ndarray:
+    """Colour and alpha, which is taken out of the colours where it is multiplied into them."""
+    if pixels.ndim == 2:
+        return pixels
+    pixels = pixels[..., : colours + has_alpha]
+    if multiplied:
+        white = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+        alpha = pixels[..., colours:].astype(np.float64)
+        colour = pixels[..., :colours] * white / np.where(alpha > 0, alpha, np.inf)
+        colour = np.minimum(colour if white == 1 else np.rint(colour), white)
+        pixels = np.concatenate([colour.astype(pixels.dtype), pixels[..., colours:]], axis=2)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+def _describes_layout(description: object) -> bool:
+    """Whether an image description is about the file that it stands in: tifffile's shape, ImageJ's, OME's."""
+    text = str(description)
+    return text.startswith('{"shape":') or any(mark in text for mark, _ in _OF_THE_OLD_FILE)
+
+
 def _exif_of(data: bytes) -> bytes | None:
     """The descriptive tags of the first directory as an EXIF block of their own."""
     from PIL.Image import Exif
@@ -199,7 +266,7 @@ def _exif_of(data: bytes) -> bytes | None:
     tags = Exif()
     tags.load_from_fp(io.BytesIO(data))
     for tag in list(tags):
-        if tag not in _DESCRIPTIVE_TAGS:
+        if tag not in _DESCRIPTIVE_TAGS or (tag == _DESCRIPTION and _describes_layout(tags[tag])):
             del tags[tag]
     return tags.tobytes()[len(PREFIX) :] if len(tags) else None
 

@@ -79,7 +79,7 @@ def test_jpeg_is_close():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(("fmt", "depth", "channels"), [layout for layout in LAYOUTS if layout[0].metadata])
+@pytest.mark.parametrize(("fmt", "depth", "channels"), [layout for layout in LAYOUTS if "EXIF" in layout[0].carries])
 def test_orientation_and_metadata(tmp_path, fmt, depth, channels, orientation):
     stored = random_pixels(depth, channels, 16, 24)
     icc = SRGB if channels > 2 else None
