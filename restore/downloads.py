@@ -5,6 +5,9 @@
 While a file is on its way, its bytes are in `NAME.part`. Only one process writes there; others wait for it. What the
 server says to tell this file from a later one of the same name (RFC 9110, If-Range) is in `NAME.part.version`: the rest
 of another file is never put behind the beginning of this one.
+
+A server is not trusted: an answer that makes no sense is one message, no more bytes are taken than it or the caller
+says there are, and one that sends a few bytes now and then is given up.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,7 +32,10 @@ from restore.locks import reserved
 __all__ = ["download"]
 
 BLOCK_BYTES = 1 << 20
-TIMEOUT_S = 30
+TIMEOUT_S = 30  # until bytes come
+ANSWER_S = 120  # until an answer has begun
+PATIENCE_S, SLOWEST = 600, 20_000  # a download may take so long, and a second more for each so many bytes
+MOST_BYTES = 1 << 40  # where nobody says how many there are
 Progress = Callable[[int, int | None], None]
 HEADERS = {"User-Agent": "restore-toolkit"}  # some servers turn urllib's own name away
 
@@ -64,8 +73,8 @@ def download(
             if path.is_file():  # by another process, while this one waited
                 partial.unlink(missing_ok=True)
                 return sha256_of(path)
-            before = -1
-            while not _is_whole(url, file, version, sha256, size_bytes, on_progress):
+            before, clock = -1, _Clock(url)
+            while not _is_whole(url, file, version, sha256, size_bytes, on_progress, clock):
                 loaded = file.tell()
                 if loaded <= before:
                     raise MissingError(f"{url} was cut off after {loaded} bytes: run the command again to continue.")
@@ -90,6 +99,7 @@ def _is_whole(
     sha256: str | None,
     size_bytes: int | None,
     on_progress: Progress,
+    clock: _Clock,
 ) -> bool:
     """Ask for what is missing of a file, and write it; whether it is all there now."""
     start = file.seek(0, os.SEEK_END)
@@ -100,51 +110,135 @@ def _is_whole(
         start = file.truncate(0)
     asked = {"Range": f"bytes={start}-", **({"If-Range": known} if known else {})} if start else {}
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS | asked), timeout=TIMEOUT_S)
+        response = _answer(url, HEADERS | asked)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             file.truncate(0)
             file.seek(0)
             version.forget()
             return False
-        raise MissingError(f"could not download {url}: the server answered {error.code} {error.reason}.") from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise MissingError(f"could not download {url}: no response ({reason}). Is this machine offline?") from None
+        raise MissingError(
+            f"could not download {url}: the server answered {error.code} {_line(error.reason)}."
+        ) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, MissingError):
+            raise
+        if isinstance(error, ValueError):
+            raise MissingError(f"could not download {url!a}: it is not an address ({_line(error)}).") from None
+        reason, shown = getattr(error, "reason", None) or error, url if url.isprintable() else ascii(url)
+        raise MissingError(
+            f"could not download {shown}: no response ({_line(reason)}). Is this machine offline?"
+        ) from None
     with response:
         if response.headers.get_content_type() == "text/html":
             raise MissingError(f"could not download {url}: the response is a web page, not the file.")
-        start, total = _extent(response, start)
+        start, total = _extent(url, response, start)
         if size_bytes is not None and total not in (None, size_bytes):
             raise DataError(f"{url} offers {total} bytes, and the file has {size_bytes}: it is another file.")
         file.truncate(start)
         file.seek(start)
         version.write(response)
         on_progress(start, total)
+        most = min(known for known in (size_bytes, total, MOST_BYTES) if known is not None)
         while block := _block(response):
+            if file.tell() + len(block) > most:
+                _discard(file, version)
+                raise DataError(f"{url} sends more than the {most} bytes that there should be: they are discarded.")
             file.write(block)
             on_progress(file.tell(), total)
+            clock.require_progress(len(block))
     return block is not None and (total is None or file.tell() >= total)
 
 
-def _extent(response: Any, asked: int) -> tuple[int, int | None]:
-    """Where the bytes of an answer begin in the file, and how many the file has, if the server tells."""
-    length = response.headers.get("Content-Length")
+def _answer(url: str, headers: dict[str, str]) -> Any:
+    """The beginning of an answer; the limit of each read does not bound how long that takes.
+
+    Raises:
+        MissingError: it takes too long.
+        OSError, ValueError, http.client.HTTPException: there is none, or this is not an address.
+    """
+    if not re.match(r"(https?|file)://", url, re.IGNORECASE):
+        raise ValueError("http://, https:// and file:// are known")
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found.append(urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S))
+        except Exception as error:  # raised below, in the thread that asks
+            found.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_S)
+    if not found:
+        raise MissingError(f"could not download {url}: no answer within {ANSWER_S} seconds.")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+class _Clock:
+    """Gives up a download that comes too slowly."""
+
+    def __init__(self, url: str):
+        self._url, self._until = url, time.monotonic() + PATIENCE_S
+
+    def require_progress(self, num_bytes: int) -> None:
+        """Count bytes that have come.
+
+        Raises:
+            MissingError: they came too late.
+        """
+        self._until += num_bytes / SLOWEST
+        if time.monotonic() > self._until:
+            raise MissingError(
+                f"{self._url} sends fewer than {SLOWEST} bytes a second: run the command again to continue."
+            )
+
+
+def _extent(url: str, response: Any, asked: int) -> tuple[int, int | None]:
+    """Where the bytes of an answer begin in the file, and how many the file has, if the server tells.
+
+    Raises:
+        MissingError: what it tells makes no sense.
+    """
+
+    def number(name: str, text: str | None) -> int | None:
+        if text is None or re.fullmatch(r"[0-9]{1,18}", text.strip(), re.ASCII):
+            return None if text is None else int(text)
+        shown = ascii(response.headers.get(name))[:80]
+        raise MissingError(f"could not download {url}: the server's answer makes no sense ({name}: {shown}).")
+
+    length = number("Content-Length", response.headers.get("Content-Length"))
     if response.status != http.client.PARTIAL_CONTENT:
-        return 0, int(length) if length else None
-    extent, _, total = response.headers.get("Content-Range", f"bytes {asked}-/*").removeprefix("bytes ").partition("/")
-    start = int(extent.partition("-")[0])
+        return 0, length
+    extent, _, of_all = response.headers.get("Content-Range", f"bytes {asked}-/*").removeprefix("bytes ").partition("/")
+    start = number("Content-Range", extent.partition("-")[0]) or 0
+    total = None if of_all.strip() in ("*", "") else number("Content-Range", of_all)
     if start > asked:
         raise MissingError(f"the server was asked for bytes from {asked} on and sends those from {start} on.")
-    return start, int(total) if total.isdigit() else start + int(length) if length else None
+    return start, total if total is not None else start + length if length is not None else None
 
 
 def _block(response: Any) -> bytes | None:
     """The next bytes that come; none at the end, None where the connection breaks."""
     try:
-        return response.read(BLOCK_BYTES)
-    except (OSError, http.client.HTTPException):
+        block: bytes = response.read1(BLOCK_BYTES)
+    except (OSError, ValueError, http.client.HTTPException):
         return None
+    return block
+
+
+def _line(reason: Any) -> str:
+    """What a server or a library says, on one line."""
+    text = " ".join(str(reason).split())
+    return text if text.isprintable() and len(text) <= 200 else ascii(text)[:200]
+
+
+def _discard(file: BinaryIO, version: _Version) -> None:
+    file.truncate(0)
+    version.forget()
 
 
 def _check(url: str, digest: str, size: int, sha256: str | None, size_bytes: int | None, partial: Path) -> None:
@@ -170,7 +264,7 @@ class _Version:
         return self.partial.with_name(f"{self.partial.name}.version")
 
     def read(self) -> str:
-        return self._path.read_text("utf-8") if self._path.is_file() else ""
+        return self._path.read_text("utf-8", errors="replace") if self._path.is_file() else ""
 
     def write(self, response: Any) -> None:
         tag = response.headers.get("ETag", "")

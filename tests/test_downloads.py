@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from restore import downloads
 from restore.downloads import download
 from restore.errors import DataError, MissingError, OutputError
 
@@ -115,3 +116,120 @@ def test_two_at_once_load_it_once(server, tmp_path):
     assert found == [SHA256] * 4
     assert len(server.requests) == 1
     assert names(tmp_path) == ["a"]
+
+
+ADDRESSES = (
+    *("", "nothing", "a b", "ftp://127.0.0.1/a", "data:text/plain,x", "http://", "http://[::1", "http://127.0.0.1:x/a"),
+    *(
+        "http://127.0.0.1:99999999/a",
+        "http://a..b/c",
+        "http://" + "x" * 300 + "/a",
+        "http://a\nb/",
+        "http://127.0.0.1/ü",
+    ),
+    *(
+        "http://\0/",
+        "https://user@:80/a b",
+        "file:///no/such/file",
+        "HTTP://127.0.0.1:9/a",
+        "gopher://a",
+        "//a/b",
+        "c:\\a",
+    ),
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_whatever_is_no_address_is_one_line(tmp_path, address):
+    with pytest.raises(MissingError, match="could not download") as caught:
+        download(address, tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == []
+
+
+HEADERS = {
+    "Content-Length": ["x", "-5", "1e9", "", "١٢", "9" * 30, "3, 4", "10240.0"],
+    "Content-Range": ["bytes", "x", "bytes -5-7/9", "bytes 5/x", "bytes a-b/c", "bytes 0-9/" + "9" * 30, "items 0-1/2"],
+    "Content-Type": ["", ";;;", "text", "\xff", "a/b/c"],
+    "ETag": ["", '"', '"\xff"', "W/", "x" * 5000],
+    "Last-Modified": ["never", "", "\xff"],
+    "Transfer-Encoding": ["chunked", "gzip", "nonsense"],
+}
+
+
+@pytest.mark.parametrize(("header", "value"), [(name, value) for name, values in HEADERS.items() for value in values])
+@pytest.mark.parametrize("begun", [False, True])
+def test_headers_that_make_no_sense_are_one_line_or_harmless(server, tmp_path, header, value, begun):
+    if begun:
+        (tmp_path / "a.part").write_bytes(CONTENT[:100])
+        (tmp_path / "a.part.version").write_bytes(b'"\xff"')
+    server.headers_sent = {header: value.encode("utf-8").decode("latin-1")}
+    said = ""
+    try:
+        assert download(f"{server.address}/a", tmp_path / "a", sha256=SHA256) == SHA256
+    except (MissingError, DataError) as error:
+        said = str(error)
+    assert "\n" not in said
+    assert (tmp_path / "a").exists() is not bool(said)
+
+
+def raw_server(answer: list[bytes], pause_s: float = 0.0):
+    """Sends pieces to whoever asks, as slowly as is wanted; gives its address and what stops it."""
+    import socket
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    stopped = threading.Event()
+
+    def serve():
+        while not stopped.is_set():
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(9999)
+                for piece in answer:
+                    if stopped.wait(pause_s):
+                        break
+                    try:
+                        connection.sendall(piece)
+                    except OSError:
+                        break
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}/a", lambda: (stopped.set(), listening.close())
+
+
+@pytest.mark.parametrize("known", ["caller", "nobody"])
+def test_no_more_bytes_are_taken_than_there_should_be(tmp_path, monkeypatch, known):
+    monkeypatch.setattr(downloads, "MOST_BYTES", 5000)
+    chunk = b"400\r\n" + bytes(1024) + b"\r\n"
+    address, stop = raw_server([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[chunk] * 100_000])
+    with pytest.raises(DataError, match=r"sends more than the \d+ bytes"):
+        download(address, tmp_path / "a", size_bytes=3000 if known == "caller" else None)
+    stop()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_server_that_drips_is_given_up(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(downloads, "ANSWER_S", 0.5)
+    monkeypatch.setattr(downloads, "PATIENCE_S", 0.3)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n"
+    drips = [bytes([each]) for each in head] * 9 if part == "head" else [head + b"\r\n", *[b"x"] * 1000]
+    address, stop = raw_server(drips, pause_s=0.1)
+    with pytest.raises(MissingError, match=r"no answer within|fewer than 20000 bytes a second: run the command again"):
+        download(address, tmp_path / "a")
+    stop()
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\xff\xfe" * 50, b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 300]
+)
+def test_an_answer_that_is_none_is_one_line(tmp_path, answer):
+    address, stop = raw_server([answer])
+    with pytest.raises(MissingError) as caught:
+        download(address, tmp_path / "a")
+    stop()
+    assert "\n" not in str(caught.value)
