@@ -7,6 +7,7 @@ import timm
 import torch
 
 from restore.encoders import build_encoder
+from restore.encoders.convolution.trt_vit import MixedBlock
 
 
 def test_energies_double_with_the_image_and_flat_areas_have_none():
@@ -34,3 +35,26 @@ def test_strides_stand_in_the_first_convolutions():
     usual = timm.create_model("resnet50", features_only=True, pretrained=False)
     assert usual["layer3"][0].conv1.stride == (1, 1)
     assert set(encoder.model.state_dict()) == set(usual.state_dict())
+
+
+def test_after_trt_vit_has_attention_late_in_the_network_and_early_in_a_block():
+    encoder = build_encoder("after_trt_vit")
+    counts = [sum(isinstance(each, MixedBlock) for each in stage) for stage in encoder.stages]
+    assert counts == [0, 0, 1, 7]
+    assert [len(stage) for stage in encoder.stages] == sorted(len(stage) for stage in encoder.stages)
+    block = encoder.stages[3][-1].eval()
+    x = torch.randn(1, 4, 5, 512)
+    halves = (block(x) - x).split(256, dim=-1)
+    first = block.transformer(block.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+    torch.testing.assert_close(halves[0], first, rtol=0, atol=1e-5)
+    second = block.bottleneck(first.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(halves[1], second, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"shrink": 1.0}, "shrink is 1.0"), ({"num_mixed": [0, 0, 0, 9]}, "must not be above depths")],
+)
+def test_blocks_that_cannot_be_mixed_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build_encoder({"type": "after_trt_vit", **wrong})

@@ -92,6 +92,23 @@ def test_networks_of_parts(block, tmp_path):
     assert max(export_network(build_model(block), tmp_path / "network.pt2").values()) < 1e-5
 
 
+ENCODERS = {  # of each build one
+    "after_trt_vit": {"dims": [8, 8, 16, 16], "depths": [1, 1, 2, 2], "num_mixed": [0, 0, 1, 1], "num_heads": 2},
+    "repopt_vgg": {"depths": [1, 2, 1, 1], "width_factors": [0.125, 0.125, 0.0625, 0.0625]},
+    "randformer": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "grids": [None, None, 4, 2]},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_networks_on_encoders(name, tmp_path):
+    torch.manual_seed(0)
+    encoder = {"type": name, **ENCODERS[name], "out_indices": [0, 1]}
+    network = build_model({"type": "UNetRestorer", "encoder": encoder, "width": 8, "depth": 1})
+    assert max(export_network(network, tmp_path / "network.pt2").values()) < 1e-5
+
+
 class _Guarded(SwinIR):
     """Settles a branch by the size that it is traced with."""
 

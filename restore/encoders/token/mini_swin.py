@@ -172,10 +172,8 @@ class _WindowAttention(RelativePositionBias, Branch):
         plan = window_plan(B, H, W, (self.window, self.window), (shift, shift), x_BHWC.device)
         qkv_WNC, bias_hNN = self.qkv(split_windows(x_BHWC, plan)), self.position_bias()
         masks = [None] if plan.masks is None else plan.masks[:, :, None].unbind(0)
-        mixed = [
-            self._mixed(qkv, bias_hNN, mask, before, after)
-            for qkv, mask in zip(qkv_WNC.split(plan.counts), masks, strict=True)
-        ]
+        groups = qkv_WNC.split(plan.counts) if len(plan.counts) > 1 else (qkv_WNC,)
+        mixed = [self._mixed(qkv, bias_hNN, mask, before, after) for qkv, mask in zip(groups, masks, strict=True)]
         x_BHWC = join_windows(torch.cat(mixed), plan, x_BHWC.shape)
         if masked_alone:
             x_BHWC = x_BHWC.roll((-shift, -shift), (1, 2))
