@@ -76,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     task = parser.add_argument_group("what the task is (with --task)")
     task.add_argument("--scale", type=int, help="of super-resolution, by default 4")
-    task.add_argument("--sigma", type=float, help="level of the noise, on the scale of 0 to 255")
+    task.add_argument(
+        "--sigma",
+        type=float,
+        help="level of the noise, 0 to 255; also for -m, if the network is told it",
+    )
     task.add_argument("--jpeg-quality", type=int, help="quality that the JPEG was saved with, 1 to 100")
     files = parser.add_argument_group("files")
     files.add_argument("--recursive", action="store_true", help="go into sub-folders")
@@ -159,7 +163,7 @@ def _run_video(arguments: argparse.Namespace, model: str) -> int:
 
     if arguments.engine != "plain":
         raise OptionsError(f"--engine {arguments.engine} restores images: a video is restored on one machine.")
-    return run_video.run(arguments, lambda: load_model(model, task=arguments.model_task, **_runtime(arguments)))
+    return run_video.run(arguments, lambda: load_model(model, **_choice(arguments), **_runtime(arguments)))
 
 
 def _engine(arguments: argparse.Namespace, model: str) -> Engine:
@@ -170,7 +174,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
 
         return partial(
             restore_with_ray,
-            network=load_network(model, task=arguments.model_task),
+            network=load_network(model, **_choice(arguments)),
             runtime=_runtime(arguments),
             quality=arguments.quality,
             flat=arguments.alpha == "flatten",
@@ -183,9 +187,14 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
     for option in ("workers", "ray_address"):
         if getattr(arguments, option) is not None:
             raise OptionsError(f"--{option.replace('_', '-')} belongs to --engine ray.")
-    restorer = load_model(model, task=arguments.model_task, **_runtime(arguments))
+    restorer = load_model(model, **_choice(arguments), **_runtime(arguments))
     logger.info(restorer.describe())
     return partial(restore_files, restorer=restorer, quality=arguments.quality, flat=arguments.alpha == "flatten")
+
+
+def _choice(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Which of a model's tasks, and, of a model that is named, what it is told about the noise."""
+    return {"task": arguments.model_task, "sigma": None if arguments.task else arguments.sigma}
 
 
 def _runtime(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -211,7 +220,7 @@ def _named(paths: list[Path]) -> str:
 def _require_task(arguments: argparse.Namespace) -> None:
     """A model named with -m does what it was trained for, whatever the task's options say."""
     if arguments.task is None:
-        for option in ("scale", "sigma", "jpeg_quality"):
+        for option in ("scale", "jpeg_quality"):
             if getattr(arguments, option) is not None:
                 raise OptionsError(
                     f"--{option.replace('_', '-')} chooses a model for --task. '{arguments.model}' is a model already: "

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from restore.errors import OptionsError
 from restore.networks.spec import ImageSpec
 
 __all__ = ["Network", "State"]
@@ -54,6 +55,14 @@ class Network(nn.Module, ABC):
     def task_spec(self, task: int) -> ImageSpec:
         """What images the task with this number takes and gives."""
         return self.spec
+
+    def expect_noise(self, sigma: float) -> None:
+        """Take images to hold noise of this level, its standard deviation on the 0-255 scale.
+
+        Raises:
+            OptionsError: the network is not told how strong the noise is.
+        """
+        raise OptionsError(f"sigma is {sigma:g}, but {type(self).__name__} is not told how strong the noise is.")
 
     @classmethod
     def recognise(cls, state: State) -> dict[str, Any] | None:

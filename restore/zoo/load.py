@@ -60,18 +60,29 @@ def build_model(block: Mapping[str, Any]) -> nn.Module:
     return registry.NETWORKS.build(block)
 
 
-def load_network(name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None) -> Network:
+def load_network(
+    name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None, sigma: float | None = None
+) -> Network:
     """A network with its weights, in evaluation mode: a model of the zoo by name, or a weights file.
 
     Args:
         key: entry of the file that holds the weights (`params`, `params_ema`, ...); None finds it.
         task: of weights for several tasks, the one to take, by name (`sr_x2`) or number: a network of it alone comes.
+        sigma: level of the noise, on the 0-255 scale, for a network that is told it (FFDNet).
 
     Raises:
-        OptionsError: neither a known model nor a weights file; no such task.
+        OptionsError: neither a known model nor a weights file; no such task; a network that is not told the noise.
         CheckpointError: the file cannot be read, or no network is known whose weights it holds; the message names the
             nearest of ours, and says if spandrel, which knows many more, is missing.
     """
+    network = _loaded(name_or_path, key, task)
+    if sigma is not None:
+        network.expect_noise(sigma)
+    return network
+
+
+def _loaded(name_or_path: str | Path, key: str | None, task: str | int | None) -> Network:
+    """The network with its weights, in evaluation mode."""
     if _is_file(name_or_path):
         path = expanded(name_or_path)
         state, block = read_weights(path, key)
@@ -155,13 +166,19 @@ def _of_task(state: Mapping[str, torch.Tensor], task: str | int | None, source: 
 
 
 def load_model(
-    name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None, **runtime: Any
+    name_or_path: str | Path,
+    *,
+    key: str | None = None,
+    task: str | int | None = None,
+    sigma: float | None = None,
+    **runtime: Any,
 ) -> Restorer:
     """A `Restorer` for a model of the zoo (`"swinir_light_x4"`) or a weights file (`"net_g_latest.pth"`).
 
     Args:
         key: entry of the file that holds the weights; None finds it.
         task: of weights for several tasks, the one to restore with, by name (`sr_x2`) or number.
+        sigma: level of the noise, on the 0-255 scale, for a network that is told it (FFDNet).
         runtime: arguments of `Restorer`: device, precision, tile, ...
 
     Raises:
@@ -169,7 +186,7 @@ def load_model(
             or as `load_network`.
         CheckpointError: as `load_network`.
     """
-    return as_restorer(load_network(name_or_path, key=key, task=task), str(name_or_path), **runtime)
+    return as_restorer(load_network(name_or_path, key=key, task=task, sigma=sigma), str(name_or_path), **runtime)
 
 
 def as_restorer(network: Network, name: str, **runtime: Any) -> Restorer:

@@ -174,7 +174,7 @@ def test_kill_leaves_no_half_written_image_and_resume_completes(tmp_path, weight
     ("arguments", "message"),
     [
         (["--scale", "2"], "--scale chooses a model for --task"),
-        (["--sigma", "25"], "--sigma chooses a model for --task"),
+        (["--sigma", "25"], "sigma is 25, but SwinIR is not told how strong the noise is"),
         (["--jpeg-quality", "10"], "--jpeg-quality chooses a model for --task"),
         (["--suffix", "a/b"], "part of file names"),
     ],
