@@ -115,7 +115,7 @@ def _preview(arguments: argparse.Namespace, variables: dict[str, Any]) -> int:
     paths = [image.path for image in find_images(arguments.input, recursive=arguments.recursive)]
     path = next((path for path in paths if real_path(path) != real_path(output)), paths[0])  # not an earlier sheet
     refuse_to_overwrite([path], [output])
-    pixels = read_image(path).pixels
+    pixels = read_image(path, unit=True).pixels
     if pixels.ndim == 2:
         pixels = pixels[..., None].repeat(3, axis=2)
     gt_BCHW = to_tensor(pixels)[:, :3]

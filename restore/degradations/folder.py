@@ -203,7 +203,7 @@ def _make_in_worker(job: Job) -> Outcome:
 
 def _make(job: Job, recipe: Recipe, pipeline: Pipeline) -> Outcome:
     try:
-        image = read_image(job.source)
+        image = read_image(job.source, unit=True)
         if job.replay:
             block = _read_parameters(job.replay)
             pipeline = Recipe(block["recipe"], block["variables"]).load()

@@ -11,15 +11,19 @@ from restore.files import atomic_write
 from restore.images.decode import decode_image
 from restore.images.encode import encode_image
 from restore.images.formats import readable_suffixes
-from restore.images.image import Image
+from restore.images.image import Image, require_unit
 
 __all__ = ["list_images", "read_image", "write_image"]
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(path: str | Path, *, unit: bool = False) -> Image:
     """Read an image file in its own depth, upright, with its ICC profile and EXIF block.
 
     See `decode_image` for the formats, and for what becomes of palettes, CMYK and animations.
+
+    Args:
+        path: the file.
+        unit: refuse float pixels that are not finite or beyond [0, 1], of which nobody could say what is white.
 
     Raises:
         ImageError: the file is missing, unreadable, truncated, damaged or of a kind that is not supported.
@@ -31,6 +35,8 @@ def read_image(path: str | Path) -> Image:
         raise ImageError(f"cannot read '{path}': {error.strerror or error}") from error
     image = decode_image(data, path)
     image.path = path
+    if unit:
+        require_unit(image.pixels, path)
     return image
 
 

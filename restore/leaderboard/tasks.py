@@ -197,7 +197,7 @@ def _require_rgb(job: Job) -> None:
 
 def _rgb(path: Path) -> np.ndarray:
     """The pixels of a file as 8-bit RGB, which is what the lists of opinions were made of."""
-    pixels = read_image(path).pixels
+    pixels = read_image(path, unit=True).pixels
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     elif pixels.shape[2] == 2:

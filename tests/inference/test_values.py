@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from restore.errors import ImageError, OptionsError
-from restore.images import Image, convert_depth, flatten, require_unit
+from restore.images import Image, convert_depth, flatten, require_unit, write_image
 from restore.inference import Restorer
 from restore.inference import restorer as restorer_module
 from restore.networks import ImageSpec
@@ -221,3 +221,19 @@ def test_require_unit():
     for wrong in (2, -1, math.nan):
         with pytest.raises(ImageError, match=r"'a\.tif' holds"):
             require_unit(np.full((2, 2), wrong, np.float32), "a.tif")
+
+
+def test_readers_that_need_a_white(tmp_path):
+    from restore.data.storage.databases import stored_image
+    from restore.data.storage.sources import FileSource
+    from restore.degradations.folder import Recipe, make_pairs, plan_jobs
+    from restore.evaluation.scoring.measuring import read_pixels
+
+    path = tmp_path / "in" / "a.tif"
+    write_image(path, np.full((32, 32, 3), 255, np.float32))
+    for read in (stored_image, read_pixels, lambda path: FileSource([path]).read(0)):
+        with pytest.raises(ImageError, match=r"a\.tif' holds values from 255 to 255"):
+            read(path)
+    recipe = Recipe("gaussian_noise")
+    (outcome,) = make_pairs(plan_jobs(path.parent, tmp_path / "out", recipe), recipe)
+    assert "holds values from 255 to 255" in outcome.error

@@ -129,7 +129,7 @@ class QualityDataset(QualityImages):
         index = item.index if isinstance(item, Draw) else item
         opinion, zoom = self._entry(index)
         files = [opinion.image] + ([opinion.reference] if opinion.reference else [])
-        images = [_zoomed(channels_of(read_image(path).pixels, "rgb"), zoom) for path in files]
+        images = [_zoomed(channels_of(read_image(path, unit=True).pixels, "rgb"), zoom) for path in files]
         if len({image.shape for image in images}) > 1:
             shapes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
             raise DataError(f"dataset '{self.name}': {opinion.image} and its reference differ in size: {shapes}.")

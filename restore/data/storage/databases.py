@@ -78,7 +78,7 @@ def stored_image(path: Path) -> Image:
         ImageError: this is not an image.
     """
     if not _is_in_database(path):
-        return read_image(path)
+        return read_image(path, unit=True)
     with _damage_named(path.parent), _environment(path.parent).begin(buffers=True) as transaction:
         value = transaction.get(path.name.encode("ascii"))
         if value is None:

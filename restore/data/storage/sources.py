@@ -55,7 +55,7 @@ class FileSource:
         """Decode image `index`, or map it where the file lets that."""
         path = self.paths[index]
         mapped = map_pixels(path) if path.suffix.lower() in (".tif", ".tiff") else None
-        return read_image(path).pixels if mapped is None else mapped
+        return read_image(path, unit=True).pixels if mapped is None else mapped
 
 
 class PackedSource(FileSource):

@@ -25,7 +25,7 @@ from restore.evaluation.models.folder import ResultsFolder
 from restore.evaluation.models.report import render
 from restore.evaluation.models.results import DatasetResult, ImageResult, Results
 from restore.files import expanded
-from restore.images import convert_depth, require_unit, resize, to_pixels, to_tensor, write_image
+from restore.images import convert_depth, resize, to_pixels, to_tensor, write_image
 from restore.inference import Restorer
 from restore.locks import reserved
 from restore.metrics import BoundMetric
@@ -196,7 +196,6 @@ def _color(dataset: TestSet, restorer: Restorer) -> str:
 def _pixels(path: Path, color: str) -> np.ndarray:
     """The pixels of a file as grey (H, W) or RGB, in its depth; alpha is dropped, as the metrics know none."""
     image = stored_image(path)
-    require_unit(image.pixels, path)
     if image.has_alpha:
         logger.warning("%s: its alpha channel is left out of the evaluation", path)
     pixels = channels_of(image.pixels, color)

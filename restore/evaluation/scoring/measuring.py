@@ -18,7 +18,7 @@ from restore.data.pairs import Pair
 from restore.errors import ImageError, RestoreError
 from restore.evaluation.measures import Measures
 from restore.evaluation.processes import context, num_cores
-from restore.images import read_image, require_unit
+from restore.images import read_image
 from restore.metrics import bind_metrics
 from restore.metrics.inputs import Images
 from restore.workers import leave_signals_to_the_main_process
@@ -119,12 +119,11 @@ def read_pixels(path: Path) -> tuple[np.ndarray, str]:
     Raises:
         ImageError: the file cannot be read, or holds values that are not numbers, or beyond [0, 1].
     """
-    image = read_image(path)
+    image = read_image(path, unit=True)
     pixels, note = image.pixels, ""
     if image.has_alpha:
         pixels = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
         note = f"the alpha channel of {path.name} is left out"
-    require_unit(pixels, path)
     return np.ascontiguousarray(pixels), note
 
 
