@@ -83,6 +83,7 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
         "max_distance": 3,
     },
     "after_trt_vit": {"dims": [8, 8, 16, 16], "depths": [1, 1, 2, 2], "num_mixed": [0, 0, 1, 1], "num_heads": 2},
+    "visual_transformer": {"num_tokens": 4, "token_dim": 16},
     "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},

@@ -279,6 +279,31 @@ def test_one_network_at_two_sizes_of_patches():
     torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
+def test_semantic_tokens_do_not_know_where_pixels_are_and_the_map_can_do_without_them():
+    torch.manual_seed(0)
+    block = {"type": "visual_transformer", "num_layers": 3, "num_tokens": 5, "token_dim": 12}
+    encoder = build_encoder(block).eval()
+    x_BHWC, order = torch.randn(2, 3, 4, 256), torch.randperm(12)
+    moved_BHWC = x_BHWC.flatten(1, 2)[:, order].view(x_BHWC.shape)
+    tokens = moved_tokens = None
+    for layer in encoder.stack:
+        x_BHWC, tokens = layer(x_BHWC, tokens)
+        moved_BHWC, moved_tokens = layer(moved_BHWC, moved_tokens)
+    torch.testing.assert_close(tokens, moved_tokens, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(x_BHWC.flatten(1, 2)[:, order], moved_BHWC.flatten(1, 2), rtol=1e-4, atol=1e-4)
+    image = torch.rand(1, 3, 40, 56)
+    features = encoder.encode(image)
+    assert features.tokens.x_BNC.shape == (1, 5, 12)
+    assert features.tokens.grid is None
+    with torch.no_grad():
+        for layer in encoder.stack:
+            layer.projector.proj.weight.zero_()
+            layer.projector.proj.bias.zero_()
+    without = build_encoder({**block, "num_layers": 0}).eval()
+    without.load_state_dict(encoder.state_dict(), strict=False)
+    assert torch.equal(encoder(image)[-1], without(image)[-1])
+
+
 TRAINABLE = {"t2t_vit_7": 4_255_694, "t2t_vit_14": 21_465_806, "t2t_vit_t_14": 21_465_422}
 ROUNDED = {  # in millions, as papers and closed forms give them
     "t2t_vit_10": 5.889, "t2t_vit_12": 6.942, "t2t_vit_19": 39.177, "t2t_vit_24": 64.106, "t2t_vit_t_19": 39.173,
