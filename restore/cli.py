@@ -46,6 +46,7 @@ COMMANDS = {
     "options": "list, copy, explain, check or describe option files",
     "submit": "make a challenge submission: restore, time, pack, and check the zip",
     "leaderboard": "score submissions as the organisers do, and keep a table of runs",
+    "blend": "write weights between those of two networks",
     "export": "write a model as an ONNX or torch.export file",
     "models": "list the networks and the shipped models",
     "doctor": "show versions, devices, memory and optional parts, and what is wrong with them",
