@@ -7,8 +7,10 @@ restore run -m between.pth -i photos -o restored
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 from pathlib import Path
+from typing import Any
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file; returns the exit code."""
-    from restore.errors import OptionsError, OutputError
+    from restore.errors import CheckpointError, OptionsError, OutputError
     from restore.networks.checkpoint import NETWORK_BLOCK
     from restore.training.checkpoints import save_file
     from restore.zoo.blending import blend
@@ -34,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output.exists():
         raise OutputError(f"{arguments.output} exists: remove it, or name another file with --output.")
     network = blend(arguments.first, arguments.second, arguments.alpha)
-    save_file({"params": network.state_dict(), NETWORK_BLOCK: network_block(arguments.first)}, arguments.output)
+    content: dict[str, Any] = {"params": network.state_dict()}
+    with contextlib.suppress(CheckpointError):  # a network of spandrel, told from its keys
+        content[NETWORK_BLOCK] = network_block(arguments.first)
+    save_file(content, arguments.output)
     shares = f"{1 - arguments.alpha:g} of {arguments.first} and {arguments.alpha:g} of {arguments.second}"
     logging.getLogger("restore").info("wrote %s: %s", arguments.output, shares)
     return 0
