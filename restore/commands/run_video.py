@@ -113,14 +113,14 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
     )
     logger.info("%s; %dx%d, %s, %s", restorer.describe(), encoding.width, encoding.height, encoding.codec,
                 encoding.pixel_format)  # fmt: skip
-    sound_of = source.path if isinstance(source, VideoFile) and not arguments.no_audio else None
     with _progress(source) as show:
         outcome = restore_to_video(
             source,
             target,
             restorer,
             encoding,
-            sound_of=sound_of,
+            carried_from=source.path if isinstance(source, VideoFile) else None,
+            sound=not arguments.no_audio,
             segment_frames=arguments.segment_frames,
             on_progress=show,
         )

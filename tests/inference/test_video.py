@@ -33,8 +33,8 @@ def restore_clip(source, target, network, *, sound=True, segment_frames=100, **e
     restorer = Restorer(network, device="cpu")
     restorer.group_size = lambda height, width: 2
     encoding = plan_encoding(source.clip, restorer.scale, target.suffix, **encoding)
-    sound_of = source.path if sound else None
-    return restore_to_video(source, target, restorer, encoding, sound_of=sound_of, segment_frames=segment_frames)
+    more = {"carried_from": source.path, "sound": sound, "segment_frames": segment_frames}
+    return restore_to_video(source, target, restorer, encoding, **more)
 
 
 def frames_of(path):
@@ -441,3 +441,83 @@ def test_one_output_is_written_by_one_process(tmp_path, make_clip, enlarge, kind
     with reserved(target), pytest.raises(OutputError, match=rf"{target.name}' is being written by another process"):
         restore()
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+CHAPTERS = [(0, 40, "Opening"), (40, 90, "Middle"), (90, 120, "End")]
+
+
+def with_more(path, suffix=".mkv", *, font=False, cover=False, alpha=False):
+    """A clip with chapters, a title, and what else is asked for."""
+    path = path.with_suffix(suffix)
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "My film"
+        times = Fraction(1, 1000)
+        file.set_chapters(
+            [
+                {"id": number, "start": start, "end": end, "time_base": times, "metadata": {"title": title}}
+                for number, (start, end, title) in enumerate(CHAPTERS, 1)
+            ]
+        )
+        codec, pixel_format = ("libvpx-vp9", "yuva420p") if alpha else ("libx264", "yuv420p")
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+        if alpha:
+            stream.metadata["alpha_mode"] = "1"
+        if cover:
+            further = file.add_stream("libx264", rate=25)
+            further.width, further.height, further.pix_fmt = 16, 16, "yuv420p"
+        if font:
+            file.add_attachment("a.ttf", "font/ttf", b"not much of a font")
+        for number in range(3):
+            picture = np.full((48, 64, 4), 90 + number, np.uint8)
+            picture[:, 32:, 3] = 255
+            picture[:, :32, 3] = 60
+            frame = av.VideoFrame.from_ndarray(picture, format="rgba").reformat(format=pixel_format)
+            frame.pts = number
+            file.mux(stream.encode(frame))
+            if cover:
+                small = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+                file.mux(further.encode(small.reformat(format="yuv420p")))
+        file.mux(stream.encode(None))
+        if cover:
+            file.mux(further.encode(None))
+    return path
+
+
+def chapters_of(path):
+    with av.open(str(path)) as file:
+        return [
+            (round(1000 * each["start"] * each["time_base"]), each["metadata"]["title"]) for each in file.chapters()
+        ]
+
+
+@pytest.mark.parametrize("sound", [True, False])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".webm"])
+def test_chapters_and_title_are_kept_or_it_is_said(tmp_path, enlarge, suffix, sound, caplog):
+    clip = with_more(tmp_path / "in")
+    target = tmp_path / f"out{suffix}"
+    restore_clip(clip, target, enlarge(1), sound=sound)
+    assert chapters_of(target) == [(start, title) for start, _, title in CHAPTERS] or "chapters" in caplog.text
+    with av.open(str(target)) as file:
+        assert file.metadata["title"] == "My film"
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_attachments_are_kept_or_it_is_said(tmp_path, enlarge, suffix, caplog):
+    clip = with_more(tmp_path / "in", font=True, cover=True)
+    restore_clip(clip, tmp_path / f"out{suffix}", enlarge(1))
+    with av.open(str(tmp_path / f"out{suffix}")) as file:
+        attached = [(each.metadata["filename"], each.data) for each in file.streams if each.type == "attachment"]
+    said = [record.message for record in caplog.records if "not carried over" in record.message]
+    assert attached == ([("a.ttf", b"not much of a font")] if suffix == ".mkv" else [])
+    expected = ["a further video stream", *(["the attachment 'a.ttf'"] if suffix != ".mkv" else [])]
+    assert {message.split(": ")[1] for message in said} == set(expected)
+
+
+def test_transparency_of_webm_is_read(tmp_path, enlarge, caplog):
+    clip = with_more(tmp_path / "in", ".webm", alpha=True)
+    restore_clip(clip, tmp_path / "out.mkv", enlarge(1), codec="ffv1")
+    alpha = frames_of(tmp_path / "out.mkv")[0].pixels[..., 3]
+    assert (near(alpha[:, :30], 60, 3), near(alpha[:, 34:], 255, 3)) == (True, True)
+    restore_clip(clip, tmp_path / "out.webm", enlarge(1))
+    assert "libvpx-vp9 holds no transparency: it is left out" in caplog.text

@@ -2,10 +2,10 @@
 
     source = VideoFile("clip.mp4")
     encoding = plan_encoding(source.clip, restorer.scale, ".mp4")
-    restore_to_video(source, "restored.mp4", restorer, encoding, sound_of=source.path)
+    restore_to_video(source, "restored.mp4", restorer, encoding, carried_from=source.path)
 
-Times of frames, colours, the shape of pixels, sound and subtitles stay what they are; a rotation is applied. What is
-finished is kept when the work is interrupted, and the same call goes on from there.
+Times of frames, colours, the shape of pixels, sound, subtitles, chapters and attachments stay what they are, or it is
+said; a rotation is applied. What is finished is kept when the work is interrupted, and the same call goes on.
 """
 
 from restore.inference.video.clip import FrameSource

@@ -1,4 +1,4 @@
-"""From parts to the finished file: the restored video, and the sound and subtitles of the original as they are."""
+"""From parts to the finished file: the restored video, and what the original holds beside its pictures, as it is."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from restore.errors import OptionsError, OutputError
 from restore.files import atomic_write
 from restore.inference.video.clip import import_av
 from restore.inference.video.encoding import VIDEO_OUTPUTS, Encoding
-from restore.inference.video.reading import open_video
+from restore.inference.video.reading import is_picture, open_video, video_stream
 from restore.inference.video.segments import Segments
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ BITEXACT = 0x400  # of AVFMT_FLAG: the same file for the same packets, without t
 logger = logging.getLogger(__name__)
 
 
-def check_target(target: Path, encoding: Encoding, source: Path | None) -> None:
+def check_target(target: Path, encoding: Encoding, source: Path | None, *, sound: bool = True) -> None:
     """Write the head of the file to nowhere, so that what the format refuses is known before the work begins.
 
     Raises:
@@ -41,7 +41,7 @@ def check_target(target: Path, encoding: Encoding, source: Path | None) -> None:
         nowhere = io.BytesIO()
         container = _output(nowhere, target)
         try:
-            _add_streams(container, target, encoding, original)
+            _add_streams(container, target, encoding, original, sound=sound)
             container.start_encoding()
         except (av.FFmpegError, ValueError) as error:
             raise OptionsError(f"'{target.name}' cannot hold this: {error}. '.mkv' holds nearly everything.") from error
@@ -49,21 +49,22 @@ def check_target(target: Path, encoding: Encoding, source: Path | None) -> None:
             container.close()
 
 
-def join(segments: Segments, target: Path, encoding: Encoding, source: Path | None) -> None:
+def join(segments: Segments, target: Path, encoding: Encoding, source: Path | None, *, sound: bool = True) -> None:
     """Make the finished file, whole or not at all.
 
     Args:
         segments: the restored video.
         target: the file.
         encoding: of the segments.
-        source: the video whose sound, subtitles and metadata are copied; None for none.
+        source: the video whose sound, subtitles, chapters, attachments and metadata are copied; None for none.
+        sound: whether sound and subtitles are.
 
     Raises:
         OutputError: it cannot be written, or holds more or fewer frames than were restored.
     """
     with _input(source) as original, atomic_write(target) as file:
         with _output(file, target) as container:
-            video, copies = _add_streams(container, target, encoding, original)
+            video, copies = _add_streams(container, target, encoding, original, sound=sound)
             streams = [_routed(segments.packets(encoding.time_base), {None: video})]
             if original is not None and copies:
                 streams.append(_routed(_copied_packets(original, list(copies)), copies))
@@ -71,6 +72,8 @@ def join(segments: Segments, target: Path, encoding: Encoding, source: Path | No
                 container.mux_one(packet)
         file.flush()
         _require_frames(file.name, segments.num_frames)
+        if original is not None:
+            _say_lost_chapters(file.name, target, len(original.chapters()))
 
 
 def _require_frames(path: str, expected: int) -> None:
@@ -100,7 +103,7 @@ def _output(file: IO[bytes], target: Path) -> OutputContainer:
 
 
 def _add_streams(
-    container: OutputContainer, target: Path, encoding: Encoding, original: InputContainer | None
+    container: OutputContainer, target: Path, encoding: Encoding, original: InputContainer | None, *, sound: bool
 ) -> tuple[Stream, dict[Stream, Stream]]:
     """The stream of the restored video, and for each stream that is copied its copy."""
     video = container.add_stream(encoding.codec, rate=encoding.rate)
@@ -109,8 +112,14 @@ def _add_streams(
     if original is None:
         return video, copies
     container.metadata.update(original.metadata)
+    container.set_chapters([_begun_at_zero(chapter, original) for chapter in original.chapters()])
+    restored = video_stream(original, target)
     for stream in original.streams:
+        if stream is restored or (stream.type in COPIED and not sound):
+            continue
         if stream.type not in COPIED:
+            if not _attach(container, stream):
+                logger.warning("not carried over to '%s': %s", target.name, _in_words(stream))
             continue
         try:
             copies[stream] = container.add_stream_from_template(stream)
@@ -124,6 +133,37 @@ def _add_streams(
             continue
         copies[stream].metadata.update(stream.metadata)
     return video, copies
+
+
+def _begun_at_zero(chapter: Any, original: InputContainer) -> Any:
+    """The chapter with times that begin where the file begins."""
+    shift = round(Fraction(max(0, original.start_time or 0), 1_000_000) / chapter["time_base"])
+    return {**chapter, "start": max(0, chapter["start"] - shift), "end": max(0, chapter["end"] - shift)}
+
+
+def _say_lost_chapters(path: str, target: Path, expected: int) -> None:
+    with import_av().open(path) as file:
+        if len(file.chapters()) < expected:
+            logger.warning("not carried over to '%s', whose format holds none: chapters", target.name)
+
+
+def _attach(container: OutputContainer, stream: Stream) -> bool:
+    """Attach a file, such as a font, that is attached to the original; gives whether the format holds it."""
+    if stream.type != "attachment" or container.format.name != "matroska":
+        return False
+    name = stream.metadata.get("filename") or "attachment"
+    copy = container.add_attachment(name, stream.metadata.get("mimetype") or "application/octet-stream", stream.data)
+    copy.metadata.update(stream.metadata)
+    return True
+
+
+def _in_words(stream: Stream) -> str:
+    """What a stream is that is neither the video, sound nor subtitles."""
+    if stream.type == "video":
+        return "a cover picture" if is_picture(stream) else "a further video stream"
+    if stream.type == "attachment":
+        return f"the attachment '{stream.metadata.get('filename', '')}'"
+    return f"a stream of {stream.type}"
 
 
 def _copied_packets(original: InputContainer, streams: list[Stream]) -> Iterator[Packet]:

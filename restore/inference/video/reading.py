@@ -21,10 +21,13 @@ from restore.inference.video.colour import array_format, colour_of, frame_to_pix
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.stream import Stream
+    from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
-__all__ = ["VideoFile", "open_video"]
+__all__ = ["VideoFile", "is_picture", "open_video", "video_stream"]
 
+WITH_TRANSPARENCY = {"vp8": "libvpx", "vp9": "libvpx-vp9", "libvpx": "libvpx", "libvpx-vp9": "libvpx-vp9"}
 ATTACHED_PICTURE = 1024  # of AV_DISPOSITION: the cover of a song is not a video
 FALLBACK_RATE = Fraction(25)
 FRAMES_MISSING = 2  # a declared length is trusted to this many frames
@@ -46,7 +49,7 @@ class VideoFile:
         self.path = Path(path)
         self.problems: list[str] = []
         with open_video(self.path) as container:
-            stream = _video_stream(container, self.path)
+            stream = video_stream(container, self.path)
             frame = next(_decoded(container, stream, []), None)
             if frame is None:
                 raise DataError(f"'{path}': none of its frames can be decoded; the file is damaged or cut off.")
@@ -68,7 +71,7 @@ class VideoFile:
         to = array_format(import_av().VideoFormat(self.clip.pixel_format), alpha=alpha)
         end = 0
         with open_video(self.path) as container:
-            stream = _video_stream(container, self.path)
+            stream = video_stream(container, self.path)
             decoded = _decoded(container, stream, self.problems)
             for number, (frame, pts, duration) in enumerate(self._timed(decoded)):
                 if (frame.height, frame.width) != self._stored_size:
@@ -147,9 +150,19 @@ def _is_mp4(path: Path) -> bool:
         return file.read(8)[4:] == b"ftyp"
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+def is_picture(stream: Stream) -> bool:
+    """Whether a video stream is a picture that is attached to the file."""
+    return bool(int(stream.disposition) & ATTACHED_PICTURE)
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The stream that is restored: the first of moving pictures.
+
+    Raises:
+        DataError: there is none that can be decoded.
+    """
     for stream in container.streams.video:
-        if not int(stream.disposition) & ATTACHED_PICTURE and stream.codec_context is not None:
+        if not is_picture(stream) and stream.codec_context is not None:
             stream.thread_type = "AUTO"
             return stream
     kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
@@ -159,17 +172,29 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
 def _decoded(container: InputContainer, stream: VideoStream, problems: list[str]) -> Iterator[VideoFrame]:
     """All frames that can be decoded; how many packets could not goes to `problems`."""
     av = import_av()
-    damaged = 0
+    damaged, decoder = 0, _decoder_of_transparency(stream)
     try:
         for packet in container.demux(stream):
             try:
-                yield from packet.decode()
+                yield from decoder.decode(packet) if decoder else packet.decode()
             except av.FFmpegError:
                 damaged += 1
     except av.FFmpegError as error:
         problems.append(f"reading stopped: {error.strerror}")
     if damaged:
         problems.append(f"{damaged} packets could not be decoded")
+
+
+def _decoder_of_transparency(stream: VideoStream) -> VideoCodecContext | None:
+    """What decodes VP8 and VP9 with the transparency that WebM keeps beside packets; libav's own leaves it out."""
+    if {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") != "1":
+        return None
+    av, name = import_av(), WITH_TRANSPARENCY.get(stream.codec_context.name)
+    try:
+        return av.CodecContext.create(name, "r") if name else None
+    except ValueError:
+        logger.warning("transparency is not read: this libav has no %s", name)
+        return None
 
 
 def _rotation(frame: VideoFrame) -> int:

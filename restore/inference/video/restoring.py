@@ -64,7 +64,8 @@ def restore_to_video(
     restorer: Restorer,
     encoding: Encoding,
     *,
-    sound_of: Path | None = None,
+    carried_from: Path | None = None,
+    sound: bool = True,
     segment_frames: int = 100,
     on_progress: Progress | None = None,
 ) -> ClipOutcome:
@@ -75,7 +76,8 @@ def restore_to_video(
         target: the file; segments that are finished lie in a folder beside it until it is.
         restorer: what restores them.
         encoding: how they are stored; see `plan_encoding`.
-        sound_of: the video whose sound, subtitles and metadata the result gets.
+        carried_from: the video whose sound, subtitles, chapters, attachments and metadata the result gets.
+        sound: whether it gets the sound and the subtitles.
         segment_frames: after how many frames what is done is kept. Each segment begins with a key frame, so short
             ones cost space.
         on_progress: called with the number of frames that are done.
@@ -86,7 +88,7 @@ def restore_to_video(
         OutputError: it cannot be written, or another process writes it.
     """
     started, target = time.perf_counter(), Path(target)
-    check_target(target, encoding, sound_of)
+    check_target(target, encoding, carried_from, sound=sound)
     alpha = has_alpha(import_av().VideoFormat(encoding.pixel_format))
     together = restorer.group_size(source.clip.height, source.clip.width)
     tile = restorer.tile_for(_shape(source.clip, alpha), together, _depth(source.clip))
@@ -99,7 +101,7 @@ def restore_to_video(
         if not segments.num_frames:
             segments.remove()
             raise DataError(f"'{source.path}': no frame can be read. {'; '.join(source.problems)}")
-        join(segments, target, encoding, sound_of)
+        join(segments, target, encoding, carried_from, sound=sound)
         segments.remove()
     return ClipOutcome(target, segments.num_frames, num_kept, time.perf_counter() - started, tuple(source.problems))
 
