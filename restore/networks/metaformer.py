@@ -29,6 +29,7 @@ from restore.layers.convolution import Reconstruction, residual_conv
 from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half
+from restore.layers.reversible import ReversibleBlocks
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS, FeedForwardOption, MixerOption, NormOption, PlacementOption, PositionOption
@@ -58,6 +59,8 @@ class MetaFormerRestorer(Network):
         upscale: s; 1 for denoising, deblurring and JPEG.
         upsampler: "pixelshuffle", "pixelshuffledirect", "nearest+conv", or "" for a residual at the input's size.
         resi_connection: "1conv" or "3conv" at the end of each stage.
+        reversible: the blocks of a stage work on two streams, from which what they computed follows again: memory for
+            training does not grow with their number; see `restore.layers.reversible`.
 
     Raises:
         OptionsError: a component that does not exist or options that it does not have.
@@ -82,6 +85,7 @@ class MetaFormerRestorer(Network):
         upscale: int = 1,
         upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] = "",
         resi_connection: Literal["1conv", "3conv"] = "1conv",
+        reversible: bool = False,
     ):
         super().__init__()
         self.in_chans, self.upscale = in_chans, upscale
@@ -129,6 +133,7 @@ class MetaFormerRestorer(Network):
                 build_position(position, embed_dim),
                 [block(index, sum(depths[:stage]) + index) for index in range(depth)],
                 residual_conv(embed_dim, resi_connection),
+                reversible,
             )
             for stage, depth in enumerate(depths)
         )
@@ -168,9 +173,12 @@ class MetaFormerRestorer(Network):
 class Stage(nn.Module):
     """Positions, blocks and a convolution, with a shortcut around them."""
 
-    def __init__(self, position: nn.Module, blocks: Sequence[nn.Module], conv: nn.Module):
+    def __init__(
+        self, position: nn.Module, blocks: Sequence[MetaFormerBlock], conv: nn.Module, reversible: bool = False
+    ):
         super().__init__()
-        self.position, self.blocks, self.conv = position, nn.Sequential(*blocks), conv
+        self.position, self.conv = position, conv
+        self.blocks = ReversibleBlocks(*blocks) if reversible else nn.Sequential(*blocks)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         deep = self.blocks(self.position(x_BHWC)).permute(0, 3, 1, 2)
