@@ -24,6 +24,7 @@ __all__ = [
     "encoded",
     "expanded",
     "inside",
+    "means_file",
     "name_problem",
     "path_problem",
     "real_path",
@@ -36,6 +37,7 @@ __all__ = [
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 LOCK = ".lock"  # in a temporary folder
 _BLOCK_BYTES = 1 << 20
+FILE_ENDING = re.compile(r"\.(?=(?:\d*[a-z]){2})[a-z0-9]{2,5}", re.IGNORECASE)  # .heic, .jp2; not .v2, .2024
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 _ROOM = 80  # for what is put before and behind a name
 _BEING_RENAMED_S = 60.0
@@ -52,6 +54,12 @@ def expanded(path: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:  # there is no such user
         return path
+
+
+def means_file(output: str | Path) -> bool:
+    """Whether a name to write to is that of a file: it ends as one, is no folder, and has no slash behind it."""
+    is_folder = str(output).endswith(("/", os.sep)) or expanded(output).is_dir()
+    return not is_folder and FILE_ENDING.fullmatch(expanded(output).suffix) is not None
 
 
 def text_of(path: str | Path) -> str:

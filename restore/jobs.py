@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restore.errors import DataError, OptionsError, OutputError, nearest
-from restore.files import expanded, real_path, text_of
+from restore.files import expanded, means_file, real_path, text_of
 from restore.images import WRITTEN_SUFFIXES, list_images, readable_suffixes
 from restore.images.formats import is_image_name, unread_here
 from restore.images.numbering import Numbering
@@ -36,7 +35,6 @@ __all__ = [
 
 KEPT_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless: results of other formats become PNG
 LIST_SUFFIX = ".txt"
-FILE_ENDING = re.compile(r"\.(?=(?:\d*[a-z]){2})[a-z0-9]{2,5}", re.IGNORECASE)  # .heic, .jp2; not .v2, .2024
 
 Source = str | Path | Sequence[str | Path]
 
@@ -107,7 +105,7 @@ def plan_jobs(
     if Numbering.is_one(output):
         names = Numbering(_written(output))
         jobs = [Job(image.path, names.path(image.number)) for image in images]
-    elif _means_file(output):
+    elif means_file(output):
         target = _written(output)
         if len(images) > 1 or any(path.is_dir() for path in _paths(source)):
             raise OptionsError(
@@ -252,12 +250,6 @@ def _ending(ext: str) -> str | None:
 
 def _endings(suffixes: Iterable[str] = WRITTEN_SUFFIXES) -> str:
     return ", ".join(suffix[1:] for suffix in suffixes)
-
-
-def _means_file(output: str | Path) -> bool:
-    """Whether an output is the name of a file: it ends as one, and is no folder."""
-    is_folder = str(output).endswith(("/", os.sep)) or expanded(output).is_dir()
-    return not is_folder and FILE_ENDING.fullmatch(expanded(output).suffix) is not None
 
 
 def _written(output: str | Path) -> Path:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from restore import locks
 from restore.errors import OutputError
-from restore.files import atomic_write, remove_leftovers, scratch_folder, sha256_of
+from restore.files import atomic_write, expanded, means_file, remove_leftovers, scratch_folder, sha256_of, text_of
 from restore.locks import reserved
 
 KILLED = """
@@ -152,3 +153,43 @@ def test_as_windows_has_it(tmp_path, as_windows):
             reserved(tmp_path / "out").__enter__()
     assert names(tmp_path) == [f".{'1' * 32}.tmp", "file", "made"]
     assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "b.heic", "o.zip", "x.jp2", "m.mp4", "p.7z.tar", "c.J2K", "no/such/page.html", "d.gz"]
+)
+def test_names_of_files(tmp_path, name):
+    assert means_file(tmp_path / name)
+    assert not means_file(f"{tmp_path / name}/")
+    (tmp_path / name).mkdir(parents=True)
+    assert not means_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["out", "out.v2", "x4.0", "run.2024", "a.b.experiment", ".hidden", "it.x"])
+def test_names_of_folders(tmp_path, name):
+    assert not means_file(tmp_path / name)
+
+
+def test_paths_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "~here").mkdir()
+    assert expanded("~/a") == tmp_path / "home/a"
+    assert expanded("~") == tmp_path / "home"
+    assert expanded("a/~/b") == Path("a/~/b")
+    for name in ("~here", "~here/new.png", "~no-such-user/a", "~x.png"):
+        assert expanded(name) == Path(name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_text_of_any_editor(tmp_path, encoding):
+    text = "a/ß.png\r\n東京.png 3\r\n"
+    (tmp_path / "list.txt").write_bytes(text.encode(encoding))
+    assert text_of(tmp_path / "list.txt") == text
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"\xe4\xf6\n", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00"])
+def test_what_is_no_text(tmp_path, data):
+    (tmp_path / "list.txt").write_bytes(data)
+    with pytest.raises(UnicodeDecodeError):
+        text_of(tmp_path / "list.txt")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from restore.files import expanded
+from restore.files import expanded, means_file
 
-__all__ = ["auto_or_positive", "given", "given_path", "positive", "tile", "value_range"]
+__all__ = ["auto_or_positive", "given", "given_path", "output_folder", "positive", "tile", "value_range"]
 
 
 def positive(text: str) -> int:
@@ -60,3 +60,13 @@ def given(text: str) -> str:
 def given_path(text: str) -> Path:
     """A path, with `~` for one's home."""
     return expanded(given(text))
+
+
+def output_folder(text: str) -> Path:
+    """The path of a folder that is or will be; not a name that ends as those of files do."""
+    if means_file(given(text)):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is the name of a file, and a folder is written. If a folder of that very name is meant, end it "
+            "with /"
+        )
+    return expanded(text)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from restore.commands import prepare_dataset
-from restore.commands.arguments import given_path, positive
+from restore.commands.arguments import given_path, output_folder, positive
 from restore.commands.progress import ProgressBar, naming_progress, summarise
 from restore.errors import OutputError
 from restore.files import real_path
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("-opt", required=True, metavar="FILE", help="option file")
     add_override_arguments(check)
     lmdb = jobs.add_parser("lmdb", help="put the images of a folder into an lmdb, in BasicSR's layout")
-    _add_folders(lmdb, "the database: a new folder that ends in .lmdb")
+    _add_folders(lmdb, "the database: a new folder that ends in .lmdb", given_path)
     lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression")
     cut = jobs.add_parser("subimages", help="cut large images into overlapping pieces")
-    _add_folders(cut, "folder of the pieces")
+    _add_folders(cut, "folder of the pieces", output_folder)
     cut.add_argument("--size", type=positive, default=480, help="side of a piece in px; for inputs, over the scale")
     cut.add_argument("--step", type=positive, default=240, help="distance of two neighbours in px; as above")
     cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece")
@@ -46,9 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     return jobs[arguments.job](arguments)
 
 
-def _add_folders(parser: argparse.ArgumentParser, output: str) -> None:
+def _add_folders(parser: argparse.ArgumentParser, output: str, kind: Callable[[str], Path]) -> None:
     parser.add_argument("-i", "--input", required=True, type=given_path, help="folder of images")
-    parser.add_argument("-o", "--output", required=True, type=given_path, help=output)
+    parser.add_argument("-o", "--output", required=True, type=kind, help=output)
     parser.add_argument("--recursive", action="store_true", help="look into sub-folders as well")
 
 

@@ -15,9 +15,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore.commands.arguments import given_path, positive
+from restore.commands.arguments import given_path, output_folder, positive
 from restore.commands.progress import naming_progress, summarise
 from restore.errors import OptionsError
+from restore.files import means_file
 from restore.locks import reserved
 from restore.terminal import open_console
 
@@ -32,9 +33,7 @@ JOBS_PER_PROCESS = 16  # a further process takes seconds to start
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("-i", "--input", type=given_path, required=True, help="an image, or a folder of images")
-    parser.add_argument(
-        "-o", "--output", type=given_path, required=True, help="folder of the pairs, a .png for --preview"
-    )
+    parser.add_argument("-o", "--output", type=_output, required=True, help="folder of the pairs, a .png for --preview")
     parser.add_argument("--recipe", help="name of a pipeline, such as bicubic or realesrgan, or a .yml file")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable, such as scale=2")
     parser.add_argument("--seed", type=int, default=0, help="of all draws")
@@ -48,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _output(text: str) -> Path:
+    return given_path(text) if text.lower().endswith(".png") else output_folder(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Make the pairs or the contact sheet; 0 when everything is done, 1 when some images failed."""
     from restore.degradations.folder import Recipe, claim_folder, plan_jobs, plan_replay
@@ -55,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     variables = _variables(arguments.set)
     if arguments.preview:
         return _preview(arguments, variables)
+    if means_file(arguments.output):
+        raise OptionsError(f"'{arguments.output}' is the name of a picture, which --preview makes: give a folder.")
     if arguments.copies < 1:
         raise OptionsError(f"--copies is {arguments.copies}: at least 1 is needed.")
     if arguments.replay:

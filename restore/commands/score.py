@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from restore.commands.arguments import positive
+from restore.commands.arguments import output_folder, positive
 from restore.errors import OptionsError
 from restore.evaluation.processes import stay_single_threaded
 from restore.files import expanded
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", type=positive, help="enlargement, for the protocol's border; default: from the names"
     )
-    parser.add_argument("-o", "--output", metavar="DIR", help="folder of the results; default: results/scores/NAME")
+    parser.add_argument(
+        "-o", "--output", type=output_folder, metavar="DIR", help="folder of the results; default: results/scores/NAME"
+    )
     parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
     parser.add_argument("--fresh", action="store_true", help="measure unchanged files again")
     parser.add_argument("--device", default="cpu", help="where metrics are computed: cpu, cuda, cuda:N, mps or auto")

@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from restore.commands.arguments import given_path, tile
+from restore.commands.arguments import given_path, output_folder, tile
 from restore.commands.progress import naming_progress
 from restore.errors import OptionsError
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", help="a shipped model or a weights file; for perceptual_iqa a metric")
     parser.add_argument("-opt", metavar="FILE", help="option file that names the network, its weights and the inputs")
     parser.add_argument("-i", "--input", type=given_path, help="folder of the inputs; the .mat file for sidd")
-    parser.add_argument("-o", "--output", type=given_path, required=True, help="folder of the submission")
+    parser.add_argument("-o", "--output", type=output_folder, required=True, help="folder of the submission")
     parser.add_argument("--split", help="official set that the inputs must be complete for: valid, test, ...")
     parser.add_argument(
         "-g",

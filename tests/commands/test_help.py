@@ -42,3 +42,25 @@ def test_debug_counts_before_and_after_the_action(place, tmp_path):
     command.insert(place, "--debug")
     with pytest.raises(OptionsError):
         main(command)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("submit", "sr_x4", "-m", "swinir_light_x4", "-i", "in", "-o", "mine.zip"),
+        ("score", "-r", "in", "--metrics", "niqe", "-o", "page.html"),
+        ("degrade", "-i", "in", "-o", "pairs.tar", "--recipe", "bicubic"),
+        ("degrade", "-i", "in", "-o", "pairs.png", "--recipe", "bicubic"),
+        ("data", "subimages", "-i", "in", "-o", "pieces.tif"),
+    ],
+)
+def test_a_folder_is_not_called_like_a_file(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    try:
+        code = main(list(words))
+    except SystemExit as stopped:  # of argparse
+        code = stopped.code
+    assert code == 2
+    assert "is the name of a" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
