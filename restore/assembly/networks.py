@@ -7,12 +7,13 @@ for every other network, in tests, trainings, evaluations of quality models and 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from restore.encoders.timm.weights import without_pretrained
-from restore.errors import OptionsError, Problem
+from restore.errors import CheckpointError, MissingError, OptionsError, Problem
 from restore.inference.precision import resolve_device
 from restore.networks import Network
 from restore.networks.branches import Branch, branch_weights
@@ -79,7 +80,7 @@ def build_network(options: Options, key: str = "network_g") -> nn.Module:
     source, entry, strict = options.path.pretrained(key)
     if source is None:
         return network
-    path = weights_file(source)
+    path = named_weights(source, f"path.pretrain_{key}")
     task = options.path.pretrain_task_g if key == "network_g" else None
     state = read_state_dict(path, entry, fits_into(network) if task is None else None)
     if task is not None:
@@ -89,6 +90,22 @@ def build_network(options: Options, key: str = "network_g") -> nn.Module:
     if skipped:
         log.warning("%s: %d tensors do not fit and are left out: %s", path, len(skipped), ", ".join(skipped))
     return network
+
+
+def named_weights(source: str, option: str) -> Path:
+    """The weights file that an option names; what is wrong with it is told of the option.
+
+    Raises:
+        OptionsError: no model has the name that is given.
+        CheckpointError: there is no such file.
+        MissingError: the weights cannot be downloaded.
+    """
+    try:
+        return weights_file(source)
+    except OptionsError as error:
+        raise OptionsError([Problem(option, str(error))]) from None
+    except (CheckpointError, MissingError) as error:
+        raise type(error)(f"{option}: {error}") from None
 
 
 def teachers(options: Options) -> dict[str, nn.Module]:
@@ -101,8 +118,8 @@ def teachers(options: Options) -> dict[str, nn.Module]:
     """
     named = objective_of(options).teachers(options)
     if judges(options):
-        return {role: load_quality(weights_file(name)) for role, name in named.items()}
-    return {role: load_network(name) for role, name in named.items()}
+        return {role: load_quality(named_weights(name, "train.teacher.model")) for role, name in named.items()}
+    return {role: load_network(named_weights(name, "train.teacher.model")) for role, name in named.items()}
 
 
 def shape_of_network(options: Options) -> Network | None:

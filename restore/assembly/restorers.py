@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from restore.assembly.networks import as_network, build_network, chosen_device
+from restore.assembly.networks import as_network, build_network, chosen_device, named_weights
 from restore.errors import OptionsError, Problem
 from restore.quality import QualityModel, load_quality
-from restore.zoo.load import as_restorer, load_network, weights_file
+from restore.zoo.load import as_restorer, load_network
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["quality_model_of", "restorer_of"]
 
 log = logging.getLogger(__name__)
+
+_WEIGHTS = "path.pretrain_network_g"
 
 
 def restorer_of(options: Options) -> Restorer:
@@ -32,7 +34,8 @@ def restorer_of(options: Options) -> Restorer:
         network = as_network(build_network(options).eval())
         _say_untrained(options)
     else:
-        network = as_network(load_network(_required(source), key=entry, task=options.path.pretrain_task_g))
+        weights = named_weights(_required(source), _WEIGHTS)
+        network = as_network(load_network(weights, key=entry, task=options.path.pretrain_task_g))
     runtime = {**options.runtime.arguments(), "device": chosen_device(options)}
     restorer = as_restorer(network, source or "network_g", **runtime)
     if restorer.scale != options.scale:
@@ -52,7 +55,7 @@ def quality_model_of(options: Options) -> QualityModel:
     """
     device = chosen_device(options)
     if options.network_g is None:
-        return load_quality(weights_file(_required(options.path.pretrained()[0])), device=device)
+        return load_quality(named_weights(_required(options.path.pretrained()[0]), _WEIGHTS), device=device)
     model = build_network(options).eval()
     assert isinstance(model, QualityModel), "the registry of this model_type holds nothing else"
     _say_untrained(options)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from restore.assembly.datasets import build_dataset
 from restore.assembly.metrics import metrics_of
 from restore.assembly.networks import blocks_by_letter, judges, seen_by
+from restore.errors import OptionsError, Problem
 from restore.inference import Restorer
 from restore.training.patches import Patches
 from restore.training.quality_validation import QualityValidation
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["validation_of", "validation_sets"]
 
+FEWEST_RATED = 3
+
 
 def validation_sets(options: Options, network: Network) -> dict[str, Any]:
     """The datasets to validate on, by key; none if the options want no validation.
@@ -34,9 +37,23 @@ def validation_sets(options: Options, network: Network) -> dict[str, Any]:
         return {}
     keys = [dataset.key for dataset in options.phases("val")]
     sets = {key: build_dataset(options, key, network) for key in keys}
-    if not judges(options):
+    if judges(options):
+        _require_ranks(sets)
+    else:
         check_samples({options.datasets[key].name: each for key, each in sets.items()}, metrics_of(options))
     return sets
+
+
+def _require_ranks(sets: Mapping[str, Any]) -> None:
+    """Refuse rated images that are too few for a correlation, before the first validation meets them.
+
+    Raises:
+        OptionsError: names the datasets.
+    """
+    few = [(key, len(each)) for key, each in sets.items() if len(each) < FEWEST_RATED]
+    if few:
+        message = "{} images: correlations with opinions need at least {}. Give more, or val.val_freq: ~."
+        raise OptionsError([Problem(f"datasets.{key}", message.format(count, FEWEST_RATED)) for key, count in few])
 
 
 def validation_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -78,6 +78,7 @@ def _lmdb(arguments: argparse.Namespace) -> int:
     from restore.images import read_image
 
     paths = {path: unusable_key(path.stem) for path in _images(arguments)}
+    _refuse_same_names({path: path.stem for path in paths}, "one key of the database")
     failed = [f"'{path}': {reason}" for path, reason in paths.items() if reason]
     images = [
         (path.stem, partial(lambda path: read_image(path).pixels, path)) for path, reason in paths.items() if not reason
@@ -107,7 +108,7 @@ def _subimages(arguments: argparse.Namespace) -> int:
     paths = _images(arguments)
     if real_path(arguments.output) == real_path(arguments.input):
         raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
-    _refuse_same_names(paths, arguments.remove)
+    _refuse_same_names({path: path.stem.removesuffix(arguments.remove) for path in paths}, "pieces of the same names")
     console, cuts = open_console(stderr=True), list[Cut]()
     try:
         with reserved(arguments.output), naming_progress(len(paths), console=console) as show:
@@ -120,17 +121,15 @@ def _subimages(arguments: argparse.Namespace) -> int:
     return 1 if any(cut.error for cut in cuts) else 0
 
 
-def _refuse_same_names(paths: Sequence[Path], remove: str) -> None:
-    """Pieces lie in one folder: images of one name would overwrite each other's."""
+def _refuse_same_names(names: Mapping[Path, str], what: str) -> None:
+    """What is made of images is told apart by their names alone: two of one name would overwrite each other's."""
     from restore.errors import DataError
 
     first: dict[str, Path] = {}
-    for path in paths:
-        other = first.setdefault(path.stem.removesuffix(remove), path)
+    for path, name in names.items():
+        other = first.setdefault(name, path)
         if other is not path:
-            raise DataError(
-                f"'{other}' and '{path}' would have pieces of the same names: rename one, or cut them into two folders."
-            )
+            raise DataError(f"'{other}' and '{path}' would have {what}: rename one, or give each a run of its own.")
 
 
 def _list(arguments: argparse.Namespace) -> int:

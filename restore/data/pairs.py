@@ -9,6 +9,7 @@ Every dataset has a `name` and its `pairs`: that is all an evaluation needs of i
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,13 +108,21 @@ def listed_files(dataset: str, root: Path, meta_info_file: str | Path) -> list[P
     lines = listed_lines(dataset, listing, "meta_info_file")
     wanted = {number: root / line.split()[0] for number, line in lines.items()}
     absent = [
-        f"dataset '{dataset}': {path} does not exist ({listing}, line {number})."
+        f"dataset '{dataset}': {path} does not exist ({listing}, line {number}).{_cut_at_a_space(root, lines[number])}"
         for number, path in wanted.items()
         if not path.is_file()
     ]
     if absent:
         complain(_first_of(absent), absent)
     return [path for path in wanted.values() if path.is_file()]
+
+
+def _cut_at_a_space(root: Path, line: str) -> str:
+    """A remark where a longer part of a line, up to another space in it, is a file."""
+    line = line.strip()
+    longer = [line, *(line[: space.start()] for space in reversed([*re.finditer(r"\s+", line)]))][:-1]
+    name = next((name for name in longer if (root / name).is_file()), None)
+    return f" A name in this list ends at its first space, and '{name}' has spaces: rename the file." if name else ""
 
 
 def listed_lines(dataset: str, listing: Path, option: str) -> dict[int, str]:
@@ -198,7 +207,19 @@ class _Matching:
             )
         if extra:
             sentences.append(f"{_listed(extra)} no counterpart among the references.")
+        if orphans and extra and (template := _template(orphans, extra)):
+            sentences.append(f"Their names differ by an ending: write filename_tmpl: '{template}'.")
         return f"{' '.join(sentences)} Check dataroot_gt, dataroot_lq and filename_tmpl ('{self.template}')."
+
+
+def _template(references: Sequence[Path], inputs: Sequence[Path]) -> str | None:
+    """The template by which at least half of the references find an input, if there is one."""
+    names = {path.stem for path in inputs}
+    first = references[0].stem
+    found = [name.replace(first, "{}", 1) for name in sorted(names) if first in name and name != first]
+    counts = {each: sum(each.replace("{}", path.stem) in names for path in references) for each in found}
+    best = max(counts, key=lambda each: counts[each], default=None)
+    return best if best and 2 * counts[best] >= len(references) else None
 
 
 def _first_of(messages: Sequence[str]) -> str:

@@ -42,6 +42,7 @@ _FAMILIES = (
             EDVRModel VideoBaseModel VideoRecurrentModel VideoGANModel VideoRecurrentGANModel
             REDSDataset REDSRecurrentDataset Vimeo90KDataset Vimeo90KRecurrentDataset
             VideoTestDataset VideoTestVimeo90KDataset VideoTestDUFDataset VideoRecurrentTestDataset
+            pairedvideodataset singlevideodataset tscunet temporalspan temporalspanv2 tfdat
             """
         ),
         _names("fix_flow flow_lr_mul lr_flow tsa_iter dcn_lr_mul flip_seq center_frame_only"),
@@ -82,7 +83,9 @@ _FAMILIES = (
     Family(
         "it restores no stereo pairs",
         "Restore both views on their own instead, with SwinIR and PairedImageDataset.",
-        _names("NAFSSR PairedStereoImageDataset calculate_skimage_ssim"),
+        _names(
+            "NAFSSR SwinFIRSSR SwinFIRSSRModel PairedStereoImageDataset StereoSRImageDataset calculate_skimage_ssim"
+        ),
     ),
     Family(
         "it comes from spandrel, which is not installed",

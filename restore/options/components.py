@@ -28,7 +28,7 @@ from restore.registry import (
     Registry,
 )
 
-__all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "knows", "names", "objective_problems"]
+__all__ = ["SLOTS", "Slot", "absent", "blocks", "check", "knows", "names", "objective_problems", "training_problems"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,31 @@ def objective_problems(options: Options) -> list[Problem]:
     objective: Any = OBJECTIVES.get(options.model_type)
     found: list[Problem] = objective.problems(options)
     return found
+
+
+def training_problems(options: Options) -> list[Problem]:
+    """The mistakes in options without others that would only be met while the patches of a training are cut."""
+    return [problem for dataset in options.phases("train") for problem in _patch_problems(dataset, options)]
+
+
+def _patch_problems(dataset: DatasetOptions, options: Options) -> Iterator[Problem]:
+    if not knows(DATASETS, dataset.type):
+        return
+    arguments, at = inspect.signature(DATASETS.get(dataset.type)).parameters, f"datasets.{dataset.key}"
+    sizes = [("gt_size", dataset.gt_size), ("gt_sizes", max(dataset.gt_sizes or [0])), ("", options.gt_size)]
+    given = [(f"{at}.{key}" if key else "gt_size", size) for key, size in sizes if size]
+    padded = (dataset.model_extra or {}).get("crop_pad_size")
+    if "crop_pad_size" in arguments:
+        padded = padded or arguments["crop_pad_size"].default
+    if "gt_size" in arguments and not given and not padded:
+        yield Problem(f"{at}.gt_size", "missing: the side of the patches of a training in pixels, such as 192.")
+    for path, size in given:
+        if padded and size > padded:
+            message = (
+                f"{size} is more than the crop_pad_size of {dataset.type}, {padded} px: smaller images are mirrored up "
+                f"to that, and patches are cut from it. Write crop_pad_size: {size} in {at} too, or a smaller size."
+            )
+            yield Problem(path, message)
 
 
 def _family(name: str) -> Family:

@@ -12,6 +12,7 @@ from restore.errors import OptionsError, Problem
 from restore.files import expanded
 from restore.options import components
 from restore.options.absent import family_of, family_of_key
+from restore.options.foreign import explained
 from restore.options.rules import broken_rules
 from restore.options.schema import Options, fitted
 from restore.options.source import Override, read
@@ -63,9 +64,9 @@ def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, ch
     if options is not None:
         problems += broken_rules(options, is_train)
         if is_train and check_components and not problems:
-            problems = components.objective_problems(options)
+            problems = components.training_problems(options) + components.objective_problems(options)
     if problems or options is None:
-        raise OptionsError(_in_order([tree.located(problem) for problem in problems], tree))
+        raise OptionsError(_in_order([tree.located(explained(problem)) for problem in problems], tree))
     options._is_train = is_train
     options._header = _header(tree)
     if debug and not options.name.startswith("debug"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from restore.errors import Problem
 from restore.options.schema import Options
 from restore.options.schema.datasets import DatasetOptions
+from restore.options.schema.train import TrainOptions
 
 __all__ = ["broken_rules"]
 
@@ -42,6 +43,7 @@ def _training(options: Options) -> Iterator[Problem]:
     if options.train is None:
         yield Problem("train", "missing: training needs at least {total_iter: ..., optim_g: ..., pixel_opt: ...}.")
         return
+    yield from _schedule(options.train)
     if options.dist_params.strategy == "fsdp":
         for section in ("train", "runtime"):
             if getattr(options, section).channels_last:
@@ -51,6 +53,24 @@ def _training(options: Options) -> Iterator[Problem]:
         if f"optim_{letter}" not in options.train.optimizers():
             message = f"missing: {key} needs an optimizer such as {{type: Adam, lr: 2e-4, betas: [0.9, 0.99]}}."
             yield Problem(f"train.optim_{letter}", message)
+
+
+def _schedule(train: TrainOptions) -> Iterator[Problem]:
+    """A schedule that ends before the training does: the rate would stay at its lowest, or rise once more."""
+    block = train.scheduler or {}
+    key = next((key for key in ("periods", "T_max", "total", "total_steps") if key in block), None)
+    if key is None:
+        return
+    values = block[key] if isinstance(block[key], list) else [block[key]]
+    if not all(isinstance(value, int) for value in values) or sum(values) >= train.total_iter:
+        return  # the schedule itself says what it takes
+    left = train.total_iter - sum(values)
+    end = f"[{', '.join(map(str, [*values[:-1], values[-1] + left]))}]" if key == "periods" else str(train.total_iter)
+    message = (
+        f"the schedule ends after {sum(values):,} iterations, and train.total_iter is {train.total_iter:,}: the last "
+        f"{left:,} would learn next to nothing. Write {key}: {end}."
+    )
+    yield Problem(f"train.scheduler.{key}", message)
 
 
 def _training_dataset(dataset: DatasetOptions) -> Iterator[Problem]:
@@ -64,6 +84,13 @@ def _training_dataset(dataset: DatasetOptions) -> Iterator[Problem]:
                 choice = " or ".join(str(fit) for fit in (below, below + dataset.scale) if fit)
                 message = f"{size} is not a multiple of the scale {dataset.scale}: take {choice}."
                 yield Problem(f"{at}.{key}", message)
+    most = max(dataset.mini_batch_sizes or [0])
+    if most > dataset.batch_size_per_gpu and "batch_size_per_gpu" in dataset.model_fields_set:
+        message = (
+            f"a stage takes {most} samples, and batch_size_per_gpu is {dataset.batch_size_per_gpu}: write "
+            f"batch_size_per_gpu: {most}, or smaller stages."
+        )
+        yield Problem(f"{at}.mini_batch_sizes", message)
     stages = {key: getattr(dataset, key) for key in ("mini_batch_sizes", "iters", "gt_sizes")}
     given = {key: len(values) for key, values in stages.items() if values is not None}
     if given and (len(given) < len(stages) or len(set(given.values())) > 1):

@@ -15,7 +15,7 @@ from restore.networks.branches import branch_weights
 from restore.networks.checkpoint import infer, load_weights, read_state_dict, read_weights
 from restore.networks.foreign import load_foreign
 from restore.zoo.card import find_card, list_cards
-from restore.zoo.download import fetch_weights
+from restore.zoo.download import address, fetch_weights
 
 if TYPE_CHECKING:
     import torch
@@ -249,5 +249,15 @@ def _is_file(name_or_path: str | Path) -> bool:
     if not isinstance(name_or_path, Path) and path.suffix not in SUFFIXES:
         return path.exists() and name_or_path not in list_models()
     if not path.exists():
-        raise CheckpointError(f"{path}: no such weights file.")
+        raise CheckpointError(f"{path}: no such weights file.{_published(path.name)}")
     return True
+
+
+def _published(file_name: str) -> str:
+    """Whose weights have the name of a file that is not here, and where they are."""
+    card = next((card for card in list_cards() if card.weights == file_name), None)
+    if card is None:
+        return ""
+    where = address(card)
+    loaded = f"and it is loaded from {where}" if where else "whose file is carried by this package"
+    return f" The model '{card.name}' has weights of this name: write {card.name} in place of the path, {loaded}."

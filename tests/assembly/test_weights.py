@@ -17,7 +17,8 @@ from restore.errors import CheckpointError, OptionsError
 from restore.images import write_image
 from restore.options import load
 from restore.quality import load_quality
-from restore.zoo import find_card, load_network
+from restore.zoo import find_card, list_models, load_network
+from restore.zoo.download import address
 
 
 @pytest.fixture
@@ -121,3 +122,23 @@ def test_weights_of_several_tasks_need_a_choice(write):
     several = {"type": "EDT", "num_feat": 4, "embed_dim": 12, "depths": [1], "num_heads": [2], "scales": [2, 3]}
     with pytest.raises(OptionsError, match="2 tasks: sr_x2, sr_x3"):
         restorer_of(write("datasets.train=~", network_g=several))
+
+
+def test_missing_weights_name_the_option_and_where_they_are(write):
+    card = published()
+    for changes, call in (({}, restorer_of), ({}, train)):
+        options = write(**changes, path={"pretrain_network_g": f"elsewhere/{card.weights}"})
+        with pytest.raises(CheckpointError) as caught:
+            call(options)
+        said = str(caught.value)
+        assert said.startswith(f"path.pretrain_network_g: elsewhere/{card.weights}: no such weights file.")
+        assert f"write {card.name} in place of the path, and it is loaded from {address(card)}." in said
+    with pytest.raises(CheckpointError, match=r"^path\.pretrain_network_g: gone\.pth: no such weights file\.$"):
+        restorer_of(write(path={"pretrain_network_g": "gone.pth"}))
+    with pytest.raises(OptionsError, match=r"path\.pretrain_network_g: .*swinir_lihgt_x2.*swinir_light_x2"):
+        restorer_of(write(path={"pretrain_network_g": "swinir_lihgt_x2"}))
+
+
+def published():
+    """A card whose weights are not carried by the package."""
+    return next(card for card in map(find_card, list_models()) if card.url and card.path is None)

@@ -73,3 +73,36 @@ def test_folders_that_cannot_serve(folder, tmp_path):
         list_pairs("x", None, tmp_path / "empty")
     with pytest.raises(DataError, match="give dataroot_gt, dataroot_lq or both"):
         list_pairs("x")
+
+
+@pytest.mark.parametrize(
+    ("gt", "lq", "template"),
+    [
+        ("{:04d}_HR", "{:04d}_HRx4", "{}x4"),
+        ("{:04d}", "lr_{:04d}", "lr_{}"),
+        ("im{}", "im{}_noisy.", "{}_noisy."),
+        ("{:04d}_HR", "{:04d}_LR", None),
+        ("a{}", "b{}", None),
+    ],
+)
+def test_names_that_differ_by_an_ending_suggest_the_template(tmp_path, gt, lq, template):
+    for number in range(1, 6):
+        for name, pattern in (("gt", gt), ("lq", lq)):
+            write_image(tmp_path / name / f"{pattern.format(number)}.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError) as caught:
+        list_pairs("set", tmp_path / "gt", tmp_path / "lq")
+    told = f"write filename_tmpl: '{template}'" if template else "Check dataroot_gt"
+    assert told in str(caught.value)
+    assert ("write filename_tmpl" in str(caught.value)) == (template is not None)
+    if template:
+        assert len(list_pairs("set", tmp_path / "gt", tmp_path / "lq", filename_tmpl=template)) == 5
+
+
+@pytest.mark.parametrize("line", ["my photo.png", "my photo.png (4,4,3)", "sub folder/my  photo.png 1 2"])
+def test_a_name_with_spaces_in_a_list_says_so(tmp_path, line):
+    name = line.split(" (")[0].removesuffix(" 1 2")
+    write_image(tmp_path / "gt" / name, np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "list.txt").write_text(f"{line}\n")
+    with pytest.raises(DataError) as caught:
+        list_pairs("set", tmp_path / "gt", meta_info_file=tmp_path / "list.txt")
+    assert f"'{name}' has spaces: rename the file" in str(caught.value)

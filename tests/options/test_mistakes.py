@@ -324,3 +324,65 @@ def test_a_dependency_that_is_missing_is_not_hidden(training, monkeypatch, tmp_p
     monkeypatch.setattr(components, "SLOTS", (components.Slot("network_*", Registry("network", "needs_more")),))
     with pytest.raises(ModuleNotFoundError, match="a_library_that_nobody_has"):
         load(training)
+
+
+TRAINING = """
+name: demo
+scale: 2
+model_type: SRModel
+datasets:
+  train: {name: t, type: PairedImageDataset, dataroot_gt: a, dataroot_lq: b, gt_size: 48, batch_size_per_gpu: 4}
+network_g: {type: SwinIR, upscale: 2}
+train:
+  total_iter: 100
+  optim_g: {type: Adam, lr: 1e-3}
+  pixel_opt: {type: L1Loss}
+"""
+REALESRGAN = ["datasets.train.type=RealESRGANDataset", "model_type=RealESRNetModel", "datasets.train.dataroot_lq=~"]
+
+BEFORE_TRAINING = {
+    "no patch": (["datasets.train.gt_size=~"], "datasets.train.gt_size: missing: the side of the patches"),
+    "stages": (
+        [f"datasets.train.{key}" for key in ("mini_batch_sizes=[8, 4]", "iters=[50, 50]", "gt_sizes=[16, 32]")],
+        "datasets.train.mini_batch_sizes: a stage takes 8 samples, and batch_size_per_gpu is 4",
+    ),
+    "periods": (
+        ["train.scheduler={type: CosineAnnealingRestartLR, periods: [20, 30], restart_weights: [1, 1]}"],
+        "train.scheduler.periods: the schedule ends after 50 iterations, and train.total_iter is 100: the last 50 "
+        "would learn next to nothing. Write periods: [20, 80].",
+    ),
+    "T_max": (["train.scheduler={type: TrueCosineAnnealingLR, T_max: 90}"], "Write T_max: 100."),
+    "one cycle": (["train.scheduler={type: OneCycleLR, max_lr: 1e-3, total_steps: 99}"], "Write total_steps: 100."),
+    "mirrored": (
+        [*REALESRGAN, "datasets.train.gt_size=480"],
+        "datasets.train.gt_size: 480 is more than the crop_pad_size of RealESRGANDataset, 400 px",
+    ),
+    "mirrored, at the top": ([*REALESRGAN, "gt_size=404"], "gt_size: 404 is more than the crop_pad_size"),
+    "mirrored less": ([*REALESRGAN, "datasets.train.crop_pad_size=40"], "gt_size: 48 is more than the crop_pad_size"),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE_TRAINING)
+def test_what_would_only_be_met_in_training(write, case):
+    overrides, message = BEFORE_TRAINING[case]
+    found = mistakes(write(TRAINING), *overrides)
+    assert len(found) == 1, found
+    assert message in found[0]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["train.scheduler={type: CosineAnnealingRestartLR, periods: [100], restart_weights: [1]}"],
+        ["train.scheduler={type: TrueCosineAnnealingLR, T_max: 200}"],
+        [*REALESRGAN, "datasets.train.gt_size=400"],
+        [*REALESRGAN, "datasets.train.gt_size=480", "datasets.train.crop_pad_size=480"],
+    ],
+)
+def test_what_fits_is_read(write, overrides):
+    load(write(TRAINING), overrides)
+
+
+def test_a_test_does_not_ask_for_patches(write):
+    load(write(TRAINING), ["datasets.train.gt_size=~"], is_train=False)

@@ -92,6 +92,16 @@ def test_training_validation_and_test(option_file, tmp_path, caplog):
     assert len(results.with_name("scores.csv").read_text().splitlines()) == 5
 
 
+@pytest.mark.parametrize("option_file", ["TRIQ"], indirect=True)
+def test_too_few_rated_images_to_validate_on_are_told_before_training(option_file, tmp_path, capsys):
+    (tmp_path / "photos/1.png").unlink()
+    few = [f"datasets.val.{key}" for key in ("between=false", "num_levels=1")]
+    assert main(["train", "-opt", str(option_file), "--set", *few]) == 2
+    said = capsys.readouterr().err
+    assert "datasets.val: 2 images: correlations with opinions need at least 3" in said
+    assert not (tmp_path / "experiments").exists()
+
+
 def test_two_phases_with_groups_of_sizes(tmp_path, monkeypatch):
     """The published schedule of TRIQ, from its own option files: two sizes of each image, batches of one size."""
     lines = []

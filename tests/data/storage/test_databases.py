@@ -179,6 +179,16 @@ def test_the_commands(images, tmp_path, capsys):
     assert len(DatabaseSource(tmp_path / "p.lmdb")) == 16
 
 
+def test_two_files_of_one_key_are_both_named(images, tmp_path, capsys):
+    images("in/a", count=1)
+    images("in/b", count=1)
+    assert main(["data", "lmdb", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "x.lmdb"), "--recursive"]) == 2
+    said = capsys.readouterr().err
+    assert "in/a/00.png' and " in said
+    assert "in/b/00.png' would have one key of the database" in said
+    assert not list(tmp_path.glob("x*"))
+
+
 def test_sub_images_never_fall_among_their_images(tmp_path, capsys):
     write_image(tmp_path / "a.png", np.zeros((30, 30, 3), np.uint8))
     assert main(["data", "subimages", "-i", str(tmp_path), "-o", str(tmp_path), "--size", "20", "--step", "10"]) == 2

@@ -1,0 +1,121 @@
+"""What repositories that grew out of BasicSR write in their option files, and what says the same here.
+
+Only messages are made of it: a key or name that is not known here is answered with what to write in its place. One that
+becomes known leaves this table's reach.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from dataclasses import replace
+
+from restore.errors import Problem
+from restore.registry import DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES, Registry
+
+__all__ = ["explained"]
+
+_PRECISION = "Write train.precision: bf16 (or fp16), and for a test runtime.precision."
+_COMPILE = "Write train.compile: true, and for a test runtime.compile."
+_TILES = "Leave it out: images are cut into tiles by the free memory. To choose a side, write runtime.tile: 256."
+_MIXING = "Write train.mixing_augs: {mixup: true, cutmix: 0.5, cutblur: 0.5}, with those that are wanted."
+_CLIPPING = "Write train.clip_norm: 1.0, the largest norm of the gradient."
+_FILES = "Leave it out: checkpoints have BasicSR's layout, and every command reads .safetensors too."
+_DEGRADING = "Leave it out: this step is not one of Real-ESRGAN's. A recipe of your own may have it: `restore degrade`."
+_IN_DATASET = "It belongs to the dataset: write it in datasets.train, of type RealESRGANDataset."
+_NO_LIST = "Each loss is a block of its own: pixel_opt, perceptual_opt, gan_opt and any other NAME_opt, in train."
+_VALIDATION = "Leave it out: val.val_freq: ~ switches validation off."
+
+_KEYS = {
+    "use_amp": _PRECISION,
+    "amp_bf16": _PRECISION,
+    "train.use_amp": _PRECISION,
+    "*use_channels_last": "Write train.channels_last: true, and for a test runtime.channels_last.",
+    "fast_matmul": "Write train.tf32: true.",
+    "use_compile": _COMPILE,
+    "compile_mode": _COMPILE,
+    "print_network": "Leave it out: `restore models network` describes networks.",
+    "onnx": "Leave it out: `restore export` writes ONNX files.",
+    "val.use_chop": _TILES,
+    "val.patchwise_testing": _TILES,
+    "val.tile_size": "Write runtime.tile, by default auto: by the free memory.",
+    "val.tile_overlap": "Write runtime.tile_overlap.",
+    "val.selfensemble_testing": "Write runtime.self_ensemble: true.",
+    "val.val_enabled": _VALIDATION,
+    "val.metrics_enabled": "Leave it out: without val.metrics nothing is measured.",
+    "train.grad_clip": _CLIPPING,
+    "train.grad_clip_max_norm": _CLIPPING,
+    "train.losses": _NO_LIST,
+    "train.use_moa": _MIXING,
+    "train.moa_*": _MIXING,
+    "logger.save_checkpoint_format": _FILES,
+    "datasets.*.noise": "Write type: GaussianNoiseDataset and sigma, with dataroot_gt alone: the noise is added here.",
+    "datasets.*.use_mixup": _MIXING,
+    "datasets.*.use_cutmix": _MIXING,
+    "datasets.*.use_channelshuffle": f"Leave it out: colours are not shuffled here. {_MIXING}",
+    "high_order_degradations_debug*": "Leave it out: `restore degrade --preview` shows what a recipe does.",
+    **dict.fromkeys(
+        ("lq_usm*", "thicklines_prob", "blur_prob", "blur_prob2", "resize_mode_*", "jpeg_prob", "jpeg_prob2"),
+        _DEGRADING,
+    ),
+    **{
+        f"{key}{round_}": _IN_DATASET
+        for key in ("blur_kernel_size", "kernel_list", "kernel_prob", "sinc_prob", "blur_sigma", "beta?_range")
+        for round_ in ("", "2")
+    },
+    "kernel_range*": "Write blur_kernel_size in datasets.train: the largest side of a kernel, odd.",
+    "final_kernel_range": "Leave it out: kernels are of every odd side from 7 to blur_kernel_size.",
+    "final_sinc_prob": _IN_DATASET,
+    "network_?.use_checkpoint": "Write train.activation_checkpointing: true.",
+}
+"""What to write, by the dotted path of a key; wildcards as in file names."""
+
+_REGISTRIES: dict[str, Registry] = {
+    each.kind: each for each in (DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES)
+}
+_NAMES = {
+    (OBJECTIVES.kind, r"ESRModel|HATFIRModel|MambaIRv2\w*Model|CATModel_Unet|\w*IRv?\d*Model"): "Write SRModel",
+    (OBJECTIVES.kind, "CATSEModel"): "Write SRModel, and runtime.self_ensemble: true",
+    (DISCRIMINATORS.kind, "dunet|unet"): "Write UNetDiscriminatorSN",
+    (NETWORKS.kind, "esrgan|ESRGAN"): "Write RRDBNet",
+    (NETWORKS.kind, "compact"): "Write SRVGGNetCompact",
+    (DATASETS.kind, r"PairedImageDADataset|ImageNetPaired\w+"): "Write PairedImageDataset",
+    (DATASETS.kind, "DownsampleImageDataset"): "Write DownsampledImageDataset",
+    (LOSSES.kind, "CharbonnierLossColor"): "Write CharbonnierLoss",
+}
+"""What to write, by the kind of a component and a regular expression of its name."""
+
+_UNKNOWN_NAME = re.compile(r"unknown (?P<kind>[\w ]+) '(?P<name>[^']*)'\.")
+
+
+def explained(problem: Problem) -> Problem:
+    """A mistake as it is or, where another repository writes so, with what to write here."""
+    if problem.message.startswith("unknown option"):
+        instead = next((text for key, text in _KEYS.items() if fnmatch.fnmatchcase(problem.path, key)), None)
+        return replace(problem, message=f"unknown option. {instead}") if instead else problem
+    found = _UNKNOWN_NAME.match(problem.message)
+    if found and found["kind"] in _REGISTRIES and (instead := _named(found["kind"], found["name"])):
+        return replace(problem, message=f"{found[0]} {instead}.")
+    return problem
+
+
+def _named(kind: str, name: str) -> str | None:
+    """What to write for the name of a component; None where nothing is known of it."""
+    registry = _REGISTRIES[kind]
+    for (its_kind, pattern), instead in _NAMES.items():
+        if kind == its_kind and re.fullmatch(pattern, name):
+            return instead
+    known = {each.lower(): each for each in dict.fromkeys(each for names, _ in registry.groups() for each in names)}
+    if name.lower() in known:
+        return f"Write {known[name.lower()]}"
+    if kind == METRICS.kind and (inner := name.removeprefix("calculate_")) != name:
+        return f"Write {known[inner.lower()]}" if inner.lower() in known else _of_pyiqa(inner)
+    base, _, size = name.partition("_")
+    if kind == NETWORKS.kind and size and base.lower() in known:
+        return f"Write {known[base.lower()]}: what makes it '{size}' are its arguments"
+    return None
+
+
+def _of_pyiqa(name: str) -> str:
+    usual = {"topiq": "topiq_fr", "maniqa": "maniqa", "clipiqa": "clipiqa", "musiq": "musiq"}
+    return f"Write pyiqa:{usual.get(name, name)} (pip install 'restore-toolkit[iqa]')"

@@ -1,0 +1,102 @@
+"""What other repositories write is answered with what to write here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from restore.errors import OptionsError
+from restore.options import load
+from restore.options.foreign import _KEYS
+from restore.registry import METRICS, NETWORKS, OBJECTIVES
+
+ROOT = Path(__file__).parents[2]
+FILE = """
+name: demo
+scale: 4
+network_g: {type: SwinIR, upscale: 4}
+path: {pretrain_network_g: net.pth}
+"""
+
+KEYS = {
+    "use_amp: true": "use_amp: unknown option. Write train.precision: bf16",
+    "val: {use_chop: true}": "val.use_chop: unknown option. Leave it out: .* runtime.tile: 256",
+    "val: {patchwise_testing: true}": "val.patchwise_testing: .*runtime.tile",
+    "val: {tile_size: 0}": "val.tile_size: unknown option. Write runtime.tile",
+    "val: {selfensemble_testing: true}": "val.selfensemble_testing: .*Write runtime.self_ensemble: true",
+    "use_channels_last: true": "use_channels_last: .*Write train.channels_last: true",
+    "train: {total_iter: 5, grad_clip: true}": "train.grad_clip: .*Write train.clip_norm",
+    "train: {total_iter: 5, losses: []}": "train.losses: .*pixel_opt, perceptual_opt, gan_opt",
+    "train: {total_iter: 5, moa_probs: [1]}": "train.moa_probs: .*mixing_augs",
+    "datasets: {test: {name: a, type: PairedImageDataset, dataroot_gt: a, dataroot_lq: b, noise: 25}}":
+        "datasets.test.noise: .*GaussianNoiseDataset and sigma",
+    "network_h: {type: RCAN, use_checkpoint: true}": "network_h.use_checkpoint: .*activation_checkpointing: true",
+    "kernel_prob2: [1]": "kernel_prob2: .*write it in datasets.train",
+}  # fmt: skip
+
+NAMES = {
+    "model_type: MambaIRv2LightModel": "Write SRModel",
+    "model_type: CATSEModel": "Write SRModel, and runtime.self_ensemble: true",
+    "network_h: {type: rcan}": "Write RCAN",
+    "network_h: {type: swinir_m}": "Write SwinIR: what makes it 'm' are its arguments",
+    "network_h: {type: compact}": "Write SRVGGNetCompact",
+    "val: {metrics: {a: {type: calculate_lpips}}}": "Write lpips",
+    "val: {metrics: {a: {type: calculate_dists}}}": "Write dists",
+    "val: {metrics: {a: {type: calculate_fid}}}": "Write fid",
+    "val: {metrics: {a: {type: calculate_topiq}}}": "Write pyiqa:topiq_fr",
+    "datasets: {test: {name: a, type: pairedimagedataset}}": "Write PairedImageDataset",
+    "datasets: {test: {name: a, type: PairedImageDADataset}}": "Write PairedImageDataset",
+}
+
+
+def mistakes(tmp_path, text):
+    (tmp_path / "file.yml").write_text(f"{FILE}{text}\n")
+    with pytest.raises(OptionsError) as caught:
+        load(tmp_path / "file.yml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("text", KEYS)
+def test_keys(tmp_path, text):
+    assert re.search(KEYS[text], mistakes(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_names(tmp_path, text):
+    assert f"'. {NAMES[text]}" in mistakes(tmp_path, text)
+
+
+def test_what_is_told_to_be_written_is_known(tmp_path):
+    """Every option that an answer names is one."""
+    text = " ".join(_KEYS.values())
+    for path in re.findall(r"Write ((?:train|runtime)\.\w+)", text) + re.findall(r"(runtime\.\w+)", text):
+        section, _, key = path.partition(".")
+        (tmp_path / "file.yml").write_text(f"{FILE}\n{section}: {{{key}: [wrong]}}\n")
+        with pytest.raises(OptionsError) as caught:
+            load(tmp_path / "file.yml")
+        assert f"{path}: unknown" not in str(caught.value)
+    for registry, names in ((METRICS, ["lpips", "dists", "fid"]), (NETWORKS, ["RRDBNet"]), (OBJECTIVES, ["SRModel"])):
+        assert all(name in registry for name in names)
+
+
+@pytest.mark.parametrize("name", ["DAT", "ATD", "CAT", "ART", "HAT", "RGT", "SRFormer", "SwinFIR", "MambaIR"])
+def test_model_types_of_repositories_are_objectives(name):
+    assert OBJECTIVES.get(f"{name}Model") is OBJECTIVES.get("SRModel")
+    assert OBJECTIVES.get("RealHATGANModel") is OBJECTIVES.get("RealESRGANModel")
+
+
+def test_the_table_of_a_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/loads.yml").write_text(FILE)
+    (tmp_path / "refused.yaml").write_text(f"{FILE}use_amp: true\n")
+    script = [sys.executable, str(ROOT / "scripts/option_table.py"), str(tmp_path)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert "| a/loads.yml | loads |" in done.stdout
+    assert "| refused.yaml | use_amp: unknown option. Write train.precision" in done.stdout
+    assert done.stderr == "1 of 2 files load\n"
+    done = subprocess.run([*script, "--by-message"], capture_output=True, text=True, check=True)
+    assert "| 1 | loads | a/loads.yml |" in done.stdout
