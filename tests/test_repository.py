@@ -59,3 +59,11 @@ def test_templates_ask_for_something():
         form = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert form["name"]
         assert [field["id"] for field in form["body"]]
+
+
+def test_the_chinese_readme_gives_the_commands_of_the_english_one():
+    english = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.zh.md").read_text(encoding="utf-8"), re.DOTALL)
+    commands = [line.partition("    #")[0].strip() for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 9
+    assert [command for command in commands if command not in english] == []
