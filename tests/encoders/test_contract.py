@@ -84,6 +84,15 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     },
     "after_trt_vit": {"dims": [8, 8, 16, 16], "depths": [1, 1, 2, 2], "num_mixed": [0, 0, 1, 1], "num_heads": 2},
     "visual_transformer": {"num_tokens": 4, "token_dim": 16},
+    "hr_nas": {
+        "stem_width": 8,
+        "dims": [6, 12, 16],
+        "depths": [1, 2, 1],
+        "expansion": 2,
+        "kernel_sizes": [3, 5],
+        "head_dims": [8, 12, 20],
+        "head_width": 20,
+    },
     "ceit": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2},
     "cct": {"embed_dim": 16},
     "cvt_lite": {"embed_dim": 16},
@@ -130,8 +139,14 @@ class TestForms(EncoderTester):
     """Further forms of some encoders."""
 
     blocks: ClassVar = [
-        {"type": "repopt_vgg", **SMALL["repopt_vgg"], "learns_as": learns_as}
-        for learns_as in ("branches", "multiplied")
+        {"type": name, **SMALL[name], **form}
+        for name, form in (
+            ("repopt_vgg", {"learns_as": "branches"}),
+            ("repopt_vgg", {"learns_as": "multiplied"}),
+            ("hr_nas", {"num_tokens": 4}),
+            ("hr_nas", {"out_indices": [0]}),
+            ("mini_swin", {"compat": True}),
+        )
     ]
 
 

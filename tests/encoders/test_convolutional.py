@@ -6,7 +6,8 @@ import pytest
 import timm
 import torch
 
-from restore.encoders import build_encoder
+from restore.encoders import Classifier, build_encoder, load_published, published_state
+from restore.encoders.convolution.hr_nas import _Cell
 from restore.encoders.convolution.trt_vit import MixedBlock
 
 
@@ -58,3 +59,28 @@ def test_after_trt_vit_has_attention_late_in_the_network_and_early_in_a_block():
 def test_blocks_that_cannot_be_mixed_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         build_encoder({"type": "after_trt_vit", **wrong})
+
+
+def test_hr_nas_counts_what_the_official_cells_hold_for_distillation_less():
+    with torch.device("meta"):
+        classifier = Classifier(build_encoder("hr_nas"), 1000)
+        cells = [each for each in classifier.modules() if isinstance(each, _Cell)]
+    unused = sum(2 * op[0][0].out_channels for cell in cells for op in cell.ops)
+    assert sum(each.numel() for each in classifier.parameters()) + unused == 13_339_772
+
+
+def test_a_cell_is_its_input_where_the_last_norms_are_silent():
+    torch.manual_seed(0)
+    cell = _Cell(6, 6, 1, 12, (3, 5), 4).eval()
+    x = torch.randn(1, 6, 9, 14)
+    assert not torch.allclose(cell(x), x)
+    for norm in (cell.pw_bn, cell.transformer.reverse_proj.bn):
+        torch.nn.init.zeros_(norm.weight)
+        torch.nn.init.zeros_(norm.bias)
+    torch.testing.assert_close(cell(x), x)
+
+
+def test_official_weights_of_hr_nas_come_with_more_than_is_used():
+    encoder = build_encoder({"type": "hr_nas", "dims": [6, 12], "depths": [1, 1], "head_dims": [8, 8]})
+    state = published_state(encoder)
+    load_published(encoder, {**state, "features.0.fuse_layers.0.0.bns.0.weight": torch.ones(96)})

@@ -59,6 +59,9 @@ COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official
     "autoformer": {
         "type": "autoformer", "img_size": 96, "embed_dim": 32, "num_heads": [2, 1], "mlp_ratios": [3.0, 2.5],
         "max_distance": 3},
+    "hr_nas": {
+        "type": "hr_nas", "stem_width": 8, "dims": [6, 12, 16], "depths": [1, 2, 1], "expansion": 2,
+        "kernel_sizes": [3, 5], "head_dims": [8, 12, 20], "head_width": 20},
     "mini_swin": {
         "type": "mini_swin", "img_size": 128, "embed_dim": 16, "depths": [2, 2, 6, 2], "num_shared": [2, 2, 3, 2],
         "num_heads": [2, 2, 4, 4], "window_size": 4, "compat": True},

@@ -65,7 +65,8 @@ class ResizedTokens(Mixer):
         """The tokens, at the size of the map."""
         B, H, W, _ = x_BHWC.shape
         x_BCHW, size = x_BHWC.permute(0, 3, 1, 2), (self.side, self.side)
-        small_BCss = F.interpolate(x_BCHW, size, mode="bilinear", antialias=self.antialias)
+        exact_BCHW = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32))  # in which alone it can be made small
+        small_BCss = F.interpolate(exact_BCHW, size, mode="bilinear", antialias=self.antialias).to(x_BCHW.dtype)
         places_BssC = self.places.to(x_BHWC.dtype).expand(B, -1, -1, -1)
         seen_BssL = self.input_proj(torch.cat([small_BCss.permute(0, 2, 3, 1), places_BssC], dim=-1))
         tokens_BLP = self.encoder(seen_BssL.flatten(1, 2).transpose(1, 2))
