@@ -39,6 +39,7 @@ COMMANDS = {
     "run": "restore a photograph or a folder of them",
     "test": "evaluate a model over datasets, as an option file says",
     "train": "train a model, as an option file says",
+    "sweep": "train the same small network with every mixer, and draw quality against cost",
     "score": "measure images against references, or by themselves",
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",

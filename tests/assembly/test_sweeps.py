@@ -1,0 +1,124 @@
+"""`restore sweep`: every mixer in the same body, resumable, with a record and a page."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import restore.assembly.sweeps as module
+from restore.assembly.sweeps import bodies
+from restore.cli import main
+from restore.errors import DataError
+from restore.evaluation.sweeps import Sweep
+from restore.images import write_image
+from restore.registry import MIXERS
+
+
+@pytest.fixture
+def sweep(tmp_path, one_thread, monkeypatch):
+    """A function that sweeps over tiny photographs and gives the exit code and the record."""
+    monkeypatch.setattr("restore.evaluation.sweeps.measuring.SIDES", (16, 24))
+    monkeypatch.setattr("restore.evaluation.sweeps.page.SIDES", (16, 24))
+    random = np.random.default_rng(0)
+    for folder, side in (("gt", 64), ("lq", 16)):
+        for number in range(2):
+            name = f"{number}{'x4' if folder == 'lq' else ''}.png"
+            write_image(tmp_path / folder / name, random.integers(0, 256, (side, side, 3), dtype=np.uint8))
+    changes = {
+        "num_gpu": 0,
+        "datasets.train.dataroot_gt": tmp_path / "gt",
+        "datasets.train.cache": "none",
+        "datasets.train.gt_size": 32,
+        "datasets.train.batch_size_per_gpu": 1,
+        "datasets.train.num_worker_per_gpu": 0,
+        "datasets.val.dataroot_gt": tmp_path / "gt",
+        "network_g.embed_dim": 12,
+        "network_g.depths": "[2]",
+    }
+    of_pairs = {"datasets.val.dataroot_lq": tmp_path / "lq"}
+
+    def run(*arguments, tasks=("sr_x4", "denoise_25"), output=tmp_path / "out", **more):
+        pairs = changes | (of_pairs if tasks == ("sr_x4",) else {}) | more
+        files = [part for task in tasks for part in ("-opt", f"options/train_sweep_{task}.yml")]
+        sets = [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
+        code = main(["sweep", *files, "--iterations", "2", "-o", str(output), *sets, *arguments])
+        record = output / "sweep.json"
+        return code, json.loads(record.read_text()) if record.exists() else None
+
+    return run
+
+
+def test_it_trains_measures_draws_and_goes_on(sweep, tmp_path, capsys):
+    code, record = sweep("--mixers", "pooling,window", "--seeds", "1", tasks=("denoise_25",))
+    assert code == 0
+    assert [(each["name"], each["seed"]) for each in record["trials"]] == [("pooling", 0), ("window", 0)]
+    assert all(5 < each["psnr"] < 60 for each in record["trials"])
+    costs = record["costs"]["sweep_denoise_25"]
+    assert costs["window"]["parameters"] > costs["pooling"]["parameters"] > 0
+    assert costs["window"]["24"]["macs"] > costs["window"]["16"]["macs"]
+    assert costs["window"]["24"]["ms"] > 0
+    page = (tmp_path / "out/sweep.html").read_text()
+    for text in ("window", "pooling", "<svg", "sweep_denoise_25", "multiply-adds"):
+        assert text in page
+    assert "0 done before" in capsys.readouterr().err
+
+    code, again = sweep("--mixers", "pooling,window", "--seeds", "2", tasks=("denoise_25",))
+    assert code == 0
+    assert "2 done before" in capsys.readouterr().err
+    assert again["trials"][:2] == record["trials"]
+    assert [(each["name"], each["seed"]) for each in again["trials"][2:]] == [("pooling", 1), ("window", 1)]
+    rows = Sweep(**again).rows("sweep_denoise_25")
+    assert {row["num_seeds"] for row in rows} == {2}
+    assert all(row["spread"] > 0 for row in rows)
+
+
+def test_super_resolution_too(sweep):
+    code, record = sweep("--mixers", "pooling", "--seeds", "1", tasks=("sr_x4",))
+    assert code == 0
+    assert record["trials"][0]["task"] == "sweep_sr_x4"
+
+
+def test_other_settings_are_another_sweep(sweep, capsys):
+    assert sweep("--mixers", "pooling", "--seeds", "1", tasks=("denoise_25",))[0] == 0
+    changed = {"network_g.mlp_ratio": 1.0}
+    assert sweep("--mixers", "pooling", "--seeds", "1", tasks=("denoise_25",), **changed)[0] == 2
+    assert "other settings (sweep_denoise_25)" in capsys.readouterr().err
+
+
+def test_what_cannot_be_trained_is_named_and_tried_again(sweep, capsys):
+    arguments = ("--mixers", "channel,pooling", "--seeds", "1")
+    code, record = sweep(*arguments, tasks=("denoise_25",), **{"network_g.embed_dim": 10})
+    assert code == 1
+    assert "multiple of num_heads" in record["trials"][0]["error"]
+    assert "psnr" in record["trials"][1]
+    assert "channel seed 0: failed" in capsys.readouterr().err
+    sweep(*arguments, tasks=("denoise_25",), **{"network_g.embed_dim": 10})
+    assert "1 done before" in capsys.readouterr().err
+
+
+def test_an_interrupted_training_ends_the_sweep(sweep, monkeypatch):
+    monkeypatch.setattr(module, "train", lambda options: 130)
+    code, record = sweep("--mixers", "pooling", "--seeds", "1", tasks=("denoise_25",))
+    assert (code, record) == (130, None)
+
+
+def test_every_mixer_has_a_body_and_those_with_shifts_take_turns():
+    found = bodies()
+    assert found["window"] == ["window", "shifted_window"]
+    assert found["outlook"] == ["outlook"]
+    assert {name for pair in found.values() for name in pair} == {*MIXERS}
+    assert bodies(["shifted_window"]) == {"shifted_window": ["shifted_window"]}
+
+
+def test_unknown_mixers_are_named(sweep, capsys):
+    assert sweep("--mixers", "windoww")[0] == 2
+    assert "unknown mixer 'windoww'. Did you mean 'window'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"other": 1}'])
+def test_what_is_no_record_is_refused(text, tmp_path):
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(DataError, match="not the record of a sweep"):
+        Sweep.opened(tmp_path / "sweep.json", {}, {})
