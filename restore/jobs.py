@@ -147,19 +147,20 @@ def find_images(source: Source, output: str | Path | None = None, *, recursive: 
             raise DataError(f"'{source}' does not exist: give an image or a folder of images.")
     paths = _paths(source)
     names = _names([path for path in paths if path.is_dir()] if len(paths) > 1 else [])
-    images: dict[Path, tuple[Path, str]] = {}
+    images: dict[Path, tuple[Path, Path, str]] = {}
+    place = _place if len(paths) > 1 else Path
     for path in paths:
         if path.is_dir():
             for image in without_results(list_images(path, recursive=recursive), path, output):
-                images.setdefault(image, (path, names.get(path, "")))
+                images.setdefault(place(image), (image, path, names.get(path, "")))
         else:
-            images.setdefault(path, (path.parent, ""))
+            images.setdefault(place(path), (path, path.parent, ""))
     if not images:
         unread = unread_here(left_out(source, output, recursive=recursive))
         hints = [unread and f" There are {unread}.", "" if recursive else " Sub-folders are searched with --recursive."]
         folders = ", ".join(f"'{path}'" for path in paths)
         raise DataError(f"there is no image in {folders} ({_endings(readable_suffixes())}).{''.join(hints)}")
-    return [Found(path, root, number, below) for number, (path, (root, below)) in enumerate(images.items(), 1)]
+    return [Found(path, root, number, below) for number, (path, root, below) in enumerate(images.values(), 1)]
 
 
 def without_results(paths: Iterable[Path], source: str | Path, output: str | Path | None) -> list[Path]:

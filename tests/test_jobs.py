@@ -210,6 +210,7 @@ def test_patterns_as_shells_have_them(tmp_path, monkeypatch):
     assert found("ph/c[1].png") == ["ph/c[1].png"]
     assert found("ph/**/?.png") == ["ph/a.png", "ph/sub/d.png"]
     assert found("ph/*") == ["ph/a.png", "ph/b.jpg", "ph/c[1].png", "ph/sub/d.png"]
+    assert found("ph/a.png", str(tmp_path / "ph/a.png"), "ph/../ph/a.png") == ["ph/a.png"]
     assert found("ph/*.png", "ph/a.png", "ph") == ["ph/a.png", "ph/c[1].png", "ph/b.jpg"]
     with pytest.raises(DataError, match=r"ph/\*\.gif' does not exist"):
         find_images("ph/*.gif")
