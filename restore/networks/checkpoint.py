@@ -81,6 +81,8 @@ def read_weights(
     if block is not None and fits is None:
         fits = bool  # it says itself what it is
     state = unwrap(content, key, fits)
+    if state is None and isinstance(content, (Mapping, list, tuple)) and not content:
+        raise CheckpointError(f"{path}: empty: it holds no weights.")
     if state is None:
         found = ", ".join(map(_shown, content)) if isinstance(content, Mapping) else type(content).__name__
         wanted = f"the key '{key}'" if key else "weights"
