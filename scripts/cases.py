@@ -13,106 +13,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from command_bench import Bench, says
 from PIL import Image
 
-LIMIT_S = 240
 Check = Callable[["Bench"], Iterator[tuple[bool, str]]]
 CHECKS: dict[str, Check] = {}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command did: exit code (negative: killed by a signal; None: over the limit), words, time and memory."""
-
-    code: int | None
-    said: str
-    seconds: float
-    peak_mib: float
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether it ended by itself, and not with a traceback."""
-        return self.code is not None and 0 <= self.code <= 2 and "Traceback" not in self.said
-
-    def refuses(self, words: str = "", *, code: tuple[int, ...] = (2,)) -> bool:
-        """Whether it ended in one error that says `words` (a regular expression)."""
-        errors = [line for line in self.said.splitlines() if line.startswith("error:")]
-        return self.is_clean and self.code in code and len(errors) == 1 and _says(self.said, words)
-
-    def __str__(self) -> str:
-        last = next((line for line in reversed(self.said.splitlines()) if line.strip()), "")
-        ended = "over the limit of time" if self.code is None else f"exit {self.code}"
-        return f"{ended}, {self.seconds:.1f} s, {self.peak_mib:.0f} MiB: {last[:110]}"
-
-
-class Bench:
-    """A folder of cases, and a fresh folder to work in."""
-
-    def __init__(self, cases: Path, work: Path):
-        self.cases, self.work = cases, work
-
-    def restore(self, *arguments: object, cwd: Path | None = None, code: str = "") -> Outcome:
-        """Run the `restore` command, behind some `code` of Python."""
-        program = f"import sys; {code}\nfrom restore.cli import main; sys.exit(main(sys.argv[1:]))"
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, time.monotonic()
-        report = self.work / "peak"
-        program = f"import atexit, resource; atexit.register(lambda: open({str(report)!r}, 'w').write(str(" + (
-            f"resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)))\n{program}"
-        )
-        report.unlink(missing_ok=True)
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", program, *map(str, arguments)],
-                cwd=cwd or self.work,
-                capture_output=True,
-                timeout=LIMIT_S,
-                text=True,
-                errors="replace",
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-            ended, said = done.returncode, done.stdout + done.stderr
-        except subprocess.TimeoutExpired:
-            ended, said = None, ""
-        peak = int(report.read_text()) if report.is_file() else before
-        return Outcome(ended, said, time.monotonic() - start, peak / 1024)
-
-    def run(self, model: object, image: Path | None = None, *more: object, output: str = "out") -> Outcome:
-        """Restore an image of the cases by `restore run`."""
-        return self.restore("run", "-m", model, "-i", image or self.images("a.png"), "-o", output, *more)
-
-    def images(self, name: str) -> Path:
-        """An image of the cases."""
-        return self.cases / "images" / name
-
-    def folder(self, *names: str) -> Path:
-        """A folder with these files of the cases, and a good image beside them."""
-        folder = Path(tempfile.mkdtemp(dir=self.work))
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)).save(folder / "zgood.png")
-        for name in names:
-            shutil.copy(self.cases / name, folder)
-        return folder
-
-    @property
-    def identity(self) -> Path:
-        """A network that returns its input exactly."""
-        return self.cases / "weights/identity_x1.pth"
-
-
-def _says(text: str, words: str) -> bool:
-    return re.search(words, text, re.IGNORECASE) is not None
 
 
 def row(*keys: str) -> Callable[[Check], Check]:
@@ -136,7 +49,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     names = ["17_numpy", "18_namespace", "08_generator", "30_nested"]
     for name in names:
         found = bench.run(bench.cases / f"weights/{name}.pth")
-        is_warned = name != "18_namespace" or _says(found.said, "argparse.Namespace.*left out")
+        is_warned = name != "18_namespace" or says(found.said, "argparse.Namespace.*left out")
         yield found.is_clean and found.code == 0 and is_warned, f"{name}: {found}"
 
 
@@ -154,7 +67,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     for name in ("r255", "r65535", "hdr", "neg"):
         found = bench.run(bench.identity, bench.images(f"{name}.tif"))
         yield (
-            found.is_clean and _says(found.said, r"-?\d[\d.e+]* (to|\.\.|,|and) ?-?\d|\[-?\d.*\d\]"),
+            found.is_clean and says(found.said, r"-?\d[\d.e+]* (to|\.\.|,|and) ?-?\d|\[-?\d.*\d\]"),
             f"{name}: {found}",
         )
     scaled = bench.run(bench.identity, bench.images("r255.tif"), "--input-range", "0,255")
@@ -164,7 +77,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
 @row("nan.tif")
 def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     found = bench.run(bench.identity, bench.images("nan.tif"))
-    yield found.is_clean and found.code != 0 and _says(found.said, "nan|finite"), str(found)
+    yield found.is_clean and found.code != 0 and says(found.said, "nan|finite"), str(found)
 
 
 @row("grad16.png")
@@ -174,14 +87,14 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
 
     result = cv2.imread(str(bench.work / "out/grad16.png"), cv2.IMREAD_UNCHANGED)
     values = len(np.unique(result)) if result is not None else 0
-    yield found.is_clean and (values > 2000 or _says(found.said, "bf16.*16 bit")), f"{values} values; {found}"
+    yield found.is_clean and (values > 2000 or says(found.said, "bf16.*16 bit")), f"{values} values; {found}"
 
 
 @row("tall8200.png")
 def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     for name, ext in (("tall8200", "webp"), ("tall33000", "jpg")):
         found = bench.run("swinir_light_x2", bench.images(f"{name}.png"), "--ext", ext)
-        is_early = found.seconds < 30 and not _says(found.said, r"[1-9]\d* restored in")
+        is_early = found.seconds < 30 and not says(found.said, r"[1-9]\d* restored in")
         yield found.refuses("px|pixels|side", code=(1, 2)) and is_early, f"{name}: {found}"
     options = bench.restore("run", "--help").said
     yield "--depth" in options and "--alpha" in options, "--depth and --alpha"
@@ -211,7 +124,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     result = bench.work / "out/gama_p3.png"
     data = result.read_bytes() if result.is_file() else b""
     kept = b"gAMA" in data and b"cHRM" in data
-    yield found.is_clean and (kept or _says(found.said, "gAMA|gamma")), f"kept: {kept}; {found}"
+    yield found.is_clean and (kept or says(found.said, "gAMA|gamma")), f"kept: {kept}; {found}"
 
 
 @row("noEOI.jpg")
@@ -224,7 +137,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
 @row("trunc.tif")
 def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     found = bench.run(bench.identity, bench.images("trunc.tif"))
-    yield found.is_clean and found.code in (1, 2) and _says(found.said, r"trunc\.tif.*(truncated|cut off)"), str(found)
+    yield found.is_clean and found.code in (1, 2) and says(found.said, r"trunc\.tif.*(truncated|cut off)"), str(found)
 
 
 @row("chap.mkv")
@@ -232,7 +145,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     found = bench.restore("run", "-m", bench.identity, "-i", bench.cases / "video/chap.mkv", "-o", "o.mkv")
     chapter = b"\x10\x43\xa7\x70"  # the element of a Matroska file that holds them
     kept = (bench.work / "o.mkv").is_file() and chapter in (bench.work / "o.mkv").read_bytes()
-    yield found.is_clean and (kept or _says(found.said, "chapter")), f"kept: {kept}; {found}"
+    yield found.is_clean and (kept or says(found.said, "chapter")), f"kept: {kept}; {found}"
 
 
 @row("alpha.webm")
@@ -241,7 +154,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     kept = (bench.work / "o.webm").is_file() and b"\x53\xc0\x81\x01" in (
         bench.work / "o.webm"
     ).read_bytes()  # AlphaMode
-    yield found.is_clean and (kept or _says(found.said, "transparen|alpha")), f"kept: {kept}; {found}"
+    yield found.is_clean and (kept or says(found.said, "transparen|alpha")), f"kept: {kept}; {found}"
 
 
 @row("quality/koniq")
@@ -256,7 +169,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
         lists = [f"datasets.{each}.meta_info_file=list100.txt" for each in ("train", "val")]
         more = [*chosen, *lists, "datasets.train.part=null", "datasets.val.part=null"]
         found = bench.restore("train", "-opt", "t.yml", "--set", *more, cwd=folder)
-        yield found.is_clean and _says(found.said, r"0 ?(\.\.|to|-) ?100"), f"{key}: {found}"
+        yield found.is_clean and says(found.said, r"0 ?(\.\.|to|-) ?100"), f"{key}: {found}"
 
 
 @row("float.mat")
@@ -324,7 +237,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
         *("-i", bench.images("a.png"), "-o", "out"),
         code=_WATCHED,
     )
-    yield found.refuses() and not _says(found.said, "ASKED THE NETWORK"), str(found)
+    yield found.refuses() and not says(found.said, "ASKED THE NETWORK"), str(found)
 
 
 @row("sidd_bus_error.mat")

@@ -88,7 +88,7 @@ def test_cells_in_cells_end():
 def test_changed_files_end_in_one_error(packed):
     data = saved({"DenoisedBlocksSrgb": cells(*CONTENT["blocks"][0]), "names": CONTENT["names"]}, packed=packed)
     refused = []
-    for seed in range(1500):
+    for seed in range(600):
         draw = random.Random(seed)
         content = bytearray(data)
         for _ in range(draw.choice([1, 2, 10])):
@@ -100,5 +100,5 @@ def test_changed_files_end_in_one_error(packed):
             read_mat(bytes(content), "x.mat")
         except DataError as error:
             refused.append(str(error))
-    assert len(refused) > 500
+    assert len(refused) > 200
     assert all(message.startswith("x.mat ") and "\n" not in message for message in refused)
