@@ -80,6 +80,7 @@ class QualityDataset(QualityImages):
         split_seed: which of the possible splits; repeat the training over several and give the median.
         zooms: every image is seen at each of these sizes; TRIQ trains on 1 and 0.5.
         unlabelled: "error" refuses images without a rating; "ignore" leaves them out.
+        rating_scale: the values for the worst and the best opinion, where ratings are not on the dataset's own scale.
 
     Attributes:
         fields: what every sample holds; a `reference` if all images have one.
@@ -99,6 +100,7 @@ class QualityDataset(QualityImages):
     split_seed: int = 0
     zooms: Sequence[float] = (1.0,)
     unlabelled: Literal["error", "ignore"] = "error"
+    rating_scale: list[float] | None = None
 
     def __post_init__(self):
         formats, roots = _several(self.format), _several(self.dataroot)
@@ -108,10 +110,17 @@ class QualityDataset(QualityImages):
                 f"dataset '{self.name}': {len(formats)} format(s), {len(roots)} dataroot(s) and {len(listings)} "
                 "listing(s); one of each belongs to a dataset."
             )
+        if self.rating_scale is not None and (len(self.rating_scale) != 2 or len(set(self.rating_scale)) != 2):
+            raise DataError(
+                f"dataset '{self.name}': rating_scale is {self.rating_scale}; it is the worst and the best rating, "
+                "such as [0, 100]."
+            )
         self.opinions: list[Opinion] = []
         for format, root, listing in zip(formats, roots, listings, strict=True):
             try:
-                opinions = read_opinions(format, root, listing=listing, unlabelled=self.unlabelled)
+                opinions = read_opinions(
+                    format, root, listing=listing, unlabelled=self.unlabelled, rating_scale=self.rating_scale
+                )
             except DataError as error:
                 complain(str(error))
             else:

@@ -10,7 +10,8 @@ An opinion is in [0, 1] whatever the dataset's own scale, and higher is better: 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ __all__ = ["FORMATS", "LEVELS", "SPREAD", "Format", "Opinion", "distribution_abo
 
 LEVELS = np.arange(1, 6)
 SPREAD = 0.5  # standard deviation in levels where a dataset publishes none
+SCALES = ((0, 1), (1, 5), (0, 5), (0, 9), (0, 10), (0, 100))  # on which ratings are given
+BEYOND = 0.15  # of a scale: LIVE's published differences end at 111.8 of 100
+NARROW, ENOUGH = 0.12, 10  # a part of a scale in which so many ratings never lie by chance
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,12 @@ class Opinion:
 
 
 def read_opinions(
-    format: str, root: str | Path, *, listing: str | Path | None = None, unlabelled: str = "error"
+    format: str,
+    root: str | Path,
+    *,
+    listing: str | Path | None = None,
+    unlabelled: str = "error",
+    rating_scale: Sequence[float] | None = None,
 ) -> list[Opinion]:
     """Every rated image of a dataset.
 
@@ -93,10 +102,12 @@ def read_opinions(
         listing: a list with the columns `dis_img_path`, `dis_type`, `score` and perhaps `ref_img_path`; None reads the
             dataset's own files.
         unlabelled: "error" refuses images that lie beside rated ones and have no rating; "ignore" leaves them out.
+        rating_scale: the values that stand for the worst and the best opinion, where they are not the dataset's own.
 
     Raises:
         OptionsError: no such format.
-        DataError: a list is missing or damaged, a rated image is not there, or an image is not rated.
+        DataError: a list is missing or damaged, a rated image is not there, an image is not rated, or the ratings lie
+            on another scale.
     """
     if format not in FORMATS:
         known = ", ".join(FORMATS)
@@ -107,8 +118,12 @@ def read_opinions(
     ratings = list(READERS[format](root) if listing is None else read_list(expanded(listing)))
     if not ratings:
         raise DataError(f"{FORMATS[format].title}: there are no ratings in {listing or root}.")
+    scale = FORMATS[format]
+    if rating_scale is not None:
+        scale = replace(scale, worst=rating_scale[0], best=rating_scale[1])
+    _require_scale(scale, [rating.value for rating in ratings], listing or root, is_given=rating_scale is not None)
     files = _Files(root)
-    opinions = [_opinion(rating, FORMATS[format], files) for rating in ratings]
+    opinions = [_opinion(rating, scale, files) for rating in ratings]
     usable = _without_missing(format, root, ratings, opinions)
     if unlabelled == "error":
         _refuse_unlabelled(format, opinions)
@@ -125,6 +140,30 @@ def distribution_about(opinion: float, spread: float = SPREAD) -> np.ndarray:
     exponents = -0.5 * ((LEVELS - 1 - 4 * opinion) / max(spread, 0.05)) ** 2
     shares = np.exp(exponents - exponents.max())
     return shares / shares.sum()
+
+
+def _require_scale(format: Format, values: Sequence[float], source: str | Path, *, is_given: bool) -> None:
+    """Refuse ratings that lie beside the scale they should be on, or in a corner of it, as those of another do.
+
+    Raises:
+        DataError: asks whether they are on the scale on which they fit.
+    """
+    lowest, highest = sorted((format.worst, format.best))
+    least, most, span = min(values), max(values), highest - lowest
+    beside = least < lowest - BEYOND * span or most > highest + BEYOND * span
+    beside |= 4 * sum(not lowest <= value <= highest for value in values) > len(values)
+    in_a_corner = not is_given and len(values) >= ENOUGH and most < lowest + NARROW * span
+    if not math.isfinite(least + most) or not (beside or in_a_corner):
+        return
+    fitting = next(((low, high) for low, high in SCALES if low <= least and most <= high), None)
+    ends = [*(fitting or (math.floor(least), math.ceil(most)))]
+    given = ends[::-1] if format.worst > format.best else ends
+    question = f"Are these ratings from {ends[0]} to {ends[1]}?" if fitting else "Is this another list?"
+    raise DataError(
+        f"{format.title}: the ratings in {source} are from {least:g} to {most:g}, and should be from {format.worst:g} "
+        f"(worst) to {format.best:g} (best). {question} If so, write rating_scale: [{given[0]}, {given[1]}] (worst, "
+        "best) in the dataset; if not, name the right list."
+    )
 
 
 def _opinion(rating: Rating, format: Format, files: _Files) -> Opinion:

@@ -7,7 +7,7 @@ It counts only while all of that is as it was; another metric or protocol adds t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,21 +44,34 @@ class Journal:
     Args:
         path: the file; what cannot be used any more is removed from it.
         pairs: the images of this run.
-        fresh: begin anew.
+        forget: what is to be measured again, as `key_of` gives it.
 
     Raises:
         OutputError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, pairs: list[Pair], *, fresh: bool = False):
+    def __init__(self, path: Path, pairs: list[Pair], *, forget: Collection[str] = ()):
         self.path = path
         self._stamps = {pair.name: _stamps(pair) for pair in pairs}
-        stored = {} if fresh else _stored(path)
+        stored = _stored(path)
         self._entries = {
-            name: entry for name, stamps in self._stamps.items() if (entry := stored.get(json.dumps(stamps)))
+            name: entry for name, stamps in self._stamps.items() if (entry := stored.pop(json.dumps(stamps), None))
         }
+        for entry in self._entries.values():
+            entry.values = {key: value for key, value in entry.values.items() if key not in forget}
+        self._beside = self._with_another_reference(stored.values())
         with atomic_write(path) as file:
-            file.writelines(_line(entry) for entry in self._entries.values())
+            file.writelines(_line(entry) for entry in (*self._beside.values(), *self._entries.values()))
+
+    def _with_another_reference(self, entries: Iterable[Entry]) -> dict[str, Entry]:
+        """What is known of the images of this run with a reference where it has none, or without one; by name."""
+        names = {json.dumps(stamps[0]): name for name, stamps in self._stamps.items()}
+        found = {}
+        for entry in entries:
+            name = names.get(json.dumps(entry.files[0])) if entry.files else None
+            if name and len(entry.files) != len(self._stamps[name]) and _are_unchanged(entry.files):
+                found[name] = entry
+        return found
 
     def __enter__(self) -> Journal:
         try:
@@ -74,6 +87,16 @@ class Journal:
         """What is known about a pair whose files have not changed."""
         return self._entries.get(pair.name)
 
+    def known(self, pair: Pair) -> dict[str, float]:
+        """Every value of an image, also of runs with a reference where this one has none, or without one."""
+        entries = (self._beside.get(pair.name), self._entries.get(pair.name))
+        return {key: value for entry in entries if entry for key, value in entry.values.items()}
+
+    def reference(self, pair: Pair) -> Path | None:
+        """The reference of an image in the run that had one, where this one has none."""
+        entry = self._beside.get(pair.name)
+        return Path(entry.files[1][0]) if entry and len(entry.files) > 1 else None
+
     def add(self, pair: Pair, size: tuple[int, int], values: Mapping[str, float], note: str) -> None:
         """Keep the values of a pair, beside those that are known already."""
         known = self._entries.get(pair.name)
@@ -85,6 +108,10 @@ class Journal:
 def _stamps(pair: Pair) -> list[list[Any]]:
     paths = [path for path in (pair.lq, pair.gt) if path is not None]
     return [[str(real_path(path)), *_facts(path)] for path in paths]
+
+
+def _are_unchanged(files: Iterable[Sequence[Any]]) -> bool:
+    return all((size, time) == _facts(Path(path)) for path, size, time in files)
 
 
 def _facts(path: Path) -> tuple[int, int]:

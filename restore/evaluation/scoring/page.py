@@ -41,6 +41,7 @@ def render(scores: Scores) -> str:
         anchors=anchors,
         facts=_facts(scores),
         errors_in_words=errors_in_words,
+        identical=len(scores.identical),
     )
 
 

@@ -45,7 +45,8 @@ class ImageScore:
 class Summary:
     """One metric over all images that have it.
 
-    Infinite values (the PSNR of identical pairs) make the mean infinite; `finite_mean` and `deviation` leave them out.
+    Infinite values (the PSNR of identical pairs) make the mean infinite. `finite_mean` and `deviation` leave the images
+    out that have one by any metric, so that the means of all metrics are over the same images.
     """
 
     count: int
@@ -99,6 +100,16 @@ class Scores:
         """Whether everything that was asked for is there."""
         return self.complete and not self.unmatched and not self.failed and len(self.shown) == len(self.metrics)
 
+    @property
+    def identical(self) -> set[str]:
+        """The names of the images that are their reference, by a metric that is infinite then."""
+        shown = self.shown
+        return {
+            image.name
+            for image in self.images
+            if any(math.isinf(value) for label, value in image.values.items() if label in shown)
+        }
+
     def ranked(self, label: str) -> list[ImageScore]:
         """The images that have a value of this metric, the worst first."""
         having = [image for image in self.images if label in image.values]
@@ -111,10 +122,11 @@ class Scores:
         if not ranked:
             return None
         values = [image.values[label] for image in ranked]
-        finite = [value for value in values if math.isfinite(value)]
+        identical = self.identical
+        finite = [image.values[label] for image in ranked if image.name not in identical]
         return Summary(
             count=len(values),
-            num_infinite=len(values) - len(finite),
+            num_infinite=sum(map(math.isinf, values)),
             mean=math.fsum(values) / len(values),
             finite_mean=math.fsum(finite) / len(finite) if finite else math.nan,
             median=statistics.median(values),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from restore.data.pairs import Pair
+from restore.errors import OptionsError
 from restore.evaluation.environment import machine
+from restore.evaluation.measures import Measures
 from restore.evaluation.processes import num_processes
 from restore.evaluation.scoring.journal import Journal, key_of
 from restore.evaluation.scoring.measuring import Measured, Task, measure_all
@@ -18,6 +22,7 @@ from restore.evaluation.scoring.results import ImageScore, Scores
 from restore.evaluation.scoring.settings import Settings
 from restore.files import atomic_write, encoded, expanded
 from restore.locks import reserved
+from restore.metrics import bind_metrics
 from restore.terminal import open_console
 
 __all__ = ["score"]
@@ -41,6 +46,8 @@ def score(
     A file that cannot be read or measured is recorded and the others go on. When it is interrupted, what is finished
     is written, and the next run goes on from there.
 
+    Metrics that an earlier run into the same folder measured of these images stay beside those of this one.
+
     Args:
         matching: the images.
         settings: the metrics.
@@ -48,7 +55,7 @@ def score(
         name: what the page is called.
         device: where the metrics are computed.
         num_workers: number of processes; None: by the cores and the images on a processor, one on other devices.
-        fresh: measure everything, whatever is known.
+        fresh: measure again what is asked for, whatever is known.
         progress: show a progress bar on a terminal.
 
     Raises:
@@ -65,7 +72,9 @@ def score(
         scale=settings.scale,
         environment=machine(),
     )
-    with reserved(output), Journal(output / "scores.jsonl", matching.pairs, fresh=fresh) as journal:
+    forget = [key_of(block) for block in settings.blocks.values()] if fresh else []
+    with reserved(output), Journal(output / "scores.jsonl", matching.pairs, forget=forget) as journal:
+        _keep_others(matching.pairs, settings, journal, scores)
         tasks = list(_tasks(matching.pairs, settings, journal, scores))
         processes = num_processes(num_workers if num_workers or device == "cpu" else 1, len(tasks))
         reused = len(matching.pairs) - len(tasks)
@@ -79,7 +88,7 @@ def score(
                 finished.add(measured.index)
             scores.complete = True
         finally:
-            scores.images = [image for index, image in enumerate(scores.images) if index in finished]
+            scores.images = [image for index, image in enumerate(scores.images) if index in finished or image.values]
             _write(output, scores)
     return scores
 
@@ -88,13 +97,38 @@ def _blank(pair: Pair) -> ImageScore:
     return ImageScore(pair.name, str(pair.lq), str(pair.gt) if pair.gt else None)
 
 
+def _keep_others(pairs: Sequence[Pair], settings: Settings, journal: Journal, scores: Scores) -> None:
+    """Put what earlier runs measured of these images by other metrics into `scores`, behind those of this run.
+
+    A metric is kept if half of the images have it: the mean of a few that were scored once would mislead.
+    """
+    known = [journal.known(pair) for pair in pairs]
+    counts = Counter(key for values in known for key in values)
+    asked = {key_of(block) for block in settings.blocks.values()}
+    kept = [key for key, count in counts.items() if key not in asked and 2 * count >= len(pairs)]
+    for key in kept:
+        block = json.loads(key)
+        options = ", ".join(f"{name}={value}" for name, value in block.items() if name != "type")
+        label = block["type"] if block["type"] not in scores.metrics else f"{block['type']} ({options or 'plain'})"
+        try:
+            record = Measures(bind_metrics({label: block}, "scores.jsonl")).records[label]
+        except OptionsError:  # it was pyiqa's, which has gone
+            continue
+        scores.metrics[label], scores.prepared[label] = record, f"an earlier run: {options or 'the whole image'}"
+        for image, pair, values in zip(scores.images, pairs, known, strict=True):
+            if key in values:
+                image.values[label] = values[key]
+                reference = journal.reference(pair)
+                image.reference = image.reference or (str(reference) if reference else None)
+
+
 def _tasks(pairs: list[Pair], settings: Settings, journal: Journal, scores: Scores) -> Iterator[Task]:
     """What is left to do; what is known is put into `scores`."""
     for index, pair in enumerate(pairs):
         image, entry = scores.images[index], journal.get(pair)
         if entry:
             keys = {label: key_of(block) for label, block in settings.blocks.items()}
-            image.values = {label: entry.values[key] for label, key in keys.items() if key in entry.values}
+            image.values |= {label: entry.values[key] for label, key in keys.items() if key in entry.values}
             image.size, image.note = tuple(entry.size), entry.note
         left = tuple(label for label in settings.blocks if label not in image.values)
         image.reused = not left
@@ -107,7 +141,7 @@ def _record(measured: Measured, pair: Pair, settings: Settings, scores: Scores, 
     image.size, image.note, image.errors = measured.size, measured.note, measured.errors
     image.values = {
         label: {**image.values, **measured.values}[label]
-        for label in settings.blocks
+        for label in scores.metrics
         if label in image.values or label in measured.values
     }
     for label, reason in measured.missing.items():

@@ -53,7 +53,7 @@ def _table(scores: Scores) -> Table:
         table.add_row(image.name, *cells)
     table.add_section()
     summaries = {label: scores.summary(label) for label in shown}
-    identical = max((summary.num_infinite for summary in summaries.values() if summary), default=0)
+    identical = len(scores.identical)
     rows = {"mean": "mean", **({f"mean without {identical} identical": "finite_mean"} if identical else {})}
     for title, statistic in {**rows, "median": "median", "deviation": "deviation"}.items():
         cells = [figure(getattr(s, statistic), shown[label]) if s else "–" for label, s in summaries.items()]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from restore.data.ratings.opinions import FORMATS, distribution_about, read_opinions
+from restore.data.ratings.opinions import BEYOND, FORMATS, NARROW, SCALES, distribution_about, read_opinions
 from restore.data.ratings.published import READERS, read_list
 from restore.errors import DataError, OptionsError
 from restore.images import write_image
@@ -204,3 +204,50 @@ def test_the_distribution_has_the_mean_of_the_opinion():
         shares = distribution_about(opinion, 0.6)
         assert shares.sum() == pytest.approx(1)
         assert shares @ np.arange(1, 6) == pytest.approx(1 + 4 * opinion, abs=0.05)
+
+
+@pytest.mark.parametrize("given", [*SCALES, (900, 1850), (0, 50), (-1, 1)], ids=str)
+@pytest.mark.parametrize("format", FORMATS)
+def test_ratings_on_another_scale_are_refused_with_a_question(tmp_path, format, given):
+    """Unless they could be the dataset's own: those of 1 to 5 among 0 to 9."""
+    low, high = given
+    values = np.concatenate([given, np.random.default_rng(len(format)).uniform(low, high, 38)])
+    for index in range(40):
+        picture(tmp_path / f"{index}.png")
+    lines = [f"{index}.png,x,{value},0.png" for index, value in enumerate(values)]
+    write(tmp_path / "list.txt", "\n".join(["dis_img_path,dis_type,score,ref_img_path", *lines]))
+    own = sorted((FORMATS[format].worst, FORMATS[format].best))
+    span = own[1] - own[0]
+    fits = own[0] <= low and high <= own[1] + BEYOND * span and high > own[0] + NARROW * span
+    if fits:
+        assert len(read_opinions(format, tmp_path, listing=tmp_path / "list.txt")) == 40
+        return
+    with pytest.raises(DataError) as caught:
+        read_opinions(format, tmp_path, listing=tmp_path / "list.txt")
+    said = str(caught.value)
+    ends = [high, low] if FORMATS[format].worst > FORMATS[format].best else [low, high]
+    assert (
+        f"are from {values.min():g} to {values.max():g}, and should be from {FORMATS[format].worst:g} (worst)" in said
+    )
+    assert "? If so, write rating_scale: [" in said
+    if given in SCALES:
+        assert f"rating_scale: [{ends[0]}, {ends[1]}]" in said
+    opinions = read_opinions(format, tmp_path, listing=tmp_path / "list.txt", rating_scale=ends)
+    assert all(0 <= each.opinion <= 1 for each in opinions)
+    assert opinions[0].opinion == (ends[0] != low)
+
+
+@pytest.mark.parametrize("reader", ["own file", "list"])
+def test_koniq_with_scores_up_to_a_hundred(tmp_path, reader):
+    koniq10k(tmp_path)
+    table = tmp_path / "koniq10k_scores_and_distributions.csv"
+    listing = None
+    if reader == "own file":
+        table.write_text(table.read_text().replace(",3.0,", ",60.0,").replace(",1.4,", ",12.0,"))
+    else:
+        listing = tmp_path / "list.txt"
+        write(listing, "dis_img_path,score\n512x384/1.jpg,60\n512x384/2.jpg,12\n")
+    with pytest.raises(DataError, match=r"from 12 to 60, and should be from 1 .* Are these ratings from 0 to 100\?"):
+        read_opinions("koniq10k", tmp_path, listing=listing)
+    found = read_opinions("koniq10k", tmp_path, listing=listing, rating_scale=[0, 100])
+    assert [each.opinion for each in found] == [0.6, 0.12]

@@ -19,6 +19,7 @@ from restore.evaluation.scoring import ImageScore, match, score, settings
 from restore.evaluation.scoring import run as run_module
 from restore.evaluation.scoring.distribution import distribution
 from restore.evaluation.scoring.pairs import scale_in_names
+from restore.evaluation.scoring.terminal import show
 from restore.images import write_image
 from restore.metrics import PROTOCOLS, metric, psnr, ssim
 from restore.registry import METRICS
@@ -201,7 +202,82 @@ def test_unchanged_files_are_skipped(tmp_path, folders, noise, counted):
         [("a.png", ("ssim", "psnr"))],
         [("a.png", ("ssim",)), ("b.png", ("ssim",))],
     ]
+    again("ssim")
     assert len(journal.read_text().splitlines()) == 2
+
+
+def test_other_metrics_of_the_same_folder_stay(tmp_path, folders, counted):
+    names = [f"{letter}.png" for letter in "abc"]
+    restored, reference = folders(dict.fromkeys(names), dict.fromkeys(names))
+    out = tmp_path / "out"
+
+    def written():
+        found = json.loads((out / "scores.json").read_text())
+        rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+        for row, image in zip(rows, found["images"], strict=True):
+            assert {label for label in found["metrics"] if row.get(label)} == set(image["values"])
+        return {label: [image["values"].get(label) for image in found["images"]] for label in found["metrics"]}
+
+    score(match(restored, reference), settings(["psnr"]), out)
+    first = written()
+    score(match(restored), settings(["niqe"], has_reference=False), out)  # 16 x 20 pixels are too few for it
+    assert written()["psnr"] == first["psnr"]
+    score(match(restored), settings(["brisque"], has_reference=False), out)
+    second = written()
+    assert second["psnr"] == first["psnr"]
+    assert next(iter(second)) == "brisque"
+    score(match(restored, reference), settings(["psnr", "ssim"], "swinir_sr", scale=2), out)
+    third = written()
+    assert third["psnr (plain)"] == first["psnr"]
+    assert third["brisque"] == second["brisque"]
+    assert third["psnr"] != first["psnr"]
+    score(match(restored, reference), settings(["psnr"]), out, fresh=True)
+    fourth = written()
+    assert fourth["psnr"] == first["psnr"]
+    assert set(fourth) == {"psnr", "brisque", *(label for label in fourth if label.startswith(("psnr (", "ssim")))}
+    assert "brisque" in (out / "report.html").read_text().lower()
+
+
+def test_what_a_few_images_have_is_not_shown_of_all(tmp_path, folders):
+    restored, reference = folders({"a.png": None}, {"a.png": None})
+    score(match(restored, reference), settings(["psnr"]), tmp_path / "out")
+    more = {f"{name}.png": None for name in "bcd"}
+    folders(more, more)
+    found = score(match(restored, reference), settings(["ssim"]), tmp_path / "out")
+    assert [*found.metrics] == ["ssim"]
+
+
+def test_an_interruption_of_other_metrics_keeps_the_first(tmp_path, folders, monkeypatch):
+    names = {f"{letter}.png": None for letter in "abc"}
+    restored, reference = folders(names, names)
+    score(match(restored, reference), settings(["psnr"]), tmp_path / "out")
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(run_module, "measure_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score(match(restored, reference), settings(["ssim"]), tmp_path / "out")
+    found = json.loads((tmp_path / "out/scores.json").read_text())
+    assert not found["complete"]
+    assert [len(image["values"]) for image in found["images"]] == [1, 1, 1]
+
+
+def test_the_mean_without_identical_images_is_over_the_same_images(tmp_path, folders, noise, capsys):
+    same = noise(16, 20, 3)
+    images = {"a.png": same, "b.png": None, "c.png": None}
+    restored, reference = folders(images, images)
+    found = score(match(restored, reference), settings(["ssim", "psnr"]), tmp_path / "out")
+    assert found.identical == {"a.png"}
+    for label in ("psnr", "ssim"):
+        values = [image.values[label] for image in found.images if image.name != "a.png"]
+        assert found.summary(label).finite_mean == pytest.approx(sum(values) / 2)
+    assert found.summary("psnr").mean == math.inf
+    assert found.summary("ssim").mean > found.summary("ssim").finite_mean
+    show(found)
+    assert "mean without 1 identical" in capsys.readouterr().out
+    assert "without 1 identical" in (tmp_path / "out/report.html").read_text()
 
 
 def test_interruption_keeps_what_is_done(tmp_path, folders, monkeypatch, counted):
