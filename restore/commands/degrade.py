@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore.bounded_yaml import load_bounded
 from restore.commands.arguments import given_path, output_folder, positive
 from restore.commands.progress import naming_progress, summarise
 from restore.errors import OptionsError
@@ -139,7 +140,7 @@ def _variables(settings: list[str]) -> dict[str, Any]:
         if not equals or not name:
             raise OptionsError(f"--set takes NAME=VALUE, such as scale=2; given: '{setting}'.")
         try:
-            variables[name.strip()] = yaml.safe_load(value)
+            variables[name.strip()] = load_bounded(value)
         except yaml.YAMLError:
             raise OptionsError(f"--set {name}: '{value}' is not a YAML value.") from None
     return variables

@@ -15,14 +15,14 @@ from typing import Any
 
 import yaml
 
+from restore.bounded_yaml import BoundedLoader, TooMuchError
 from restore.errors import OptionsError, Problem
 from restore.options.tree import Origin, Place, Tree
 
 __all__ = ["read_text", "read_value"]
 
 _TAG = "tag:yaml.org,2002:"
-_MOST_VALUES, _DEEPEST, _LONGEST_TEXT, _LONGEST_NUMBER = 5000, 30, 4096, 100
-"""Far more than any option file has; a few nested aliases can stand for billions of values."""
+_LONGEST_TEXT, _LONGEST_NUMBER = 4096, 100
 
 
 def read_text(text: str, file: str) -> Tree:
@@ -33,19 +33,16 @@ def read_text(text: str, file: str) -> Tree:
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
+    except TooMuchError as error:
+        raise OptionsError([Problem("", f"{error.problem}.", error.line, file)]) from None
     except yaml.YAMLError as error:
         raise OptionsError([_syntax_problem(error, text, file)]) from None
-    except _TooMuchError as error:
-        raise OptionsError([Problem("", str(error), error.line, file)]) from None
     if node is None:
         raise OptionsError([Problem("", "the file is empty: an option file holds `key: value` lines.", None, file)])
     if not isinstance(node, yaml.MappingNode):
         raise OptionsError([Problem("", "an option file holds `key: value` lines, not a list or one value.", 1, file)])
     builder = _Builder(file)
-    try:
-        values = builder.build(node, ())
-    except _TooMuchError as error:
-        raise OptionsError([Problem("", str(error), error.line, file)]) from None
+    values = builder.build(node, ())
     builder.origins[()] = Origin(file)
     if builder.problems:
         raise OptionsError(sorted(builder.problems, key=lambda problem: problem.line or 0))
@@ -69,46 +66,15 @@ def read_value(text: str, where: str) -> Any:
             value = builder.build(node, ())
     except yaml.YAMLError as error:
         raise OptionsError([Problem("", f"not a value in YAML: {_reason(error)}.", None, where)]) from None
-    except _TooMuchError as error:
-        raise OptionsError([Problem("", str(error), None, where)]) from None
     if builder.problems:
         raise OptionsError([Problem("", builder.problems[0].message, None, where)])
     return value
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader):
     """Composes nodes; resolves plain scalars as the core schema of YAML 1.2 does."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - PyYAML's own name and type
-
-    def __init__(self, stream: str):
-        super().__init__(stream)
-        self._depth = self._count = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node; PyYAML's own name."""
-        self._count += 1
-        self._depth += 1
-        _require_bounded(self._count, self._depth, self.peek_event())
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self._depth -= 1
-
-
-class _TooMuchError(Exception):
-    """There is more in an option file than any has; the rest of it is not looked at."""
-
-    def __init__(self, message: str, line: int | None):
-        super().__init__(message)
-        self.line = line
-
-
-def _require_bounded(count: int, depth: int, at: Any) -> None:
-    if count > _MOST_VALUES:
-        raise _TooMuchError(f"more than {_MOST_VALUES:,} values: far too many for an option file.", _line(at))
-    if depth > _DEEPEST:
-        raise _TooMuchError(f"nested more than {_DEEPEST} levels deep: no option file needs that.", _line(at))
 
 
 _PLAIN = {
@@ -170,26 +136,15 @@ class _Builder:
         self.file = file
         self.origins: dict[Place, Origin] = {}
         self.problems: list[Problem] = []
-        self._open: list[yaml.Node] = []
-        self._count = 0
 
     def build(self, node: yaml.Node, place: Place) -> Any:
         self.origins.setdefault(place, Origin(self.file, _line(node)))
-        self._count += 1
-        _require_bounded(self._count, len(self._open), node)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, place)
-        if any(node is outer for outer in self._open):
-            self._complain(node, place, "the alias (*name) here stands for what it is in: it never ends.")
-            return None
-        self._open.append(node)
         if isinstance(node, yaml.MappingNode):
-            value: Any = self._mapping(node, place)
-        else:
-            assert isinstance(node, yaml.SequenceNode)
-            value = self._sequence(node, place)
-        self._open.pop()
-        return value
+            return self._mapping(node, place)
+        assert isinstance(node, yaml.SequenceNode)
+        return self._sequence(node, place)
 
     def scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
         name = node.tag.removeprefix(_TAG)

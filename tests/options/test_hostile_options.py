@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from restore.bounded_yaml import TooMuchError, load_bounded
 from restore.cli import main
 from restore.errors import OptionsError, OutputError
 from restore.evaluation.models.folder import ResultsFolder
@@ -182,3 +183,38 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("too long") == 2
     assert "Traceback" not in said
+
+
+YAMLS = {
+    "aliases": "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)),
+    "an alias to itself": "a: &a [*a]\n",
+    "an alias to itself, deeper": "a: &a {b: {c: *a}}\n",
+    "deep": f"x: {'[' * 1000}{']' * 1000}\n",
+    "many": "".join(f"k{i}: {i}\n" for i in range(6000)),
+    "digits": f"x: {'9' * 5000}\n",
+    "no day": "x: 2024-99-99\n",
+    "a list as a key": "? [a]\n: 1\n",
+    "a tag": "x: !!python/name:os.system\n",
+}
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_other_files_in_yaml_are_held_to_the_same(tmp_path, name):
+    """Recipes of degradations, cards of datasets, and values of `degrade --set`."""
+    from restore.data.preparation import cards
+    from restore.degradations.recipe.pipeline import load_pipeline
+
+    path = tmp_path / "x.yml"
+    path.write_text(YAMLS[name])
+    with pytest.raises(OptionsError) as caught:
+        load_pipeline(path)
+    assert "\n" not in str(caught.value).replace("\n  in ", " ")
+    with pytest.raises(OptionsError):
+        cards._read(path)
+
+
+def test_aliases_are_counted_as_often_as_they_stand():
+    assert load_bounded("a: &a [1, 2]\nb: [*a, *a]\n") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+    load_bounded("a: &a [1]\n" + "".join(f"b{i}: *a\n" for i in range(1000)))
+    with pytest.raises(TooMuchError):
+        load_bounded(f"a: &a [{'1, ' * 100}]\n" + "".join(f"b{i}: *a\n" for i in range(100)))

@@ -18,6 +18,7 @@ from typing import Literal
 
 import pydantic
 
+from restore.bounded_yaml import load_bounded
 from restore.data.datasets import DownsampledImageDataset
 from restore.data.storage.cache import cache_folder
 from restore.errors import DataError, MissingError, OptionsError, Problem, nearest
@@ -202,7 +203,7 @@ def _read(path: Path) -> Card:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_bounded(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else None
         raise OptionsError([Problem("", f"not YAML: {getattr(error, 'problem', error)}", line, str(path))]) from error

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import torch
 import yaml
 
+from restore.bounded_yaml import load_bounded
 from restore.degradations.operators.base import Operator
 from restore.degradations.operators.compression import Quantise
 from restore.degradations.recipe import grammar
@@ -230,7 +231,7 @@ def _read(name: str | Path) -> Any:
             )
             raise OptionsError([Problem("", message)])
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_bounded(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise OptionsError([Problem("", f"cannot be read: {reason}.", file=str(path))]) from None
