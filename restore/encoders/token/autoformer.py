@@ -19,7 +19,7 @@ from torch import nn
 from restore.encoders.base import IMAGENET, Normalisation
 from restore.encoders.heads import LinearHead
 from restore.encoders.staged import split_depths
-from restore.encoders.token.class_token import ClassTokenEncoder
+from restore.encoders.token.class_token import ClassTokenEncoder, linear_patches
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.base import TokenMixer
@@ -90,8 +90,7 @@ class AutoFormer(ClassTokenEncoder):
             normalisation=normalisation,
             weights_statistics=IMAGENET,
         )
-        self.patch_embed = nn.Sequential()
-        self.patch_embed.add_module("proj", nn.Conv2d(in_chans, embed_dim, patch_size, patch_size))
+        self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         (rates,) = split_depths([len(num_heads)], drop_path)
         self.stack = nn.ModuleList(
             MetaFormerBlock(

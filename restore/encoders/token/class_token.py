@@ -12,7 +12,7 @@ from restore.encoders.isotropic import TokenEncoder
 from restore.layers.position import resampled_table
 from restore.layers.tokens import Tokens
 
-__all__ = ["ClassTokenEncoder", "ConvStem"]
+__all__ = ["ClassTokenEncoder", "ConvStem", "linear_patches"]
 
 
 class ClassTokenEncoder(TokenEncoder):
@@ -80,6 +80,13 @@ class ClassTokenEncoder(TokenEncoder):
         for own, published in ((".mixer.", ".attn."), (".ffn.", ".mlp.")):
             key = key.replace(own, published) if key.startswith("blocks.") else key
         return key
+
+
+def linear_patches(in_chans: int, dim: int, patch_px: int) -> nn.Sequential:
+    """(B, in_chans, H, W) to (B, dim, H / patch_px, W / patch_px): one linear map for each patch, called `proj`."""
+    patches = nn.Sequential()
+    patches.add_module("proj", nn.Conv2d(in_chans, dim, patch_px, patch_px))
+    return patches
 
 
 class ConvStem(nn.Module):

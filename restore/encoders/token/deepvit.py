@@ -14,7 +14,7 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.staged import split_depths
-from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
+from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem, linear_patches
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
@@ -85,8 +85,7 @@ class DeepViT(ClassTokenEncoder):
         if conv_stem:
             self.patch_embed = ConvStem(in_chans, (64, 64), embed_dim, patch_size)
         else:
-            self.patch_embed = nn.Sequential()
-            self.patch_embed.add_module("proj", nn.Conv2d(in_chans, embed_dim, patch_size, patch_size))
+            self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
             MetaFormerBlock(

@@ -15,7 +15,7 @@ from torch import nn
 
 from restore.encoders.base import IMAGENET, Normalisation
 from restore.encoders.staged import split_depths
-from restore.encoders.token.class_token import ClassTokenEncoder
+from restore.encoders.token.class_token import ClassTokenEncoder, linear_patches
 from restore.layers.arguments import require_positive
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
@@ -93,8 +93,7 @@ class MiniDeiT(ClassTokenEncoder):
             normalisation=normalisation,
             weights_statistics=IMAGENET,
         )
-        self.patch_embed = nn.Sequential()
-        self.patch_embed.add_module("proj", nn.Conv2d(in_chans, embed_dim, patch_size, patch_size))
+        self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         self.stack = nn.ModuleList(
             _Block(embed_dim, num_heads, mlp_ratio, rates)
             for rates in split_depths([num_repeats] * num_blocks, drop_path)
