@@ -1,13 +1,17 @@
-"""What pyproject.toml cannot say: option files and dataset cards travel inside the package."""
+"""What pyproject.toml cannot say: option files and dataset cards travel in the package; a library is compiled."""
 
+import os
 import shutil
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PACKAGED = ("options", "datasets")  # folders of a checkout that `restore.packaged` finds again
+SOURCE = Path("restore/layers/compiled/source")
 
 
 class BuildWithFiles(build_py):
@@ -31,4 +35,32 @@ class BuildWithFiles(build_py):
                 yield source, target / source.relative_to(ROOT)
 
 
-setup(cmdclass={"build_py": BuildWithFiles})
+class BuildLibrary(build_ext):
+    """Builds a plain shared library, which every version of Python loads."""
+
+    def get_ext_filename(self, fullname):
+        return str(Path(*fullname.split("."))) + ".so"
+
+
+class WheelOfLibrary(bdist_wheel):
+    """A wheel for one platform and any Python; for any platform where nothing is compiled."""
+
+    def get_tag(self):
+        tag = super().get_tag()
+        return tag if self.root_is_pure else ("py3", "none", tag[2])
+
+
+def libraries():
+    """Attention in windows, where there is a compiler; `RESTORE_COMPILED=0` leaves it out."""
+    if os.environ.get("RESTORE_COMPILED") == "0" or os.name == "nt":
+        return []
+    sources, headers = (sorted(map(str, SOURCE.glob(f"*.{kind}"))) for kind in ("c", "[hi]*"))
+    flags = ["-std=gnu11", "-O3", "-fvisibility=hidden"]
+    name = ".".join((*SOURCE.parts, "attention"))
+    return [Extension(name, sources, depends=headers, extra_compile_args=flags, optional=True)]
+
+
+setup(
+    cmdclass={"build_py": BuildWithFiles, "build_ext": BuildLibrary, "bdist_wheel": WheelOfLibrary},
+    ext_modules=libraries(),
+)

@@ -32,6 +32,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from restore.layers.compiled.library import switched_off
+
 __all__ = ["SIDE_PX", "Cost", "cost_of", "count_parameters", "image_cost"]
 
 SIDE_PX = 256
@@ -81,7 +83,7 @@ def cost_of(module: nn.Module, *inputs: Any) -> Cost:
     learning = [each for each in module.parameters() if each.requires_grad]
     try:
         module.requires_grad_(False)  # torch's counter stumbles over views of what learns
-        with torch.no_grad(), counter:
+        with torch.no_grad(), switched_off(), counter:
             module.eval()(*inputs)
     finally:
         for each, mode in training.items():

@@ -61,6 +61,7 @@ def report() -> dict[str, dict[str, Any]]:
 
     import restore
     from restore.inference.memory import free_bytes
+    from restore.layers.compiled.library import description
 
     required, optional = _requirements()
     return {
@@ -79,6 +80,7 @@ def report() -> dict[str, dict[str, Any]]:
             "cores": os.cpu_count(),
             "threads of torch": torch.get_num_threads(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
+            "compiled attention": description(),
             **_accelerators(),
         },
         "room": {

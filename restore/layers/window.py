@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from restore.layers.compiled.attention import compiled_attention, suits_compiled_attention
 from restore.layers.explicit_attention import explicit_attention, suits_explicit_attention
 from restore.layers.padding import is_exporting
 
 __all__ = [
     "WindowPlan",
+    "attend_in_windows",
     "join_windows",
     "shift_mask",
     "split_windows",
@@ -174,6 +176,31 @@ class _Permute(torch.autograd.Function):
         return gradient.index_select(0, ctx.saved_tensors[0]), None, None
 
 
+def attend_in_windows(
+    x_BHWC: torch.Tensor,
+    qkv: Callable[[torch.Tensor], torch.Tensor],
+    num_heads: int,
+    bias_hNN: torch.Tensor | None,
+    plan: WindowPlan,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """Multi-head attention inside the windows of a map: `window_attention` without putting tokens in another order.
+
+    Args:
+        qkv: C to 3C channels of each token by itself: queries, keys and values side by side.
+        bias_hNN: see `window_attention`, as all others.
+
+    Returns:
+        (B, H, W, C).
+    """
+    if not suits_compiled_attention(x_BHWC):
+        return join_windows(
+            window_attention(qkv(split_windows(x_BHWC, plan)), num_heads, bias_hNN, plan, scale), plan, x_BHWC.shape
+        )
+    qkv_TC = qkv(x_BHWC).flatten(0, 2)
+    return _compiled(qkv_TC, num_heads, bias_hNN, plan, scale, plan.order).view(x_BHWC.shape)
+
+
 def window_attention(
     qkv_WNC: torch.Tensor, num_heads: int, bias_hNN: torch.Tensor | None, plan: WindowPlan, scale: float | None = None
 ) -> torch.Tensor:
@@ -187,6 +214,8 @@ def window_attention(
     Returns:
         (W, N, C).
     """
+    if suits_compiled_attention(qkv_WNC):
+        return _compiled(qkv_WNC.flatten(0, 1), num_heads, bias_hNN, plan, scale).unflatten(0, qkv_WNC.shape[:2])
     dim = qkv_WNC.shape[-1] // (3 * num_heads)
     scale = scale or 1 / math.sqrt(dim)
     biases = _class_biases(bias_hNN, plan, qkv_WNC.dtype)
@@ -199,6 +228,19 @@ def window_attention(
         if len(groups) == 1 or qkv.shape[0]:
             outputs.append(_attention(qkv.unflatten(-1, (3, num_heads, dim)), bias, scale))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _compiled(
+    qkv_TC: torch.Tensor,
+    num_heads: int,
+    bias_hNN: torch.Tensor | None,
+    plan: WindowPlan,
+    scale: float | None,
+    order: torch.Tensor | None = None,
+) -> torch.Tensor:
+    masks_KNN = None if plan.masks is None else plan.masks.flatten(0, 1)
+    scale = scale or 1 / math.sqrt(qkv_TC.shape[-1] // (3 * num_heads))
+    return compiled_attention(qkv_TC, num_heads, bias_hNN, masks_KNN, plan.counts, plan.num_tokens, scale, order)
 
 
 def _class_biases(bias_hNN: torch.Tensor | None, plan: WindowPlan, dtype: torch.dtype) -> torch.Tensor | Sequence[None]:

@@ -31,14 +31,7 @@ from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
-from restore.layers.window import (
-    WindowPlan,
-    join_windows,
-    shift_mask,
-    split_windows,
-    window_attention,
-    window_plan,
-)
+from restore.layers.window import WindowPlan, attend_in_windows, shift_mask, window_plan
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -313,8 +306,7 @@ class _Block(nn.Module):
         return window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
 
     def forward(self, x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
-        windows = split_windows(self.norm1(x_BHWC), plan)
-        x_BHWC = x_BHWC + self.drop_path(join_windows(self.attn(windows, plan), plan, x_BHWC.shape))
+        x_BHWC = x_BHWC + self.drop_path(self.attn(self.norm1(x_BHWC), plan))
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -341,10 +333,9 @@ class _Attention(RelativePositionBias):
         self.proj_drop = nn.Dropout(drop)
         self.add_bias_table(window, heads)
 
-    def forward(self, windows_WNC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
-        bias = self.position_bias()
-        out = window_attention(self.qkv(windows_WNC), self.num_heads, bias, plan, self.scale)
-        return self.proj_drop(add_branch(self.proj, out))
+    def forward(self, x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
+        mixed = attend_in_windows(x_BHWC, self.qkv, self.num_heads, self.position_bias(), plan, self.scale)
+        return self.proj_drop(add_branch(self.proj, mixed))
 
 
 def _conv_act(inputs: int, outputs: int) -> nn.Sequential:

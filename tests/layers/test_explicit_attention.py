@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from restore.layers import window
+from restore.layers.compiled.library import switched_off
 from restore.layers.explicit_attention import explicit_attention
 from restore.layers.window import window_attention, window_plan
+
+
+@pytest.fixture(autouse=True)
+def operators():
+    """Windows are computed by torch's operators, also where the compiled library is there."""
+    with switched_off():
+        yield
 
 
 def plain(qkv_WNC, num_heads, bias_KhNN, counts):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from restore.layers.compiled.library import is_usable, switched_off
 from restore.layers.window import (
     join_windows,
     shift_mask,
@@ -20,6 +21,18 @@ CASES = [
     (3, 6, 48, (6, 24), (3, 12)),
     (1, 24, 12, (12, 6), (6, 0)),
 ]
+
+
+@pytest.fixture(params=["compiled", "operators"])
+def way(request):
+    """Windows computed by the compiled library, and by torch's operators."""
+    if request.param == "compiled":
+        if not is_usable():
+            pytest.skip("attention is not compiled: `restore doctor` says why")
+        yield
+    else:
+        with switched_off():
+            yield
 
 
 def published_mask(height, width, window, shift):
@@ -53,6 +66,7 @@ def published_attention(x_BHWC, num_heads, bias, window, shift):
 
 @pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize(("batch", "height", "width", "window", "shift"), CASES)
+@pytest.mark.usefixtures("way")
 def test_agrees_with_roll_partition_and_full_mask(batch, height, width, window, shift, learned):
     torch.manual_seed(0)
     x = torch.randn(batch, height, width, 3 * 8, requires_grad=True)

@@ -14,7 +14,7 @@ from torch import nn
 from restore.layers.arguments import require_positive
 from restore.layers.mixers.base import Mixer
 from restore.layers.position_bias import RelativePositionBias
-from restore.layers.window import join_windows, split_windows, window_attention, window_plan
+from restore.layers.window import attend_in_windows, window_plan
 from restore.registry import MIXERS
 
 __all__ = ["WindowAttention"]
@@ -63,5 +63,4 @@ class WindowAttention(RelativePositionBias, Mixer):
         B, H, W, _ = x_BHWC.shape
         plan = window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
         bias = self.position_bias() if self.has_table else None
-        mixed = window_attention(self.qkv(split_windows(x_BHWC, plan)), self.num_heads, bias, plan)
-        return join_windows(mixed, plan, x_BHWC.shape)
+        return attend_in_windows(x_BHWC, self.qkv, self.num_heads, bias, plan)

@@ -1,0 +1,121 @@
+"""The shared library: found, loaded, and whether it is used.
+
+`RESTORE_COMPILED=0` switches it off; `avx512`, `avx2` or `neon` chooses code that is not more than the processor can
+run. Threads are those of torch: the library takes `GOMP_parallel` from the OpenMP that torch itself has loaded, so
+there is one pool of them, of `torch.get_num_threads()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["PROCESSORS", "Problem", "attention", "description", "is_usable", "switched_off"]
+
+PROCESSORS = ("none", "neon", "avx2", "avx512")
+"""In the order of their numbers in source/attention.c."""
+VARIABLE = "RESTORE_COMPILED"
+PATH = Path(__file__).parent / "source" / "attention.so"
+
+
+class Problem(ctypes.Structure):
+    """`struct attention` of source/attention.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("num_windows", "num_tokens", "num_heads", "head_dim", "num_classes")),
+        *((f"{name}_stride", ctypes.c_int64) for name in ("qkv", "out", "gradient", "qkv_gradient")),
+        *((name, ctypes.c_void_p) for name in ("qkv", "out", "gradient", "qkv_gradient", "bias_gradient")),
+        *((name, ctypes.c_void_p) for name in ("bias", "masks", "order", "counts", "parallel")),
+        ("scale", ctypes.c_float),
+        *((name, ctypes.c_int32) for name in ("type", "num_threads", "processor")),
+    ]
+
+
+class _Library(NamedTuple):
+    call: ctypes._NamedFuncPointer | None
+    processor: int
+    parallel: int | None  # the address of GOMP_parallel
+    reason: str
+
+
+def _load(path: Path, wanted: str) -> _Library:
+    """The library, or why it is not used."""
+    if wanted in ("0", "off"):
+        return _Library(None, 0, None, f"switched off by {VARIABLE}")
+    if wanted not in ("", "1", "on", *PROCESSORS[1:]):
+        known = ", ".join(("0", "1", *PROCESSORS[1:]))
+        return _Library(None, 0, None, f"{VARIABLE} is {wanted!r}, which is none of {known}")
+    if not path.is_file():
+        return _Library(None, 0, None, "not built: `python setup.py build_ext --inplace`, or install with a C compiler")
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        return _Library(None, 0, None, f"cannot be loaded: {error}")
+    best = library.restore_processor()
+    processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else best
+    if not best or processor > best:
+        return _Library(None, 0, None, f"no code for this processor{f', which lacks {wanted}' if best else ''}")
+    call = library.restore_window_attention
+    call.argtypes, call.restype = [ctypes.POINTER(Problem)], ctypes.c_int
+    return _Library(call, processor, _parallel(), "")
+
+
+def _parallel() -> int | None:
+    """The address of `GOMP_parallel` in the OpenMP that torch is linked with; Intel's and LLVM's have it as well."""
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
+        path = Path(torch.__file__).parent / "lib" / name
+        if path.is_file():
+            with contextlib.suppress(OSError, AttributeError):  # looked up in torch and in what it is linked with
+                return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p).value
+    return None
+
+
+_library = _load(PATH, os.environ.get(VARIABLE, "").strip().lower())
+_is_off = False
+
+
+@contextlib.contextmanager
+def switched_off() -> Iterator[None]:
+    """Inside, the library is not used: for what must not depend on the machine."""
+    global _is_off
+    before, _is_off = _is_off, True
+    try:
+        yield
+    finally:
+        _is_off = before
+
+
+def is_usable() -> bool:
+    """Whether the library is there, switched on, and can use as many threads as torch."""
+    if _is_off or _library.call is None:
+        return False
+    return _library.parallel is not None or torch.compiler.is_compiling() or torch.get_num_threads() == 1
+
+
+def description() -> str:
+    """What is used, or why nothing is."""
+    if _library.call is None:
+        return f"none, torch's operators instead ({_library.reason})"
+    return PROCESSORS[_library.processor] + (
+        "" if _library.parallel else ", on one thread (torch has no GOMP_parallel)"
+    )
+
+
+def attention(problem: Problem) -> None:
+    """Fill in what the machine decides, and call the library.
+
+    Raises:
+        MemoryError: no room for what the threads need.
+    """
+    assert _library.call is not None, _library.reason
+    problem.processor = _library.processor
+    problem.parallel = _library.parallel
+    problem.num_threads = torch.get_num_threads() if _library.parallel else 1
+    if _library.call(ctypes.byref(problem)):
+        raise MemoryError(f"no memory for attention in windows of {problem.num_tokens} tokens")
