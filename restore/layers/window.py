@@ -21,13 +21,16 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from restore.layers.compiled.attention import compiled_attention, suits_compiled_attention
+from restore.layers.compiled.branch import compiled_window_branch
 from restore.layers.explicit_attention import explicit_attention, suits_explicit_attention
 from restore.layers.padding import is_exporting
 
 __all__ = [
     "WindowPlan",
+    "add_window_attention",
     "attend_in_windows",
     "join_windows",
     "shift_mask",
@@ -199,6 +202,25 @@ def attend_in_windows(
         )
     qkv_TC = qkv(x_BHWC).flatten(0, 2)
     return _compiled(qkv_TC, num_heads, bias_hNN, plan, scale, plan.order).view(x_BHWC.shape)
+
+
+def add_window_attention(
+    block: nn.Module,
+    x_BHWC: torch.Tensor,
+    norm: nn.Module,
+    qkv: nn.Module,
+    proj: nn.Module,
+    num_heads: int,
+    bias_hNN: torch.Tensor | None,
+    plan: WindowPlan,
+    scale: float | None = None,
+    table_NC: torch.Tensor | None = None,
+) -> torch.Tensor | None:
+    """A whole residual branch at once, or None where it cannot be; see `compiled_window_branch`."""
+    masks_KNN = None if plan.masks is None else plan.masks.flatten(0, 1)
+    scale = scale or 1 / math.sqrt(x_BHWC.shape[-1] // num_heads)
+    tables = (bias_hNN, masks_KNN, plan.counts, plan.num_tokens, scale, plan.order, table_NC)
+    return compiled_window_branch(block, x_BHWC, norm, qkv, proj, num_heads, *tables)
 
 
 def window_attention(

@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from restore.layers.arguments import require_positive
+from restore.layers.compiled.branch import compiled_mlp_branch
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.ffn import MLP
 from restore.layers.initialisation import initialise_linear
@@ -31,7 +32,7 @@ from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
-from restore.layers.window import WindowPlan, attend_in_windows, shift_mask, window_plan
+from restore.layers.window import WindowPlan, add_window_attention, attend_in_windows, shift_mask, window_plan
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -306,8 +307,17 @@ class _Block(nn.Module):
         return window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
 
     def forward(self, x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
-        x_BHWC = x_BHWC + self.drop_path(self.attn(self.norm1(x_BHWC), plan))
-        return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
+        x_BHWC = self._attended(x_BHWC, plan)
+        whole = compiled_mlp_branch(self, x_BHWC, self.norm2, self.mlp.fc1, self.mlp.fc2)
+        return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC))) if whole is None else whole
+
+    def _attended(self, x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
+        attn = self.attn
+        bias_hNN = attn.position_bias()
+        whole = add_window_attention(
+            self, x_BHWC, self.norm1, attn.qkv, attn.proj, attn.num_heads, bias_hNN, plan, attn.scale
+        )
+        return x_BHWC + self.drop_path(attn(self.norm1(x_BHWC), plan)) if whole is None else whole
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         if self.shift[0]:  # the published buffer, for programs that load strictly

@@ -37,7 +37,14 @@ from restore.layers.padding import pad_to_multiple
 from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch
 from restore.layers.residual import DropPath
-from restore.layers.window import WindowPlan, join_windows, split_windows, window_attention, window_plan
+from restore.layers.window import (
+    WindowPlan,
+    add_window_attention,
+    join_windows,
+    split_windows,
+    window_attention,
+    window_plan,
+)
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -284,12 +291,20 @@ class Block(nn.Module):
         if self.cross_modulator is not None:
             tokens_BHWC = self.norm_cross(x_BHWC) if self.cross_norm else x_BHWC
             x_BHWC = x_BHWC + self.cross_attn(tokens_BHWC, self.cross_modulator.weight)
-        x_BHWC = x_BHWC + self.drop_path(self._attend(self.norm1(x_BHWC)))
+        x_BHWC = self._attended(x_BHWC)
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
 
-    def _attend(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+    def _attended(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         B, H, W, _ = x_BHWC.shape
         plan = window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
+        attn, table_NC = self.attn, None if self.modulator is None else self.modulator.weight
+        heads, bias_hNN = attn.num_heads, attn.position_bias()
+        whole = add_window_attention(
+            self, x_BHWC, self.norm1, attn.qkv, attn.proj, heads, bias_hNN, plan, attn.scale, table_NC
+        )
+        return x_BHWC + self.drop_path(self._attend(self.norm1(x_BHWC), plan)) if whole is None else whole
+
+    def _attend(self, x_BHWC: torch.Tensor, plan: WindowPlan) -> torch.Tensor:
         windows_WNC = split_windows(x_BHWC, plan)
         if self.modulator is not None:
             windows_WNC = windows_WNC + self.modulator.weight
@@ -336,11 +351,11 @@ class LinearProjection(LinearMaps):
     """Queries, keys and values of the same tokens, by one product with both weights one above the other."""
 
     def forward(self, windows_WNC: torch.Tensor) -> torch.Tensor:
-        return F.linear(windows_WNC, *self._joined())
+        return F.linear(windows_WNC, *self.weight_and_bias())
 
     def folded(self) -> nn.Linear:
         """One linear map."""
-        weight, bias = self._joined()
+        weight, bias = self.weight_and_bias()
         out, dim = weight.shape
         joined = nn.Linear(dim, out, bias=bias is not None, device=weight.device, dtype=weight.dtype)
         joined.weight.copy_(weight)
@@ -348,7 +363,8 @@ class LinearProjection(LinearMaps):
             joined.bias.copy_(bias)
         return joined
 
-    def _joined(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Of the linear map that this is."""
         weight = torch.cat([self.to_q.weight, self.to_kv.weight])
         return weight, None if self.to_q.bias is None else torch.cat([self.to_q.bias, self.to_kv.bias])
 

@@ -20,14 +20,14 @@ BEST = library._library.processor
 PROCESSORS = [1] if BEST == 1 else range(2, BEST + 1)
 
 needs_library = pytest.mark.skipif(
-    library._library.call is None, reason=f"attention is not compiled: {library._library.reason}"
+    library._library.functions is None, reason=f"attention is not compiled: {library._library.reason}"
 )
 
 
 @pytest.fixture(params=PROCESSORS or [0], ids=lambda index: library.PROCESSORS[index])
 def processor(request, monkeypatch):
     """Each kind of code that this processor can run."""
-    if library._library.call is None:
+    if library._library.functions is None:
         pytest.skip(f"attention is not compiled: {library._library.reason}")
     monkeypatch.setattr(library, "_library", library._library._replace(processor=request.param))
 

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import register_flop_formula
 from restore.layers.compiled.library import Problem, attention, is_usable
 from restore.layers.padding import is_exporting
 
-__all__ = ["compiled_attention", "suits_compiled_attention"]
+__all__ = ["attention_problem", "compiled_attention", "suits_compiled_attention"]
 
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -28,6 +28,8 @@ _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 def suits_compiled_attention(x: Tensor) -> bool:
     """Whether queries, keys and values like `x` can be given to the library: not where others will run the network."""
     if x.device.type != "cpu" or x.dtype not in _TYPES or is_exporting() or torch.jit.is_tracing():
+        return False
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in _TYPES:
         return False
     return is_usable()
 
@@ -129,32 +131,50 @@ def _problem(
     counts: Sequence[int],
     num_tokens: int,
     scale: float,
-) -> tuple[Tensor, Problem, list[Tensor]]:
+) -> tuple[Tensor, Problem, list[Tensor | None]]:
     """The queries, keys and values as they are read, the problem but for its results, and what must live as long."""
     assert qkv.shape[1] % (3 * num_heads) == 0, (qkv.shape, num_heads)
-    assert sum(counts) * num_tokens == qkv.shape[0], (counts, num_tokens, qkv.shape)
-    qkv, bias, masks = _with_rows(qkv), _packed(bias), _packed(masks)
+    qkv = _with_rows(qkv)
+    problem, kept = attention_problem(
+        qkv, num_heads, qkv.shape[1] // (3 * num_heads), bias, masks, order, counts, num_tokens, scale
+    )
+    problem.qkv, problem.qkv_stride = qkv.data_ptr(), qkv.stride(0)
+    return qkv, problem, kept
+
+
+def attention_problem(
+    rows: Tensor,
+    num_heads: int,
+    head_dim: int,
+    bias: Tensor | None,
+    masks: Tensor | None,
+    order: Tensor | None,
+    counts: Sequence[int],
+    num_tokens: int,
+    scale: float,
+) -> tuple[Problem, list[Tensor | None]]:
+    """The problem but for what is read and written, for so many rows of this type; and what must live as long."""
+    assert sum(counts) * num_tokens == len(rows), (counts, num_tokens, rows.shape)
+    bias, masks = _packed(bias), _packed(masks)
     assert bias is None or bias.shape == (num_heads, num_tokens, num_tokens), bias.shape
     assert masks is None or masks.shape == (len(counts), num_tokens, num_tokens), masks.shape
-    assert order is None or order.shape == qkv.shape[:1], order.shape
+    assert order is None or order.shape == rows.shape[:1], order.shape
     classes = torch.tensor(counts, dtype=torch.int64)
     order = None if order is None else order.contiguous()
     problem = Problem(
         num_windows=sum(counts),
         num_tokens=num_tokens,
         num_heads=num_heads,
-        head_dim=qkv.shape[1] // (3 * num_heads),
+        head_dim=head_dim,
         num_classes=len(counts),
-        qkv_stride=qkv.stride(0),
-        qkv=qkv.data_ptr(),
         bias=_address(bias),
         masks=_address(masks),
         order=_address(order),
         counts=classes.data_ptr(),
         scale=scale,
-        type=_TYPES[qkv.dtype],
+        type=_TYPES[rows.dtype],
     )
-    return qkv, problem, [each for each in (bias, masks, order, classes) if each is not None]
+    return problem, [bias, masks, order, classes]
 
 
 def _with_rows(x: Tensor) -> Tensor:
@@ -215,9 +235,9 @@ def _products(tokens: int, channels: int, num_tokens: int, num_products: int) ->
 
 @register_flop_formula(torch.ops.restore.window_attention)
 def _(qkv: Any, *arguments: Any, **_options: Any) -> int:
-    return _products(*qkv, arguments[5], 2)
+    return _products(qkv[0], qkv[1], arguments[5], 2)
 
 
 @register_flop_formula(torch.ops.restore.window_attention_backward)
 def _(_gradient: Any, _of_bias: Any, qkv: Any, *arguments: Any, **_options: Any) -> int:
-    return _products(*qkv, arguments[5], 5)
+    return _products(qkv[0], qkv[1], arguments[5], 5)

@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["PROCESSORS", "Problem", "attention", "description", "is_usable", "switched_off"]
+__all__ = ["PROCESSORS", "Branch", "Problem", "attention", "branch", "description", "is_usable", "switched_off"]
 
 PROCESSORS = ("none", "neon", "avx2", "avx512")
 """In the order of their numbers in source/attention.c."""
 VARIABLE = "RESTORE_COMPILED"
-PATH = Path(__file__).parent / "source" / "attention.so"
+PATH = Path(os.environ.get("RESTORE_COMPILED_LIBRARY") or Path(__file__).parent / "source" / "attention.so")
+"""Another file where the variable names one: a build for tests."""
 
 
 class Problem(ctypes.Structure):
@@ -31,14 +32,29 @@ class Problem(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("num_windows", "num_tokens", "num_heads", "head_dim", "num_classes")),
         *((f"{name}_stride", ctypes.c_int64) for name in ("qkv", "out", "gradient", "qkv_gradient")),
         *((name, ctypes.c_void_p) for name in ("qkv", "out", "gradient", "qkv_gradient", "bias_gradient")),
-        *((name, ctypes.c_void_p) for name in ("bias", "masks", "order", "counts", "parallel")),
+        *((name, ctypes.c_void_p) for name in ("bias", "masks", "order", "counts")),
+        ("parallel", ctypes.c_void_p),
+        ("num_threads", ctypes.c_int64),
         ("scale", ctypes.c_float),
-        *((name, ctypes.c_int32) for name in ("type", "num_threads", "processor")),
+        *((name, ctypes.c_int32) for name in ("type", "processor")),
+    ]
+
+
+class Branch(ctypes.Structure):
+    """`struct branch` of source/branch.h."""
+
+    _fields_ = [
+        ("attention", Problem),
+        *((name, ctypes.c_int64) for name in ("num_rows", "channels", "hidden", "x_stride", "out_stride")),
+        *((name, ctypes.c_void_p) for name in ("x", "out", "norm_weight", "norm_bias", "table")),
+        *((name, ctypes.c_void_p) for name in ("first_weight", "first_bias", "second_weight", "second_bias")),
+        ("epsilon", ctypes.c_float),
+        ("unused", ctypes.c_float),
     ]
 
 
 class _Library(NamedTuple):
-    call: ctypes._NamedFuncPointer | None
+    functions: ctypes.CDLL | None
     processor: int
     parallel: int | None  # the address of GOMP_parallel
     reason: str
@@ -61,9 +77,9 @@ def _load(path: Path, wanted: str) -> _Library:
     processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else best
     if not best or processor > best:
         return _Library(None, 0, None, f"no code for this processor{f', which lacks {wanted}' if best else ''}")
-    call = library.restore_window_attention
-    call.argtypes, call.restype = [ctypes.POINTER(Problem)], ctypes.c_int
-    return _Library(call, processor, _parallel(), "")
+    library.restore_window_attention.argtypes = [ctypes.POINTER(Problem)]
+    library.restore_branch.argtypes = [ctypes.POINTER(Branch)]
+    return _Library(library, processor, _parallel(), "")
 
 
 def _parallel() -> int | None:
@@ -93,14 +109,14 @@ def switched_off() -> Iterator[None]:
 
 def is_usable() -> bool:
     """Whether the library is there, switched on, and can use as many threads as torch."""
-    if _is_off or _library.call is None:
+    if _is_off or _library.functions is None:
         return False
     return _library.parallel is not None or torch.compiler.is_compiling() or torch.get_num_threads() == 1
 
 
 def description() -> str:
     """What is used, or why nothing is."""
-    if _library.call is None:
+    if _library.functions is None:
         return f"none, torch's operators instead ({_library.reason})"
     return PROCESSORS[_library.processor] + (
         "" if _library.parallel else ", on one thread (torch has no GOMP_parallel)"
@@ -108,14 +124,31 @@ def description() -> str:
 
 
 def attention(problem: Problem) -> None:
-    """Fill in what the machine decides, and call the library.
+    """Compute attention in windows, forward or backward.
 
     Raises:
         MemoryError: no room for what the threads need.
     """
-    assert _library.call is not None, _library.reason
+    _decide(problem)
+    assert _library.functions is not None
+    _check(_library.functions.restore_window_attention(ctypes.byref(problem)))
+
+
+def branch(problem: Branch) -> None:
+    """Compute a residual branch; raises as `attention` does."""
+    _decide(problem.attention)
+    assert _library.functions is not None
+    _check(_library.functions.restore_branch(ctypes.byref(problem)))
+
+
+def _decide(problem: Problem) -> None:
+    """Fill in what the machine decides."""
     problem.processor = _library.processor
     problem.parallel = _library.parallel
     problem.num_threads = torch.get_num_threads() if _library.parallel else 1
-    if _library.call(ctypes.byref(problem)):
-        raise MemoryError(f"no memory for attention in windows of {problem.num_tokens} tokens")
+
+
+def _check(code: int) -> None:
+    assert code in (0, 1), code
+    if code:
+        raise MemoryError("no memory for attention in windows: use smaller tiles or batches, or fewer threads")

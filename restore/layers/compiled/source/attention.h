@@ -2,7 +2,7 @@
 #ifndef RESTORE_ATTENTION_H
 #define RESTORE_ATTENTION_H
 
-#include <stdint.h>
+#include "threads.h"
 
 enum { FLOAT32 = 0, BFLOAT16 = 1 };
 
@@ -23,9 +23,9 @@ struct attention {
     const float *masks;    /* (classes, N, N), or NULL */
     const int64_t *order;  /* (windows * N), or NULL */
     const int64_t *counts; /* windows of each class */
-    void (*parallel)(void (*work)(void *), void *data, unsigned num_threads, unsigned flags); /* GOMP_parallel */
+    struct threads threads;
     float scale;           /* of the scores */
-    int32_t type, num_threads, processor;
+    int32_t type, processor;
 };
 
 /* The biases and masks as the kernels read them: transposed, times log2(e), rows of `padded` queries. */
@@ -34,16 +34,6 @@ struct tables {
     const float *masks;           /* (classes, N keys, padded queries), or NULL */
     const unsigned char *masking; /* whether the mask of a class is anywhere but zero */
     int64_t padded;
-};
-
-struct kernels {
-    int64_t lanes;
-    int64_t (*workspace)(const struct attention *a); /* floats that one thread needs */
-    void (*table)(const float *square, int64_t num_tokens, float *transposed, int64_t padded);
-    void (*forward)(const struct attention *a, const struct tables *t, int64_t window, int64_t head, int64_t kind,
-                    float *work);
-    void (*backward)(const struct attention *a, const struct tables *t, int64_t window, int64_t head, int64_t kind,
-                     float *work, float *bias_gradient); /* (h, N keys, padded queries), added to; or NULL */
 };
 
 #endif

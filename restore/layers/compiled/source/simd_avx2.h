@@ -7,6 +7,8 @@ typedef __m256 vec;
 #define KEY_BLOCK 4
 #define MAX_CHANNEL_BLOCK 5
 #define SUM_BLOCK 8
+#define PANEL 2
+#define ROW_BLOCK 5
 
 static inline __attribute__((always_inline)) vec exp2_polynomial(vec x); /* attention.inc */
 
@@ -22,6 +24,13 @@ static inline void vec_store_part(float *p, vec x, int n) { _mm256_maskstore_ps(
 static inline vec vec_all(float x) { return _mm256_set1_ps(x); }
 static inline vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 static inline vec vec_add_product(vec sum, vec a, vec b) { return _mm256_fmadd_ps(a, b, sum); }
+
+static inline float vec_sum(vec x)
+{
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
 
 static inline vec vec_load_bf16(const uint16_t *p, int n)
 {
@@ -78,11 +87,13 @@ static inline void vec_transpose(vec rows[LANES])
     }
 }
 
-static inline unsigned flush_denormals(void)
+typedef unsigned denormals;
+
+static inline denormals flush_denormals(void)
 {
-    unsigned before = _mm_getcsr();
+    denormals before = _mm_getcsr();
     _mm_setcsr(before | 0x8040);
     return before;
 }
 
-static inline void restore_denormals(unsigned before) { _mm_setcsr(before); }
+static inline void restore_denormals(denormals before) { _mm_setcsr(before); }

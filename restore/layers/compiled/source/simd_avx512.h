@@ -7,6 +7,8 @@ typedef __m512 vec;
 #define KEY_BLOCK 4
 #define MAX_CHANNEL_BLOCK 6
 #define SUM_BLOCK 8
+#define PANEL 4
+#define ROW_BLOCK 6
 
 static inline __attribute__((always_inline)) vec exp2_polynomial(vec x); /* attention.inc */
 
@@ -19,6 +21,8 @@ static inline void vec_store_part(float *p, vec x, int n) { _mm512_mask_storeu_p
 static inline vec vec_all(float x) { return _mm512_set1_ps(x); }
 static inline vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 static inline vec vec_add_product(vec sum, vec a, vec b) { return _mm512_fmadd_ps(a, b, sum); }
+
+static inline float vec_sum(vec x) { return _mm512_reduce_add_ps(x); }
 
 static inline vec vec_load_bf16(const uint16_t *p, int n)
 {
@@ -69,11 +73,13 @@ static inline void vec_transpose(vec rows[LANES])
     }
 }
 
-static inline unsigned flush_denormals(void)
+typedef unsigned denormals;
+
+static inline denormals flush_denormals(void)
 {
-    unsigned before = _mm_getcsr();
+    denormals before = _mm_getcsr();
     _mm_setcsr(before | 0x8040);
     return before;
 }
 
-static inline void restore_denormals(unsigned before) { _mm_setcsr(before); }
+static inline void restore_denormals(denormals before) { _mm_setcsr(before); }

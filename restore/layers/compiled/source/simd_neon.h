@@ -7,6 +7,8 @@ typedef float32x4_t vec;
 #define KEY_BLOCK 4
 #define MAX_CHANNEL_BLOCK 6
 #define SUM_BLOCK 8
+#define PANEL 4
+#define ROW_BLOCK 6
 
 static inline __attribute__((always_inline)) vec exp2_polynomial(vec x); /* attention.inc */
 
@@ -32,6 +34,8 @@ static inline void vec_store_part(float *p, vec x, int n)
 static inline vec vec_all(float x) { return vdupq_n_f32(x); }
 static inline vec vec_max(vec a, vec b) { return vmaxq_f32(a, b); }
 static inline vec vec_add_product(vec sum, vec a, vec b) { return vfmaq_f32(sum, a, b); }
+
+static inline float vec_sum(vec x) { return vaddvq_f32(x); }
 
 static inline vec vec_load_bf16(const uint16_t *p, int n)
 {
@@ -71,12 +75,14 @@ static inline void vec_transpose(vec rows[LANES])
     rows[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
 
-static inline unsigned long flush_denormals(void)
+typedef unsigned long denormals;
+
+static inline denormals flush_denormals(void)
 {
-    unsigned long before;
+    denormals before;
     __asm__ volatile("mrs %0, fpcr" : "=r"(before));
     __asm__ volatile("msr fpcr, %0" : : "r"(before | 1ul << 24));
     return before;
 }
 
-static inline void restore_denormals(unsigned long before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+static inline void restore_denormals(denormals before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }

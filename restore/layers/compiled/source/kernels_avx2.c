@@ -8,8 +8,10 @@
 #include <stdint.h>
 #include "simd_avx2.h"
 #include "attention.inc"
+#include "branch.inc"
+#include "kernels.h"
 
-const struct kernels restore_kernels_avx2 = {LANES, workspace, table, forward, backward};
+const struct kernels restore_kernels_avx2 = KERNELS;
 
 #ifdef __clang__
 #pragma clang attribute pop

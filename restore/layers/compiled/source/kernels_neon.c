@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include "simd_neon.h"
 #include "attention.inc"
+#include "branch.inc"
+#include "kernels.h"
 
-const struct kernels restore_kernels_neon = {LANES, workspace, table, forward, backward};
+const struct kernels restore_kernels_neon = KERNELS;
 #endif

@@ -8,8 +8,10 @@
 #include <stdint.h>
 #include "simd_avx512.h"
 #include "attention.inc"
+#include "branch.inc"
+#include "kernels.h"
 
-const struct kernels restore_kernels_avx512 = {LANES, workspace, table, forward, backward};
+const struct kernels restore_kernels_avx512 = KERNELS;
 
 #ifdef __clang__
 #pragma clang attribute pop

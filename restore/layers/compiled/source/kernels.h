@@ -1,0 +1,34 @@
+/* The code for one kind of processor, and what is prepared for it once for each call. */
+#ifndef RESTORE_KERNELS_H
+#define RESTORE_KERNELS_H
+
+#include "branch.h"
+
+struct kernels {
+    int64_t lanes;
+    int64_t (*workspace)(const struct attention *a); /* floats that one thread needs */
+    void (*table)(const float *square, int64_t num_tokens, float *transposed, int64_t padded);
+    void (*forward)(const struct attention *a, const struct tables *t, int64_t window, int64_t head, int64_t kind,
+                    float *work);
+    void (*backward)(const struct attention *a, const struct tables *t, int64_t window, int64_t head, int64_t kind,
+                     float *work, float *bias_gradient); /* (h, N keys, padded queries), added to; or NULL */
+    int64_t (*branch_workspace)(const struct branch *b);
+    void (*pack_branch)(const struct branch *b, struct packed *p, int64_t part); /* 0 and 1 */
+    void (*run_branch)(const struct branch *b, const struct packed *p, const struct tables *t, int64_t piece,
+                       int64_t kind, float *work);
+};
+
+#define KERNELS {LANES, workspace, table, forward, backward, branch_workspace, pack_branch, run_branch}
+
+struct prepared {
+    struct tables tables;
+    float *memory;
+    unsigned char *masking;
+};
+
+const struct kernels *restore_kernels_of(int processor);
+int64_t restore_class_of(const struct attention *a, int64_t window);
+int restore_prepare(const struct attention *a, const struct kernels *kernels, struct prepared *prepared);
+void restore_forget(struct prepared *prepared);
+
+#endif
