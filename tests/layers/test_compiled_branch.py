@@ -107,6 +107,29 @@ def test_windows(channels, heads, window, shift, size, biased, table):
     assert error(found, exact) < 2e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(2, 16, 24), (1, 8, 8)])
+@pytest.mark.parametrize(("channels", "heads"), [(60, 6), (36, 1), (180, 6), (16, 1)])
+@torch.no_grad()
+def test_bfloat16_is_not_further_from_the_formula_than_the_parts(channels, heads, size, dtype):
+    torch.manual_seed(0)
+    block, bias = Block(channels, 3 * channels), torch.randn(heads, 64, 64)
+    x = torch.randn(*size, channels).to(dtype)
+    plan = window_plan(*size, (8, 8), (4, 4), CPU)
+    parts, masks = (block.norm, block.first, block.second), plan.masks.flatten(0, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        fed = compiled_mlp_branch(block, x, block.norm, block.first, block.last)
+        tables = (heads, bias, masks, plan.counts, 64, 0.3, plan.order)
+        attended = compiled_window_branch(block, x, *parts, *tables)
+        with library.switched_off():
+            by_parts = [block.fed(x), block.attended(x, heads, bias, plan, 0.3, None)]
+    exact = block.double()
+    exact = [exact.fed(x.double()), exact.attended(x.double(), heads, bias.double(), plan, 0.3, None)]
+    for found, other, expected in zip((fed, attended), by_parts, exact, strict=True):
+        assert found.dtype == dtype
+        assert (found.double() - expected).norm() <= 1.02 * (other.double() - expected).norm()
+
+
 @torch.no_grad()
 def test_any_number_of_threads_gives_the_same():
     torch.manual_seed(0)
@@ -154,7 +177,7 @@ def test_what_has_to_be_seen_is_computed_part_by_part():
     assert compiled_mlp_branch(block, x, *parts) is not None
     with torch.enable_grad():
         assert compiled_mlp_branch(block, x, *parts) is None
-    assert compiled_mlp_branch(block, x.bfloat16(), *parts) is None
+    assert compiled_mlp_branch(block, x.half(), *parts) is None
     assert compiled_mlp_branch(block, x, nn.GroupNorm(1, 4), *parts[1:]) is None
     assert compiled_mlp_branch(block.train(), x, *parts) is None
     hook = block.eval().first.register_forward_hook(lambda *_: None)

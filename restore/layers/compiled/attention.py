@@ -20,16 +20,17 @@ from torch.utils.flop_counter import register_flop_formula
 from restore.layers.compiled.library import Problem, attention, is_usable
 from restore.layers.padding import is_exporting
 
-__all__ = ["attention_problem", "compiled_attention", "suits_compiled_attention"]
+__all__ = ["NUMBERS", "attention_problem", "compiled_attention", "suits_compiled_attention"]
 
-_TYPES = {torch.float32: 0, torch.bfloat16: 1}
+NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
+"""The types of numbers, by their numbers in source/attention.h."""
 
 
 def suits_compiled_attention(x: Tensor) -> bool:
     """Whether queries, keys and values like `x` can be given to the library: not where others will run the network."""
-    if x.device.type != "cpu" or x.dtype not in _TYPES or is_exporting() or torch.jit.is_tracing():
+    if x.device.type != "cpu" or x.dtype not in NUMBERS or is_exporting() or torch.jit.is_tracing():
         return False
-    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in _TYPES:
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in NUMBERS:
         return False
     return is_usable()
 
@@ -172,7 +173,8 @@ def attention_problem(
         order=_address(order),
         counts=classes.data_ptr(),
         scale=scale,
-        type=_TYPES[rows.dtype],
+        type=NUMBERS[rows.dtype],
+        arithmetic=NUMBERS[rows.dtype],
     )
     return problem, [bias, masks, order, classes]
 

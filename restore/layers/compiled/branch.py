@@ -1,8 +1,8 @@
 """Whole residual branches by the shared library, where nothing is learnt: layer norm, linear maps and what is between.
 
 The tokens of a window, or 64 others, go from the stream to the stream without leaving the cache: norm, queries, keys
-and values, attention, projection and sum; or norm, linear map, GELU, linear map and sum. Numbers are float32 inside,
-under bfloat16's autocast too.
+and values, attention, projection and sum; or norm, linear map, GELU, linear map and sum. Numbers are float32 inside;
+under bfloat16's autocast products are of bfloat16 where the processor has matrix tiles for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from restore.layers.compiled.attention import attention_problem, suits_compiled_attention
+from restore.layers.compiled.attention import NUMBERS, attention_problem, suits_compiled_attention
 from restore.layers.compiled.library import Branch, branch
 
 __all__ = ["compiled_mlp_branch", "compiled_window_branch"]
@@ -68,7 +68,7 @@ def compiled_mlp_branch(
 
 
 def _suits(block: nn.Module, x: Tensor, parts: Sequence[nn.Module], tables: Sequence[Tensor]) -> bool:
-    if block.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype != torch.float32:
+    if block.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     if not suits_compiled_attention(x) or type(x) is not Tensor:
         return False
@@ -102,7 +102,7 @@ def _run(
     assert isinstance(norm, nn.LayerNorm)
     assert norm.normalized_shape == x_TC.shape[1:], (norm.normalized_shape, x_TC.shape)
     x_TC = x_TC if x_TC.stride(1) == 1 else x_TC.contiguous()
-    out = torch.empty(x_TC.shape)
+    out = torch.empty(x_TC.shape, dtype=x_TC.dtype)
     if not x_TC.numel():
         return out
     (first_weight, first_bias), (second_weight, second_bias) = map(_weight_and_bias, (first, second))
@@ -116,11 +116,14 @@ def _run(
         "second_bias": second_bias,
     }
     tensors = {name: tensor.contiguous() for name, tensor in given.items() if tensor is not None}
+    autocast = torch.is_autocast_enabled("cpu")
     tensors |= {"x": x_TC, "out": out}
     for name, tensor in tensors.items():
         setattr(problem, name, tensor.data_ptr())
     problem.num_rows, problem.channels = x_TC.shape
     problem.hidden = len(first_weight)
     problem.x_stride, problem.out_stride, problem.epsilon = x_TC.stride(0), out.stride(0), norm.eps
+    problem.attention.type = NUMBERS[x_TC.dtype]
+    problem.attention.arithmetic = NUMBERS[torch.get_autocast_dtype("cpu") if autocast else torch.float32]
     branch(problem)
     return out

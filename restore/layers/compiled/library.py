@@ -1,7 +1,7 @@
 """The shared library: found, loaded, and whether it is used.
 
-`RESTORE_COMPILED=0` switches it off; `avx512`, `avx2` or `neon` chooses code that is not more than the processor can
-run. Threads are those of torch: the library takes `GOMP_parallel` from the OpenMP that torch itself has loaded, so
+`RESTORE_COMPILED=0` switches it off; `amx`, `avx512`, `avx2` or `neon` chooses code that is not more than the processor
+can run. Threads are those of torch: the library takes `GOMP_parallel` from the OpenMP that torch itself has loaded, so
 there is one pool of them, of `torch.get_num_threads()`.
 """
 
@@ -18,7 +18,7 @@ import torch
 
 __all__ = ["PROCESSORS", "Branch", "Problem", "attention", "branch", "description", "is_usable", "switched_off"]
 
-PROCESSORS = ("none", "neon", "avx2", "avx512")
+PROCESSORS = ("none", "neon", "avx2", "avx512", "amx")
 """In the order of their numbers in source/attention.c."""
 VARIABLE = "RESTORE_COMPILED"
 PATH = Path(os.environ.get("RESTORE_COMPILED_LIBRARY") or Path(__file__).parent / "source" / "attention.so")
@@ -36,7 +36,7 @@ class Problem(ctypes.Structure):
         ("parallel", ctypes.c_void_p),
         ("num_threads", ctypes.c_int64),
         ("scale", ctypes.c_float),
-        *((name, ctypes.c_int32) for name in ("type", "processor")),
+        *((name, ctypes.c_int32) for name in ("type", "arithmetic", "processor")),
     ]
 
 

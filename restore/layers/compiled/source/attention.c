@@ -1,10 +1,30 @@
 /* Attention inside windows: memory, threads, and the choice of the code for this processor. */
 #include "kernels.h"
+#include "tiles.h"
 #include <stdlib.h>
 
-extern const struct kernels restore_kernels_avx512, restore_kernels_avx2, restore_kernels_neon;
+extern const struct kernels restore_kernels_amx, restore_kernels_avx512, restore_kernels_avx2, restore_kernels_neon;
 
-enum { NONE, NEON, AVX2, AVX512 };
+enum { NONE, NEON, AVX2, AVX512, AMX };
+
+#ifdef HAS_TILES
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Tiles are in the processor, and the system lets this process use them. */
+static int has_tiles(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1))
+        return 0;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) /* AVX512_BF16 */
+        return 0;
+    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
+}
+#else
+static int has_tiles(void) { return 0; }
+#endif
 
 static int supported(void)
 {
@@ -14,7 +34,7 @@ static int supported(void)
         return NONE;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        return AVX512;
+        return has_tiles() ? AMX : AVX512;
     return AVX2;
 #elif defined(__aarch64__)
     return NEON;
@@ -26,6 +46,10 @@ static int supported(void)
 const struct kernels *restore_kernels_of(int processor)
 {
 #if defined(__x86_64__)
+#ifdef HAS_TILES
+    if (processor == AMX)
+        return &restore_kernels_amx;
+#endif
     if (processor == AVX512)
         return &restore_kernels_avx512;
     if (processor == AVX2)
@@ -37,7 +61,7 @@ const struct kernels *restore_kernels_of(int processor)
     return NULL;
 }
 
-/* The best code that this processor can run: 0 none, 1 NEON, 2 AVX2, 3 AVX-512. */
+/* The best code that this processor can run: 0 none, 1 NEON, 2 AVX2, 3 AVX-512, 4 with AMX. */
 __attribute__((visibility("default"))) int restore_processor(void) { return supported(); }
 
 struct table_call {
@@ -73,7 +97,7 @@ int restore_prepare(const struct attention *a, const struct kernels *kernels, st
     int64_t square = a->num_tokens * prepared->tables.padded;
     if (!(biases + masks))
         return 0;
-    prepared->memory = restore_aligned(sizeof(float) * (size_t)((biases + masks) * square));
+    prepared->memory = restore_aligned(sizeof(float) * (size_t)((biases + masks) * square + lanes * prepared->tables.padded));
     prepared->masking = calloc((size_t)masks + 1, 1);
     if (!prepared->memory || !prepared->masking)
         return 1;
@@ -112,10 +136,12 @@ static void forward_piece(void *context, int64_t piece, float *workspace)
     struct call *c = context;
     const struct attention *a = c->a;
     int64_t items = a->num_windows * a->num_heads;
+    unsigned long before = c->kernels->enter();
     for (int64_t item = items * piece / c->pieces; item < items * (piece + 1) / c->pieces; item++) {
         int64_t window = item / a->num_heads;
         c->kernels->forward(a, &c->prepared.tables, window, item % a->num_heads, restore_class_of(a, window), workspace);
     }
+    c->kernels->leave(before);
 }
 
 /* One slice sums the gradient of the bias in memory of its own: the same numbers in the same order every time. */
@@ -125,11 +151,13 @@ static void backward_piece(void *context, int64_t piece, float *workspace)
     const struct attention *a = c->a;
     int64_t items = a->num_windows * a->num_heads, size = a->num_heads * a->num_tokens * c->prepared.tables.padded;
     float *bias_gradient = c->bias_gradients ? c->bias_gradients + piece * size : NULL;
+    unsigned long before = c->kernels->enter();
     for (int64_t item = items * piece / c->pieces; item < items * (piece + 1) / c->pieces; item++) {
         int64_t window = item / a->num_heads;
         c->kernels->backward(a, &c->prepared.tables, window, item % a->num_heads, restore_class_of(a, window), workspace,
                              bias_gradient);
     }
+    c->kernels->leave(before);
 }
 
 static void sum_slices(void *context, int64_t head, float *workspace)

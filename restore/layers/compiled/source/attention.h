@@ -25,7 +25,9 @@ struct attention {
     const int64_t *counts; /* windows of each class */
     struct threads threads;
     float scale;           /* of the scores */
-    int32_t type, processor;
+    int32_t type;          /* of what is read and written */
+    int32_t arithmetic;    /* BFLOAT16: products of these may be taken, summed in float32 */
+    int32_t processor;
 };
 
 /* The biases and masks as the kernels read them: transposed, times log2(e), rows of `padded` queries. */

@@ -22,9 +22,11 @@ static void branch_piece(void *context, int64_t piece, float *workspace)
 {
     struct branch_call *c = context;
     const struct attention *a = &c->b->attention;
+    unsigned long before = c->kernels->enter();
     for (int64_t item = c->items * piece / c->pieces; item < c->items * (piece + 1) / c->pieces; item++)
         c->kernels->run_branch(c->b, &c->packed, &c->prepared.tables, item,
                                a->num_windows ? restore_class_of(a, item) : 0, workspace);
+    c->kernels->leave(before);
 }
 
 /* Gives 0; 1 without memory; 2 on a processor without code for it. */
@@ -36,7 +38,8 @@ __attribute__((visibility("default"))) int restore_branch(const struct branch *b
         return 2;
     int64_t lanes = c.kernels->lanes, inner = a->num_windows ? b->channels : b->hidden;
     int64_t width = (b->channels + lanes - 1) / lanes * lanes, hidden = (b->hidden + lanes - 1) / lanes * lanes;
-    int64_t sizes[] = {hidden * b->channels, hidden, width * inner, width, 3 * width}, total = 0;
+    int64_t first = (b->channels + 31) / 32 * 32, second = (inner + 31) / 32 * 32; /* inputs of matrix tiles */
+    int64_t sizes[] = {hidden * first, hidden, width * second, width, 3 * width}, total = 0;
     for (int i = 0; i < 5; i++)
         total += sizes[i];
     float *memory = calloc((size_t)total + 16, sizeof(float)), *at = memory;

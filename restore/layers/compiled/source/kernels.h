@@ -6,6 +6,8 @@
 
 struct kernels {
     int64_t lanes;
+    unsigned long (*enter)(void); /* around all that a thread computes: denormal numbers are zeros there */
+    void (*leave)(unsigned long before);
     int64_t (*workspace)(const struct attention *a); /* floats that one thread needs */
     void (*table)(const float *square, int64_t num_tokens, float *transposed, int64_t padded);
     void (*forward)(const struct attention *a, const struct tables *t, int64_t window, int64_t head, int64_t kind,
@@ -18,7 +20,12 @@ struct kernels {
                        int64_t kind, float *work);
 };
 
-#define KERNELS {LANES, workspace, table, forward, backward, branch_workspace, pack_branch, run_branch}
+#ifdef TILES
+#define enter enter_tiles
+#define leave leave_tiles
+#endif
+#define KERNELS \
+    {LANES, enter, leave, tiled_workspace, table, forward_tiles, backward, branch_workspace, pack_branch, run_branch}
 
 struct prepared {
     struct tables tables;

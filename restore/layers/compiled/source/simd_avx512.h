@@ -73,13 +73,11 @@ static inline void vec_transpose(vec rows[LANES])
     }
 }
 
-typedef unsigned denormals;
-
-static inline denormals flush_denormals(void)
+static unsigned long enter(void)
 {
-    denormals before = _mm_getcsr();
+    unsigned before = _mm_getcsr();
     _mm_setcsr(before | 0x8040);
     return before;
 }
 
-static inline void restore_denormals(denormals before) { _mm_setcsr(before); }
+static void leave(unsigned long before) { _mm_setcsr((unsigned)before); }

@@ -75,14 +75,12 @@ static inline void vec_transpose(vec rows[LANES])
     rows[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
 
-typedef unsigned long denormals;
-
-static inline denormals flush_denormals(void)
+static unsigned long enter(void)
 {
-    denormals before;
+    unsigned long before;
     __asm__ volatile("mrs %0, fpcr" : "=r"(before));
     __asm__ volatile("msr fpcr, %0" : : "r"(before | 1ul << 24));
     return before;
 }
 
-static inline void restore_denormals(denormals before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+static void leave(unsigned long before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
