@@ -143,7 +143,8 @@ def _is_there(number: int, lock: Path) -> bool:
 
 def _sign(number: int) -> None:
     """Write who holds the lock, behind its first byte, which no other process can read on Windows."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    command = shlex.join([program.parent.name if program.stem == "__main__" else program.name, *sys.argv[1:]])
     text = f" (number {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}: {command:.200})"
     os.ftruncate(number, 0)
     os.lseek(number, 0, os.SEEK_SET)

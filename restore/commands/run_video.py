@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from restore.commands.progress import naming_progress
 from restore.errors import OptionsError, OutputError, nearest
 from restore.files import expanded
-from restore.terminal import open_console
+from restore.terminal import open_console, tell
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
@@ -113,7 +113,8 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
     )
     logger.info("%s; %dx%d, %s, %s", restorer.describe(), encoding.width, encoding.height, encoding.codec,
                 encoding.pixel_format)  # fmt: skip
-    with _progress(source) as show:
+    going_on = f"the same command continues after the last whole {arguments.segment_frames}"
+    with _progress(source, going_on) as show:
         outcome = restore_to_video(
             source,
             target,
@@ -140,7 +141,7 @@ def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace,
         name_of = partial(_frame, output, source.path.stem, "png" if arguments.ext == "auto" else arguments.ext)
     restorer = load()
     logger.info(restorer.describe())
-    with _progress(source) as show:
+    with _progress(source, "the same command with --resume continues there") as show:
         outcome = restore_to_images(
             source,
             lambda number: name_of(number + 1),
@@ -154,10 +155,21 @@ def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace,
 
 
 @contextmanager
-def _progress(source: FrameSource) -> Iterator[Callable[[int], None]]:
-    """A progress bar; gives the function to call with the number of frames that are done."""
-    with naming_progress(source.clip.num_frames) as show:
-        yield partial(show, source.path.name)
+def _progress(source: FrameSource, how_to_go_on: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar; gives the function to call with the number of frames that are done, and sums up if it stops."""
+    reached = 0
+
+    def on_progress(num_frames: int) -> None:
+        nonlocal reached
+        reached = num_frames
+        show(source.path.name, num_frames)
+
+    try:
+        with naming_progress(source.clip.num_frames) as show:
+            yield on_progress
+    except KeyboardInterrupt:
+        tell(f"{reached} of {source.clip.num_frames or 'an unknown number of'} frames done: {how_to_go_on}")
+        raise
 
 
 def _report(outcome: ClipOutcome) -> int:

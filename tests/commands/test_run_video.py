@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -155,3 +158,26 @@ def test_bits_that_a_video_does_not_keep_are_said(tmp_path, weights, caplog):
     assert "bits" not in [record for record in caplog.records if record.levelname == "WARNING"]
     with av.open(str(tmp_path / "o.mkv")) as file:
         assert file.streams.video[0].codec_context.pix_fmt == "gray16le"
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "frames"])
+def test_an_interrupted_clip_says_how_far_it_came(tmp_path, weights, make_clip, capsys, monkeypatch, target):
+    clip = make_clip(tmp_path / "in.mp4", 12, (24, 32))
+    from restore.inference import Restorer
+
+    batch, seen = Restorer.batch, []
+
+    def interrupted(restorer, images):
+        seen.extend(images)
+        if len(seen) > 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch(restorer, images)
+
+    monkeypatch.setattr(Restorer, "group_size", lambda restorer, height, width: 2)
+    monkeypatch.setattr(Restorer, "batch", interrupted)
+    assert restore_run(weights, clip, tmp_path / target, "--segment-frames", "2") == 130
+    said = capsys.readouterr().err
+    assert re.search(r"[4-6] of 12 frames done: the same command", said), said
+    monkeypatch.setattr(Restorer, "batch", batch)
+    assert restore_run(weights, clip, tmp_path / target, "--segment-frames", "2", "--resume") == 0
+    assert re.search("[1-6] done before", capsys.readouterr().err)

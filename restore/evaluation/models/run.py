@@ -119,6 +119,9 @@ def evaluate(
                 raise
             finally:
                 _write(folder, results, gallery, options)
+                if not results.complete:
+                    done = sum(len(dataset.images) for dataset in results.datasets)
+                    logger.info("%d images are done, in '%s'", done, folder.path)
         return results
 
 

@@ -90,6 +90,8 @@ def score(
         finally:
             scores.images = [image for index, image in enumerate(scores.images) if index in finished or image.values]
             _write(output, scores)
+            if not scores.complete:
+                logger.info("%d of %d images are measured, in '%s'", len(finished), len(matching.pairs), output)
     return scores
 
 
