@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from restore.encoders.base import Encoder, Features, Normalisation
+from restore.encoders.base import IMAGENET, Encoder, Features, Normalisation
 from restore.layers.rep_optimized import ConvOfBranches, ScaledBranches, initial_scale
 from restore.registry import ENCODERS
 
@@ -70,6 +70,7 @@ class RepOptVGG(Encoder):
             strides=[2 << stage for stage in range(len(widths))],
             out_indices=out_indices,
             normalisation=normalisation,
+            weights_statistics=IMAGENET,
         )
         self.learns_as, self.optimizer = learns_as, optimizer
         before = in_chans

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.encoders.base import Encoder, Normalisation
+from restore.encoders.base import HALF, Encoder, Normalisation
 from restore.encoders.heads import LinearHead
 from restore.encoders.staged import ChannelsFirstNorm, split_depths
 from restore.layers.branch import Branch
@@ -97,6 +97,7 @@ class PyramidTNT(Encoder):
             out_indices=out_indices,
             size_multiple=multiple,
             normalisation=normalisation,
+            weights_statistics=HALF,
         )
         self.patch_embed = _Stem(in_chans, dims[0], inner_dims[0])
         self.outer_pos = nn.Parameter(torch.zeros(1, (img_size // 8) ** 2, dims[0]))

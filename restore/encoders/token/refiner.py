@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from restore.encoders.base import Normalisation
+from restore.encoders.base import HALF, Normalisation
 from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
 from restore.encoders.token.lvvit import TokenLabelHead
@@ -76,6 +76,7 @@ class Refiner(ClassTokenEncoder):
             norm_eps=1e-6,
             out_indices=out_indices,
             normalisation=normalisation,
+            weights_statistics=HALF,
         )
         self.patch_embed = ConvStem(in_chans, (32, 64, 128), embed_dim, patch_size)
         (rates,) = split_depths([depth], drop_path)
