@@ -18,7 +18,8 @@ from restore.assembly.networks import as_network, build_network, chosen_device
 from restore.assembly.trainings import train
 from restore.errors import DataError, OptionsError, RestoreError, nearest
 from restore.evaluation.environment import machine
-from restore.evaluation.sweeps import Sweep, measured, render
+from restore.evaluation.sweeps import Sweep, bounded_memory, measured, render
+from restore.inference.memory import is_out_of_memory
 from restore.options import Options, load
 from restore.registry import MIXERS
 from restore.training.history import HISTORY, read_history
@@ -87,11 +88,15 @@ def sweep(
         try:
             if name not in record.costs.setdefault(options.name, {}):
                 record.costs[options.name][name] = _cost(options)
-            if train(options) != 0:
+            with bounded_memory(chosen_device(options)):
+                code = train(options)
+            if code != 0:
                 return 130
             trial |= {"psnr": _psnr(options), "seconds": time.monotonic() - since}
-        except RestoreError as error:
-            trial["error"] = str(error)
+        except (RestoreError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, RestoreError) and not is_out_of_memory(error):
+                raise
+            trial["error"] = str(error).partition("\n")[0]
             failed += 1
         record.keep(trial)
         record.save(output / RECORD)

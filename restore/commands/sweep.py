@@ -17,7 +17,7 @@ from restore.terminal import tell
 
 __all__ = ["add_arguments", "run"]
 
-FILES = ("train_sweep_sr_x4.yml", "train_sweep_denoise_25.yml")
+FILES = ("train_sweep_sr_x4", "train_sweep_denoise_25")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

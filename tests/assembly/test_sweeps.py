@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import restore.assembly.sweeps as module
 from restore.assembly.sweeps import bodies
 from restore.cli import main
 from restore.errors import DataError
-from restore.evaluation.sweeps import Sweep
+from restore.evaluation.sweeps import Sweep, bounded_memory, measured
 from restore.images import write_image
+from restore.inference.memory import free_bytes
 from restore.registry import MIXERS
 
 
@@ -104,6 +107,29 @@ def test_an_interrupted_training_ends_the_sweep(sweep, monkeypatch):
     assert (code, record) == (130, None)
 
 
+def test_what_needs_more_memory_than_there_is_is_not_measured():
+    class Hungry(torch.nn.Conv2d):
+        def forward(self, x_BCHW):
+            if not x_BCHW.is_meta:
+                torch.empty(1 << 50, dtype=torch.uint8)
+            return super().forward(x_BCHW)
+
+    found = measured(Hungry(3, 4, 1), 3, torch.device("cpu"))
+    assert found["parameters"] == 16
+    assert found["64"] == {"macs": 12 * 64 * 64, "ms": None, "mib": None}
+    assert torch.empty(1 << 20).shape == (1 << 20,)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux")
+def test_memory_is_bounded_and_released():
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with bounded_memory(torch.device("cpu")), pytest.raises(RuntimeError, match="memory"):
+        torch.empty(free_bytes(torch.device("cpu")), dtype=torch.uint8)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
 def test_every_mixer_has_a_body_and_those_with_shifts_take_turns():
     found = bodies()
     assert found["window"] == ["window", "shifted_window"]
@@ -122,3 +148,9 @@ def test_what_is_no_record_is_refused(text, tmp_path):
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(DataError, match="not the record of a sweep"):
         Sweep.opened(tmp_path / "sweep.json", {}, {})
+
+
+def test_the_files_of_the_command_are_found_anywhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "--mixers", "pooling", "--seeds", "1", "--set", "num_gpu=0"]) in (1, 2)
+    assert "datasets/train/photos" in capsys.readouterr().err

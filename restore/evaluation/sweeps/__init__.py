@@ -1,7 +1,7 @@
 """What a sweep over components found: kept as it grows, and drawn as quality against cost."""
 
-from restore.evaluation.sweeps.measuring import SIDES, measured
+from restore.evaluation.sweeps.measuring import SIDES, bounded_memory, measured
 from restore.evaluation.sweeps.page import render
 from restore.evaluation.sweeps.results import Sweep
 
-__all__ = ["SIDES", "Sweep", "measured", "render"]
+__all__ = ["SIDES", "Sweep", "bounded_memory", "measured", "render"]
