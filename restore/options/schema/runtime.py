@@ -17,7 +17,7 @@ class RuntimeOptions(Section):
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    """Number format; figures of papers are fp32, auto takes the fastest that the network survives on this device."""
+    """Number format; figures of papers are fp32. auto takes bf16 for files of 8 bits, where it is fast; else fp32."""
     channels_last: bool = False
     """Whether feature maps keep their channels innermost; speeds up convolutions on some processors."""
     fold: bool = False
@@ -36,6 +36,12 @@ class RuntimeOptions(Section):
     """Padding policy that brings an image to a size the network accepts; null: the network's own."""
     self_ensemble: bool = False
     """Whether to average the results of the eight flips and turns: better by a little, eight times slower."""
+    input_range: tuple[float, float] | None = None
+    """Of float files, the values for black and white: scaled to [0, 1], the result back. null: 0 and 1, none beyond."""
+    depth: Literal["uint8", "uint16", "float32"] | None = None
+    """Sample type of restored files; null: that of the input."""
+    fill: bool = False
+    """Whether pixels of float files that are not finite get the values of the nearest others; else they are refused."""
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `Restorer`."""
