@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from restore.zoo import load_network
 
     differences = export_network(load_network(arguments.model), arguments.output)
-    for (height, width), difference in differences.items():
-        logger.info("%d x %d px: differs from the model by at most %.1e", height, width, difference)
-    logger.info("written: %s (it takes float32 images of one at a time, (1, C, H, W) in [0, 1])", arguments.output)
+    for (images, height, width), difference in differences.items():
+        logger.info("%d of %d x %d px: differs from the model by at most %.1e", images, height, width, difference)
+    logger.info("written: %s (it takes float32 images, (B, C, H, W) in [0, 1])", arguments.output)
     return 0

@@ -1,7 +1,7 @@
 """Networks as files that run without this package: ONNX, and torch.export's own format.
 
-Height and width stay free. What was written is read back and compared with the network at several sizes before it is
-kept, so a file that exists is right. What only training needs is folded away.
+The number of images, height and width stay free. What was written is read back and compared with the network at several
+sizes before it is kept, so a file that exists is right. What only training needs is folded away.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,22 +26,29 @@ __all__ = ["FORMATS", "ExportError", "export_network"]
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 FORMATS = {".onnx": "ONNX", ".pt2": "torch.export"}
-EXAMPLE_PX = (41, 58)
-"""Size that the network is traced with: no multiple of any window, so that no branch is settled by accident."""
-CHECKED_PX = ((24, 40), (33, 17), (50, 61))
+EXAMPLE = (2, 41, 58)
+"""Images, rows and columns that the network is traced with: no multiple of any window, so that no branch is settled."""
+CHECKED = ((1, 24, 40), (2, 33, 17), (1, 50, 61))
+"""Images, rows and columns that every file has to take."""
+CHECKED_SMALL = ((1, 1, 1), (1, 2, 1), (3, 1, 2), (1, 3, 5), (1, 8, 8))
+"""What a file has to take where torch can write it so; what it does not take is said."""
 TOLERANCE = 1e-4
 """Largest difference from the network, for images in [0, 1]; times the network's white otherwise."""
+logger = logging.getLogger(__name__)
 
 
 class ExportError(RestoreError, RuntimeError):
     """A network cannot be exported, or the file does not compute what the network computes."""
 
 
-def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int], float]:
-    """Write `network` to a `.onnx` or `.pt2` file that takes (1, C, H, W) of any H and W above a window.
+def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int, int], float]:
+    """Write `network` to a `.onnx` or `.pt2` file that takes (B, C, H, W) of any B, H and W.
+
+    Where torch cannot leave the number of images free, or sides below a window, the file takes one image of larger
+    sides, and a warning says so.
 
     Returns:
-        The largest difference from the network at each size that was checked.
+        The largest difference from the network for each number of images, rows and columns that was checked.
 
     Raises:
         OptionsError: another suffix.
@@ -51,29 +58,85 @@ def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int]
     path = Path(path)
     if path.suffix not in FORMATS:
         raise OptionsError(f"cannot export to '{path.name}': the name must end in {' or '.join(FORMATS)}.")
-    network = network.cpu().float().eval()
+    network = fold(network.cpu().float().eval())
     with torch.no_grad(), _quiet():
-        program = _program(fold(network), spec_of(network).in_channels)
-        content, run = (_onnx if path.suffix == ".onnx" else _torch)(program)
-        differences = {size: _difference(network, run, size) for size in CHECKED_PX}
-    worst = max(differences.values())
-    if not worst <= TOLERANCE * spec_of(network).value_range:
-        raise ExportError(f"{path}: not written. The exported network differs by {worst:.2g} from the original.")
+        try:
+            content, differences = _checked(network, path, CHECKED, free_images=True)
+        except ExportError:
+            one = tuple((1, *size[1:]) for size in CHECKED)
+            content, differences = _checked(network, path, one, free_images=False)
+            logger.warning("the file takes one image at a time: torch cannot leave their number free")
+    missing = [size for size in _sizes_taken(network, CHECKED_SMALL) if size not in differences]
+    if missing:
+        words = ", ".join(f"{images} of {height} x {width} px" for images, height, width in missing)
+        logger.warning("the file does not take: %s", words)
     with atomic_write(path) as file:
         file.write(content)
     return differences
 
 
-def _program(network: nn.Module, channels: int) -> torch.export.ExportedProgram:
+def _checked(
+    network: nn.Module, path: Path, required: tuple[tuple[int, int, int], ...], *, free_images: bool
+) -> tuple[bytes, dict[tuple[int, int, int], float]]:
+    """The content of a file, and how much it differs from the network at each size that it takes.
+
+    Raises:
+        ExportError: see `export_network`.
+    """
+    program = _program(network, spec_of(network).in_channels, free_images=free_images)
+    content, run = (_onnx if path.suffix == ".onnx" else _torch)(program)
+    differences = {size: _difference(network, run, size) for size in required}
+    for size in _sizes_taken(network, CHECKED_SMALL):
+        with contextlib.suppress(_NotTakenError):
+            differences[size] = _difference(network, run, size)
+    worst = max(differences.values())
+    if not worst <= TOLERANCE * spec_of(network).value_range:
+        raise ExportError(f"{path}: not written. The exported network differs by {worst:.2g} from the original.")
+    return content, differences
+
+
+def _program(network: nn.Module, channels: int, *, free_images: bool) -> torch.export.ExportedProgram:
     free = torch.export.Dim.DYNAMIC
-    example = torch.rand(1, channels, *EXAMPLE_PX)
+    images, height, width = EXAMPLE
+    example = torch.rand(images if free_images else 1, channels, height, width)
+    shapes = {0: free, 2: free, 3: free} if free_images else {2: free, 3: free}
     try:
-        return torch.export.export(network, (example,), dynamic_shapes=({2: free, 3: free},))
+        with _sizes_of_one_are_usual() if free_images else contextlib.nullcontext():
+            program = torch.export.export(network, (example,), dynamic_shapes=(shapes,))
     except Exception as error:  # torch raises a dozen kinds
         reason = str(error).strip().splitlines()[0][:300]
         raise ExportError(
             f"{type(network).__name__} cannot be exported with free height and width: {reason}"
         ) from error
+    if free_images:
+        _forget_guards(program, channels)
+    return program
+
+
+@contextlib.contextmanager
+def _sizes_of_one_are_usual() -> Iterator[None]:
+    """Keep torch from taking for granted that what is larger than one while it traces always is."""
+    from torch.fx.experimental import _config
+
+    if not hasattr(_config, "backed_size_oblivious"):  # an older torch
+        yield
+        return
+    with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        yield
+
+
+def _forget_guards(program: torch.export.ExportedProgram, channels: int) -> None:
+    """Take out the conditions that do not hold for every size that is checked: whether they are needed shows there."""
+    guards = getattr(program, "_guards_code", None)
+    if not guards:
+        return
+    name = program.graph_signature.user_inputs[0]
+    images = [torch.empty(size[0], channels, *size[1:], device="meta") for size in (*CHECKED, *CHECKED_SMALL)]
+
+    def holds(guard: str) -> bool:
+        return all(eval(guard, {"torch": torch, "L": {name: image}}) for image in images)
+
+    program._guards_code = [guard for guard in guards if holds(guard)]
 
 
 def _torch(program: torch.export.ExportedProgram) -> tuple[bytes, Run]:
@@ -101,21 +164,32 @@ def _onnx(program: torch.export.ExportedProgram) -> tuple[bytes, Run]:
     return content, lambda x_BCHW: torch.from_numpy(session.run(None, {name: x_BCHW.numpy()})[0])
 
 
-def _difference(network: nn.Module, run: Run, size: tuple[int, int]) -> float:
+def _sizes_taken(network: nn.Module, sizes: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Those of the sizes that the network itself takes."""
+    taken = []
+    for images, height, width in sizes:
+        with contextlib.suppress(Exception):  # whatever a network says of images that are too small for it
+            network(torch.zeros(images, spec_of(network).in_channels, height, width))
+            taken.append((images, height, width))
+    return taken
+
+
+class _NotTakenError(ExportError):
+    """The file takes no image of a size that the network takes."""
+
+
+def _difference(network: nn.Module, run: Run, size: tuple[int, int, int]) -> float:
     generator, spec = torch.Generator().manual_seed(0), spec_of(network)
-    image = torch.rand(1, spec.in_channels, *size, generator=generator) * spec.value_range
+    image = torch.rand(size[0], spec.in_channels, *size[1:], generator=generator) * spec.value_range
+    words = f"{size[0]} of {size[1]} x {size[2]} px" if size[0] > 1 else f"an image of {size[1]} x {size[2]} px"
     wanted = network(image)
     try:
         found = run(image)
     except Exception as error:  # the engines raise a dozen kinds
         reason = str(error).strip().splitlines()[0][:300]
-        raise ExportError(
-            f"the exported network does not take an image of {size[0]} x {size[1]} px: {reason}"
-        ) from error
+        raise _NotTakenError(f"the exported network does not take {words}: {reason}") from error
     if wanted.shape != found.shape:
-        raise ExportError(
-            f"the exported network makes {tuple(found.shape)} of an image of {size}, not {tuple(wanted.shape)}"
-        )
+        raise ExportError(f"the exported network makes {tuple(found.shape)} of {words}, not {tuple(wanted.shape)}")
     return (found - wanted).abs().max().item()
 
 

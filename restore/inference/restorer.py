@@ -112,10 +112,11 @@ class Restorer:
             raise OptionsError(
                 f"unknown padding '{self.padding}'.{nearest(self.padding, PADDINGS)} Known: {', '.join(PADDINGS)}."
             )
-        self.tile: int | Auto | None = self.policy.tile_px or None
-        if tile is not None and not self.policy.tile_px:
-            self.tile = _whole_number_or_auto("tile", tile) if self.policy.tiled else None
+        self.tile: int | Auto | None = None if tile is None else _whole_number_or_auto("tile", tile)
         self.tile_overlap = _whole_number("tile_overlap", tile_overlap, "", smallest=0)
+        self.policy.check(self.tile, self.tile_overlap, self.spec.size_multiple)
+        if self.policy.tile_px or not self.policy.tiled:
+            self.tile = self.policy.tile_px
         self.tile_batch = _whole_number_or_auto("tile_batch", tile_batch)
         self.self_ensemble = self_ensemble
         memory_format = torch.channels_last if channels_last else torch.preserve_format

@@ -90,6 +90,7 @@ class TilingPolicy:
         tile_px: the only tile side it has; None where the caller chooses.
         min_px: images are padded up to this side.
         tiled: False: the image always goes through the network in one piece.
+        fits_windows: whether it makes any tile fit the network's windows, and any overlap the tile.
     """
 
     name: str
@@ -98,6 +99,29 @@ class TilingPolicy:
     tile_px: int | None = None
     min_px: int = 1
     tiled: bool = True
+    fits_windows: bool = True
+
+    def check(self, tile: int | str | None, overlap_px: int, multiple: int) -> None:
+        """Refuse settings that do not go together, before there is an image.
+
+        Args:
+            tile: the side that was asked for; None for whole images, "auto" for any.
+            overlap_px: of neighbouring tiles.
+            multiple: of the network's windows.
+
+        Raises:
+            OptionsError: says which setting does not fit, and what does.
+        """
+        if not isinstance(tile, int):
+            return
+        if not self.tiled:
+            raise OptionsError(f"tile is {tile}: {self.name} takes whole images. Leave the tile out, or take blend.")
+        if self.tile_px and tile != self.tile_px:
+            raise OptionsError(f"tile is {tile}: {self.name} has {self.tile_px} px. Leave it out, or take blend.")
+        if not self.fits_windows and tile % multiple:
+            raise OptionsError(f"tile is {tile}: {self.name} takes multiples of the network's window, {multiple}.")
+        if not self.fits_windows and overlap_px >= tile:
+            raise OptionsError(f"tile_overlap is {overlap_px}: it has to be smaller than the tile, {tile}.")
 
 
 def tiling_policy(name: str) -> TilingPolicy:
@@ -200,7 +224,7 @@ TILING_POLICIES = {
     policy.name: policy
     for policy in (
         TilingPolicy("blend", _blend),
-        TilingPolicy("swinir_script", _script, padding="flip"),
+        TilingPolicy("swinir_script", _script, padding="flip", fits_windows=False),
         TilingPolicy("ipt_chop", _chop, tile_px=48, min_px=48),
         TilingPolicy("square128", _blend, padding="square128", tiled=False),
     )

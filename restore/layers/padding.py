@@ -16,10 +16,9 @@ def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int | tuple[int, int]) -> to
     """Reflect at the bottom and the right, as often as it takes, until each side is a multiple of its number."""
     H, W = x_BCHW.shape[-2:]
     rows, columns = (multiple, multiple) if isinstance(multiple, int) else multiple
-    if is_exporting():  # one formula for every size above the multiple
+    if is_exporting():  # one formula for every size
         sizes = ((size, (size + each - 1) // each * each) for size, each in ((H, rows), (W, columns)))
-        positions = ((size, torch.arange(padded, device=x_BCHW.device)) for size, padded in sizes)
-        down, across = (torch.minimum(position, 2 * (size - 1) - position) for size, position in positions)
+        down, across = (_reflected_index(size, padded, x_BCHW.device) for size, padded in sizes)
         return x_BCHW.index_select(2, down).index_select(3, across)
     bottom, right = -H % rows, -W % columns
     if not (bottom or right):
@@ -45,9 +44,10 @@ def is_exporting() -> bool:
 
 def _reflected_index(size: int, padded: int, device: torch.device) -> torch.Tensor:
     """Where each position of a reflected side comes from; a side of one pixel is repeated."""
-    period = max(2 * (size - 1), 1)
-    position = torch.arange(padded, device=device) % period
-    return torch.minimum(position, (period - position) % period)
+    position = torch.arange(padded, device=device)
+    # 1 where the size is 1, also where that is a symbol; a tensor, as ONNX divides by no symbol
+    period = torch.zeros_like(position) + (2 * (size - 1) + 1 // size)
+    return torch.minimum(position % period, -position % period)
 
 
 def cut_tiles(map_BCHW: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:

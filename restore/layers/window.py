@@ -115,7 +115,7 @@ def _exportable_plan(
     if shift[0] or shift[1]:
         bottom = (torch.arange(rows, device=device) == rows - 1).long()
         right = (torch.arange(columns, device=device) == columns - 1).long()
-        classes = (2 * bottom[:, None] + right).flatten().repeat_interleave(batch)
+        classes = (2 * bottom[:, None] + right).reshape(-1, 1).expand(-1, batch).reshape(-1)
         masks = _class_masks(window, shift, device)[classes][None]
     return WindowPlan(order, order.argsort(), masks, (rows * columns * batch,), window[0] * window[1])
 
@@ -278,7 +278,7 @@ def _attention(qkv: torch.Tensor, bias: torch.Tensor | None, scale: float) -> to
     if qkv.is_cuda and dim % 8:  # the fused kernels want aligned heads; zeros change neither scores nor sums
         qkv = F.pad(qkv, (0, -dim % 8))
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    if bias is not None:
+    if bias is not None and not is_exporting():
         bias = bias.expand(q.shape[0], q.shape[1], -1, -1)
     if is_exporting():  # spelled out, as the fused form has another memory layout on each device
         scores = q @ k.transpose(-2, -1) * scale

@@ -214,3 +214,27 @@ def test_names():
         tiling_policy("ipt_crop")
     with pytest.raises(OptionsError, match="smaller than the tile"):
         script_axis(100, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tiling": "square128", "tile": 64}, "square128 takes whole images"),
+        ({"tiling": "ipt_chop", "tile": 64}, "ipt_chop has 48 px"),
+        ({"tiling": "swinir_script", "tile": 20}, "multiples of the network's window, 8"),
+        ({"tiling": "swinir_script", "tile": 32, "tile_overlap": 32}, "smaller than the tile, 32"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_one_error_before_any_image(tile_signed, settings, message):
+    network = tile_signed(1, size_multiple=8)
+    with pytest.raises(OptionsError, match=message):
+        Restorer(network, device="cpu", **settings)
+
+
+@pytest.mark.parametrize("settings", [{"tile": 20}, {"tile": 32, "tile_overlap": 64}, {"tile": None}, {"tile": "auto"}])
+@pytest.mark.parametrize("tiling", ["blend", "ipt_chop", "square128"])
+def test_settings_that_go_together(tile_signed, tiling, settings):
+    if tiling != "blend" and isinstance(settings["tile"], int):
+        return
+    restored = Restorer(tile_signed(1, size_multiple=8), device="cpu", tiling=tiling, **settings)
+    assert restored(torch.rand(1, 3, 50, 60)).shape == (1, 3, 50, 60)
