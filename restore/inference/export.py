@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -130,11 +131,11 @@ def _forget_guards(program: torch.export.ExportedProgram, channels: int) -> None
     guards = getattr(program, "_guards_code", None)
     if not guards:
         return
-    name = program.graph_signature.user_inputs[0]
     images = [torch.empty(size[0], channels, *size[1:], device="meta") for size in (*CHECKED, *CHECKED_SMALL)]
+    inputs = [dict.fromkeys(_names_in(guards), image) for image in images]
 
     def holds(guard: str) -> bool:
-        return all(eval(guard, {"torch": torch, "L": {name: image}}) for image in images)
+        return all(eval(guard, {"torch": torch, "L": by_name}) for by_name in inputs)
 
     program._guards_code = [guard for guard in guards if holds(guard)]
 
@@ -172,6 +173,11 @@ def _sizes_taken(network: nn.Module, sizes: Sequence[tuple[int, int, int]]) -> l
             network(torch.zeros(images, spec_of(network).in_channels, height, width))
             taken.append((images, height, width))
     return taken
+
+
+def _names_in(guards: Sequence[str]) -> set[str]:
+    """The inputs that conditions speak of: `L['x'].size()[0] > 1`."""
+    return {name for guard in guards for name in re.findall(r"L\['(\w+)'\]", guard)}
 
 
 class _NotTakenError(ExportError):
