@@ -25,7 +25,7 @@ from restore.networks.base import State
 from restore.networks.checkpoint import load_weights, require_fit
 from restore.registry import Registry
 
-__all__ = ["build_as_stored", "no_larger_than"]
+__all__ = ["build_as_stored", "no_larger_than", "require_sane"]
 
 MOST_VALUES, LARGEST_NUMBER, DEEPEST, LONGEST_TEXT = 5000, 1 << 16, 20, 1000
 """Of an option block: more is no network."""
@@ -45,7 +45,7 @@ def build_as_stored(registry: Registry, block: Mapping[str, Any], state: State, 
     Raises:
         CheckpointError: the block is none, or the weights do not fit it.
     """
-    _require_sane(block, source)
+    require_sane(block, source)
 
     def build() -> nn.Module:
         network: nn.Module = registry.build(block, path="network")
@@ -110,7 +110,12 @@ class _TooLarge(BaseException):
     """Not an `Exception`, so that no part of a network takes it for a refusal of its own."""
 
 
-def _require_sane(block: Mapping[str, Any], source: str) -> None:
+def require_sane(block: Mapping[str, Any], source: str) -> None:
+    """Refuse what no option block is: endless, deep, with numbers that no network has, or other than plain values.
+
+    Raises:
+        CheckpointError: names the file and the entry.
+    """
     num = 0
     left: list[tuple[Any, int, Any]] = [(block, 0, "")]
     while left:

@@ -10,7 +10,7 @@ from restore import registry
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
 from restore.files import expanded
 from restore.inference import Restorer
-from restore.networks.bounded import build_as_stored
+from restore.networks.bounded import build_as_stored, require_sane
 from restore.networks.branches import branch_weights
 from restore.networks.checkpoint import infer, load_weights, read_state_dict, read_weights
 from restore.networks.foreign import load_foreign
@@ -112,6 +112,8 @@ def network_block(name_or_path: str | Path, *, key: str | None = None, task: str
     if block is None:
         path = weights_file(name_or_path)
         state, block = read_weights(path, key)
+        if block is not None:
+            require_sane(block, str(path))
         if block is None or task is not None:
             told = infer(_of_task(state, task, str(path)), source=str(path))
             block = {**(block or {}), **told}

@@ -24,7 +24,7 @@ from restore.networks.checkpoint import fits_into, load_weights, read_state_dict
 from restore.networks.reading import read_checkpoint
 from restore.networks.swinir import SwinIR
 from restore.quality import load_quality
-from restore.zoo.load import load_network
+from restore.zoo.load import load_network, network_block
 
 TINY = {"embed_dim": 8, "depths": [1], "num_heads": [2], "window_size": 4, "mlp_ratio": 1, "img_size": 8}
 BLOCK = {"type": "SwinIR", **TINY, "upscale": 2, "upsampler": "pixelshuffledirect"}
@@ -360,6 +360,13 @@ def test_absurd_blocks_are_refused(tmp_path, state, no_network, name):
     with pytest.raises(CheckpointError, match=r"x\.pth: "):
         load_network(tmp_path / "x.pth")
     assert no_network == []
+
+
+@pytest.mark.parametrize("name", ["a block in itself", "a long list", "as wide as the sea", "a stranger"])
+def test_blocks_that_are_only_asked_for_are_held_to_the_same(tmp_path, state, name):
+    torch.save({"params": state, "network": {**BLOCK, **BLOCKS[name]}}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"x\.pth: the block"):
+        network_block(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("encoder", [None, "inception_block35", {"type": "inception_block35", "pretrained": True}])
