@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import multiprocessing
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from restore.analysis.cost import count_parameters, image_cost
+from restore.analysis.cost import cost_of, count_parameters
 from restore.evaluation.gauges import Gauge
 from restore.inference.memory import free_bytes, is_out_of_memory
 
@@ -23,36 +26,53 @@ SIDES = (64, 128)
 """Sides of the images, in pixels of the input."""
 
 _WARM_UP, _TIMES = 2, 5
+_NOTHING: dict[str, float | None] = {"ms": None, "mib": None}
 _STATUS = Path("/proc/self/statm")
 
 
 def measured(network: nn.Module, channels: int, device: torch.device) -> dict[str, Any]:
     """Parameters; and by side of the image: multiply-adds, the median of milliseconds, and the most MiB.
 
-    Where the memory does not suffice, the last two are None.
+    The network runs in a process of its own, whose memory is its alone. Where memory does not suffice, the last two are
+    None.
     """
     nowhere = copy.deepcopy(network).to("meta")
-    network = network.to(device).eval()
     found: dict[str, Any] = {"parameters": count_parameters(network)}
-    for side in SIDES:
-        macs = image_cost(nowhere, channels=channels, height=side).macs
-        found[str(side)] = {"macs": macs, **_run(network, channels, side, device)}
+    arguments = (network.cpu().eval(), channels, SIDES, str(device), torch.get_num_threads())
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            runs = pool.submit(_runs, *arguments).result()
+        except BrokenProcessPool:  # the system ended it
+            runs = [dict(_NOTHING) for _ in SIDES]
+    for side, run in zip(SIDES, runs, strict=True):
+        image = torch.rand(1, channels, side, side, device="meta")
+        found[str(side)] = {"macs": cost_of(nowhere, image).macs, **run}
     return found
 
 
-def _run(network: nn.Module, channels: int, side: int, device: torch.device) -> dict[str, float | None]:
-    gauge, times = Gauge(device), []
-    try:
-        with torch.inference_mode(), bounded_memory(device):
-            image = torch.rand(1, channels, side, side, device=device)
-            for _ in range(_WARM_UP + _TIMES):
-                gauge(network, image)
-                times.append(gauge.milliseconds)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return {"ms": None, "mib": None}
-    return {"ms": statistics.median(times[_WARM_UP:]), "mib": gauge.peak_mib}
+def _runs(
+    network: nn.Module, channels: int, sides: Sequence[int], device_name: str, num_threads: int
+) -> list[dict[str, float | None]]:
+    """What `measured` finds for each side, the smallest first."""
+    torch.set_num_threads(num_threads)
+    device, runs = torch.device(device_name), []
+    network = network.to(device)
+    gauge = Gauge(device)
+    for side in sides:
+        times = []
+        try:
+            with torch.inference_mode(), bounded_memory(device):
+                image = torch.rand(1, channels, side, side, device=device)
+                for _ in range(_WARM_UP + _TIMES):
+                    gauge(network, image)
+                    times.append(gauge.milliseconds)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            runs.append(dict(_NOTHING))
+        else:
+            runs.append({"ms": statistics.median(times[_WARM_UP:]), "mib": gauge.peak_mib})
+    return runs
 
 
 @contextlib.contextmanager
