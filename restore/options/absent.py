@@ -104,6 +104,21 @@ _FAMILIES = (
         _names("NAFNetLocal Baseline BaselineLocal Restormer"),
     ),
     Family(
+        "this transformer or state-space network is not here",
+        "The nearest is SwinIR; HAT, DAT, ATD and RGT come with pip install 'restore-toolkit[foreign]'.",
+        _names(
+            """
+            ART ARTUNet CAT CAT_Unet HATFIR HiT_SIR HiT_SNG HiT_SRF MambaIR MambaIRUNet MambaIRv2 MambaIRv2Light
+            SRFormer SwinFIR ELAN srformer hit_sir hit_sng hit_srf elan emt
+            """
+        ),
+    ),
+    Family(
+        "this convolutional network is not here",
+        "The nearest are EDSR, RCAN and, with pip install 'restore-toolkit[foreign]', PLKSR, SPAN and SAFMN.",
+        _names("ESC ESCFP ESCReal MAN man man_light man_tiny sebica eimn_l eimn_a flexnet metaflexnet"),
+    ),
+    Family(
         "it restores no dual-pixel pairs",
         "Use the single-image task: type Dataset_PairedImage with dataroot_lq.",
         _names("Dataset_DefocusDeblur_DualPixel_16bit"),
