@@ -12,7 +12,7 @@ import torch
 from restore.encoders import Classifier, build_encoder
 from restore.zoo.components import list_components
 
-SKIPPED = ("timm", "pyramid")
+SKIPPED = ("timm", "pyramid")  # and families of timm
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     print("| name | what it is | strides | variants: millions of parameters | source |")
     print("|---|---|---|---|---|")
     for family in list_components("encoder"):
-        if family.name in SKIPPED:
+        if family.name in SKIPPED or family.weights == "timm":
             continue
         variants = family.variants or (family.name,)
         counted = [f"`{name.removeprefix(family.name + '_')}` {millions(name):.1f}" for name in variants]

@@ -5,7 +5,8 @@
 The docstring of the component, or else that of its module, names the paper as `Author et al. 2021, arXiv 2106.13112`
 and official code as `github.com/owner/name (licence)`; the first of each counts. Where one docstring is for several
 components, a line or a row of a table that begins with the component's name is for it alone. "whose keys are kept" says
-that files of the official code load, and that its outputs were compared; "Checked against ..." says so otherwise.
+that files of the official code load, and that its outputs were compared; "Checked against ..." says so otherwise, and
+"it has no weights" that there are no such files.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def describe(kind: str, name: str) -> Component:
     paper, arxiv, year = next(filter(lambda found: found[2], map(_paper, texts)), ("", None, None))
     code, licence = next(filter(lambda found: found[0], map(_code, texts[:1] if in_table else texts)), (None, None))
     kept = any(re.search(_KEYS_KEPT, text) for text in texts)
+    published = kept and code and kind != "mixer" and not any("it has no weights" in text for text in texts)
     said = next((found[1] for text in texts if (found := re.search(r"Checked against ([^.]+)\.", text))), None)
     return Component(
         kind=kind,
@@ -111,7 +113,7 @@ def describe(kind: str, name: str) -> Component:
         year=year,
         code=code,
         licence=licence,
-        weights="timm" if of_timm else "of the official code" if kept and code and kind != "mixer" else "",
+        weights="timm" if of_timm else "of the official code" if published else "",
         checked=said or ("timm" if of_timm else "the official code" if kept and code else ""),
         text=own,
     )

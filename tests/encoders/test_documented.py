@@ -10,6 +10,7 @@ import torch
 
 from restore.encoders import Classifier, build_encoder
 from restore.registry import ENCODERS
+from restore.zoo.components import describe
 
 TEXT = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
 ROWS = {
@@ -30,6 +31,12 @@ def families() -> list[str]:
 
 def test_every_encoder_has_a_row():
     assert ROWS.keys() == {*families()}
+
+
+def test_weights_are_offered_where_there_are_some():
+    assert [describe("encoder", name).weights for name in ("mini_deit", "hr_nas", "visual_transformer")] == [
+        "of the official code", "", ""
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("family", ROWS)
