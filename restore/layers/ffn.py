@@ -43,7 +43,6 @@ class FeedForward(Branch, ABC):
     """
 
     fc2: nn.Linear
-    hidden_norm: nn.Module
 
     def __init__(self, dim: int, mlp_ratio: float, halo_px: int | None = 0, inner_dim: int | None = None):
         super().__init__(dim, int(dim * mlp_ratio) if inner_dim is None else inner_dim, halo_px)
@@ -51,12 +50,6 @@ class FeedForward(Branch, ABC):
     def projection(self) -> nn.Linear:
         """The last linear map."""
         return self.fc2
-
-    def add_hidden_norm(self, norm: NormOption) -> None:
-        """A norm of the hidden width; one that computes over positions reaches anywhere."""
-        self.hidden_norm = NORMS.build(norm, path="hidden_norm", dim=self.inner_dim)
-        if getattr(self.hidden_norm, "halo_px", 0) is None:
-            self.halo_px = None
 
     def forward(self, x: torch.Tensor | Tokens) -> torch.Tensor:
         """(B, H, W, C) to the same shape; for tokens (B, N, C).
@@ -79,13 +72,11 @@ class FeedForward(Branch, ABC):
         """(B, H, W, inner_dim), before the inner norm and the last linear map."""
 
 
-@FEED_FORWARDS.add("grn_mlp", hidden_norm="grn")
 @FEED_FORWARDS.add("mlp")
 class MLP(FeedForward):
-    """Two linear maps with an activation between them; each position by itself, unless a norm looks at all.
+    """Two linear maps with an activation between them; each position by itself.
 
-        mlp      Transformer, Vaswani et al. 2017, arXiv 1706.03762
-        grn_mlp  ConvNeXt V2, Woo et al. 2023, arXiv 2301.00808: with a global response norm
+    Transformer, Vaswani et al. 2017, arXiv 1706.03762.
 
     Args:
         dim: channels of the map.
@@ -93,7 +84,6 @@ class MLP(FeedForward):
         drop: dropout after the activation and at the end.
         activation: between the two.
         bias: of the linear maps.
-        hidden_norm: a norm after the activation, by name or with its options.
     """
 
     def __init__(
@@ -103,10 +93,8 @@ class MLP(FeedForward):
         drop: float = 0.0,
         activation: Activation = "gelu",
         bias: bool = True,
-        hidden_norm: NormOption = "none",
     ):
         super().__init__(dim, mlp_ratio)
-        self.add_hidden_norm(hidden_norm)
         self.fc1 = nn.Linear(dim, self.inner_dim, bias=bias)
         self.fc2 = nn.Linear(self.inner_dim, dim, bias=bias)
         self.drop = nn.Dropout(drop)
@@ -117,8 +105,52 @@ class MLP(FeedForward):
         return self.drop(super().forward(x))
 
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The first linear map and the activation."""
+        return self.drop(self.activation(self.fc1(x_BHWC)))
+
+
+class _NormedHidden(nn.Module):
+    """What feed-forward networks with a norm of the hidden width share; the first of their bases."""
+
+    halo_px: int | None
+    inner_dim: int
+
+    def add_norm(self, norm: NormOption) -> None:
+        """One that computes over positions reaches anywhere."""
+        self.hidden_norm: nn.Module = NORMS.build(norm, path="hidden_norm", dim=self.inner_dim)
+        if getattr(self.hidden_norm, "halo_px", 0) is None:
+            self.halo_px = None
+
+
+@FEED_FORWARDS.add("grn_mlp")
+class NormedMLP(MLP, _NormedHidden):
+    """An MLP with a norm after the activation: ConvNeXt V2, Woo et al. 2023, arXiv 2301.00808.
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+        drop: dropout after the activation and at the end.
+        activation: between the two linear maps.
+        bias: of the linear maps.
+        hidden_norm: the norm, by name or with its options; by default a global response norm.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mlp_ratio: float = 4.0,
+        drop: float = 0.0,
+        activation: Activation = "gelu",
+        bias: bool = True,
+        hidden_norm: NormOption = "grn",
+    ):
+        super().__init__(dim, mlp_ratio, drop, activation, bias)
+        self.add_norm(hidden_norm)
+
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The first linear map, the activation and the norm."""
-        return self.hidden_norm(self.drop(self.activation(self.fc1(x_BHWC))))
+        normed: torch.Tensor = self.hidden_norm(super().expand(x_BHWC))
+        return normed
 
 
 @FEED_FORWARDS.add("batch_norm_mlp")
@@ -140,7 +172,6 @@ class BatchNormMLP(MLP):
         self.fc2 = NormedLinear(self.inner_dim, dim, bias)
 
 
-@FEED_FORWARDS.add("grn_glu", hidden_norm="grn")
 @FEED_FORWARDS.add("glu")
 class GatedLinearUnit(FeedForward):
     """The product of one linear map and the activation of another, then a linear map (Shazeer 2020, arXiv 2002.05202).
@@ -149,18 +180,10 @@ class GatedLinearUnit(FeedForward):
         dim: channels of the map.
         mlp_ratio: hidden width, in channels.
         activation: of the gate: "gelu" for GEGLU, "silu" for SwiGLU, "sigmoid" for GLU.
-        hidden_norm: a norm of the gated values, by name or with its options.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        mlp_ratio: float = 4.0,
-        activation: Activation = "gelu",
-        hidden_norm: NormOption = "none",
-    ):
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, activation: Activation = "gelu"):
         super().__init__(dim, mlp_ratio)
-        self.add_hidden_norm(hidden_norm)
         self.fc1 = nn.Linear(dim, 2 * self.inner_dim)
         self.fc2 = nn.Linear(self.inner_dim, dim)
         self.activation = make_activation(activation)
@@ -168,7 +191,30 @@ class GatedLinearUnit(FeedForward):
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The gated values."""
         gate, value = self.fc1(x_BHWC).chunk(2, dim=-1)
-        return self.hidden_norm(self.activation(gate) * value)
+        return self.activation(gate) * value
+
+
+@FEED_FORWARDS.add("grn_glu")
+class NormedGatedLinearUnit(GatedLinearUnit, _NormedHidden):
+    """A gated linear unit with a norm of the gated values.
+
+    Args:
+        dim: channels of the map.
+        mlp_ratio: hidden width, in channels.
+        activation: of the gate.
+        hidden_norm: the norm, by name or with its options; by default a global response norm.
+    """
+
+    def __init__(
+        self, dim: int, mlp_ratio: float = 4.0, activation: Activation = "gelu", hidden_norm: NormOption = "grn"
+    ):
+        super().__init__(dim, mlp_ratio, activation)
+        self.add_norm(hidden_norm)
+
+    def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """The gated values, normed."""
+        normed: torch.Tensor = self.hidden_norm(super().expand(x_BHWC))
+        return normed
 
 
 @FEED_FORWARDS.add("leff", kernel_size=3)

@@ -2,8 +2,8 @@
 
 The definitions are found by following names from the class, through the modules of this package, and written out in
 an order in which each module comes after those that it uses. Comments and layout stay as they are; what registers a
-class under a name falls away, and so do the methods that deal with other weights files. Networks that pick their parts
-by name from a registry when they are built have no fixed set of definitions, and are refused.
+class under a name falls away, and so do the methods that deal with other weights files, and compiled code. Networks
+that pick their parts by name from a registry when they are built have no fixed set of definitions, and are refused.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ __all__ = ["inline"]
 
 PACKAGE = "restore"
 REGISTRIES = "restore.registry"
+COMPILED = "restore.layers.compiled"
+NOT_COMPILED = """def {name}(*_: object, **__: object) -> None:
+    \"\"\"Compiled code, which is not here: None lets the caller compute with torch's operators.\"\"\"
+
+
+"""
 _LEFT_OUT = ("recognise", "branch", "own_branch")
 
 
@@ -46,6 +52,7 @@ class _Collector:
         self._uses: dict[str, set[str]] = {}
         self._imports: dict[str, str] = {}
         self._renamed: dict[str, str] = {}
+        self._stand_ins: set[str] = set()
         self._defined: dict[str, str] = {}
 
     def visit(self, module: str, name: str) -> None:
@@ -73,7 +80,8 @@ class _Collector:
         bodies = [_Source.of(module).segment(self._needed[module]) for module in order]
         aliases = "".join(f"{name} = {original}\n" for name, original in sorted(self._renamed.items()))
         imports = sorted(set(self._imports.values()), key=lambda line: (line.startswith("from"), line))
-        return "\n".join([*imports, "", "", *bodies]) + aliases
+        stand_ins = [NOT_COMPILED.format(name=name) for name in sorted(self._stand_ins)]
+        return "\n".join([*imports, "", "", *stand_ins, *bodies]) + aliases
 
     def _import(self, module: str, node: ast.Import | ast.ImportFrom, name: str) -> None:
         alias = next(alias for alias in node.names if (alias.asname or alias.name.split(".")[0]) == name)
@@ -83,6 +91,9 @@ class _Collector:
                     f"{self._owner} picks its parts by name ({name}) when it is built, so it cannot be written as one "
                     "file."
                 )
+            if (node.module or "").startswith(f"{COMPILED}."):
+                self._stand_ins.add(name)
+                return
             source = _module_of(node.module, alias.name)
             self.visit(source, alias.name)
             self._uses.setdefault(module, set()).add(source)

@@ -97,7 +97,7 @@ def test_a_global_response_norm_stands_before_the_last_linear_map(name):
         hidden = hidden + normed.hidden_norm.weight * hidden * relative + normed.hidden_norm.bias
         assert torch.allclose(normed(x), plain.fc2(hidden), atol=1e-5)
     assert normed.halo_px is None
-    assert build(name, hidden_norm={"type": "rms", "eps": 1e-5}).halo_px == 0
+    assert build(f"grn_{name}", hidden_norm={"type": "rms", "eps": 1e-5}).halo_px == 0
 
 
 def test_the_hidden_width_is_that_of_the_block_if_it_says_so():
