@@ -19,7 +19,7 @@ import numpy as np
 from restore.errors import ImageError
 from restore.images import jpeg, png, tiff
 from restore.images.carried import Carried, say_left_behind, xmp_of_size
-from restore.images.exif import PREFIX, with_density, with_size
+from restore.images.exif import PREFIX, is_readable, with_density, with_size
 from restore.images.formats import Format, check_fits, format_for
 from restore.images.image import Image
 
@@ -96,6 +96,8 @@ def _why_not(kind: str, value: Any, fmt: Format) -> str:
     """Why a format does not hold it; empty if it does."""
     if kind not in fmt.carries:
         return f"{fmt.name} holds none"
+    if kind == "EXIF" and not is_readable(value):
+        return "it is damaged"
     if kind == "resolution" and not value[2] and fmt.name == "BMP":
         return "BMP holds no ratio"
     blocks = {"EXIF": lambda: value, "XMP": lambda: value, "text": lambda: _comment(value)}

@@ -11,6 +11,7 @@ import numpy as np
 __all__ = [
     "PREFIX",
     "density_of",
+    "is_readable",
     "is_transposed",
     "orientation_of",
     "oriented",
@@ -22,7 +23,7 @@ __all__ = [
 PREFIX = b"Exif\0\0"
 """What stands before the EXIF block in JPEG files."""
 
-_ORIENTATION, _EXIF_IFD, _MAKER_NOTE = 0x0112, 0x8769, 0x927C
+_ORIENTATION, _EXIF_IFD, _GPS_IFD, _MAKER_NOTE = 0x0112, 0x8769, 0x8825, 0x927C
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _WIDTHS, _HEIGHTS = {0x0100, 0xA002}, {0x0101, 0xA003}
 _FORMATS = {1: "B", 3: "H", 4: "I"}
@@ -66,6 +67,20 @@ def oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def is_transposed(orientation: int) -> bool:
     """Whether height and width change places."""
     return orientation in (5, 6, 7, 8)
+
+
+def is_readable(exif: bytes) -> bool:
+    """Whether a block can be taken apart and put together again."""
+    from PIL.Image import Exif
+
+    tags = Exif()
+    try:
+        tags.load(PREFIX + exif)
+        for directory in (_EXIF_IFD, _GPS_IFD):
+            tags.get_ifd(directory)
+        return bool(tags.tobytes())
+    except Exception:  # SyntaxError, struct.error, ValueError, TypeError ... of whatever is damaged
+        return False
 
 
 def with_size(exif: bytes | None, height: int, width: int) -> bytes | None:

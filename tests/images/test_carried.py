@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
+import random
 import struct
 import zlib
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
 from restore.images import Image, decode_image, encode_image, read_image
-from restore.images.carried import say_left_behind
+from restore.images.carried import Carried, say_left_behind
 from restore.images.formats import FORMATS
 
 PAGE = Path(__file__).parents[2] / "docs" / "carried.md"
@@ -318,3 +319,16 @@ def test_paths_are_told_by_their_ending(tmp_path, caplog):
     (tmp_path / "a.png").write_bytes(source("PNG"))
     encode_image(read_image(tmp_path / "a.png"), ".webp")
     assert "not carried over: text of png files: WebP holds none" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp"])
+def test_a_damaged_exif_block_does_not_stop_an_image(suffix, caplog):
+    whole, source = exif_block(resolution=300).removeprefix(b"Exif\0\0"), random.Random(0)
+    for number in range(60):
+        exif = bytearray(whole)
+        for _ in range(source.randrange(1, 5)):
+            exif[source.randrange(len(exif))] = source.randrange(256)
+        damaged = bytes(exif[: source.randrange(1, len(exif))]) if number % 3 == 0 else bytes(exif)
+        image = Image(np.asarray(photo()), exif=damaged, carried=Carried((300.0, 300.0, True)))
+        assert decode_image(encode_image(image, suffix)).pixels.shape == (16, 24, 3)
+    assert suffix == ".bmp" or "the EXIF block of an image: it is damaged" in caplog.text
