@@ -86,13 +86,13 @@ def sweep(
         trial: dict[str, Any] = {"task": options.name, "name": name, "seed": seed}
         since = time.monotonic()
         try:
-            if name not in record.costs.setdefault(options.name, {}):
-                record.costs[options.name][name] = _cost(options)
             with bounded_memory(chosen_device(options)):
                 code = train(options)
             if code != 0:
                 return 130
             trial |= {"psnr": _psnr(options), "seconds": time.monotonic() - since}
+            if name not in record.costs.setdefault(options.name, {}):
+                record.costs[options.name][name] = _cost(options)
         except (RestoreError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RestoreError) and not is_out_of_memory(error):
                 raise
