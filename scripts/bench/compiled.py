@@ -1,0 +1,97 @@
+"""What the compiled library takes of the time of torch's operators: processor time, in turns.
+
+    python scripts/bench/compiled.py [--only SwinIR] [--threads 1] [--rounds 9] [--json results/bench/compiled.json]
+
+Each row is one network, size and precision; the figures are seconds of processor time, medians of rounds, and the
+median of the rounds' ratios. `training` is the attention of a step alone, forward and backward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from swinir import LIGHT
+from timing import machine, report
+
+from restore.layers.compiled.library import description, is_usable, switched_off
+from restore.layers.window import window_attention, window_plan
+from restore.networks.edt import EDT
+from restore.networks.swinir import SwinIR
+from restore.networks.uformer import Uformer
+
+MEDIUM = {"upscale": 4, "embed_dim": 180, "depths": [6] * 6, "num_heads": [6] * 6, "window_size": 8, "mlp_ratio": 2}
+TINY = {"scales": [2], "num_feat": 8, "embed_dim": 60, "depths": [6] * 4, "num_heads": [6] * 4}
+CASES: dict[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]] = {
+    "SwinIR-light x4": (lambda: SwinIR(**LIGHT), (64, 128, 256)),
+    "SwinIR-M x4": (lambda: SwinIR(**MEDIUM, upsampler="pixelshuffle"), (64,)),
+    "Uformer-T": (lambda: Uformer(embed_dim=16, modulator=True), (128,)),
+    "EDT-T x2": (lambda: EDT(**TINY, upsampler="pixelshuffledirect"), (96,)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="part of a name")
+    parser.add_argument("--sizes", type=int, nargs="*", help="instead of those of the table")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", default="results/bench/compiled.json")
+    arguments = parser.parse_args()
+    if not is_usable():
+        sys.exit(f"compiled attention: {description()}")
+    torch.set_num_threads(arguments.threads)
+    rows = []
+    for name, (build, sizes) in CASES.items():
+        if arguments.only not in name:
+            continue
+        network = build().eval()
+        for side in arguments.sizes or sizes:
+            image = torch.rand(1, 3, side, side)
+            for dtype in (torch.float32, torch.bfloat16):
+                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                    rows.append(compared(f"{name}, {side} px", dtype, partial(network, image), arguments.rounds))
+    if arguments.only in "training":
+        rows += [
+            compared("training", dtype, training(dtype), arguments.rounds) for dtype in (torch.float32, torch.bfloat16)
+        ]
+    report(f"compiled ({description()}) against torch's operators", rows, machine(), arguments.json)
+
+
+def training(dtype: torch.dtype) -> Callable[[], object]:
+    """Attention of SwinIR-light on 8 patches of 64 px, with its gradients."""
+    plan = window_plan(8, 64, 64, (8, 8), (4, 4), torch.device("cpu"))
+    qkv = torch.randn(512, 64, 180, dtype=dtype, requires_grad=True)
+    bias = torch.randn(6, 64, 64, requires_grad=True)
+    return lambda: torch.autograd.grad(window_attention(qkv, 6, bias, plan).sum(), (qkv, bias))
+
+
+def compared(name: str, dtype: torch.dtype, run: Callable[[], object], rounds: int) -> dict[str, object]:
+    times = []
+    for _ in range(rounds + 1):
+        ours = seconds(run)
+        with switched_off():
+            times.append((ours, seconds(run)))
+    times = times[1:]
+    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(one / other for one, other in times)
+    precision = str(dtype).removeprefix("torch.")
+    return {"network": name, "precision": precision, "compiled_s": ours, "operators_s": theirs, "ratio": ratio}
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()
