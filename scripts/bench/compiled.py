@@ -66,11 +66,12 @@ def main() -> None:
     report(f"compiled ({description()}) against torch's operators", rows, machine(), arguments.json)
 
 
-def training(dtype: torch.dtype) -> Callable[[], object]:
-    """Attention of SwinIR-light on 8 patches of 64 px, with its gradients."""
-    plan = window_plan(8, 64, 64, (8, 8), (4, 4), torch.device("cpu"))
-    qkv = torch.randn(512, 64, 180, dtype=dtype, requires_grad=True)
-    bias = torch.randn(6, 64, 64, requires_grad=True)
+def training(dtype: torch.dtype, patches: int, window: int, channels: int) -> Callable[[], object]:
+    """Attention of six heads on patches of 64 px, with its gradients."""
+    plan = window_plan(patches, 64, 64, (window, window), (window // 2, window // 2), torch.device("cpu"))
+    num_tokens = window**2
+    qkv = torch.randn(sum(plan.counts), num_tokens, 3 * channels, dtype=dtype, requires_grad=True)
+    bias = torch.randn(6, num_tokens, num_tokens, requires_grad=True)
     return lambda: torch.autograd.grad(window_attention(qkv, 6, bias, plan).sum(), (qkv, bias))
 
 
