@@ -166,7 +166,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     for key in ("format=null", "format=koniq10k"):
         chosen = [f"datasets.{each}.{key}" for each in ("train", "val")]
         lists = [f"datasets.{each}.meta_info_file=list100.txt" for each in ("train", "val")]
-        more = [*chosen, *lists, "datasets.train.part=null", "datasets.val.part=null"]
+        more = [*chosen, *lists, "datasets.train.part=all", "datasets.val.part=all"]
         found = bench.restore("train", "-opt", "t.yml", "--set", *more, cwd=folder)
         yield found.is_clean and says(found.said, r"0 ?(\.\.|to|-) ?100"), f"{key}: {found}"
 
@@ -218,7 +218,7 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     found = bench.run(path)
     yield found.is_clean and found.code in (0, 2), f"{path.name}: {found}"
     judged = bench.restore(
-        "score", "-r", bench.images("a.png"), "--metrics", "niqe", "-o", "o", code=_LOAD_QUALITY % path
+        "score", "-r", bench.images("a.png"), "--metrics", "niqe", "-o", "o", code=_LOAD_QUALITY % str(path)
     )
     yield judged.refuses("damaged"), f"{path.name} as a quality model: {judged}"
 
@@ -255,7 +255,8 @@ def _(bench: Bench) -> Iterator[tuple[bool, str]]:
 def _(bench: Bench) -> Iterator[tuple[bool, str]]:
     for name in ("alias_bomb.yml", "deeplist1000.yml"):
         found = bench.restore("options", "check", bench.cases / "hostile" / name)
-        yield found.refuses() and found.seconds < 20, f"{name}: {found}"
+        is_short = len(found.said.splitlines()) <= 2 and name in found.said
+        yield found.is_clean and found.code == 2 and is_short and found.seconds < 60, f"{name}: {found}"
 
 
 _LOAD_QUALITY = """
@@ -278,7 +279,7 @@ def _over_a_folder(bench: Bench, folder: Path, bad: tuple[str, ...]) -> Iterator
     commands: dict[str, tuple[object, ...]] = {
         "run": ("run", "-m", bench.identity, "-i", folder, "-o", "o_run"),
         "score": ("score", "-r", folder, "--metrics", "niqe", "-o", "o_score"),
-        "degrade": ("degrade", "-i", folder, "-o", "o_degrade"),
+        "degrade": ("degrade", "-i", folder, "-o", "o_degrade", "--recipe", "bicubic"),
         "data subimages": ("data", "subimages", "-i", folder, "-o", "o_sub", "--size", 48, "--step", 48),
         "data lmdb": ("data", "lmdb", "-i", folder, "-o", "o.lmdb"),
         "data check": ("data", "check", "-opt", options),
@@ -307,7 +308,7 @@ def _options_of_training(bench: Bench, folder: Path) -> Path:
     path.write_text(
         "name: case\nscale: 1\nnum_gpu: 0\nmanual_seed: 0\ndatasets:\n"
         f"  train: {block % ('a', more)}\n"
-        "network_g: {type: MSRResNet, upscale: 1, num_feat: 4, num_block: 1}\n"
+        "network_g: {type: SwinIR, upscale: 1, embed_dim: 8, depths: [1], num_heads: [2], window_size: 4}\n"
         "train: {total_iter: 9, optim_g: {type: Adam, lr: 1e-3}, pixel_opt: {type: L1Loss}}\n"
     )
     return path
