@@ -60,9 +60,9 @@ def main() -> None:
                 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
                     rows.append(compared(f"{name}, {side} px", dtype, partial(network, image), arguments.rounds))
     if arguments.only in "training":
-        rows += [
-            compared("training", dtype, training(dtype), arguments.rounds) for dtype in (torch.float32, torch.bfloat16)
-        ]
+        for dtype in (torch.float32, torch.bfloat16):
+            rows.append(compared("training", dtype, training(dtype, 8, 8, 60), arguments.rounds))
+            rows.append(compared("training, windows of 16", dtype, training(dtype, 1, 16, 180), arguments.rounds))
     report(f"compiled ({description()}) against torch's operators", rows, machine(), arguments.json)
 
 
