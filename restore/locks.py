@@ -110,7 +110,10 @@ def _hold(lock: Path, path: Path, wait: bool) -> int:
     """The descriptor of a lock that nobody else holds, and that is still where others look for it."""
     told = False
     while True:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise OutputError(f"cannot make the folder '{lock.parent}': a file of this name is in the way.") from error
         number = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
             take(number)

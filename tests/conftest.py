@@ -21,6 +21,20 @@ def _shared(relative: str) -> Path:
     return path
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show names that are not UTF-8 with escapes: reports go from process to process as UTF-8."""
+    report = yield
+    report.sections = [(name, _encodable(text)) for name, text in report.sections]
+    if report.longrepr and (text := str(report.longrepr)) != _encodable(text):
+        report.longrepr = _encodable(text)
+    return report
+
+
+def _encodable(text):
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @pytest.fixture(scope="session")
 def shared():
     """A function: the path of something in the reference data, or a skip that says what is missing."""

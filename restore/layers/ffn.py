@@ -196,7 +196,7 @@ class GatedLinearUnit(FeedForward):
 
 @FEED_FORWARDS.add("grn_glu")
 class NormedGatedLinearUnit(GatedLinearUnit, _NormedHidden):
-    """A gated linear unit with a norm of the gated values.
+    """A gated linear unit with a norm of the gated values, as of ConvNeXt V2 (Woo et al. 2023, arXiv 2301.00808).
 
     Args:
         dim: channels of the map.
