@@ -43,6 +43,7 @@ COMMANDS = {
     "score": "measure images against references, or by themselves",
     "data": "check datasets, and prepare them: lmdb databases, sub-images",
     "degrade": "make low-quality versions of photographs, paired with the originals",
+    "finetune": "train a model further on your own photographs, and measure what it brought",
     "init": "write an option file that trains on your own folders",
     "options": "list, copy, explain, check or describe option files",
     "submit": "make a challenge submission: restore, time, pack, and check the zip",

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "-m", "--model", type=given, help="name of a model (see `restore models`), or a .pth or .safetensors file"
     )
-    model.add_argument("--task", help="take the model that suits a task: sr, denoise, jpeg, derain, deblur")
+    model.add_argument("--task", help="take the model that suits a task: sr, photo, denoise, jpeg, derain, deblur")
     parser.add_argument("--model-task", help="of weights for several tasks, the one to use: sr_x2, or its number")
     parser.add_argument(
         "-i",
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder or pattern of the results; a file name for one image or video",
     )
     task = parser.add_argument_group("what the task is (with --task)")
-    task.add_argument("--scale", type=int, help="of super-resolution, by default 4")
+    task.add_argument("--scale", type=int, help="of sr and photo, by default 4")
     task.add_argument(
         "--sigma",
         type=float,
@@ -232,7 +232,7 @@ def _model_for(arguments: argparse.Namespace) -> str:
     """Name of the model for `--task`."""
     from restore.zoo.choose import better_download, choose_model
 
-    scale = arguments.scale or (4 if arguments.task == "sr" else 1)
+    scale = arguments.scale or (4 if arguments.task in ("sr", "photo") else 1)
     card = choose_model(arguments.task, scale=scale, sigma=arguments.sigma, quality=arguments.jpeg_quality)
     logger.info("model: %s. %s", card.name, card.summary)
     if better := better_download(card):

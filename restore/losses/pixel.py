@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from restore.images import rgb_to_y
 from restore.registry import LOSSES
 
-__all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "PSNRLoss", "WeightedTVLoss"]
+__all__ = ["CharbonnierLoss", "ColourLoss", "L1Loss", "MSELoss", "PSNRLoss", "WeightedTVLoss"]
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -52,6 +52,31 @@ class L1Loss(_PixelLoss):
     def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
         """Absolute differences."""
         return F.l1_loss(restored, reference, reduction="none")
+
+
+@LOSSES.add()
+class ColourLoss(_PixelLoss):
+    """Mean absolute error of images averaged over squares: brightness and colours, without detail.
+
+    After the colour loss of Ignatov et al. 2017 (DPED, arXiv 1704.02470, section 3.1.1), which blurs.
+
+    Args:
+        loss_weight: factor of the loss.
+        reduction: of the errors of all squares; with `none` a map of them.
+        side_px: side of a square, in pixels; larger than the image for its mean.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, reduction: Reduction = "mean", side_px: int = 16):
+        super().__init__(loss_weight, reduction)
+        if side_px < 1:
+            raise ValueError(f"side_px is {side_px}; must be at least 1")
+        self.side_px = side_px
+
+    def errors(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """Absolute differences of the squares' means."""
+        height, width = (min(self.side_px, side) for side in restored.shape[2:])
+        ours, theirs = (F.avg_pool2d(image, (height, width), ceil_mode=True) for image in (restored, reference))
+        return F.l1_loss(ours, theirs, reduction="none")
 
 
 @LOSSES.add()

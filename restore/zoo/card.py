@@ -29,6 +29,8 @@ class Figure(pydantic.BaseModel, extra="forbid"):
     ssim: float | None = None
     psnr_b: float | None = None
     bicubic_psnr: float | None = None
+    lpips: float | None = None
+    bicubic_lpips: float | None = None
     srcc: float | None = None
     plcc: float | None = None
     source: str = pydantic.Field(description="The command that prints it, or the publication.")

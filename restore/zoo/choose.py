@@ -11,6 +11,7 @@ from restore.zoo.download import Place, place_of
 
 __all__ = ["better_download", "choose_model"]
 
+PHOTO = "photo"
 LEVELS = {"sigma": "--sigma", "quality": "--jpeg-quality"}
 
 
@@ -22,7 +23,7 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
     models suit every one), then whether the weights are on this machine; among those that are, the measured PSNR.
 
     Args:
-        task: sr, denoise, jpeg, derain or deblur.
+        task: sr, denoise, jpeg, derain or deblur; photo for enlarging photographs with noise, blur and JPEG.
         scale: of super-resolution.
         sigma: noise level on the scale of 0 to 255; None for a model that needs none.
         quality: JPEG quality, 1 to 100; None for a model that needs none.
@@ -31,15 +32,17 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
         OptionsError: no card has that task, or that scale, or every model needs a level; the message lists what there
             is.
     """
-    cards = [card for card in list_cards() if not card.grey and card.task != "quality"]
-    tasks = sorted({card.task for card in cards})
+    is_photo = task == PHOTO
+    cards = [card for card in list_cards() if not card.grey and card.task != "quality" and card.real >= is_photo]
+    tasks = sorted({card.task for card in cards} | {PHOTO})
     if task not in tasks:
         raise OptionsError(
             f"no model for the task '{task}'.{nearest(task, tasks)} There are models for {', '.join(tasks)}."
         )
-    fitting = [card for card in cards if card.task == task and card.scale == scale]
+    kind = "sr" if is_photo else task
+    fitting = [card for card in cards if card.task == kind and card.scale == scale]
     if not fitting:
-        scales = sorted({card.scale for card in cards if card.task == task})
+        scales = sorted({card.scale for card in cards if card.task == kind})
         raise OptionsError(f"no model for the task '{task}' at scale {scale}: allowed is {_listing(scales)}.")
     wanted = {"sigma": sigma, "quality": quality}
     for level, given in wanted.items():
@@ -51,6 +54,8 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
     def order(card: Card) -> tuple[Any, ...]:
         place = place_of(card)
         nearest_first = card.real, place is Place.BY_HAND, _distance(card, wanted), not _is_here(card)
+        if is_photo:  # no figure compares those for real life: what somebody fetched was wanted
+            return *nearest_first, place is Place.SHIPPED, card.url is None, card.name
         return *nearest_first, -_psnr(card, common) if _is_here(card) else 0.0, place, card.url is None, card.name
 
     return min(fitting, key=order)
@@ -64,6 +69,9 @@ def better_download(card: Card) -> tuple[Card, str] | None:
     others = [
         other for other in list_cards() if place_of(other) is Place.DOWNLOADABLE and _purpose(other) == _purpose(card)
     ]
+    if card.real and card.path and others:  # no figure compares those for real life
+        other = max(others, key=lambda each: (each.size_bytes or 0, each.name))
+        return other, f"{_size(other)}{other.summary}"
     gains = []
     for other in others:
         common = _common_datasets([card, other])
@@ -72,8 +80,11 @@ def better_download(card: Card) -> tuple[Card, str] | None:
     if not gains:
         return None
     gain, other, common = max(gains, key=lambda found: (found[0], found[1].name))
-    size = f"{other.size_bytes / 1e6:.0f} MB, " if other.size_bytes else ""
-    return other, f"{size}{gain:.1f} dB more on {', '.join(sorted(common))}"
+    return other, f"{_size(other)}{gain:.1f} dB more on {', '.join(sorted(common))}"
+
+
+def _size(card: Card) -> str:
+    return f"{card.size_bytes / 1e6:.0f} MB, " if card.size_bytes else ""
 
 
 def _purpose(card: Card) -> tuple[Any, ...]:

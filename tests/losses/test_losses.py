@@ -227,3 +227,17 @@ def test_mistakes_are_named():
         build("L1Los")
     with pytest.raises(OptionsError, match="reduction"):
         build("L1Loss", reduction="average")
+
+
+def test_colours_are_compared_by_the_means_of_squares():
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, 20, 36)
+    loss = LOSSES.build({"type": "ColourLoss", "loss_weight": 2.0, "side_px": 8})
+    shuffled = image.clone()
+    shuffled[:, :, :8, :8] = image[:, :, :8, :8].flip(2, 3)  # another detail of the same mean
+    assert loss(shuffled, image) < 1e-6
+    torch.testing.assert_close(loss(image + 0.1, image), torch.tensor(0.2))
+    whole = LOSSES.build({"type": "ColourLoss", "side_px": 100})
+    torch.testing.assert_close(whole(image, image.flip(2)), torch.tensor(0.0), atol=1e-6, rtol=0)
+    with pytest.raises(OptionsError, match="side_px is 0"):
+        LOSSES.build({"type": "ColourLoss", "side_px": 0})

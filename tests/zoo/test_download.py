@@ -115,6 +115,8 @@ def test_a_card_without_a_network_is_recognised(server, monkeypatch):
     [
         ({"task": "sr", "scale": 4}, "fast_x4"),  # the best of those that are here
         ({"task": "sr", "scale": 8}, "swinir_classical_x8"),
+        ({"task": "photo", "scale": 4}, "photo_x4"),
+        ({"task": "photo", "scale": 2}, "swinir_real_x2"),
         ({"task": "jpeg", "quality": 12}, "swinir_color_jpeg10"),
         ({"task": "jpeg", "quality": 40}, "swinir_color_jpeg40"),
         ({"task": "denoise", "sigma": 25}, "swinir_light_color_dn"),  # blind, and here
@@ -128,7 +130,7 @@ def test_the_model_for_a_task(server, wanted, name):
 
 def test_the_best_of_those_on_this_machine_is_taken(server, tmp_path, monkeypatch):
     shipped = choose_model("sr", scale=4)
-    others = [each for each in list_cards() if each.path and (each.task, each.scale) == ("sr", 4)]
+    others = [each for each in list_cards() if each.path and (each.task, each.scale, each.real) == ("sr", 4, False)]
     set5 = {each.name: next(f.psnr for f in each.figures if f.dataset == "Set5") for each in others}
     assert set5[shipped.name] == max(set5.values())
     better, gain = better_download(shipped)
@@ -139,6 +141,15 @@ def test_the_best_of_those_on_this_machine_is_taken(server, tmp_path, monkeypatc
     (tmp_path / better.weights).write_bytes(b"x")
     assert choose_model("sr", scale=4).name == "swinir_classical_x4"
     assert better_download(choose_model("sr", scale=4)) is None
+
+
+def test_of_models_for_real_life_the_one_that_was_fetched_is_taken(server, tmp_path, monkeypatch):
+    better, about = better_download(choose_model("photo", scale=4))
+    assert better.real
+    assert "real photographs" in about
+    monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path))
+    (tmp_path / better.weights).write_bytes(b"x")
+    assert choose_model("photo", scale=4).name == better.name
 
 
 @pytest.fixture
