@@ -84,7 +84,7 @@ def good_weights() -> dict[str, bytes]:
     torch.save({"params": floats}, files["row"], _use_new_zipfile_serialization=False)
     torch.save({f"module.{name}": value for name, value in state.items()}, files["bare"])
     found = {name: file.getvalue() for name, file in files.items()}
-    address = re.compile(rb"X.\0\0\0\d{13,16}(?=q)", re.DOTALL)  # of the one storage, another in each process
+    address = re.compile(rb"X.\0\0\0\d{7,20}(?=q)", re.DOTALL)  # of the one storage, another in each process
     found["row"] = address.sub(b"X\x0e\0\0\0" + b"1" * 14, found["row"])
     return {**found, "safetensors": save(state)}
 

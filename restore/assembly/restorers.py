@@ -34,8 +34,8 @@ def restorer_of(options: Options) -> Restorer:
         network = as_network(build_network(options).eval())
         _say_untrained(options)
     else:
-        weights = named_weights(_required(source), _WEIGHTS)
-        network = as_network(load_network(weights, key=entry, task=options.path.pretrain_task_g))
+        named_weights(_required(source), _WEIGHTS)  # an error of the option if they are not to be had
+        network = as_network(load_network(_required(source), key=entry, task=options.path.pretrain_task_g))
     runtime = {**options.runtime.arguments(), "device": chosen_device(options)}
     restorer = as_restorer(network, source or "network_g", **runtime)
     if restorer.scale != options.scale:

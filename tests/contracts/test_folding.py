@@ -41,7 +41,8 @@ def test_networks(name, assert_folds):
     torch.manual_seed(0)
     registry = NETWORKS if name in NETWORKS else DISCRIMINATORS
     network = registry.build({"type": name, **SMALL.get(name, {})})
-    assert_folds(network, torch.rand(1, 3, *IMAGE.get(name, (16, 21))))
+    channels = network.spec.in_channels if name in NETWORKS else 3
+    assert_folds(network, torch.rand(1, channels, *IMAGE.get(name, (16, 21))))
 
 
 @pytest.mark.parametrize(("name", "encoder"), [*((name, "conv_pyramid") for name in QUALITY), ("TRIQ", "resnet50_v1")])

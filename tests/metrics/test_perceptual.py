@@ -148,7 +148,7 @@ def test_weights_of_another_network_are_refused(shared, photo, tmp_path):
     with pytest.raises(CheckpointError, match=r"squeezenet1_1_features.pth: not the weights of torchvision's alexnet"):
         lpips(photo, photo, weights=str(shared(FILES["squeeze"])))
     (tmp_path / "broken.pth").write_bytes(b"no weights")
-    with pytest.raises(CheckpointError, match=r"broken\.pth: cannot be read"):
+    with pytest.raises(CheckpointError, match=r"broken\.pth: damaged, or not a weights file"):
         lpips(photo, photo, weights=str(tmp_path / "broken.pth"))
 
 

@@ -47,7 +47,14 @@ def test_every_room_extends_the_shared_page(template):
 
 
 def test_the_rooms_are_all_there():
-    assert {path.parents[1].name for path in TEMPLATES} == {"leaderboard", "models", "opinions", "scoring", "training"}
+    assert {path.parents[1].name for path in TEMPLATES} == {
+        "leaderboard",
+        "models",
+        "opinions",
+        "scoring",
+        "sweeps",
+        "training",
+    }
 
 
 def test_the_zoom_bar_shows_on_hover_and_focus_only():

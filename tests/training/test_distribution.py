@@ -109,7 +109,7 @@ def test_a_network_in_channels_last_memory_cannot_be_split(option_file):
 
 def test_one_process_has_nobody_to_share_with(option_file, caplog):
     assert train(load(option_file, ["dist_params.strategy=fsdp", "train.total_iter=1"], is_train=True)) == 0
-    assert "this is one process" in caplog.text
+    assert "there is only one process" in caplog.text
 
 
 def test_ordinary_tensors_pass_unchanged():
