@@ -177,8 +177,9 @@ class Stage(nn.Module):
         self, position: nn.Module, blocks: Sequence[MetaFormerBlock], conv: nn.Module, reversible: bool = False
     ):
         super().__init__()
-        self.position, self.conv = position, conv
+        self.position = position
         self.blocks = ReversibleBlocks(*blocks) if reversible else nn.Sequential(*blocks)
+        self.conv = conv  # last: training states know parameters by their order
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         deep = self.blocks(self.position(x_BHWC)).permute(0, 3, 1, 2)

@@ -172,3 +172,11 @@ def test_zero_last_convolution_is_the_identity():
 def test_impossible_configurations_say_why(options, message):
     with pytest.raises((OptionsError, ValueError), match=message):
         tiny(**options)
+
+
+@pytest.mark.parametrize("reversible", [False, True])
+def test_parameters_keep_their_order(reversible):
+    """A training state knows them by it, and a seed gives the same weights."""
+    network = MetaFormerRestorer(mixers=["identity"], embed_dim=4, depths=[1], reversible=reversible)
+    names = [name for name, _ in network.named_parameters() if name.startswith("stages.0.")]
+    assert [name.split(".")[2] for name in names] == ["blocks"] * (len(names) - 2) + ["conv"] * 2
