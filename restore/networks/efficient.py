@@ -14,6 +14,7 @@ Shapes: B batch, C features, H x W image, s upscale.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -168,9 +169,9 @@ class _Efficient(Network):
         y_BCHW = F.pixel_shuffle(self._features(x_BCHW), self.scale)
         return y_BCHW[:, :, : height * self.scale, : width * self.scale]
 
+    @abstractmethod
     def _features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, out * s^2, H, W): the pixels of the result before they are shuffled."""
-        raise NotImplementedError
 
 
 class _Gathering(_Efficient):
