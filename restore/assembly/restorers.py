@@ -34,7 +34,7 @@ def restorer_of(options: Options) -> Restorer:
         network = as_network(build_network(options).eval())
         _say_untrained(options)
     else:
-        named_weights(_required(source), _WEIGHTS)  # an error of the option if they are not to be had
+        named_weights(_required(source), _WEIGHTS)  # if they are missing, the error names the option
         network = as_network(load_network(_required(source), key=entry, task=options.path.pretrain_task_g))
     runtime = {**options.runtime.arguments(), "device": chosen_device(options)}
     restorer = as_restorer(network, source or "network_g", **runtime)

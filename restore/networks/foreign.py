@@ -2,9 +2,9 @@
 
     network_g: {type: HAT, upscale: 4, embed_dim: 96, depths: [6, 6, 6, 6], num_heads: [6, 6, 6, 6], window_size: 16}
 
-By their names they are configured and trained like any network here; from the keys of a weights file they are told.
-Names of ours go before these. Arguments, their defaults and the keys of the state dict are those of spandrel's class:
-the published ones, but for arguments that only training reads. spandrel is optional: `pip install
+They are configured and trained by name, like any network here; a weights file is recognised by its keys. Where we have
+a network of the same name, ours is taken. Arguments, defaults and keys of the state dict are those of spandrel's class:
+the published ones, without arguments that only training reads. spandrel is optional: `pip install
 'restore-toolkit[foreign]'`.
 """
 
@@ -161,7 +161,7 @@ _KINDS: dict[Any, type[ForeignNetwork]] = {}
 
 
 def _kind(original: Any, architecture: Any) -> type[ForeignNetwork]:
-    """spandrel's class with the manners of ours, the same one every time."""
+    """spandrel's class with our interface; the same class every time."""
     if original in _KINDS:
         return _KINDS[original]
     parameters = [each for each in inspect.signature(original).parameters.values() if _is_plain(each)]
