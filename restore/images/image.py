@@ -121,7 +121,7 @@ def wrong_values(pixels: np.ndarray, *, unit: bool = False) -> str:
         wrong = ~np.isfinite(pixels)
         row, column = np.argwhere(wrong)[0, :2]
         return (
-            f"holds {np.count_nonzero(wrong)} value(s) that are not finite (NaN or infinite), the first in row {row}, "
+            f"holds {np.count_nonzero(wrong)} values that are not finite (NaN or infinite), the first in row {row}, "
             f"column {column}"
         )
     if unit and (low < -ROUNDING or high > 1 + ROUNDING):
