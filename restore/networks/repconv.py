@@ -1,4 +1,4 @@
-"""RepConvSR: a small convolutional network for super-resolution that folds to plain 3x3 convolutions.
+"""RepConvSR: a small convolutional network for restoration that folds to plain 3x3 convolutions.
 
 It is of the family of the fast networks of the efficient super-resolution challenges, and has no published weights:
 
@@ -7,19 +7,23 @@ It is of the family of the fast networks of the efficient super-resolution chall
   start and does not amplify them block by block, which made trainings at high rates break down;
 - the outputs of all blocks put together by a 1x1 convolution, after IMDN (Hui et al. 2019, arXiv 1909.11856);
 - re-parameterised convolutions (see `restore.layers.reparameterised`), and pixel shuffle over a bilinear enlargement,
-  as in ECBSR (Zhang et al. 2021).
+  as in ECBSR (Zhang et al. 2021);
+- where the size stays the same, pixels may be put into channels first, as in FFDNet (Zhang et al. 2018, arXiv
+  1710.04026): a quarter of the work for a pixel, and a view twice as wide.
 
-Shapes: B batch, C num_feat, H x W image, s upscale.
+Shapes: B batch, C num_feat, H x W image, s upscale, u unshuffle.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.padding import pad_to_multiple
 from restore.layers.reparameterised import RepConv3x3
 from restore.networks.base import Network, State
 from restore.networks.residual import conv3x3
@@ -40,6 +44,8 @@ CHANGE = 0.3
 class RepConvSR(Network):
     """Gated blocks of re-parameterised convolutions at the input's size, and pixel shuffle on a bilinear enlargement.
 
+    With upscale 1 what is learnt is added to the input itself.
+
     Args:
         num_in_ch: channels of the image.
         num_out_ch: the same.
@@ -47,6 +53,7 @@ class RepConvSR(Network):
         num_block: gated blocks.
         upscale: s.
         expansion: width of the convolutions' inner branch in training; 0 for plain convolutions, as after folding.
+        unshuffle: u, side of the squares of pixels that are put into channels before the first convolution.
 
     Raises:
         ValueError: another number of channels at the end than at the start.
@@ -60,24 +67,27 @@ class RepConvSR(Network):
         num_block: int = 6,
         upscale: int = 4,
         expansion: int = 2,
+        unshuffle: int = 1,
     ):
         super().__init__()
         if num_in_ch != num_out_ch:
             raise ValueError(f"num_in_ch and num_out_ch must be equal, given {num_in_ch} and {num_out_ch}")
-        self.upscale = upscale
-        self.conv_first = conv3x3(num_in_ch, num_feat)
+        self.upscale, self.unshuffle = upscale, unshuffle
+        self.conv_first = conv3x3(num_in_ch * unshuffle**2, num_feat)
         self.body = nn.ModuleList(_GatedBlock(num_feat, expansion) for _ in range(num_block))
         self.fuse = nn.Conv2d(num_block * num_feat, num_feat, 1)
         self.conv_body = _conv(num_feat, expansion)
-        self.conv_last = conv3x3(num_feat, num_out_ch * upscale**2)
-        self.pixel_shuffle = nn.PixelShuffle(upscale)
+        self.conv_last = conv3x3(num_feat, num_out_ch * (upscale * unshuffle) ** 2)
+        self.pixel_shuffle = nn.PixelShuffle(upscale * unshuffle)
         self._initialise()
 
     @property
     def spec(self) -> ImageSpec:
         """What the network wants of its images."""
-        channels = self.conv_first.in_channels
-        return ImageSpec(self.upscale, channels, channels, precisions=("fp32", "bf16", "fp16"))
+        channels = self.conv_first.in_channels // self.unshuffle**2
+        return ImageSpec(
+            self.upscale, channels, channels, size_multiple=self.unshuffle, precisions=("fp32", "bf16", "fp16")
+        )
 
     def _initialise(self) -> None:
         """He's initialisation, less of it where a block adds to its input; the network starts as its enlargement."""
@@ -94,13 +104,17 @@ class RepConvSR(Network):
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, num_in_ch, H, W) in [0, 1] to (B, num_in_ch, H*s, W*s)."""
-        shallow = features = self.conv_first((x_BCHW - MIDDLE) * GAIN)
+        padded = pad_to_multiple(x_BCHW, self.unshuffle)
+        shallow = features = self.conv_first(F.pixel_unshuffle((padded - MIDDLE) * GAIN, self.unshuffle))
         outputs = []
         for block in self.body:
             features = block(features)
             outputs.append(features)
         features = shallow + self.conv_body(self.fuse(torch.cat(outputs, 1)))
-        residual = self.pixel_shuffle(self.conv_last(features))
+        height, width = (side * self.upscale for side in x_BCHW.shape[2:])
+        residual = self.pixel_shuffle(self.conv_last(features))[:, :, :height, :width]
+        if self.upscale == 1:
+            return residual + x_BCHW
         return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
 
     @classmethod
@@ -108,15 +122,17 @@ class RepConvSR(Network):
         """The constructor's arguments; folded weights are those of expansion 0."""
         if not {"conv_first.weight", "fuse.weight", "conv_body.bias", "conv_last.weight"} <= set(state):
             return None
-        num_feat, channels = state["conv_first.weight"].shape[:2]
+        num_feat, folded = state["conv_first.weight"].shape[:2]
+        channels = 3 if folded % 3 == 0 and math.isqrt(folded // 3) ** 2 == folded // 3 else 1
         spatial = state.get("conv_body.spatial")
         return {
             "num_in_ch": channels,
             "num_out_ch": channels,
             "num_feat": num_feat,
             "num_block": state["fuse.weight"].shape[1] // num_feat,
-            "upscale": round((len(state["conv_last.weight"]) / channels) ** 0.5),
+            "upscale": math.isqrt(len(state["conv_last.weight"]) // folded),
             "expansion": 0 if spatial is None else len(spatial) // num_feat,
+            "unshuffle": math.isqrt(folded // channels),
         }
 
 

@@ -17,6 +17,17 @@ class TestRepConvSR(NetworkTester):
         "x4": {"type": "RepConvSR", "num_feat": 8, "num_block": 2},
         "x2_folded": {"type": "RepConvSR", "num_feat": 8, "num_block": 1, "upscale": 2, "expansion": 0},
         "x3_grey": {"type": "RepConvSR", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_block": 1, "upscale": 3},
+        "x1_unshuffled": {"type": "RepConvSR", "num_feat": 8, "num_block": 1, "upscale": 1, "unshuffle": 2},
+        "x2_unshuffled_grey": {
+            "type": "RepConvSR",
+            "num_in_ch": 1,
+            "num_out_ch": 1,
+            "num_feat": 4,
+            "num_block": 1,
+            "upscale": 2,
+            "unshuffle": 2,
+            "expansion": 0,
+        },
     }
 
 
@@ -31,6 +42,29 @@ def test_it_starts_as_a_bilinear_enlargement():
         restored = RepConvSR(num_feat=4, num_block=1)(x)
     wanted = torch.nn.functional.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)
     torch.testing.assert_close(restored, wanted)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("upscale", [1, 2, 3, 4])
+@pytest.mark.parametrize("unshuffle", [1, 2, 3, 4])
+def test_weights_are_recognised(channels, upscale, unshuffle):
+    arguments = {
+        "type": "RepConvSR",
+        "num_in_ch": channels,
+        "num_out_ch": channels,
+        "num_feat": 4,
+        "num_block": 1,
+        "upscale": upscale,
+        "expansion": 0,
+        "unshuffle": unshuffle,
+    }
+    assert infer(NETWORKS.build(arguments).state_dict()) == arguments
+
+
+def test_without_scale_it_starts_as_the_identity():
+    x = torch.rand(1, 3, 7, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(RepConvSR(num_feat=4, num_block=1, upscale=1, unshuffle=2)(x), x)
 
 
 def test_folded_weights_are_those_of_a_plain_network():
