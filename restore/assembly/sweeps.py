@@ -53,6 +53,7 @@ def sweep(
     mixers: Sequence[str] | None = None,
     num_seeds: int = 3,
     iterations: int | None = None,
+    remeasure: bool = False,
     overrides: Sequence[Any] = (),
     say: Callable[[str], None] = log.info,
 ) -> int:
@@ -64,6 +65,7 @@ def sweep(
         mixers: by name; None for all.
         num_seeds: trainings of each.
         iterations: of each training; None for what the files say.
+        remeasure: measure time and memory again, also of what was done before.
         overrides: assignments for all option files.
         say: is told what happens.
 
@@ -81,6 +83,8 @@ def sweep(
     trials = list(_trials(tasks, chosen, num_seeds, output, iterations, overrides))
     left = [each for each in trials if record.trial(each[0].name, each[1], each[2]) is None]
     say(f"{len(trials)} trainings, {len(trials) - len(left)} done before")
+    if remeasure:
+        record.costs.clear()
     begun, failed = time.monotonic(), 0
     for number, (options, name, seed) in enumerate(left, 1):
         trial: dict[str, Any] = {"task": options.name, "name": name, "seed": seed}
@@ -91,21 +95,29 @@ def sweep(
             if code != 0:
                 return 130
             trial |= {"psnr": _psnr(options), "seconds": time.monotonic() - since}
-            if name not in record.costs.setdefault(options.name, {}):
-                record.costs[options.name][name] = _cost(options)
+            _measure(record, options, name)
         except (RestoreError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RestoreError) and not is_out_of_memory(error):
                 raise
             trial["error"] = str(error).partition("\n")[0]
             failed += 1
         record.keep(trial)
-        record.save(output / RECORD)
-        (output / PAGE).write_text(render(record, output.name), encoding="utf-8")
+        _write(record, output)
         each = (time.monotonic() - begun) / number
         found = f"{trial['psnr']:.3f} dB" if "psnr" in trial else f"failed: {trial['error']}"
         minutes = each * (len(left) - number) / 60
         say(f"{options.name} {name} seed {seed}: {found}; {len(left) - number} left, {minutes:.0f} min")
+    for options, name, seed in trials:
+        if record.trial(options.name, name, seed) is not None and _measure(record, options, name):
+            say(f"{options.name} {name}: measured again")
+            _write(record, output)
     return 1 if failed else 0
+
+
+def _write(record: Sweep, output: Path) -> None:
+    """The record and its page."""
+    record.save(output / RECORD)
+    (output / PAGE).write_text(render(record, output.name), encoding="utf-8")
 
 
 def _trials(
@@ -133,9 +145,14 @@ def _trials(
                 yield options, name, seed
 
 
-def _cost(options: Options) -> dict[str, Any]:
+def _measure(record: Sweep, options: Options, name: str) -> bool:
+    """Keep what a body costs, where that is not known yet; returns whether it was not."""
+    costs = record.costs.setdefault(options.name, {})
+    if name in costs:
+        return False
     network = as_network(build_network(options))
-    return measured(network, network.spec.in_channels, chosen_device(options))
+    costs[name] = measured(network, network.spec.in_channels, chosen_device(options))
+    return True
 
 
 def _psnr(options: Options) -> float:

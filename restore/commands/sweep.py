@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", default="results/sweep", metavar="DIR", help="folder of record, page and runs"
     )
+    parser.add_argument(
+        "--remeasure",
+        action="store_true",
+        help="measure time and memory again, also of what was done before (while nothing else runs)",
+    )
     add_override_arguments(parser)
 
 
@@ -51,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         mixers=names or None,
         num_seeds=arguments.seeds,
         iterations=arguments.iterations,
+        remeasure=arguments.remeasure,
         overrides=arguments.overrides,
         say=tell,
     )

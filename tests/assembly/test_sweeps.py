@@ -83,6 +83,20 @@ def test_it_trains_measures_draws_and_goes_on(sweep, tmp_path, capsys):
     assert all(row["spread"] > 0 for row in rows)
 
 
+def test_measured_again_without_training_again(sweep, tmp_path, capsys):
+    arguments = ("--mixers", "pooling,window", "--seeds", "1")
+    before = sweep(*arguments, tasks=("denoise_25",))[1]
+    before["costs"]["sweep_denoise_25"]["window"]["16"]["ms"] = 1e9
+    (tmp_path / "out/sweep.json").write_text(json.dumps(before))
+    assert sweep(*arguments, tasks=("denoise_25",))[1] == before
+    capsys.readouterr()
+    code, after = sweep(*arguments, "--remeasure", tasks=("denoise_25",))
+    assert code == 0
+    assert after["trials"] == before["trials"]
+    assert after["costs"]["sweep_denoise_25"]["window"]["16"]["ms"] == 1.0
+    assert "window: measured again" in capsys.readouterr().err
+
+
 def test_super_resolution_too(sweep):
     code, record = sweep("--mixers", "pooling", "--seeds", "1", tasks=("sr_x4",))
     assert code == 0
