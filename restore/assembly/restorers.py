@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from restore.assembly.networks import as_network, build_network, chosen_device, named_weights
 from restore.errors import OptionsError, Problem
+from restore.layers.merging import merge
 from restore.quality import QualityModel, load_quality
 from restore.zoo.load import as_restorer, load_network
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from restore.inference import Restorer
     from restore.options import Options
 
@@ -54,11 +57,15 @@ def quality_model_of(options: Options) -> QualityModel:
         MissingError: the weights cannot be downloaded.
     """
     device = chosen_device(options)
+    model: nn.Module
     if options.network_g is None:
-        return load_quality(named_weights(_required(options.path.pretrained()[0]), _WEIGHTS), device=device)
-    model = build_network(options).eval()
+        model = load_quality(named_weights(_required(options.path.pretrained()[0]), _WEIGHTS), device=device)
+    else:
+        model = build_network(options).eval()
+        _say_untrained(options)
+    if options.runtime.merge:
+        model = merge(model, options.runtime.merge)
     assert isinstance(model, QualityModel), "the registry of this model_type holds nothing else"
-    _say_untrained(options)
     return model.to(device)
 
 

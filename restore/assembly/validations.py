@@ -78,7 +78,8 @@ def validation_of(
     if judges(options):
         return QualityValidation(network, datasets, every, **shared)
     device = next(network.parameters()).device
-    runtime = {**options.runtime.arguments(), "device": device, "fold": False, "compile": False}  # it goes on learning
+    still = {"fold": False, "compile": False, "merge": None}  # it goes on learning: these make copies
+    runtime = {**options.runtime.arguments(), "device": device, **still}
     metrics = metrics_of(options)
     return Validation(
         {names[key]: Restorer(seen_by(options, key, network), **runtime).measuring() for key in sets},

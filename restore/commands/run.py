@@ -43,6 +43,7 @@ RUNTIME = (
     "input_range",
     "depth",
     "fill",
+    "merge",
 )
 DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
 
@@ -119,6 +120,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--padding", help="padding policy; by default the model's own")
     running.add_argument("--self-ensemble", action="store_true", help="mean over 8 flips and rotations: 8 times slower")
     running.add_argument("--fold", action="store_true", help="join branches that only training needs")
+    running.add_argument(
+        "--merge",
+        metavar="HOW",
+        help="merge tokens in attention of whole images: tome:0.3 or cluster:28x28; :blocks after it for whole blocks",
+    )
     running.add_argument("--compile", action="store_true", help="compile the network's blocks: pays on many images")
     running.add_argument("--channels-last", action="store_true", help="memory layout that some processors prefer")
 

@@ -32,6 +32,7 @@ from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, 
 from restore.inference.tiling import Plan, tiling_policy
 from restore.inference.values import Values
 from restore.layers.folding import fold as folded
+from restore.layers.merging import merge as merged
 from restore.networks import ImageSpec
 from restore.networks.spec import spec_of
 
@@ -76,9 +77,12 @@ class Restorer:
             refused. Tensors are in [0, 1] and neither scaled nor clipped.
         depth: of the results of arrays and images: uint8, uint16 or float32; by default that of the input.
         fill: give pixels of float arrays and images that are not finite the values of the nearest others.
+        merge: run a copy of the network whose attention sees merged tokens, `tome:0.3` or `cluster:28x28`; see
+            `restore.layers.merging`.
 
     Raises:
-        OptionsError: an argument has a value that is not allowed, or that device or precision is not available.
+        OptionsError: an argument has a value that is not allowed, or that device or precision is not available; or
+            tokens are to be merged where there is no attention for it.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Restorer:
         input_range: tuple[float, float] | None = None,
         depth: str | None = None,
         fill: bool = False,
+        merge: str | None = None,
     ):
         self.spec: ImageSpec = spec or spec_of(network)
         self.device = resolve_device(device)
@@ -121,8 +126,9 @@ class Restorer:
         self.self_ensemble = self_ensemble
         memory_format = torch.channels_last if channels_last else torch.preserve_format
         network = folded(network) if fold else network
+        network = merged(network, merge) if merge else network
         self.network: nn.Module = network.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
-        self.is_folded = fold
+        self.is_folded, self.merge = fold, merge
         self._pixel_bytes: dict[torch.dtype, float] = {}
         self._forwards = {
             dtype: RecoveringForward(
@@ -264,6 +270,7 @@ class Restorer:
         tiles = "whole images" if self.tile is None else f"tiles {self.tile} ({policy})"
         name = f"{'folded ' if self.is_folded else ''}{type(self.network).__name__}"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
+        tiles += f", tokens merged by {self.merge}" if self.merge else ""
         precision += " (fp32 of more than 8 bits)" if self.dtype is not self._deep_dtype else ""
         return f"{name} x{self.scale} on {device}, {precision}, {tiles}{ensemble}{self.values.describe()}"
 

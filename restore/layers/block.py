@@ -14,6 +14,7 @@ from torch import nn
 from restore.layers.branch import Branch
 from restore.layers.build import build_feed_forward, build_norm, build_placement
 from restore.layers.ffn import FeedForward
+from restore.layers.merging import MergedBlock, MergedMixer, Merging, takes_sets
 from restore.layers.mixers.base import Mixer
 from restore.layers.mixers.build import build_mixer
 from restore.layers.norms import scale_output
@@ -128,6 +129,16 @@ class MetaFormerBlock(nn.Module):
             if scale_output(norm, scale.gamma) if last else branch.scale_output(scale.gamma):
                 for name, module in zip(names, (norm, branch, nn.Identity()), strict=True):
                     setattr(self, name, module)
+        return self
+
+    def merged(self, merging: Merging, *, whole: bool) -> nn.Module | None:
+        """The same block whose mixer, or the whole of which, sees merged tokens; None where a part needs the grid."""
+        others = [part for part in (self.norm1, self.norm2, self.ffn) if part is not None]
+        if not takes_sets(self.mixer) or (whole and any(getattr(part, "halo_px", 0) != 0 for part in others)):
+            return None
+        if whole:
+            return MergedBlock(self, merging)
+        self._modules["mixer"] = MergedMixer(self.mixer, merging)
         return self
 
     def _parts(self, number: int) -> tuple[nn.Module, nn.Module, nn.Module]:

@@ -28,7 +28,9 @@ from torch import nn
 from restore.errors import CheckpointError
 from restore.layers.arguments import require_positive
 from restore.layers.convolution import PixelShuffleUpsampler
+from restore.layers.merging import Merging, Plan
 from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
+from restore.layers.tokens import Tokens
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -338,6 +340,11 @@ class Layer(nn.Module):
         self.norm2 = nn.LayerNorm(dim) if norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
+    def merged(self, merging: Merging, *, whole: bool) -> nn.Module:
+        """The layer on merged tokens, always the whole: of 256 tokens, most of the work is in the linear maps."""
+        assert isinstance(self, (EncoderLayer, DecoderLayer))
+        return MergedLayer(self, merging)
+
     def _feed_forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens_BND)))))
 
@@ -345,11 +352,17 @@ class Layer(nn.Module):
 class EncoderLayer(Layer):
     """Self-attention, then the feed-forward layer."""
 
-    def forward(self, tokens_BND: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        self, tokens_BND: torch.Tensor, position: torch.Tensor | None, weight_BN: torch.Tensor | None = None
+    ) -> torch.Tensor:
         value = self.norm1(tokens_BND)
         query = _add(value, position)
-        tokens_BND = tokens_BND + self.dropout(self.self_attn(query, query, value))
+        tokens_BND = tokens_BND + self.dropout(self.self_attn(query, query, value, weight_BN))
         return tokens_BND + self._feed_forward(self.norm2(tokens_BND))
+
+    def of_merged(self, tokens_BND: torch.Tensor, plan: Plan, position: torch.Tensor | None) -> torch.Tensor:
+        """What it makes of merged tokens, whose positions are merged alike."""
+        return self(tokens_BND, _merged(plan, position, tokens_BND), plan.weight_BM)
 
 
 class DecoderLayer(Layer):
@@ -366,14 +379,42 @@ class DecoderLayer(Layer):
         memory_BND: torch.Tensor,
         position: torch.Tensor | None,
         query: torch.Tensor | None,
+        weight_BN: torch.Tensor | None = None,
     ) -> torch.Tensor:
         value = self.norm1(tokens_BND)
         target = _add(value, query)
-        tokens_BND = tokens_BND + self.dropout(self.self_attn(target, target, value))
+        tokens_BND = tokens_BND + self.dropout(self.self_attn(target, target, value, weight_BN))
         target = _add(self.norm2(tokens_BND), query)
         attended = self.multihead_attn(target, _add(memory_BND, position), memory_BND)
         tokens_BND = tokens_BND + self.dropout(attended)
         return tokens_BND + self._feed_forward(self.norm3(tokens_BND))
+
+    def of_merged(
+        self,
+        tokens_BND: torch.Tensor,
+        plan: Plan,
+        memory_BND: torch.Tensor,
+        position: torch.Tensor | None,
+        query: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """What it makes of merged tokens, whose queries are merged alike; the encoder's output is all there."""
+        return self(tokens_BND, memory_BND, position, _merged(plan, query, tokens_BND), plan.weight_BM)
+
+
+class MergedLayer(nn.Module):
+    """A layer that sees merged tokens; what it changes is given to each of them."""
+
+    def __init__(self, layer: EncoderLayer | DecoderLayer, merging: Merging):
+        super().__init__()
+        self.layer, self.merging = layer, merging
+
+    def forward(self, tokens_BND: torch.Tensor, *others: Any) -> torch.Tensor:
+        side = math.isqrt(tokens_BND.shape[1])
+        plan = self.merging.plan(Tokens(tokens_BND, (side, side)))
+        if plan is None:
+            return self.layer(tokens_BND, *others)
+        merged = plan.merge(tokens_BND)
+        return tokens_BND + plan.spread(self.layer.of_merged(merged, plan, *others) - merged)
 
 
 class BiaslessAttention(nn.Module):
@@ -386,12 +427,20 @@ class BiaslessAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim, bias=False)
         nn.init.kaiming_uniform_(self.in_proj_weight, a=math.sqrt(5))
 
-    def forward(self, query_BND: torch.Tensor, key_BND: torch.Tensor, value_BND: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        query_BND: torch.Tensor,
+        key_BND: torch.Tensor,
+        value_BND: torch.Tensor,
+        weight_BN: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         q, k, v = (
             projected.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for projected in self._project(query_BND, key_BND, value_BND)
         )
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        number = None if weight_BN is None else weight_BN.log()[:, None, None].to(q.dtype)
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=number, dropout_p=dropout)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def _project(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -451,6 +500,11 @@ def _scales(scale: int | str | Sequence[int]) -> list[int]:
 
 def _add(tokens: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
     return tokens if offset is None else tokens + offset
+
+
+def _merged(plan: Plan, values: torch.Tensor | None, tokens_BMD: torch.Tensor) -> torch.Tensor | None:
+    """(B, M, D) of values for each token, (N, D) or (B or 1, N, D)."""
+    return None if values is None else plan.merge(values.expand(len(tokens_BMD), *values.shape[-2:]))
 
 
 def _recognise_scale(state: State, prefix: str) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from restore.encoders.timm.fitting import Fitting
 from restore.encoders.timm.head import Remainder, TimmHead, remainder
 from restore.encoders.timm.probe import Probe, build, channels_first, probe
 from restore.encoders.timm.weights import TimmModel, known
+from restore.layers.merging import Merging
 from restore.layers.repeated import repeated_blocks
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -84,6 +86,7 @@ class TimmEncoder(Encoder):
             default_indices=found.default_indices,
         )
         self.model: TimmModel = model
+        self._merged: list[MergedCall] = []
         self._name, self._timm_names = name, names
         self._rest = [rest]  # in a list, so that a classifier.s parameters are not the encoder's
         self._fitting = Fitting(found.template) if found.template else None
@@ -112,6 +115,21 @@ class TimmEncoder(Encoder):
             return blocks
         named = (module for name, module in self.model.named_modules() if re.search(r"(^|[._])blocks\.\d+$", name))
         return [*named] or blocks
+
+    def merged(self, merging: Merging, *, whole: bool) -> nn.Module | None:
+        """The same encoder whose attention, or whole blocks, see merged tokens; None where timm's have no such bias."""
+        num_prefix = getattr(getattr(self.model, "model", None), "num_prefix_tokens", 0)
+        parts = [(block, "attn") for block in self.blocks() if _takes_bias(getattr(block, "attn", None))]
+        if not _gives_tokens(self.model) or len(parts) != len(self.blocks()):
+            return None
+        if whole:
+            blocks = {id(block) for block, _ in parts if _takes_bias(block)}
+            named = {name: each for name, each in self.model.named_modules() if id(each) in blocks}
+            parts = [(self.model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in named]
+        self._merged = [MergedCall(getattr(parent, name), merging, num_prefix, whole) for parent, name in parts]
+        for (parent, name), call in zip(parts, self._merged, strict=True):
+            setattr(parent, name, call)
+        return self
 
     def head(self, num_classes: int) -> nn.Module:
         """The model's own head, with its weights where they are for as many classes.
@@ -177,6 +195,8 @@ class TimmEncoder(Encoder):
             self.train(training)
 
     def _fit(self, x_BCHW: torch.Tensor) -> None:
+        for call in self._merged:
+            call.grid = (int(x_BCHW.shape[2]) // self._declared[0][1], int(x_BCHW.shape[3]) // self._declared[0][1])
         if self._fitting is not None:
             self._fitting.apply(self.model, (int(x_BCHW.shape[2]), int(x_BCHW.shape[3])))
 
@@ -192,6 +212,39 @@ class TimmEncoder(Encoder):
             fits = list(map_BCHW.shape[2:]) == size
             resized.append(map_BCHW if fits else F.interpolate(map_BCHW, size, mode="bilinear", align_corners=False))
         return resized
+
+
+class MergedCall(nn.Module):
+    """A block of timm, or its attention, on merged tokens: timm adds what it calls a mask to the scores.
+
+    Attributes:
+        grid: rows and columns of the patch tokens of the images that are being encoded.
+    """
+
+    def __init__(self, inner: nn.Module, merging: Merging, num_prefix: int, is_block: bool):
+        super().__init__()
+        self.inner, self.merging, self.num_prefix, self.is_block = inner, merging, num_prefix, is_block
+        self.grid: tuple[int, int] | None = None
+
+    def forward(self, x_BNC: torch.Tensor, attn_mask: None = None, is_causal: bool = False) -> torch.Tensor:
+        """(B, N, C)."""
+        assert attn_mask is None
+        assert not is_causal
+        tokens = Tokens(x_BNC, self.grid, self.num_prefix)
+        plan = self.merging.plan(tokens)
+        if plan is None:
+            return self.inner(x_BNC)
+        merged_BMC = plan.merge(x_BNC)
+        made_BMC = self.inner(merged_BMC, attn_mask=plan.weight_BM.log()[:, None, None].to(x_BNC.dtype))
+        return x_BNC + plan.spread(made_BMC - merged_BMC) if self.is_block else plan.spread(made_BMC)
+
+
+def _takes_bias(module: nn.Module | None) -> bool:
+    """Whether a block or attention takes tokens and something that is added to the scores, and no more."""
+    if module is None:
+        return False
+    wanted = [*inspect.signature(module.forward).parameters.values()]
+    return [each.name for each in wanted[:2]] == ["x", "attn_mask"] and "rope" not in [each.name for each in wanted]
 
 
 def _built(name: str, found: Probe, pretrained: bool) -> tuple[TimmModel, Remainder | None, dict[str, str]]:

@@ -42,6 +42,8 @@ class RuntimeOptions(Section):
     """Sample type of restored files; null: that of the input."""
     fill: bool = False
     """Whether pixels of float files that are not finite get the values of the nearest others; else they are refused."""
+    merge: str | None = None
+    """Merge tokens in attention of whole images: tome:0.3, cluster:28x28; with :blocks in whole blocks. null: none."""
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `Restorer`."""
