@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import importlib
 import io
 import logging
 import os
@@ -23,36 +22,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from restore import __version__
 from restore.allocator import keep_freed_memory
+from restore.commands import COMMANDS, GROUPED
+from restore.commands.parser import command_parser
 from restore.errors import RestoreError, nearest
-from restore.terminal import VisibleFormatter, tell, visible
+from restore.terminal import VisibleFormatter, be_quiet, tell
 
 __all__ = ["COMMANDS", "guarded", "main"]
 
 INTERRUPTED, NOBODY_READS = 130, 141
-
-COMMANDS = {
-    "demo": "restore six photographs with the shipped model, and write a page to look at",
-    "run": "restore a photograph or a folder of them",
-    "test": "evaluate a model over datasets, as an option file says",
-    "train": "train a model, as an option file says",
-    "sweep": "train the same small network with every mixer, and draw quality against cost",
-    "score": "measure images against references, or by themselves",
-    "data": "check datasets, and prepare them: lmdb databases, sub-images",
-    "degrade": "make low-quality versions of photographs, paired with the originals",
-    "finetune": "train a model further on your own photographs, and measure what it brought",
-    "init": "write an option file that trains on your own folders",
-    "options": "list, copy, explain, check or describe option files",
-    "submit": "make a challenge submission: restore, time, pack, and check the zip",
-    "leaderboard": "score submissions as the organisers do, and keep a table of runs",
-    "blend": "write weights between those of two networks",
-    "export": "write a model as an ONNX or torch.export file",
-    "models": "list the networks and the shipped models",
-    "doctor": "show versions, devices, memory and optional parts, and what is wrong with them",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,21 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatched(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    top = _top_parser()
     if not arguments or arguments[0].startswith("-"):
+        top = _top_parser()
         top.parse_args(arguments)
         top.print_help()
         return 0
     name = arguments[0]
     if name not in COMMANDS:
-        top.error(f"unknown command '{name}'.{nearest(name, COMMANDS)} Known: {', '.join(COMMANDS)}.")
-    parser = _Parser(prog=f"restore {name}")
-    command = importlib.import_module(f"restore.commands.{name}")
-    command.add_arguments(parser)
-    _complete(parser, COMMANDS[name])
+        _complain(f"unknown command '{name}'.{nearest(name, COMMANDS)} `restore --help` lists them.")
+        return 2
+    command, parser = command_parser(name, COMMANDS[name])
     parsed = parser.parse_args(arguments[1:])
     keep_freed_memory()
-    return guarded(lambda: _run(command, parsed), debug=parsed.debug)
+    be_quiet(parsed.quiet)
+    return guarded(lambda: _run(command, parsed), debug=parsed.debug, quiet=parsed.quiet)
 
 
 def _run(command: Any, parsed: argparse.Namespace) -> int:
@@ -100,7 +80,7 @@ def _run(command: Any, parsed: argparse.Namespace) -> int:
     return done
 
 
-def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
+def guarded(job: Callable[[], int | None], *, debug: bool = False, quiet: bool = False) -> int:
     """Run `job` and return its exit code, with every expected failure as one message on standard error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -109,7 +89,8 @@ def guarded(job: Callable[[], int | None], *, debug: bool = False) -> int:
     handler.setFormatter(VisibleFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said by our errors
-    logging.getLogger("restore").setLevel(logging.DEBUG if debug else logging.INFO)  # not those of libraries
+    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    logging.getLogger("restore").setLevel(level)  # not those of libraries
     try:
         return job() or 0
     except RestoreError as error:
@@ -137,7 +118,7 @@ _DISK_ERRORS = {
 
 
 def _complain(message: str) -> None:
-    tell(f"error: {message}")
+    tell(f"error: {message}", always=True)
 
 
 class _Interruption(KeyboardInterrupt):
@@ -184,55 +165,20 @@ def _is_broken(stream: TextIO) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        super().error(visible(message))
-
-
 def _top_parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
-    parser = _Parser(
+    listing = "\n\n".join(
+        f"{title}:\n" + "\n".join(f"  {name:<12} {about}" for name, about in group.items())
+        for title, group in GROUPED.items()
+    )
+    parser = argparse.ArgumentParser(
         prog="restore",
         usage="restore COMMAND [options]",
         description="Image restoration and image quality transformers.",
-        epilog=f"commands:\n{listing}\n\n`restore COMMAND --help` describes one.",
+        epilog=f"{listing}\n\n`restore COMMAND --help` describes one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
-
-
-def _complete(parser: argparse.ArgumentParser, about: str, *, is_action: bool = False) -> None:
-    """What every command and each of its actions has: a description, defaults in its help, `--debug` and `--plugin`."""
-    parser.description = f"{about[0].upper()}{about[1:]}."
-    parser.formatter_class = _HelpFormatter
-    if parser.get_default("debug") is None:  # `train` and `test` have their own, which means more
-        parser.add_argument(
-            "--debug",
-            action="store_true",
-            default=argparse.SUPPRESS if is_action else False,  # what stands before the action counts too
-            help="show the traceback of an error and debugging messages",
-        )
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        metavar="FILE",
-        default=argparse.SUPPRESS if is_action else None,
-        help="a Python file that registers networks or other components of your own; may be given several times",
-    )
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for listed in action._choices_actions:
-                _complete(action.choices[listed.dest], listed.help or "", is_action=True)
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default only where there is one worth showing."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, "", [], argparse.SUPPRESS) or not action.option_strings:
-            return action.help
-        return super()._get_help_string(action)
 
 
 if __name__ == "__main__":

@@ -99,8 +99,17 @@ class OptionsError(RestoreError, ValueError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """A sentence such as ` Did you mean 'SwinIR'?`, or an empty string when nothing is close."""
+def nearest(name: str, allowed: Iterable[str], *, most: int = 1) -> str:
+    """A sentence such as ` Did you mean 'SwinIR'?`, or an empty string when nothing is close.
+
+    Args:
+        name: what was given.
+        allowed: what could have been meant.
+        most: how many to name.
+    """
     by_lower = {candidate.lower(): candidate for candidate in allowed}
-    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
-    return f" Did you mean '{by_lower[found[0]]}'?" if found else ""
+    found = [f"'{by_lower[each]}'" for each in difflib.get_close_matches(str(name).lower(), by_lower, most, cutoff=0.6)]
+    if not found:
+        return ""
+    *others, last = found
+    return f" Did you mean {', '.join(others)}{' or ' if others else ''}{last}?"

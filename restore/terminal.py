@@ -10,22 +10,37 @@ import copy
 import csv
 import functools
 import io
+import json
 import logging
+import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["VisibleFormatter", "csv_text", "markdown_cell", "one_line", "open_console", "tell", "visible"]
+__all__ = [
+    "VisibleFormatter",
+    "be_quiet",
+    "csv_text",
+    "is_quiet",
+    "markdown_cell",
+    "one_line",
+    "open_console",
+    "plain",
+    "tell",
+    "tell_json",
+    "visible",
+]
 
 # C0 but for tab and line feed, DEL and C1; marks and overrides of the direction of writing, line and paragraph
 # separators; halves of surrogate pairs, which stand for bytes that are no text
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_quiet = False
 _MARKS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*[]|"}}
 
 
@@ -39,9 +54,43 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def tell(text: str, *, out: bool = False) -> None:
-    """Write lines on standard error, or on standard output where the text is what was asked for."""
-    (sys.stdout if out else sys.stderr).write(f"{visible(text)}\n")
+def be_quiet(quiet: bool) -> None:
+    """From now on say nothing that is neither asked for nor wrong, or say it again."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether nothing is said that is neither asked for nor wrong."""
+    return _quiet
+
+
+def tell(text: str, *, out: bool = False, always: bool = False) -> None:
+    """Write lines on standard error, or on standard output where the text is what was asked for.
+
+    Args:
+        text: the lines.
+        out: on standard output.
+        always: also where `be_quiet` was asked for, as what is on standard output.
+    """
+    if out or always or not _quiet:
+        (sys.stdout if out else sys.stderr).write(f"{visible(text)}\n")
+
+
+def tell_json(value: Any) -> None:
+    """Write one JSON document on standard output."""
+    sys.stdout.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: infinities and not-a-number as texts, paths too, all the way down."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def open_console(**options: Any) -> Console:

@@ -1,1 +1,38 @@
-"""One module for each sub-command of `restore`."""
+"""One module for each sub-command of `restore`, and what each is for."""
+
+__all__ = ["COMMANDS", "GROUPED"]
+
+GROUPED = {
+    "restore images": {
+        "demo": "restore six photographs with the shipped model, and write a page to look at",
+        "run": "restore a photograph or a folder of them, or a video",
+        "compare": "restore an image with several models, and write a page that shows them side by side",
+    },
+    "measure": {
+        "test": "evaluate a model over datasets, as an option file says",
+        "score": "measure images against references, or by themselves",
+        "submit": "make a challenge submission: restore, time, pack, and check the zip",
+        "leaderboard": "score submissions as the organisers do, and keep a table of runs",
+    },
+    "train": {
+        "train": "train a model, as an option file says",
+        "finetune": "train a model further on your own photographs, and measure what it brought",
+        "sweep": "train the same small network with every mixer, and draw quality against cost",
+        "init": "write an option file that trains on your own folders",
+        "options": "list, copy, explain, check or describe option files",
+    },
+    "data": {
+        "data": "check datasets, and prepare them: lmdb databases, sub-images",
+        "degrade": "make low-quality versions of photographs, paired with the originals",
+    },
+    "models": {
+        "models": "list the networks and the models, and search published ones",
+        "blend": "write weights between those of two networks",
+        "export": "write a model as an ONNX or torch.export file",
+    },
+    "this installation": {
+        "doctor": "show versions, devices, memory and optional parts, and what is wrong with them",
+        "completion": "print a script with which the shell completes commands, options and models",
+    },
+}
+COMMANDS = {name: about for group in GROUPED.values() for name, about in group.items()}

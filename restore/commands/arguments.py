@@ -7,7 +7,43 @@ from pathlib import Path
 
 from restore.files import expanded, means_file
 
-__all__ = ["auto_or_positive", "given", "given_path", "output_folder", "positive", "tile", "value_range"]
+__all__ = [
+    "add_json",
+    "add_threads",
+    "auto_or_positive",
+    "given",
+    "given_path",
+    "output_folder",
+    "positive",
+    "tile",
+    "use_threads",
+    "value_range",
+]
+
+
+def add_json(parser: argparse.ArgumentParser | argparse._ArgumentGroup, what: str = "a table") -> None:
+    """Add `--json`: one JSON document on standard output, and nothing else there."""
+    parser.add_argument("--json", action="store_true", help=f"print one JSON document instead of {what}")
+
+
+def add_threads(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *more: str) -> None:
+    """Add `--threads`, of every command that runs a network; `more` are other names of it."""
+    parser.add_argument(
+        *("--threads", *more),
+        dest="threads",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="threads of the processor that the network computes with; default: one for each core",
+    )
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """Compute with as many threads as `--threads` says."""
+    if arguments.threads:
+        import torch
+
+        torch.set_num_threads(arguments.threads)
 
 
 def positive(text: str) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from restore.terminal import open_console
+from restore.terminal import open_console, tell_json
 
 if TYPE_CHECKING:
     from restore.analysis.cost import Cost
@@ -49,7 +47,7 @@ def show_components(kind: str | None, name: str | None, *, costs: bool, as_json:
         found = find_components(name) if kind is None else [describe(kind, name)]
     counted = [_Counted(each, bool(costs or name or kind in QUICK)) for each in found]
     if as_json:
-        sys.stdout.write(json.dumps([each.described() for each in counted], indent=2) + "\n")
+        tell_json([each.described() for each in counted])
     elif name is None:
         _show_table(counted)
     else:

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from restore.commands import prepare_dataset
-from restore.commands.arguments import given_path, output_folder, positive
+from restore.commands.arguments import add_json, given_path, output_folder, positive
 from restore.commands.progress import ProgressBar, naming_progress, summarise
 from restore.errors import OutputError
 from restore.files import real_path
-from restore.terminal import open_console, tell
+from restore.terminal import open_console, tell, tell_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = jobs.add_parser("check", help="read every file of every dataset of an option file, and name all bad ones")
     check.add_argument("-opt", required=True, metavar="FILE", help="option file")
     add_override_arguments(check)
+    add_json(check, "a line for each problem")
     lmdb = jobs.add_parser("lmdb", help="put the images of a folder into an lmdb, in BasicSR's layout")
     _add_folders(lmdb, "the database: a new folder that ends in .lmdb", given_path)
     lmdb.add_argument("--level", type=int, default=1, choices=range(10), metavar="0-9", help="PNG compression")
@@ -33,11 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cut.add_argument("--step", type=positive, default=240, help="distance of two neighbours in px; as above")
     cut.add_argument("--threshold", type=int, default=0, help="leftover that is not worth a further piece")
     cut.add_argument("--remove", default="", metavar="x4", help="ending of file names to leave out")
-    jobs.add_parser("list", help="every dataset that there is a card of")
+    add_json(jobs.add_parser("list", help="every dataset that there is a card of"))
     prepare = jobs.add_parser("prepare", help="verify a published dataset; make inputs, sub-images, lmdb")
     prepare_dataset.add_arguments(prepare)
     for job in (check, lmdb, cut, prepare):
-        job.add_argument("--workers", type=positive, default=4, help="threads")
+        job.add_argument(
+            "--workers", type=positive, default=4, metavar="N", help="files that are worked on at once, in threads"
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,11 +66,13 @@ def _check(arguments: argparse.Namespace) -> int:
         for problem in check.problems():
             problems[problem] = None
     except KeyboardInterrupt:
-        tell("interrupted: what was found until then is below.")
+        tell("interrupted: what was found until then is below.", always=True)
         raise
     finally:
-        for problem in problems:
-            tell(f"{problem}")
+        if arguments.json:
+            tell_json({"read": check.read, "of": check.total, "problems": list(map(str, problems))})
+        for problem in () if arguments.json else problems:
+            tell(f"{problem}", always=True)
         count = f"{check.read:,}" if check.read >= check.total else f"{check.read:,} of {check.total:,}"
         tell(f"{count} samples read, {len(problems)} problem{'' if len(problems) == 1 else 's'}")
     return 1 if problems else 0
@@ -95,7 +100,7 @@ def _lmdb(arguments: argparse.Namespace) -> int:
             )
     finally:
         for message in sorted(failed):
-            tell(message)
+            tell(message, always=True)
     tell(f"{count:,} images in {arguments.output}{f', {len(failed):,} failed' if failed else ''}")
     return 1 if failed else 0
 
@@ -137,6 +142,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
     from restore.data.preparation.cards import list_cards
 
+    if arguments.json:
+        tell_json([card.model_dump() for card in list_cards()])
+        return 0
     table = Table("name", "task", "images", "licence", "source", box=None, header_style="bold")
     for card in list_cards():
         count = "" if card.num_images is None else f"{card.num_images:,}"

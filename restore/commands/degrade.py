@@ -42,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-parameters", action="store_true", help="write what was drawn for each pair as JSON")
     parser.add_argument("--replay", type=Path, help="parameters (a file or folder) to use in place of drawing")
     parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
-    parser.add_argument("--workers", type=positive, help="processes; by default by cores and number of photographs")
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="photographs that are worked on at once, each in a process; default: by cores and number of photographs",
+    )
     parser.add_argument(
         "--preview", action="store_true", help="a contact sheet of the (first) image under every recipe"
     )

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import argparse
 
+from restore.commands.arguments import add_json, add_threads
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Only `--set`: the demo is one option file."""
+    """What `restore test` has beside the option file."""
     from restore.options.arguments import add_override_arguments
 
     add_override_arguments(parser)
+    add_threads(parser)
+    add_json(parser, "the figures as a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,5 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
     parser = argparse.ArgumentParser()
     test.add_arguments(parser)
     parsed = parser.parse_args(["-opt", "swinir_x4"])
-    parsed.overrides = arguments.overrides
+    parsed.overrides, parsed.threads, parsed.json = arguments.overrides, arguments.threads, arguments.json
     return test.run(parsed)

@@ -11,11 +11,11 @@ import os
 import platform
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from restore.terminal import open_console
+from restore.commands.arguments import add_json
+from restore.terminal import open_console, tell_json
 
 __all__ = ["add_arguments", "faults", "report", "run"]
 
@@ -26,7 +26,7 @@ PACKAGE = "restore-toolkit"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Only how to print."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,9 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = report()
     wrong = faults(found)
     if arguments.json:
-        import json
-
-        sys.stdout.write(json.dumps(found | {"wrong": wrong}, indent=2) + "\n")
+        tell_json(found | {"wrong": wrong})
         return int(bool(wrong))
     from rich.table import Table
     from rich.text import Text

@@ -11,7 +11,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from restore.commands.arguments import given_path, positive
+from restore.commands.arguments import add_json, add_threads, given_path, positive, use_threads
+from restore.terminal import tell_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=positive, default=2000, help="how long; 2,000 show what it brings")
     parser.add_argument("--lr", type=float, default=1e-4, help="learning rate at the start")
     parser.add_argument("--sigma", type=float, default=50.0, help="largest level of noise, 0 to 255, for denoise")
+    add_threads(parser)
+    add_json(parser, "the figures as lines")
     parser.add_argument("--jpeg-quality", type=positive, default=10, help="lowest quality, for jpeg")
 
 
@@ -46,7 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
         sigma=arguments.sigma,
         quality=arguments.jpeg_quality,
     )
+    use_threads(arguments)
     code, measured = finetune(order)
+    if arguments.json:
+        tell_json(measured)
     for name, figures in measured.items():
         logger.info("%-6s PSNR %.2f dB, SSIM %.4f on the held-out images", name, figures["psnr"], figures["ssim"])
     return code

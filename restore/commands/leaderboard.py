@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from restore.commands.arguments import add_json
 from restore.errors import OptionsError
+from restore.terminal import tell_json
 
 if TYPE_CHECKING:
     from restore.leaderboard.scoring import Scores
@@ -46,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument("-o", "--output", type=Path, default=Path("leaderboard.html"), help="the page; .md beside it")
     table.add_argument("--year", type=int, default=2025, help="whose formula ranks efficient SR")
     table.add_argument("--track", choices=TRACK_NAMES, default="esr", help="of the models in results.json files")
+    for action in (scoring, table):
+        add_json(action, "lines" if action is scoring else "nothing, beside the page")
     table.add_argument("--title", default="Leaderboard", help="heading of the page")
 
 
@@ -70,6 +75,8 @@ def _score(arguments: argparse.Namespace) -> int:
         track, arguments.protocol, arguments.perceptual, arguments.year, _cost(arguments) or None, arguments.split
     )
     scores = score_program(scorer, arguments.input, arguments.output)
+    if arguments.json:
+        tell_json(scores.values)
     for name, value in scores.values.items():
         logger.info("%s: %s", name, figure(value))
     if arguments.board:
@@ -115,4 +122,6 @@ def _table(arguments: argparse.Namespace) -> int:
         with atomic_write(path) as file:
             file.write(text.encode())
         logger.info("wrote %s", path)
+    if arguments.json:
+        tell_json({track.name: [asdict(each) for each in ranked] for track, ranked in board.items()})
     return 0

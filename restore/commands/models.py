@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
-import sys
 from typing import TYPE_CHECKING, Any
 
+from restore.commands.arguments import add_json
 from restore.commands.components import is_component, show_components
-from restore.terminal import open_console
+from restore.terminal import open_console, tell, tell_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="of models: sr, denoise, jpeg, derain, deblur or quality")
     parser.add_argument("--scale", type=int, help="of models: output pixels per input pixel")
     parser.add_argument("--shipped", action="store_true", help="of models: those whose weights are in the package")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_json(parser)
     parser.add_argument(
         "--cost",
         action="store_true",
@@ -70,14 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
         _show_costs(what, arguments.json)
     elif what in KINDS:
         names = list_models(what)
-        sys.stdout.write(json.dumps(names, indent=2) + "\n" if arguments.json else "".join(f"{n}\n" for n in names))
+        tell_json(names) if arguments.json else tell("\n".join(names), out=True)
     elif what != "model" and what not in cards and is_component(what):
         show_components(None, what, costs=arguments.cost, as_json=arguments.json)
     elif what != "model" and what not in cards:
         _refuse(what)
     elif arguments.json:
         shown = chosen if what == "model" else [cards[what]]
-        sys.stdout.write(json.dumps([_described(card) for card in shown], indent=2) + "\n")
+        tell_json([_described(card) for card in shown])
     elif what == "model":
         _show_cards(chosen)
     else:
@@ -127,7 +126,7 @@ def _show_costs(what: str, as_json: bool) -> None:
     costs = component_costs(what) if what in (*KINDS, "model") else {what: model_cost(find_card(what))}
     if as_json:
         counted = {name: cost and dataclasses.asdict(cost) for name, cost in costs.items()}
-        sys.stdout.write(json.dumps(counted, indent=2) + "\n")
+        tell_json(counted)
         return
     from rich.table import Column, Table
 

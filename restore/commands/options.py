@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore.terminal import open_console
+from restore.commands.arguments import add_json
+from restore.terminal import is_quiet, open_console, tell_json
 
 if TYPE_CHECKING:
     from restore.options.explain import Row
@@ -25,12 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     explaining = actions.add_parser("explain", help="print every resolved option, and what differs from the defaults")
     explaining.add_argument("file", metavar="FILE", help="option file")
     explaining.add_argument("--changed", action="store_true", help="print only what differs from the defaults")
+    add_json(explaining)
     explaining.add_argument("--yaml", action="store_true", help="print YAML that can be used as an option file")
     checking = actions.add_parser("check", help="report every mistake in option files")
     checking.add_argument("files", nargs="+", metavar="FILE", help="option file")
+    add_json(checking, "a line for each mistake")
     for action in (explaining, checking):
         add_override_arguments(action)
-    actions.add_parser("list", help="list the option files that come with the package")
+    add_json(actions.add_parser("list", help="list the option files that come with the package"))
     copying = actions.add_parser("copy", help="copy an option file of the package, with what it extends, to change it")
     copying.add_argument("name", metavar="NAME", help="its name, as `list` shows it")
     copying.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder to copy it to")
@@ -58,10 +61,21 @@ def _explain(arguments: argparse.Namespace) -> int:
         return 0
     rows = explain(options, tree)
     changed = [row for row in rows if row.differs]
+    if arguments.json:
+        tell_json([_described(row) for row in (changed if arguments.changed else rows)])
+        return 0
     console = open_console(markup=False, emoji=False)
     console.print(_table(changed if arguments.changed else rows, arguments.file))
     console.print(f"{len(changed)} of {len(rows)} options differ from their defaults.", highlight=False)
     return 0
+
+
+def _described(row: Row) -> dict[str, Any]:
+    from restore.options.explain import NO_DEFAULT
+
+    default = {} if row.default is NO_DEFAULT else {"default": row.default}
+    place = str(row.origin) if row.origin else None
+    return {"option": row.path, "value": row.value, **default, "differs": row.differs, "set_in": place}
 
 
 def _table(rows: list[Row], title: str) -> Any:
@@ -114,20 +128,26 @@ def _check(arguments: argparse.Namespace) -> int:
     from restore.options import load
 
     console = open_console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-    num_wrong = 0
+    found: dict[str, list[str]] = {}
     for file in arguments.files:
+        found[file] = []
         try:
             load(file, arguments.overrides)
         except OptionsError as error:
-            num_wrong += 1
+            found[file] = list(map(str, error.problems))
+            if arguments.json:
+                continue
             count = len(error.problems)
             mistakes = f"{count} mistake{'' if count == 1 else 's'}"
             console.print(Text.assemble(("✗", "red"), " ", (str(file), "bold"), f": {mistakes}"))
             for problem in error.problems:
                 console.print(f"  {problem}")
         else:
-            console.print(Text.assemble(("✓", "green"), f" {file}"))
-    return 2 if num_wrong else 0
+            if not (arguments.json or is_quiet()):
+                console.print(Text.assemble(("✓", "green"), f" {file}"))
+    if arguments.json:
+        tell_json(found)
+    return 2 if any(found.values()) else 0
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -151,10 +171,16 @@ def _list(arguments: argparse.Namespace) -> int:
 
     from restore.packaged import option_files
 
-    table = Table(box=None, pad_edge=False, show_header=False)
+    found = {}
     for name, path in option_files().items():
         first = path.read_text(encoding="utf-8").partition("\n")[0]
-        table.add_row(name, first.lstrip("# ") if first.startswith("#") else "")
+        found[name] = first.lstrip("# ") if first.startswith("#") else ""
+    if arguments.json:
+        tell_json(found)
+        return 0
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, about in found.items():
+        table.add_row(name, about)
     console = open_console(markup=False, emoji=False, highlight=False)
     console.print(table)
     return 0

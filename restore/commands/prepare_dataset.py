@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if holding.part.role in ("references", "inputs"):
                     _make(holding.part.name, holding.part.role, holding.usable, output, arguments)
     elif arguments.scales or arguments.subimages or arguments.lmdb:
-        tell("nothing was made: complete the dataset, or add --partial to use what is there.")
+        tell("nothing was made: complete the dataset, or add --partial to use what is there.", always=True)
     return 0 if complete else 1
 
 
@@ -125,7 +125,7 @@ def _report(card: Card, holdings: list[Holding]) -> None:
         tell(f"{holding.part.name}: {len(holding.files):,}{expected} files{where}", out=True)
     problems = [f"{holding.part.name} {problem}" for holding in holdings for problem in holding.problems]
     for problem in problems:
-        tell(f"{card.name}: {problem}")
+        tell(f"{card.name}: {problem}", always=True)
     if problems:
         automatic = [part.part.name for part in holdings if part.missing and part.part.downloadable]
         tell(f"Get {card.name} from {card.source} (licence: {card.licence}).")

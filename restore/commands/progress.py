@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from restore.terminal import one_line, open_console
+from restore.terminal import is_quiet, one_line, open_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ class ProgressBar:
         from rich.progress import Progress
 
         console = open_console(stderr=True)
-        self._progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self._progress = Progress(console=console, transient=True, disable=is_quiet() or not console.is_terminal)
         self._task = self._progress.add_task(escape(description), total=total)
 
     def __enter__(self) -> Callable[..., None]:
@@ -61,7 +61,7 @@ def naming_progress(
     console = console or open_console(stderr=True)
     done = TextColumn("{task.percentage:>3.0f}%") if percent else MofNCompleteColumn()
     columns = (BarColumn(), done, TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         yield lambda name, num_done: progress.update(task, completed=num_done, description=escape(one_line(name)))
 
@@ -76,6 +76,8 @@ def summarise(
     name_failed: bool = True,
 ) -> None:
     """Print how many files were done, skipped, failed and are left, below a table of those that failed.
+
+    Where nothing is to be said but what is wrong, it is printed if something failed.
 
     Args:
         console: where to.
@@ -95,6 +97,8 @@ def summarise(
         for row in dict.fromkeys(rows):  # the copies of one image fail alike
             table.add_row(*(escape(one_line(text)) for text in row))
         console.print(table)
+    if is_quiet() and not failed:
+        return
     parts = [f"{len(outcomes) - len(failed)} {made}"]
     parts += [f"{num_skipped} done before"] if num_skipped else []
     parts += [f"{len(failed)} failed"] if failed else []

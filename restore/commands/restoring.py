@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from restore.commands.progress import naming_progress, summarise
 from restore.errors import ImageError, RestoreError
-from restore.terminal import open_console
+from restore.terminal import open_console, tell_json
 
 if TYPE_CHECKING:
     from restore.inference.folder import Outcome
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
     Engine = Callable[..., Iterator[Outcome]]
 
-__all__ = ["run_jobs"]
+__all__ = ["run_jobs", "tell_outcomes"]
 
 
-def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0) -> int:
+def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0, as_json: bool = False) -> int:
     """Restore files with a progress bar and a summary; the exit code.
 
     Args:
         jobs: what to do.
         engine: takes jobs, and `on_progress` to be called with a job and the share of it that is done; yields outcomes.
         num_skipped: jobs that are done already.
+        as_json: print what became of every job as JSON.
 
     Raises:
         ImageError: there was one job, and it failed.
@@ -50,7 +51,20 @@ def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0) -> int:
         if outcomes or not isinstance(sys.exc_info()[1], RestoreError):  # one that says why nothing was begun is enough
             made = f"restored in {time.perf_counter() - started:.1f} s"
             summarise(console, outcomes, made, len(jobs), num_skipped, name_failed=len(jobs) > 1)
+            if as_json:
+                tell_outcomes(outcomes, len(jobs), num_skipped)
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed and len(jobs) == 1 and not num_skipped:
         raise ImageError(failed[0].error)
     return 1 if failed else 0
+
+
+def tell_outcomes(outcomes: list[Outcome], num_jobs: int, num_skipped: int) -> None:
+    """Print as JSON what became of every job."""
+    files = [
+        {"source": each.job.source, "target": each.job.target, "error": each.error, "seconds": each.seconds}
+        for each in outcomes
+    ]
+    failed = sum(bool(each.error) for each in outcomes)
+    counts = {"restored": len(outcomes) - failed, "failed": failed, "done_before": num_skipped}
+    tell_json({**counts, "left": num_jobs - len(outcomes), "files": files})

@@ -18,7 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore.commands.arguments import auto_or_positive, given, tile, value_range
+from restore.commands.arguments import (
+    add_json,
+    add_threads,
+    auto_or_positive,
+    given,
+    tile,
+    use_threads,
+    value_range,
+)
 from restore.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -44,6 +52,8 @@ RUNTIME = (
     "depth",
     "fill",
     "merge",
+    "outscale",
+    "size",
 )
 DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
 
@@ -84,6 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     task.add_argument("--jpeg-quality", type=int, help="quality that the JPEG was saved with, 1 to 100")
     files = parser.add_argument_group("files")
+    sizes = files.add_mutually_exclusive_group()
+    sizes.add_argument("--outscale", type=float, metavar="N", help="enlarge by this instead of the network's scale")
+    sizes.add_argument(
+        "--size", metavar="WxH", help="resize the results to 1920x1080, or in their proportions to 1920x or x1080"
+    )
     files.add_argument("--recursive", action="store_true", help="go into sub-folders")
     files.add_argument("--resume", action="store_true", help="skip images whose result is there")
     files.add_argument("--suffix", default="", help="added to the names of the results, such as _x4")
@@ -104,14 +119,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--fill-nan", dest="fill", action="store_true", help="give pixels that are NaN or infinite the nearest values"
     )
+    add_json(files, "a summary")
     files.add_argument("--quality", type=int, default=95, help="of lossy formats, 1 to 100")
     run_video.add_arguments(parser)
     cluster = parser.add_argument_group("several machines")
     cluster.add_argument("--engine", choices=ENGINES, default="plain", help="ray: one worker for each device")
-    cluster.add_argument("--workers", type=int, help="how many workers, by default one for each device")
+    cluster.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="images that are worked on at once, each by a process; default: one for each device",
+    )
     cluster.add_argument("--ray-address", metavar="ADDRESS", help="of a cluster that runs: HOST:PORT, or auto")
     running = parser.add_argument_group("running the network")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    add_threads(running)
     running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     running.add_argument("--tile", type=tile, default="auto", help="largest tile side in px; none; auto: by memory")
     running.add_argument("--tile-overlap", type=int, default=32, help="overlap of tiles in px")
@@ -135,6 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not 1 <= arguments.quality <= 100:
         raise OptionsError(f"--quality is {arguments.quality}: must be 1 to 100.")
+    use_threads(arguments)
     _require_task(arguments)
     arguments.depth = DEPTHS.get(arguments.depth)
     model = arguments.model or _model_for(arguments)
@@ -144,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_images(arguments: argparse.Namespace, model: str) -> int:
-    from restore.commands.restoring import run_jobs
+    from restore.commands.restoring import run_jobs, tell_outcomes
     from restore.jobs import finished_jobs, left_out, plan_jobs
 
     source = arguments.input if len(arguments.input) > 1 else arguments.input[0]
@@ -158,9 +181,11 @@ def _run_images(arguments: argparse.Namespace, model: str) -> int:
         logger.info("results of an earlier run lie among the inputs and stay as they are: %d", kept)
     if not missing:
         logger.info("nothing to do: %d done before", len(jobs))
+        if arguments.json:
+            tell_outcomes([], 0, len(done))
         return 0
     engine = _engine(arguments, model)
-    return run_jobs(missing, engine, num_skipped=len(done))
+    return run_jobs(missing, engine, num_skipped=len(done), as_json=arguments.json)
 
 
 def _run_video(arguments: argparse.Namespace, model: str) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from restore.commands.progress import naming_progress
 from restore.errors import OptionsError, OutputError, nearest
 from restore.files import expanded
-from restore.terminal import open_console, tell
+from restore.terminal import is_quiet, open_console, tell, tell_json
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
@@ -101,6 +101,8 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
         raise OutputError(f"'{target}' is the input itself: inputs are never overwritten. Choose another name.")
     if arguments.resume and target.is_file():
         logger.info("'%s' is done already.", target)
+        if arguments.json:
+            tell_json({"target": target, "done_before": True})
         return 0
     restorer = load()
     encoding = plan_encoding(
@@ -110,6 +112,7 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
         codec=arguments.codec,
         crf=arguments.crf,
         pixel_format=arguments.pixel_format,
+        size=restorer.size_of(source.clip.height, source.clip.width),
     )
     logger.info("%s; %dx%d, %s, %s", restorer.describe(), encoding.width, encoding.height, encoding.codec,
                 encoding.pixel_format)  # fmt: skip
@@ -125,7 +128,7 @@ def _to_video(source: FrameSource, target: Path, arguments: argparse.Namespace, 
             segment_frames=arguments.segment_frames,
             on_progress=show,
         )
-    return _report(outcome)
+    return _report(outcome, as_json=arguments.json)
 
 
 def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace, load: Callable[[], Restorer]) -> int:
@@ -151,7 +154,7 @@ def _to_images(source: FrameSource, output: Path, arguments: argparse.Namespace,
             flat=arguments.alpha == "flatten",
             on_progress=show,
         )
-    return _report(outcome)
+    return _report(outcome, as_json=arguments.json)
 
 
 @contextmanager
@@ -168,18 +171,20 @@ def _progress(source: FrameSource, how_to_go_on: str) -> Iterator[Callable[[int]
         with naming_progress(source.clip.num_frames) as show:
             yield on_progress
     except KeyboardInterrupt:
-        tell(f"{reached} of {source.clip.num_frames or 'an unknown number of'} frames done: {how_to_go_on}")
+        of_all = source.clip.num_frames or "an unknown number of"
+        tell(f"{reached} of {of_all} frames done: {how_to_go_on}", always=True)
         raise
 
 
-def _report(outcome: ClipOutcome) -> int:
-
-    console = open_console(stderr=True)
+def _report(outcome: ClipOutcome, *, as_json: bool) -> int:
+    if as_json:
+        tell_json(vars(outcome))
     new = outcome.num_frames - outcome.num_kept
     parts = [f"{new} frames restored in {outcome.seconds:.1f} s"]
     parts += [f"{outcome.num_kept} done before"] if outcome.num_kept else []
     parts += [f"failed: {problem}" for problem in outcome.problems]
-    console.print(", ".join(parts), highlight=False, markup=False, soft_wrap=True)
+    if outcome.problems or not is_quiet():
+        open_console(stderr=True).print(", ".join(parts), highlight=False, markup=False, soft_wrap=True)
     return 1 if outcome.problems else 0
 
 

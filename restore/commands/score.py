@@ -13,11 +13,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from restore.commands.arguments import output_folder, positive
+from restore.commands.arguments import add_json, output_folder, positive
 from restore.errors import OptionsError
 from restore.evaluation.processes import stay_single_threaded
 from restore.files import expanded
-from restore.terminal import open_console
+from restore.terminal import open_console, tell_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -41,15 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="measure unchanged files again")
     parser.add_argument("--device", default="cpu", help="where metrics are computed: cpu, cuda, cuda:N, mps or auto")
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes; default: by cores and number of images"
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="images that are worked on at once, each in a process; default: by cores and number of images",
     )
-    parser.add_argument("--jobs", type=positive, dest="workers", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score; 0 when everything was measured, 1 when files are unmatched or something could not be measured."""
     if arguments.protocols:
-        _show_protocols()
+        _show_protocols(as_json=arguments.json)
         return 0
     if arguments.restored is None:
         raise OptionsError("nothing to score: give a folder with -r (and its references with -g).")
@@ -79,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         fresh=arguments.fresh,
         progress=True,
     )
-    show(scores)
+    tell_json(scores.as_dict()) if arguments.json else show(scores)
     logger.info("look at %s", output / "report.html")
     return 0 if scores.clean else 1
 
@@ -92,11 +95,15 @@ def _device(name: str) -> str:
     return str(resolve_device(name))
 
 
-def _show_protocols() -> None:
+def _show_protocols(*, as_json: bool) -> None:
     from rich import box
     from rich.table import Table
 
     from restore.metrics import PROTOCOLS
+
+    if as_json:
+        tell_json({name: {"compares": str(each), "source": each.source} for name, each in PROTOCOLS.items()})
+        return
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("protocol", "PSNR and SSIM compare", "as in"):

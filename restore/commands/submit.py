@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from restore.commands.arguments import given_path, output_folder, tile
+from restore.commands.arguments import add_threads, given_path, output_folder, tile, use_threads
 from restore.commands.progress import naming_progress
 from restore.errors import OptionsError
 
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--precision", help="auto, fp32, bf16 or fp16")
     running.add_argument("--tile", type=tile, help="largest tile side in px; none; auto: by memory")
     running.add_argument("--tile-overlap", type=int, help="overlap of tiles in px")
+    add_threads(running)
     running.add_argument("--self-ensemble", action="store_true", help="mean over 8 flips and rotations")
 
 
@@ -70,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     from restore.leaderboard.tracks import find_track
     from restore.options import load
 
+    use_threads(arguments)
     if (arguments.model is None) == (arguments.opt is None):
         raise OptionsError("give a model with -m, or an option file with -opt: one of the two.")
     track = find_track(arguments.track)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from restore.commands.arguments import positive
+from restore.commands.arguments import add_threads, positive, use_threads
 from restore.terminal import tell
 
 __all__ = ["add_arguments", "run"]
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure time and memory again, also of what was done before (while nothing else runs)",
     )
+    add_threads(parser)
     add_override_arguments(parser)
 
 
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     from restore.assembly.sweeps import PAGE, sweep
 
+    use_threads(arguments)
     output = Path(arguments.output).expanduser()
     names = [name.strip() for name in (arguments.mixers or "").split(",") if name.strip()]
     code = sweep(
@@ -61,5 +63,5 @@ def run(arguments: argparse.Namespace) -> int:
         say=tell,
     )
     if (output / PAGE).exists():
-        tell(f"{output / PAGE}")
+        tell(f"{output / PAGE}", out=True)
     return code

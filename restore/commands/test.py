@@ -11,7 +11,9 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from restore.commands.arguments import add_json, add_threads, use_threads
 from restore.errors import OptionsError
+from restore.terminal import tell_json
 
 if TYPE_CHECKING:
     from restore.options import Options
@@ -27,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from restore.options import add_option_arguments
 
     add_option_arguments(parser)
+    add_threads(parser)
+    add_json(parser, "the figures as a table")
     parser.add_argument("-i", "--input", metavar="PATH", help="restore this image or folder instead of the datasets")
     parser.add_argument("-o", "--output", metavar="DIR", help="where the images restored from --input go")
 
@@ -36,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from restore.assembly.networks import judges
     from restore.options import load_from_arguments
 
+    use_threads(arguments)
     if (arguments.input is None) != (arguments.output is None):
         raise OptionsError("--input and --output belong together: give both, or none of them to test on the datasets.")
     options = load_from_arguments(arguments, is_train=False)
@@ -45,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     if judges(options):
         if arguments.input:
             raise OptionsError(f"--input restores images, and {options.model_type} judges them: leave it out.")
-        return _judge(options)
-    return _restore_files(options, arguments) if arguments.input else _evaluate(options)
+        return _judge(options, as_json=arguments.json)
+    return _restore_files(options, arguments) if arguments.input else _evaluate(options, as_json=arguments.json)
 
 
 def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
@@ -56,10 +61,10 @@ def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
     from restore.jobs import plan_jobs
 
     jobs = plan_jobs(arguments.input, arguments.output)
-    return run_jobs(jobs, partial(restore_files, restorer=restorer_of(options)))
+    return run_jobs(jobs, partial(restore_files, restorer=restorer_of(options)), as_json=arguments.json)
 
 
-def _judge(options: Options) -> int:
+def _judge(options: Options, *, as_json: bool) -> int:
     """How well a quality model agrees with opinions."""
     from restore.assembly.datasets import evaluation_sets
     from restore.assembly.restorers import quality_model_of
@@ -71,6 +76,8 @@ def _judge(options: Options) -> int:
     results = evaluate_quality(
         quality_model_of(options), datasets, name=root.name, results_root=root.parent, options=options.dump()
     )
+    if as_json:
+        tell_json(results)
     for name, found in results["datasets"].items():
         figures = "  ".join(f"{key.upper()} {value:.4f}" for key, value in found["none"].items())
         logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures)
@@ -78,7 +85,7 @@ def _judge(options: Options) -> int:
     return 0
 
 
-def _evaluate(options: Options) -> int:
+def _evaluate(options: Options, *, as_json: bool) -> int:
     from restore.assembly.datasets import evaluation_sets
     from restore.assembly.metrics import metrics_of
     from restore.assembly.restorers import restorer_of
@@ -97,6 +104,6 @@ def _evaluate(options: Options) -> int:
         options=options.dump(),
         progress=options.val.pbar,
     )
-    show(results)
+    tell_json(results.as_dict()) if as_json else show(results)
     logger.info("look at %s", options.paths.results_root / "report.html")
     return 0

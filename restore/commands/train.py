@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from restore.commands.arguments import positive
+from restore.commands.arguments import add_threads, use_threads
 from restore.terminal import tell
 
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from restore.options.arguments import add_option_arguments
 
     add_option_arguments(parser)
-    parser.add_argument("--num_threads", type=positive, metavar="N", help="threads of the processor to compute with")
+    add_threads(parser, "--num_threads")
     parser.add_argument("--plot", action="store_true", help="draw the curves of this run so far, and do not train")
 
 
@@ -23,10 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from restore.assembly.trainings import train
     from restore.options.arguments import load_from_arguments
 
-    if arguments.num_threads:
-        import torch
-
-        torch.set_num_threads(arguments.num_threads)
+    use_threads(arguments)
     options = load_from_arguments(arguments, is_train=True)
     if arguments.plot:
         return _plot(options.paths.experiments_root)
@@ -40,5 +37,5 @@ def _plot(folder: Path) -> int:
     page = plot_history(folder)
     if page is None:
         raise DataError(f"{folder} holds no history of a training.")
-    tell(f"{page}")
+    tell(f"{page}", out=True)
     return 0

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["MetricRecord", "plain"]
+__all__ = ["MetricRecord"]
 
 
 @dataclass
@@ -25,14 +22,3 @@ class MetricRecord:
     better: str = "higher"
     unit: str = ""
     missing: str | None = None
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: infinities and not-a-number as texts, mappings and sequences all the way down."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value

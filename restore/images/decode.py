@@ -22,6 +22,7 @@ from restore.images.bounds import check_claim
 from restore.images.carried import Carried, carried_by
 from restore.images.exif import PREFIX, is_transposed, orientation_of, oriented, reset_orientation
 from restore.images.image import Image
+from restore.images.pillow import pixels_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -122,7 +123,7 @@ def _decode_png(data: bytes, name: str | Path) -> Image:
         pixels = _decode_deep_png(file)
     else:
         image = _open_with_pillow("PNG", io.BytesIO(file.plain()))
-        pixels, icc = _pixels_of(image, icc)
+        pixels, icc = pixels_of(image, icc)
         if file.interlaced or not np.asarray(image)[-1].any():  # rows that are missing are left at zero
             file.check_whole()
     _warn_of_faults(name, file.complaints)
@@ -151,7 +152,7 @@ def _decode_tiff(data: bytes, name: str | Path) -> Image:
     if header.num_pages > 1:
         _warn_of_frames(name, header.num_pages)
     if header.dtype == "uint8":
-        pixels, icc = _pixels_of(_open_with_pillow("TIFF", io.BytesIO(tiff.without_orientation(data))), header.icc)
+        pixels, icc = pixels_of(_open_with_pillow("TIFF", io.BytesIO(tiff.without_orientation(data))), header.icc)
     elif header.dtype in ("uint16", "float32"):
         pixels, icc = tiff.decode_deep(data), header.icc
     else:
@@ -163,7 +164,7 @@ def _decode_jpeg(data: bytes, name: str | Path) -> Image:
     def decode(data: bytes) -> tuple[PillowImage, np.ndarray, bytes | None]:
         image = _open_with_pillow("JPEG", io.BytesIO(data))
         check_claim(image.height, image.width, len(image.getbands()), len(data), jpeg.DECODED_PER_BYTE)
-        return image, *_pixels_of(image, image.info.get("icc_profile"))
+        return image, *pixels_of(image, image.info.get("icc_profile"))
 
     def is_whole() -> bool:
         return jpeg.is_whole(data, lambda ended: decode(ended)[1])
@@ -208,7 +209,7 @@ def _decoder_with_pillow(kind: str) -> Callable[[bytes, str | Path], Image]:
         _check_claim_of(image, kind, len(data))
         if getattr(image, "n_frames", 1) > 1:
             _warn_of_frames(name, image.n_frames)
-        pixels, icc = _pixels_of(image, image.info.get("icc_profile"))
+        pixels, icc = pixels_of(image, image.info.get("icc_profile"))
         exif = _exif_of(image)
         return _upright(pixels, icc, exif, orientation_of(exif), carried_by(image.info, exif))
 
@@ -217,44 +218,6 @@ def _decoder_with_pillow(kind: str) -> Callable[[bytes, str | Path], Image]:
 
 def _check_claim_of(image: PillowImage, kind: str, held_bytes: int) -> None:
     check_claim(image.height, image.width, len(image.getbands()), held_bytes, _MOST_PER_BYTE[kind])
-
-
-def _pixels_of(image: PillowImage, icc: bytes | None) -> tuple[np.ndarray, bytes | None]:
-    """Pixels of the first frame as it is stored, and the profile that they are in."""
-    image.load()
-    if image.mode == "CMYK":
-        return _rgb_from_cmyk(image, icc), None
-    mode = _plain_mode(image)
-    return np.array(image if mode == image.mode else image.convert(mode)), icc
-
-
-def _plain_mode(image: PillowImage) -> str:
-    """The one of L, LA, RGB, RGBA that holds all that a Pillow image shows."""
-    transparent = "transparency" in image.info
-    if image.mode in ("L", "1"):
-        return "LA" if transparent else "L"
-    if image.mode in ("LA", "RGBA"):
-        return image.mode
-    if image.mode == "PA" or (image.mode == "P" and image.palette.mode == "RGBA"):
-        return "RGBA"
-    if image.mode in ("P", "RGB", "RGBX", "YCbCr", "LAB"):
-        return "RGBA" if transparent else "RGB"
-    if image.mode in ("La", "RGBa"):
-        return image.mode.upper()
-    raise ImageError(f"images of mode {image.mode} are not supported")
-
-
-def _rgb_from_cmyk(image: PillowImage, icc: bytes | None) -> np.ndarray:
-    """CMYK as sRGB: through its profile where it has a usable one, else by the plain formula."""
-    from PIL import ImageCms
-
-    if icc:
-        try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            image = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError) as error:
-            logger.warning("a CMYK profile cannot be used (%s): converting without it", error)
-    return np.array(image.convert("RGB"))
 
 
 def _open_with_pillow(kind: str, file: BinaryIO) -> PillowImage:

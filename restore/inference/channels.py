@@ -24,7 +24,7 @@ import torch
 from scipy import ndimage
 
 from restore.errors import ImageError
-from restore.images import to_tensor
+from restore.images import resize, to_tensor
 from restore.images.colour import LUMA
 from restore.images.image import DEPTHS, checked
 from restore.inference.values import Values
@@ -141,9 +141,19 @@ class PixelSource(_Source):
         """(batch, network channels, rows, columns) float32 in [0, 1]; index -1 stands for a row or column of zeros."""
         return self._layout.split(torch.cat([to_tensor(_gather(image, rows, columns)) for image in self._images]))
 
-    def pixels(self, planes_BCHW: torch.Tensor, first_row: int) -> list[np.ndarray]:
-        """Restored rows from output row `first_row` on, as arrays of the images' own kind."""
+    def pixels(
+        self, planes_BCHW: torch.Tensor, first_row: int, size: tuple[int, int] | None = None
+    ) -> list[np.ndarray]:
+        """Restored rows from output row `first_row` on, as arrays of the images' own kind.
+
+        Args:
+            planes_BCHW: restored planes.
+            first_row: of the output.
+            size: (H, W) to resize to; of whole images. They are clamped before it, and rounded after it.
+        """
         joined = self._joined(planes_BCHW, first_row)
+        if size is not None:
+            joined = resize(joined.float().clamp(0, 1), size=size)
         blocks = [self._values.given(x_CHW, self._given, self._has_alpha) for x_CHW in joined]
         return [block.reshape(*block.shape[:2], *self.channels) for block in blocks]
 

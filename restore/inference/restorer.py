@@ -12,24 +12,28 @@ import copy
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
+from PIL.Image import Image as PillowImage
 from torch import nn
 
 from restore.errors import ImageError, OptionsError, nearest
-from restore.images import Image
+from restore.images import Image, resize
 from restore.images.padding import PADDINGS, Frame, frame
 from restore.inference.bands import RecoveringForward, crop_blocks, restore_bands
 from restore.inference.blocks import compile_blocks
 from restore.inference.channels import Layout, PixelSource, TensorSource, has_alpha
 from restore.inference.ensemble import self_ensemble_x8
+from restore.inference.kinds import grouped, name_of, taken, through_stream
 from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
-from restore.inference.tiling import Plan, tiling_policy
+from restore.inference.sizing import sizing_of
+from restore.inference.tiling import Plan, tiling_policy, whole_number, whole_number_or_auto
 from restore.inference.values import Values
 from restore.layers.folding import fold as folded
 from restore.layers.merging import merge as merged
@@ -79,6 +83,10 @@ class Restorer:
         fill: give pixels of float arrays and images that are not finite the values of the nearest others.
         merge: run a copy of the network whose attention sees merged tokens, `tome:0.3` or `cluster:28x28`; see
             `restore.layers.merging`.
+        outscale: output pixels per input pixel along each side, by resizing the network's result as MATLAB does
+            (`restore.images.resize`); by default the network's own scale.
+        size: the size of results instead, `(width, height)` or `"1920x1080"`, resized in the same way; `"1920x"` and
+            `"x1080"` keep the proportions.
 
     Raises:
         OptionsError: an argument has a value that is not allowed, or that device or precision is not available; or
@@ -105,24 +113,27 @@ class Restorer:
         depth: str | None = None,
         fill: bool = False,
         merge: str | None = None,
+        outscale: float | None = None,
+        size: str | tuple[int, int] | None = None,
     ):
         self.spec: ImageSpec = spec or spec_of(network)
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device, self.spec.precisions)
         self._deep_dtype = torch.float32 if precision == "auto" else self.dtype
         self.values = Values(input_range, depth, fill)
+        self.sizing = sizing_of(outscale, size)
         self.policy = tiling_policy(tiling or self.spec.tiling)
         self.padding = padding or self.policy.padding or self.spec.padding
         if self.padding not in PADDINGS:
             raise OptionsError(
                 f"unknown padding '{self.padding}'.{nearest(self.padding, PADDINGS)} Known: {', '.join(PADDINGS)}."
             )
-        self.tile: int | Auto | None = None if tile is None else _whole_number_or_auto("tile", tile)
-        self.tile_overlap = _whole_number("tile_overlap", tile_overlap, "", smallest=0)
+        self.tile: int | Auto | None = None if tile is None else whole_number_or_auto("tile", tile)
+        self.tile_overlap = whole_number("tile_overlap", tile_overlap, "", smallest=0)
         self.policy.check(self.tile, self.tile_overlap, self.spec.size_multiple)
         if self.policy.tile_px or not self.policy.tiled:
             self.tile = self.policy.tile_px
-        self.tile_batch = _whole_number_or_auto("tile_batch", tile_batch)
+        self.tile_batch = whole_number_or_auto("tile_batch", tile_batch)
         self.self_ensemble = self_ensemble
         memory_format = torch.channels_last if channels_last else torch.preserve_format
         network = folded(network) if fold else network
@@ -146,40 +157,67 @@ class Restorer:
         """Output pixels per input pixel, along each side."""
         return self.spec.scale
 
+    def __repr__(self) -> str:
+        return f"Restorer({self.describe()})"
+
+    @overload
     def __call__(
         self, image: Restorable, *, out: np.ndarray | None = None, on_progress: Progress | None = None
-    ) -> Restorable:
-        """Restore one image, or a batch of images as a tensor.
+    ) -> Restorable: ...
+    @overload
+    def __call__(
+        self, image: str | os.PathLike[str], *, out: None = None, on_progress: Progress | None = None
+    ) -> Image: ...
+    @overload
+    def __call__(self, image: PillowImage, *, out: None = None, on_progress: Progress | None = None) -> PillowImage: ...
+    @overload
+    def __call__(self, image: Sequence[Any], *, out: None = None, on_progress: Progress | None = None) -> list[Any]: ...
+
+    def __call__(self, image: Any, *, out: np.ndarray | None = None, on_progress: Progress | None = None) -> Any:
+        """Restore one image, a batch of images as a tensor, or a list of images.
 
         Args:
             image: (H, W) or (H, W, C) array of uint8, uint16 or float32 (in [0, 1], or `input_range`), with C of 1 to 4
                 (grey, grey and alpha, RGB, RGBA); or an `Image`, whose profile and EXIF block are kept; or a
-                (B, C, H, W) tensor of floating point.
+                (B, C, H, W) tensor of floating point; or a Pillow image; or the path of a file. Or a list of these.
             out: array to write the result of an array into (a memory-mapped file, say).
             on_progress: called with the share that is done.
 
         Returns:
-            The same kind of thing, `scale` times as large. Arrays are clamped and rounded, tensors are neither.
+            The same kind of thing, `scale` times as large, or as large as `outscale` or `size` say: of a path an
+            `Image`, which `restore.images.write_image` writes; of a list a list. Arrays are clamped and rounded,
+            tensors are neither.
 
         Raises:
             ImageError: this is not an image, or not one for this network; or it or its result holds values that are not
                 finite, or beyond the range.
             DeviceError: the device is out of memory even for a small tile.
         """
+        if isinstance(image, (list, tuple)):
+            return through_stream(image, self.stream)
+        image, given_back = taken(image)
+        return given_back(self._one(image, out, on_progress))
+
+    def _one(self, image: Any, out: np.ndarray | None, on_progress: Progress | None) -> Any:
         if isinstance(image, Image):
-            (pixels,) = self._arrays([image.pixels], [out] if out is not None else None, on_progress, [_name(image)])
+            (pixels,) = self._arrays([image.pixels], [out] if out is not None else None, on_progress, [name_of(image)])
             return dataclasses.replace(image, pixels=pixels)
         if isinstance(image, torch.Tensor):
             source = TensorSource(image, self.spec.in_channels, self.scale)
             rows = [source.values(*block) for block in self._blocks(source, on_progress)]
-            return torch.cat(rows, dim=-2)
+            x_BCHW = torch.cat(rows, dim=-2)
+            size = self.size_of(source.height, source.width)
+            return x_BCHW if x_BCHW.shape[-2:] == size else resize(x_BCHW, size=size)
         return self._arrays([image], [out] if out is not None else None, on_progress)[0]
 
     def rows(self, image: np.ndarray, on_progress: Progress | None = None) -> Iterator[np.ndarray]:
         """Restore one array and hand out the result from top to bottom, in blocks of rows, as they are finished.
 
-        For results that are too large to be held: no more than a row of tiles is in memory.
+        For results that are too large to be held: no more than a row of tiles is in memory, unless they are resized.
         """
+        if self._is_resized(*image.shape[:2]):
+            yield self(image, on_progress=on_progress)
+            return
         source = PixelSource([image], self.spec.in_channels, self.scale, self.values)
         for block in self._blocks(source, on_progress):
             yield source.pixels(*block)[0]
@@ -193,18 +231,7 @@ class Restorer:
         self, items: Iterable[Item], image_of: Callable[[Item], object] = lambda item: item
     ) -> Iterator[list[Item]]:
         """Group consecutive items whose images (`image_of(item)`) may go through the network together."""
-        group: list[Item] = []
-        for item in items:
-            image = image_of(item)
-            if group and _kind(image) != _kind(image_of(group[0])):
-                yield group
-                group = []
-            group.append(item)
-            if len(group) >= self.group_size(*_size(image)):
-                yield group
-                group = []
-        if group:
-            yield group
+        return grouped(items, image_of, self.group_size)
 
     def batch(self, images: list[Restorable]) -> list[Restorable]:
         """Restore images of one kind, depth and size together."""
@@ -214,7 +241,7 @@ class Restorer:
         if isinstance(images[0], torch.Tensor):
             return list(self(torch.cat(alike)).split([len(image) for image in alike]))
         if isinstance(images[0], Image):
-            restored = self._arrays([image.pixels for image in alike], names=[_name(image) for image in alike])
+            restored = self._arrays([image.pixels for image in alike], names=[name_of(image) for image in alike])
             return [dataclasses.replace(image, pixels=new) for image, new in zip(alike, restored, strict=True)]
         return self._arrays(alike)
 
@@ -260,7 +287,7 @@ class Restorer:
     def result_of(self, shape: tuple[int, ...], depth: str) -> tuple[tuple[int, ...], str]:
         """Shape and depth of what an array of this shape and depth would become."""
         height, width, *channels = shape
-        return (height * self.scale, width * self.scale, *channels), self.values.depth_of(np.dtype(depth)).name
+        return (*self.size_of(height, width), *channels), self.values.depth_of(np.dtype(depth)).name
 
     def describe(self) -> str:
         """One line for a log: network, device, arithmetic, tiles."""
@@ -271,8 +298,9 @@ class Restorer:
         name = f"{'folded ' if self.is_folded else ''}{type(self.network).__name__}"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
         tiles += f", tokens merged by {self.merge}" if self.merge else ""
+        unusual = self.sizing.describe() + self.values.describe()
         precision += " (fp32 of more than 8 bits)" if self.dtype is not self._deep_dtype else ""
-        return f"{name} x{self.scale} on {device}, {precision}, {tiles}{ensemble}{self.values.describe()}"
+        return f"{name} x{self.scale} on {device}, {precision}, {tiles}{ensemble}{unusual}"
 
     def _arrays(
         self,
@@ -282,16 +310,28 @@ class Restorer:
         names: list[str] | None = None,
     ) -> list[np.ndarray]:
         source = PixelSource(images, self.spec.in_channels, self.scale, self.values, names)
-        shape = (source.height * self.scale, source.width * self.scale, *source.channels)
+        shape = (*self.size_of(source.height, source.width), *source.channels)
         if outs is None:
             outs = [empty_pixels(shape, source.dtype) for _ in images]
         if any(out.shape != shape or out.dtype != source.dtype for out in outs):
             given = f"{outs[0].shape}, {outs[0].dtype}"
             raise OptionsError(f"out is {given}: the result is {shape}, {source.dtype}.")
+        if self._is_resized(source.height, source.width):
+            planes = torch.cat([planes.clone() for planes, _ in self._blocks(source, on_progress)], dim=-2)
+            for out, pixels in zip(outs, source.pixels(planes, 0, shape[:2]), strict=True):
+                out[:] = pixels
+            return outs
         for planes, first in self._blocks(source, on_progress):
             for out, rows in zip(outs, source.pixels(planes, first), strict=True):
                 out[first : first + len(rows)] = rows
         return outs
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) of the result of an image of this size."""
+        return self.sizing.size_of(height, width, self.scale)
+
+    def _is_resized(self, height: int, width: int) -> bool:
+        return self.size_of(height, width) != (height * self.scale, width * self.scale)
 
     def _blocks(
         self, source: PixelSource | TensorSource, on_progress: Progress | None = None
@@ -365,27 +405,3 @@ class Restorer:
         finally:
             if training:
                 self.network.train()
-
-
-def _whole_number_or_auto(name: str, value: int | str) -> int | Auto:
-    return "auto" if value == "auto" else _whole_number(name, value, "auto and ")
-
-
-def _whole_number(name: str, value: object, also: str, smallest: int = 1) -> int:
-    if not isinstance(value, int) or value < smallest:
-        raise OptionsError(f"{name} is {value!r}: must be {also}a whole number of at least {smallest}.")
-    return value
-
-
-def _size(image: Any) -> tuple[int, int]:
-    height, width = image.shape[-2:] if isinstance(image, torch.Tensor) else getattr(image, "pixels", image).shape[:2]
-    return height, width
-
-
-def _name(image: Image) -> str:
-    return f"'{image.path}'" if image.path else "the image"
-
-
-def _kind(image: Any) -> tuple[Any, ...]:
-    pixels = getattr(image, "pixels", image)
-    return (type(image), pixels.shape, pixels.dtype)

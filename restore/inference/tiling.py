@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -263,3 +264,23 @@ def _fade(position: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
+
+
+def whole_number_or_auto(name: str, value: int | str) -> int | Literal["auto"]:
+    """`value` of the argument `name`: auto, or a whole number of at least 1.
+
+    Raises:
+        OptionsError: it is neither.
+    """
+    return "auto" if value == "auto" else whole_number(name, value, "auto and ")
+
+
+def whole_number(name: str, value: object, also: str, smallest: int = 1) -> int:
+    """`value` of the argument `name`, a whole number.
+
+    Raises:
+        OptionsError: it is none, or less than `smallest`; `also` is what else is allowed.
+    """
+    if not isinstance(value, int) or value < smallest:
+        raise OptionsError(f"{name} is {value!r}: must be {also}a whole number of at least {smallest}.")
+    return value

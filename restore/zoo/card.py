@@ -90,5 +90,6 @@ def find_card(name: str) -> Card:
     """
     cards = {card.name: card for card in list_cards()}
     if name not in cards:
-        raise OptionsError(f"unknown model '{name}'.{nearest(name, cards)} Known: {', '.join(cards) or 'none'}.")
+        near = nearest(name, cards, most=3)
+        raise OptionsError(f"unknown model '{name}'.{near} `restore models` lists the {len(cards)} that are known.")
     return cards[name]

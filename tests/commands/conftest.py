@@ -29,6 +29,12 @@ def _fresh_logging():
 
 
 @pytest.fixture(scope="session")
+def tiny_block():
+    """The option block of a tiny SwinIR x2."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """A weights file of a tiny SwinIR x2."""
     from restore.zoo import build_model

@@ -340,3 +340,34 @@ def test_what_is_not_read_here_is_named(tmp_path, weights, caplog, monkeypatch):
         formats.readable_suffixes.cache_clear()
     assert "left out: phone.heic: formats that are not read here: .heic (pip install" in caplog.text
     assert "no images, left out: notes.md" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "size"), [(["--outscale", "3"], (48, 42)), (["--size", "30x20"], (20, 30)), (["--size", "x8"], (8, 7))]
+)
+def test_results_of_another_size(tmp_path, weights, options, size):
+    write_image(tmp_path / "in" / "deep.png", np.random.default_rng(0).integers(0, 65536, (16, 14, 4), np.uint16))
+    photos(tmp_path / "in", 1)
+    assert restore_run(weights, tmp_path / "in", tmp_path / "out", *options) == 0
+    for name, kind in (("00.png", ((*size, 3), np.uint8)), ("deep.png", ((*size, 4), np.uint16))):
+        pixels = read_image(tmp_path / "out" / name).pixels
+        assert (pixels.shape, pixels.dtype) == kind
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--outscale", "0"], "outscale is 0"),
+        (["--size", "1920"], "must be WIDTHxHEIGHT"),
+        (["--size", "5x5", "--outscale", "2"], "not allowed with"),
+    ],
+)
+def test_wrong_sizes_are_known_before_the_work(tmp_path, weights, capsys, options, words):
+    photos(tmp_path / "in", 1)
+    try:
+        code = restore_run(weights, tmp_path / "in", tmp_path / "out", *options)
+    except SystemExit as error:  # of argparse
+        code = error.code
+    assert code == 2
+    assert words in said_of(capsys)
+    assert not (tmp_path / "out").exists()

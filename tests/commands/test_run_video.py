@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -181,3 +182,22 @@ def test_an_interrupted_clip_says_how_far_it_came(tmp_path, weights, make_clip, 
     monkeypatch.setattr(Restorer, "batch", batch)
     assert restore_run(weights, clip, tmp_path / target, "--segment-frames", "2", "--resume") == 0
     assert re.search("[1-6] done before", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("options", "size"), [(["--outscale", "1.5"], (48, 36)), (["--size", "40x30"], (40, 30))])
+def test_clips_of_another_size(tmp_path, weights, make_clip, options, size):
+    clip = make_clip(tmp_path / "in.mp4", 4, (24, 32))
+    assert restore_run(weights, clip, tmp_path / "out.mp4", *options) == 0
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        stream = file.streams.video[0]
+        assert (stream.width, stream.height) == size
+    assert count(tmp_path / "out.mp4") == 4
+    assert restore_run(weights, clip, tmp_path / "frames", *options) == 0
+    assert {read_image(path).pixels.shape for path in list_images(tmp_path / "frames")} == {(*size[::-1], 3)}
+
+
+def test_json_of_a_clip(tmp_path, weights, make_clip, capsys):
+    clip = make_clip(tmp_path / "in.mp4", 4, (24, 32))
+    for expected in ({"num_frames": 4, "num_kept": 0}, {"done_before": True}):
+        assert restore_run(weights, clip, tmp_path / "out.mp4", "--json", "--resume") == 0
+        assert expected.items() <= json.loads(capsys.readouterr().out).items()

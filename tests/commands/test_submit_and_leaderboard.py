@@ -190,7 +190,7 @@ def test_the_scorer_and_restore_score_agree(here, track):
     by_track = json.loads((here / "scores/details.json").read_text())["images"]
     protocol = TRACKS[track].protocol
     measuring = ["score", "-r", "out/images", "-g", "hr", "--metrics", "psnr,ssim", "--protocol", protocol]
-    assert main([*measuring, "--scale", "4", "--jobs", "1", "-o", "measured"]) == 0
+    assert main([*measuring, "--scale", "4", "--workers", "1", "-o", "measured"]) == 0
     measured = json.loads((here / "measured/scores.json").read_text())
     by_name = {image["name"]: image["values"] for image in measured["images"]}
     assert len(by_name) == len(by_track) == 3

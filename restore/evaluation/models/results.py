@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from restore.evaluation.records import MetricRecord, plain
-from restore.terminal import csv_text
+from restore.evaluation.records import MetricRecord
+from restore.terminal import csv_text, plain
 
 __all__ = ["DatasetResult", "ImageResult", "Results"]
 

@@ -16,8 +16,8 @@ from typing import Any
 from restore import __version__
 from restore.data.pairs import Pair
 from restore.errors import OutputError
-from restore.evaluation.records import plain
 from restore.files import atomic_write, encoded, real_path
+from restore.terminal import plain
 
 __all__ = ["Entry", "Journal", "key_of"]
 

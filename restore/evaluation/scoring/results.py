@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from restore.evaluation.records import MetricRecord, plain
-from restore.terminal import csv_text
+from restore.evaluation.records import MetricRecord
+from restore.terminal import csv_text, plain
 
 __all__ = ["ImageScore", "Scores", "Summary"]
 
@@ -135,8 +135,8 @@ class Scores:
             best=ranked[-1].name,
         )
 
-    def as_json(self) -> str:
-        """The text of scores.json; figures that JSON does not know are the texts "inf" and "nan"."""
+    def as_dict(self) -> dict[str, Any]:
+        """Nested plain values; figures that JSON does not know are the texts "inf" and "nan"."""
         summaries = {label: self.summary(label) for label in self.metrics}
         content = {
             "name": self.name,
@@ -149,7 +149,12 @@ class Scores:
             "environment": self.environment,
             "images": [asdict(image) for image in self.images],
         }
-        return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        found: dict[str, Any] = plain(content)
+        return found
+
+    def as_json(self) -> str:
+        """The text of scores.json."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def as_csv(self) -> str:
         """The text of scores.csv: one row for each image; what is not there is left empty, and `error` says why."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from restore.errors import DataError
-from restore.evaluation.records import plain
 from restore.files import atomic_write, encoded
+from restore.terminal import plain
 
 __all__ = ["Sweep"]
 

@@ -116,6 +116,7 @@ def plan_encoding(
     codec: str | None = None,
     crf: int | None = None,
     pixel_format: str | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Encoding:
     """The settings for a restored clip.
 
@@ -126,13 +127,14 @@ def plan_encoding(
         codec: libav's name of an encoder or a format: h264, hevc, av1, vp9, prores_ks, ffv1, hevc_nvenc, ...
         crf: constant quality; smaller is better and larger.
         pixel_format: libav's name, such as yuv420p.
+        size: (H, W) of the result, where that is not the network's.
 
     Raises:
         OptionsError: no such encoder, or it cannot do what is asked of it.
     """
     av = import_av()
     encoder = _encoder(codec or DEFAULT_CODEC.get(VIDEO_OUTPUTS[suffix.lower()], "h264"))
-    height, width = clip.height * scale, clip.width * scale
+    height, width = size or (clip.height * scale, clip.width * scale)
     if pixel_format is None:
         pixel_format = _pixel_format(encoder, av.VideoFormat(clip.pixel_format), height, width)
     elif pixel_format not in (names := [fmt.name for fmt in encoder.video_formats or []]):

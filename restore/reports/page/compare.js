@@ -136,6 +136,7 @@
 
   const all = [...document.querySelectorAll(".stage")].map((stage) => new Compare(stage));
   const buttons = [...document.querySelectorAll("[data-pair]")];
+  const sides = [...document.querySelectorAll("[data-side]")]; // two lists of all pictures, in place of buttons
 
   function choose(button) {
     for (const other of buttons) {
@@ -145,7 +146,16 @@
     const [left, right] = button.dataset.pair.split(" ");
     for (const item of all) item.show(left, item.layers.has(right) ? right : "restored");
   }
+  function chooseSides() {
+    const [left, right] = sides.map((side) => side.value);
+    for (const item of all) item.show(left, item.layers.has(right) ? right : [...item.layers.keys()].at(-1));
+  }
   function nextPair() {
+    if (sides.length) {
+      const [, right] = sides;
+      right.selectedIndex = (right.selectedIndex + 1) % right.options.length;
+      return chooseSides();
+    }
     const now = buttons.findIndex((button) => button.getAttribute("aria-checked") === "true");
     if (buttons.length) choose(buttons[(now + 1) % buttons.length]);
   }
@@ -173,6 +183,8 @@
       next.focus();
     });
   }
-  if (buttons.length) choose(buttons[0]);
+  for (const side of sides) side.addEventListener("change", chooseSides);
+  if (sides.length) chooseSides();
+  else if (buttons.length) choose(buttons[0]);
   else for (const item of all) item.show(item.layers.has("baseline") ? "baseline" : "restored", "restored");
 })();

@@ -358,7 +358,7 @@ def test_wrong_command_lines(options, capsys):
     assert "error:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--workers", "0"], ["--jobs", "0"], ["--scale", "-1"]])
+@pytest.mark.parametrize("option", [["--workers", "0"], ["--scale", "-1"]])
 def test_wrong_numbers(option, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["score", "-r", "x", *option])
@@ -369,7 +369,7 @@ def test_names_are_shown_as_they_are(tmp_path, folders, capsys):
     called = ["a[bold].png", "b:smile:.png", "c[b].png"]
     restored, _ = folders(dict.fromkeys(called))
     pair = ["-r", str(restored / called[0]), "-g", str(restored / called[1])]
-    assert main(["score", *pair, "-o", str(tmp_path / "[red]"), "--jobs", "1"]) == 0
+    assert main(["score", *pair, "-o", str(tmp_path / "[red]"), "--workers", "1"]) == 0
     shown = capsys.readouterr().out
     assert f"{called[0]} (1 image)" in shown
     assert shown.count(called[0]) == 2
