@@ -1,12 +1,15 @@
-"""The same small body trained with one mixer after the other, to compare what they are worth and what they cost.
+"""The same small network trained with one component after the other, to compare what they are worth and cost.
 
-An interrupted sweep goes on where it was, also inside a training. Option files say everything about a training but the
-mixers; a mixer that has a shifted form takes turns with it.
+An interrupted sweep goes on where it was, also inside a training. Option files say everything about a training but what
+is compared: the mixers of a network that has the argument `mixers`, where one that has a shifted form takes turns with
+it, or the encoder of a network that has one. Encoders are small ones of their families; for a network that restores,
+those of one stride stand in a pyramid.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import time
@@ -14,13 +17,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from restore.assembly.networks import as_network, build_network, chosen_device
+from restore.assembly.networks import as_network, build_network, chosen_device, judges
 from restore.assembly.trainings import train
-from restore.errors import DataError, OptionsError, RestoreError, nearest
+from restore.encoders.miniatures import miniatures, with_pyramid
+from restore.errors import DataError, OptionsError, Problem, RestoreError, nearest
 from restore.evaluation.environment import machine
-from restore.evaluation.sweeps import Sweep, bounded_memory, measured, render
+from restore.evaluation.sweeps import MEASURES, Sweep, bounded_memory, measured, render
 from restore.inference.memory import is_out_of_memory
 from restore.options import Options, load
+from restore.options.components import slot_of
 from restore.registry import MIXERS
 from restore.training.history import HISTORY, read_history
 
@@ -28,6 +33,7 @@ __all__ = ["PAGE", "RECORD", "bodies", "sweep"]
 
 RECORD, PAGE = "sweep.json", "sweep.html"
 _SHIFTED = "shifted_"
+_PYRAMID_WIDTH = 64
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +57,7 @@ def sweep(
     output: Path,
     *,
     mixers: Sequence[str] | None = None,
+    encoders: Sequence[str] | None = None,
     num_seeds: int = 3,
     iterations: int | None = None,
     remeasure: bool = False,
@@ -60,9 +67,11 @@ def sweep(
     """Train and measure; returns the exit code: 0 done, 1 some could not be trained, 130 interrupted.
 
     Args:
-        files: option files of trainings of a network with the argument `mixers`, and a validation that gives a PSNR.
+        files: option files of trainings of a network with the argument `mixers` or `encoder`, and a validation that
+            gives a PSNR or SRCC.
         output: folder of the record, the page and the trainings.
         mixers: by name; None for all.
+        encoders: by name; None for all families in miniature.
         num_seeds: trainings of each.
         iterations: of each training; None for what the files say.
         remeasure: measure time and memory again, also of what was done before.
@@ -70,17 +79,16 @@ def sweep(
         say: is told what happens.
 
     Raises:
-        OptionsError: mistakes in the option files, or an unknown mixer.
-        DataError: the folder holds a sweep with other settings, or a training gives no PSNR.
+        OptionsError: mistakes in the option files, or an unknown mixer or encoder.
+        DataError: the folder holds a sweep with other settings, or a training gives neither PSNR nor SRCC.
     """
-    chosen = bodies(mixers)
-    tasks = {base.name: file for file in files for base in [load(file, overrides, is_train=True)]}
+    bases = {base.name: (file, base) for file in files for base in [load(file, overrides, is_train=True)]}
+    tasks = {name: (file, _compared(base, mixers, encoders)) for name, (file, base) in bases.items()}
     settings: dict[str, Any] = {"iterations": iterations}
-    for name, file in tasks.items():
-        dump = load(file, overrides, is_train=True).dump()
-        settings[name] = hashlib.sha256(dump.encode()).hexdigest()[:12]
+    for name, (_, base) in bases.items():
+        settings[name] = hashlib.sha256(base.dump().encode()).hexdigest()[:12]
     record = Sweep.opened(output / RECORD, settings, machine())
-    trials = list(_trials(tasks, chosen, num_seeds, output, iterations, overrides))
+    trials = list(_trials(tasks, num_seeds, output, iterations, overrides))
     left = [each for each in trials if record.trial(each[0].name, each[1], each[2]) is None]
     say(f"{len(trials)} trainings, {len(trials) - len(left)} done before")
     if remeasure:
@@ -94,7 +102,8 @@ def sweep(
                 code = train(options)
             if code != 0:
                 return 130
-            trial |= {"psnr": _psnr(options), "seconds": time.monotonic() - since}
+            measure, value = _last(options)
+            trial |= {measure: value, "seconds": time.monotonic() - since}
             _measure(record, options, name)
         except (RestoreError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RestoreError) and not is_out_of_memory(error):
@@ -104,7 +113,7 @@ def sweep(
         record.keep(trial)
         _write(record, output)
         each = (time.monotonic() - begun) / number
-        found = f"{trial['psnr']:.3f} dB" if "psnr" in trial else f"failed: {trial['error']}"
+        found = f"failed: {trial['error']}" if "error" in trial else f"{measure.upper()} {value:.3f}"
         minutes = each * (len(left) - number) / 60
         say(f"{options.name} {name} seed {seed}: {found}; {len(left) - number} left, {minutes:.0f} min")
     for options, name, seed in trials:
@@ -120,21 +129,43 @@ def _write(record: Sweep, output: Path) -> None:
     (output / PAGE).write_text(render(record, output.name), encoding="utf-8")
 
 
+def _compared(
+    base: Options, mixers: Sequence[str] | None, encoders: Sequence[str] | None
+) -> dict[str, tuple[str, Any]]:
+    """What a task is trained with, by name: the argument of its network, and its value.
+
+    Raises:
+        OptionsError: an unknown name, or a network without such an argument.
+    """
+    slot, block = slot_of("network_g", base.model_type), base.network_g
+    assert slot is not None
+    assert block is not None
+    arguments = inspect.signature(slot.registry.get(block["type"])).parameters
+    if "mixers" in arguments:
+        return {name: ("mixers", pair) for name, pair in bodies(mixers).items()}
+    if "encoder" in arguments:
+        found = miniatures(encoders)
+        if not judges(base):
+            found = {name: with_pyramid(each, _PYRAMID_WIDTH) for name, each in found.items()}
+        return {name: ("encoder", each) for name, each in found.items()}
+    message = f"{block['type']} has neither the argument `mixers` nor `encoder`: there is nothing to compare."
+    raise OptionsError([Problem("network_g.type", message)])
+
+
 def _trials(
-    tasks: Mapping[str, str | Path],
-    chosen: dict[str, list[str]],
+    tasks: Mapping[str, tuple[str | Path, Mapping[str, tuple[str, Any]]]],
     num_seeds: int,
     output: Path,
     iterations: int | None,
     overrides: Sequence[Any],
 ) -> Iterator[tuple[Options, str, int]]:
-    """Seed by seed, so that there is something to see of every mixer early on."""
+    """Seed by seed, so that there is something to see of every component early on."""
     for seed in range(num_seeds):
-        for task, file in tasks.items():
-            for name, mixers in chosen.items():
+        for task, (file, compared) in tasks.items():
+            for name, (argument, value) in compared.items():
                 place = output / "runs" / task / name / str(seed)
                 own = [
-                    f"network_g.mixers={json.dumps(mixers)}",
+                    f"network_g.{argument}={json.dumps(value)}",
                     f"manual_seed={seed}",
                     f"path.experiments_root={place}",
                 ]
@@ -155,10 +186,13 @@ def _measure(record: Sweep, options: Options, name: str) -> bool:
     return True
 
 
-def _psnr(options: Options) -> float:
-    """Of the last validation."""
+def _last(options: Options) -> tuple[str, float]:
+    """What the last validation measured, and its value."""
     rows = read_history(options.paths.experiments_root / HISTORY)
-    values = [row[key] for row in rows.values() for key in row if key.endswith("/psnr")]
+    keys = [(row, key, key.rpartition("/")[2]) for row in rows.values() for key in row if "/" in key]
+    values = [(measure, float(row[key])) for row, key, measure in keys if measure in MEASURES]
     if not values:
-        raise DataError(f"{options.name}: the training gave no PSNR. It needs a dataset `val` and the metric psnr.")
-    return float(values[-1])
+        raise DataError(
+            f"{options.name}: the training gave neither PSNR nor SRCC. It needs a dataset `val` and such a metric."
+        )
+    return values[-1]

@@ -1,7 +1,8 @@
-"""`restore sweep`: train the same small body with every mixer, and draw quality against cost.
+"""`restore sweep`: train the same small network with every mixer or encoder, and draw quality against cost.
 
     restore sweep                                            every mixer, three seeds, x4 and denoising
     restore sweep --mixers window,outlook,knn_graph --iterations 5000 -o results/three
+    restore sweep --encoders all -o results/encoders         every family, as a judge of images and in a U-Net
     restore sweep -opt my_task.yml --set datasets.val.dataroot_gt=...
 
 It goes on where it was interrupted. The record and the page are written after every training.
@@ -17,7 +18,10 @@ from restore.terminal import tell
 
 __all__ = ["add_arguments", "run"]
 
-FILES = ("train_sweep_sr_x4", "train_sweep_denoise_25")
+FILES = {
+    "mixers": ("train_sweep_sr_x4", "train_sweep_denoise_25"),
+    "encoders": ("train_sweep_encoders_quality", "train_sweep_encoders_denoise_25"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-opt",
         action="append",
         metavar="FILE",
-        help=f"option file of a task, several times; default: {' and '.join(FILES)}",
+        help="option file of a task, several times; default: "
+        + "; ".join(f"{' and '.join(files)} for {kind}" for kind, files in FILES.items()),
     )
-    parser.add_argument("--mixers", help="names with commas between; default: all")
-    parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="trainings of each mixer and task")
+    parser.add_argument("--mixers", metavar="NAMES", help="with commas between, or all; the default")
+    parser.add_argument("--encoders", metavar="NAMES", help="with commas between, or all: each family in miniature")
+    parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="trainings of each component and task")
     parser.add_argument("--iterations", type=positive, metavar="N", help="of each training; default: as the files say")
     parser.add_argument(
         "-o", "--output", default="results/sweep", metavar="DIR", help="folder of record, page and runs"
@@ -51,11 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     use_threads(arguments)
     output = Path(arguments.output).expanduser()
-    names = [name.strip() for name in (arguments.mixers or "").split(",") if name.strip()]
+    kinds = [kind for kind in FILES if getattr(arguments, kind)] or ["mixers"]
     code = sweep(
-        arguments.opt or FILES,
+        arguments.opt or [file for kind in kinds for file in FILES[kind]],
         output,
-        mixers=names or None,
+        mixers=_names(arguments.mixers),
+        encoders=_names(arguments.encoders),
         num_seeds=arguments.seeds,
         iterations=arguments.iterations,
         remeasure=arguments.remeasure,
@@ -65,3 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     if (output / PAGE).exists():
         tell(f"{output / PAGE}", out=True)
     return code
+
+
+def _names(text: str | None) -> list[str] | None:
+    """None for all."""
+    names = [name.strip() for name in (text or "all").split(",") if name.strip()]
+    return None if names == ["all"] else names

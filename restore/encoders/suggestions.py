@@ -76,11 +76,11 @@ def _likeness(wanted: tuple[str, ...], offered: tuple[str, ...]) -> float:
 def _alike(word: str, other: str) -> float:
     if word == other:
         return 1.0
+    ratio = difflib.SequenceMatcher(None, word, other).ratio()
     if min(len(word), len(other)) >= 3 and (other.startswith(word) or word.startswith(other)):
-        return 0.8
+        return max(0.8, ratio)
     if word.isdigit() and other.strip("abcdefghijklmnopqrstuvwxyz") == word:
         return 0.8  # s18 for 18
     if any(character.isdigit() for character in word) != any(character.isdigit() for character in other):
         return 0.0
-    ratio = difflib.SequenceMatcher(None, word, other).ratio()
     return ratio if ratio >= _LIKE and word[0] == other[0] else 0.0

@@ -1,4 +1,4 @@
-"""`restore sweep`: every mixer in the same body, resumable, with a record and a page."""
+"""`restore sweep`: every mixer or encoder in the same network, resumable, with a record and a page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sweep(tmp_path, one_thread, monkeypatch):
         monkeypatch.setattr(module, "measured", real if measure else quick)
         pairs = changes | (of_pairs if tasks == ("sr_x4",) else {}) | more
         files = [part for task in tasks for part in ("-opt", f"options/train_sweep_{task}.yml")]
-        sets = [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
+        sets = [part for key, value in pairs.items() if value is not None for part in ("--set", f"{key}={value}")]
         code = main(["sweep", *files, "--iterations", "2", "-o", str(output), *sets, *arguments])
         record = output / "sweep.json"
         return code, json.loads(record.read_text()) if record.exists() else None
@@ -101,6 +101,53 @@ def test_super_resolution_too(sweep):
     code, record = sweep("--mixers", "pooling", "--seeds", "1", tasks=("sr_x4",))
     assert code == 0
     assert record["trials"][0]["task"] == "sweep_sr_x4"
+
+
+TINY_JUDGE = {
+    "datasets.train.cache": "none",
+    "datasets.train.crop_px": 32,
+    "datasets.val.crop_px": 32,
+    "datasets.val.max_images": 1,
+}
+TINY_UNET = {"network_g.encoder": "conv_pyramid", "network_g.width": 4}
+
+
+def of_encoders(name, **more):
+    """Changes for a task of encoders, whose file lacks what those of mixers have."""
+    left = {"network_g.embed_dim", "network_g.depths", *(["datasets.train.gt_size"] if name == "quality" else [])}
+    return dict.fromkeys(left) | more
+
+
+def test_encoders_judge_and_join_the_record_of_others(sweep, tmp_path):
+    names = ("--encoders", "vit,band_energy", "--seeds", "1")
+    code, record = sweep(*names, tasks=("encoders_quality",), measure=True, **of_encoders("quality", **TINY_JUDGE))
+    assert code == 0
+    assert [each["name"] for each in record["trials"]] == ["vit", "band_energy"]
+    assert all(-1 <= each["srcc"] <= 1 for each in record["trials"])
+    page = (tmp_path / "out/sweep.html").read_text()
+    assert "SRCC against multiply-adds" in page
+    assert "PSNR" not in page
+
+    unet = of_encoders("denoise", **TINY_UNET)
+    code, both = sweep("--encoders", "vit,hornet", "--seeds", "1", tasks=("encoders_denoise_25",), **unet)
+    assert code == 0
+    assert both["trials"][:2] == record["trials"]
+    assert both["settings"].keys() == {"iterations", "sweep_encoders_quality", "sweep_encoders_denoise_25"}
+    assert all(each["psnr"] > 5 for each in both["trials"][2:])
+    assert "SRCC against" in (tmp_path / "out/sweep.html").read_text()
+    assert "PSNR [dB] against" in (tmp_path / "out/sweep.html").read_text()
+
+
+def test_a_network_that_holds_nothing_to_compare_is_refused(sweep, capsys):
+    fixed = of_encoders("denoise", network_g="{type: DnCNN, in_nc: 3, out_nc: 3}")
+    assert sweep("--encoders", "vit", tasks=("encoders_denoise_25",), **fixed)[0] == 2
+    assert "network_g.type: DnCNN has neither the argument `mixers` nor `encoder`" in capsys.readouterr().err
+
+
+def test_unknown_encoders_are_named(sweep, capsys):
+    unet = of_encoders("denoise", **TINY_UNET)
+    assert sweep("--encoders", "hornett", tasks=("encoders_denoise_25",), **unet)[0] == 2
+    assert "unknown encoder 'hornett'. Did you mean 'hornet'?" in capsys.readouterr().err
 
 
 def test_other_settings_are_another_sweep(sweep, capsys):

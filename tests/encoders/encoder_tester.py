@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import pickle
 from typing import ClassVar
 
 import pytest
@@ -177,6 +178,12 @@ class EncoderTester:
         x = self.image(encoder, self.sizes[1])
         with torch.no_grad():
             assert all(torch.equal(a, b) for a, b in zip(encoder(x), other(x), strict=True))
+
+    def test_it_can_be_sent_to_another_process(self, encoder):
+        x = self.image(encoder, self.sizes[1])
+        with torch.no_grad():
+            for sent, stayed in zip(pickle.loads(pickle.dumps(encoder))(x), encoder(x), strict=True):
+                assert torch.equal(sent, stayed)
 
     def test_a_classifier_has_logits_and_its_published_weights_come_back(self, block):
         torch.manual_seed(0)

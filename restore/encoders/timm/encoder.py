@@ -267,6 +267,7 @@ def _built(name: str, found: Probe, pretrained: bool) -> tuple[TimmModel, Remain
 
     net = build(name, options, wrapper=Kept)
     net.__class__ = found.kind
+    net._model_args = {**getattr(net, "_model_args", {}), "feature_cls": found.kind}  # Kept cannot be pickled
     if native is not None:
         Fitting(native.template).keep(net, native.size)
     timm_names = {id(module): path for path, module in whole[0].named_modules()}

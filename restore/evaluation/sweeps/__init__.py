@@ -2,6 +2,6 @@
 
 from restore.evaluation.sweeps.measuring import SIDES, bounded_memory, measured
 from restore.evaluation.sweeps.page import render
-from restore.evaluation.sweeps.results import Sweep
+from restore.evaluation.sweeps.results import MEASURES, Sweep
 
-__all__ = ["SIDES", "Sweep", "bounded_memory", "measured", "render"]
+__all__ = ["MEASURES", "SIDES", "Sweep", "bounded_memory", "measured", "render"]

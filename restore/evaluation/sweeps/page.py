@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from restore.evaluation.sweeps.measuring import SIDES
-from restore.evaluation.sweeps.results import Sweep
+from restore.evaluation.sweeps.results import MEASURES, Sweep
 from restore.reports import charts
 from restore.reports.pages import fill_page
 
@@ -19,9 +19,10 @@ def render(sweep: Sweep, title: str) -> str:
     tasks = [
         {
             "name": task,
+            "measure": MEASURES[sweep.measure(task)],
             "rows": sweep.rows(task),
             "charts": [
-                (f"{text} for {SIDES[-1]} x {SIDES[-1]} px", _chart(sweep.rows(task), kind, text))
+                (f"{text} for {SIDES[-1]} x {SIDES[-1]} px", _chart(sweep, task, kind, text))
                 for kind, text in _COSTS.items()
             ],
         }
@@ -43,15 +44,17 @@ def _words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _chart(rows: list[dict[str, Any]], kind: str, text: str) -> str:
-    """PSNR against a cost at the larger size; empty where nothing was measured."""
-    dots = []
-    for row in rows:
+def _chart(sweep: Sweep, task: str, kind: str, text: str) -> str:
+    """The measure against a cost at the larger size; empty where nothing was measured."""
+    measure, dots = MEASURES[sweep.measure(task)], []
+    for row in sweep.rows(task):
         cost = row.get(str(SIDES[-1]), {}).get(kind)
-        if row["psnr"] is None or cost is None:
+        if row["value"] is None or cost is None:
             continue
         value = cost / 1e9 if kind == "macs" else cost
         spread = "" if row["spread"] is None else f" ± {row['spread']:.3f}"
-        words = f"{row['name']}: {row['psnr']:.3f}{spread} dB, {value:.4g} {text}, {row['parameters']:,} parameters"
-        dots.append(charts.Dot(value, row["psnr"], words, name=row["name"]))
-    return charts.scatter(dots, text, "PSNR [dB]", x_is_log=True, height=420)
+        words = (
+            f"{row['name']}: {measure} {row['value']:.3f}{spread}, {value:.4g} {text}, {row['parameters']:,} parameters"
+        )
+        dots.append(charts.Dot(value, row["value"], words, name=row["name"]))
+    return charts.scatter(dots, text, measure, x_is_log=True, height=420)

@@ -12,7 +12,10 @@ from restore.errors import DataError
 from restore.files import atomic_write, encoded
 from restore.terminal import plain
 
-__all__ = ["Sweep"]
+__all__ = ["MEASURES", "Sweep"]
+
+MEASURES = {"psnr": "PSNR [dB]", "srcc": "SRCC"}
+"""What trainings are compared by; more is better."""
 
 
 @dataclass
@@ -22,7 +25,7 @@ class Sweep:
     Attributes:
         settings: what trainings have in common; those of other settings cannot be compared.
         environment: the machine.
-        trials: one for each task, component and seed: {task, name, seed, psnr, seconds}, or with `error`.
+        trials: one for each task, component and seed: {task, name, seed, seconds} with `psnr`, `srcc` or `error`.
         costs: by task and component: parameters, and multiply-adds, milliseconds and MiB for each side in pixels.
     """
 
@@ -45,12 +48,13 @@ class Sweep:
         except (ValueError, TypeError) as error:
             message = f"{path}: not the record of a sweep ({error}). Move it away, or choose another folder."
             raise DataError(message) from None
-        changed = [key for key in settings if found.settings.get(key) != settings[key]]
+        changed = [key for key in settings if found.settings.get(key, settings[key]) != settings[key]]
         if changed:
             raise DataError(
                 f"{path}: a sweep with other settings ({', '.join(changed)}), whose figures cannot be compared with "
                 "these. Choose another folder with -o, or the same settings to go on with it."
             )
+        found.settings |= settings
         return found
 
     def save(self, path: Path) -> None:
@@ -73,21 +77,25 @@ class Sweep:
         """In the order in which they were first done."""
         return list(dict.fromkeys(each["task"] for each in self.trials))
 
+    def measure(self, task: str) -> str:
+        """What trainings of a task are compared by, one of `MEASURES`."""
+        return next((key for each in self.trials if each["task"] == task for key in MEASURES if key in each), "psnr")
+
     def rows(self, task: str) -> list[dict[str, Any]]:
-        """Each component of a task with the mean over its seeds, and what it costs; the best first."""
-        rows = []
+        """Each component of a task with the mean of its measure over its seeds, and what it costs; the best first."""
+        rows, measure = [], self.measure(task)
         for name in dict.fromkeys(each["name"] for each in self.trials if each["task"] == task):
             of_it = [each for each in self.trials if (each["task"], each["name"]) == (task, name)]
-            values = [each["psnr"] for each in of_it if "error" not in each]
+            values = [each[measure] for each in of_it if "error" not in each]
             errors = [each["error"] for each in of_it if "error" in each]
             rows.append(
                 {
                     "name": name,
-                    "psnr": statistics.fmean(values) if values else None,
+                    "value": statistics.fmean(values) if values else None,
                     "spread": statistics.stdev(values) if len(values) > 1 else None,
                     "num_seeds": len(values),
                     "error": errors[0] if errors and not values else "",
                     **self.costs.get(task, {}).get(name, {}),
                 }
             )
-        return sorted(rows, key=lambda row: -(row["psnr"] or 0.0))
+        return sorted(rows, key=lambda row: (row["value"] is None, -(row["value"] or 0.0)))

@@ -45,6 +45,8 @@ def test_a_family_alone_is_its_smallest_member():
         ("caformer18", "caformer_s18"),
         ("PoolFormer", "poolformer"),
         ("conv_pyramd", "conv_pyramid"),
+        ("hornett", "hornet"),
+        ("hornet_tinyy", "hornet_tiny"),
     ],
 )
 def test_suggestions_name_what_is_meant(given, wanted):
