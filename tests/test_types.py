@@ -37,6 +37,7 @@ STRICT = {
     "restore.quality.*",
     "restore.registry",
     "restore.reports.*",
+    "restore.serving.*",
     "restore.signature",
     "restore.terminal",
     "restore.workers",

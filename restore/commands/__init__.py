@@ -6,6 +6,7 @@ GROUPED = {
     "restore images": {
         "demo": "restore six photographs with the shipped model, and write a page to look at",
         "run": "restore a photograph or a folder of them, or a video",
+        "serve": "a page to drop photographs on, and a REST interface",
         "compare": "restore an image with several models, and write a page that shows them side by side",
     },
     "measure": {

@@ -8,7 +8,7 @@ An image file becomes an `Image` (pixels, ICC profile, EXIF), its pixels a tenso
 """
 
 from restore.images.colour import grey_to_rgb, rgb_to_grey, rgb_to_y, rgb_to_ycbcr, y_to_rgb, ycbcr_to_rgb
-from restore.images.decode import decode_image, is_animated, read_size
+from restore.images.decode import decode_image, is_animated, read_size, size_of
 from restore.images.encode import encode_image
 from restore.images.formats import WRITTEN_SUFFIXES, readable_suffixes
 from restore.images.image import Image, convert_depth, flatten, require_unit, to_pixels, to_tensor
@@ -41,6 +41,7 @@ __all__ = [
     "rgb_to_grey",
     "rgb_to_y",
     "rgb_to_ycbcr",
+    "size_of",
     "to_pixels",
     "to_tensor",
     "write_image",

@@ -27,7 +27,7 @@ from restore.images.pillow import pixels_of
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["decode_image", "is_animated", "read_size"]
+__all__ = ["decode_image", "is_animated", "read_size", "size_of"]
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
@@ -57,12 +57,18 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
     def measure() -> tuple[int, int]:
         with Path(path).open("rb") as file:
-            height, width, orientation = _SIZES[_format_of(file.read(plugins.HEAD_BYTES))](
-                file, file.seek(0, io.SEEK_END)
-            )
-        return (width, height) if is_transposed(orientation) else (height, width)
+            return _size_in(file)
 
     return _guarded(path, measure)
+
+
+def size_of(data: bytes, name: str | Path = "image") -> tuple[int, int]:
+    """Height and width that `decode_image` would give, from the header alone.
+
+    Raises:
+        ImageError: it is not an image.
+    """
+    return _guarded(name, lambda: _size_in(io.BytesIO(data)))
 
 
 def is_animated(path: str | Path) -> bool:
@@ -89,6 +95,12 @@ def _guarded(name: str | Path, action: Callable[[], Result]) -> Result:
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, KeyError ... on damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"cannot read '{name}': {reason}") from error
+
+
+def _size_in(file: BinaryIO) -> tuple[int, int]:
+    measure = _SIZES[_format_of(file.read(plugins.HEAD_BYTES))]
+    height, width, orientation = measure(file, file.seek(0, io.SEEK_END))
+    return (width, height) if is_transposed(orientation) else (height, width)
 
 
 def _format_of(head: bytes) -> str:

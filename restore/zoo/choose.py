@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from restore.errors import OptionsError, nearest
@@ -15,7 +15,14 @@ PHOTO = "photo"
 LEVELS = {"sigma": "--sigma", "quality": "--jpeg-quality"}
 
 
-def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quality: int | None = None) -> Card:
+def choose_model(
+    task: str,
+    *,
+    scale: int = 1,
+    sigma: float | None = None,
+    quality: int | None = None,
+    among: Sequence[Card] | None = None,
+) -> Card:
     """The card that suits a task best, for colour images.
 
     Faithful models come before those for real-life photographs, and those that download by themselves before those
@@ -27,13 +34,15 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
         scale: of super-resolution.
         sigma: noise level on the scale of 0 to 255; None for a model that needs none.
         quality: JPEG quality, 1 to 100; None for a model that needs none.
+        among: the cards to choose from; all by default.
 
     Raises:
         OptionsError: no card has that task, or that scale, or every model needs a level; the message lists what there
             is.
     """
     is_photo = task == PHOTO
-    cards = [card for card in list_cards() if not card.grey and card.task != "quality" and card.real >= is_photo]
+    among = list_cards() if among is None else among
+    cards = [card for card in among if not card.grey and card.task != "quality" and card.real >= is_photo]
     tasks = sorted({card.task for card in cards} | {PHOTO})
     if task not in tasks:
         raise OptionsError(
@@ -43,6 +52,8 @@ def choose_model(task: str, *, scale: int = 1, sigma: float | None = None, quali
     fitting = [card for card in cards if card.task == kind and card.scale == scale]
     if not fitting:
         scales = sorted({card.scale for card in cards if card.task == kind})
+        if not scales:
+            raise OptionsError(f"no model for the task '{task}' is offered here.")
         raise OptionsError(f"no model for the task '{task}' at scale {scale}: allowed is {_listing(scales)}.")
     wanted = {"sigma": sigma, "quality": quality}
     for level, given in wanted.items():

@@ -183,8 +183,18 @@
       next.focus();
     });
   }
+  const showFirst = (item) => item.show(item.layers.has("baseline") ? "baseline" : "restored", "restored");
   for (const side of sides) side.addEventListener("change", chooseSides);
   if (sides.length) chooseSides();
   else if (buttons.length) choose(buttons[0]);
-  else for (const item of all) item.show(item.layers.has("baseline") ? "baseline" : "restored", "restored");
+  else all.forEach(showFirst);
+
+  /* For pages whose images come later. */
+  window.addStage = (stage) => { all.push(new Compare(stage)); showFirst(all.at(-1)); };
+  window.removeStage = (stage) => {
+    const at = all.findIndex((item) => item.stage === stage);
+    if (at < 0) return;
+    if (all[at].wide) widen(all[at], false);
+    all.splice(at, 1);
+  };
 })();
