@@ -5,7 +5,7 @@
     restore serve --host 0.0.0.0                     for other machines: with a token, which is printed
 
 Photographs and results stay in memory and are forgotten when they have been fetched. SIGTERM or Ctrl-C finishes what is
-being done; once more, and it is given up. `RESTORE_TOKEN` sets the token.
+being done; once more, and it is given up (exit code 130). `RESTORE_TOKEN` sets the token.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = ["add_arguments", "run"]
 PORT = 8421
 NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 SHORTEST_TOKEN = 16
+INTERRUPTED = 130
 logger = logging.getLogger(__name__)
 
 
@@ -84,8 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
         where = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
         logger.info("%d models on %s: %s%s", len(offers), ", ".join(devices), where, f"#token={token}" if token else "")
         Server(desk, token, names).serve_on(listening)
-    logger.info("stopped")
-    return 0
+    if desk.has_ended():
+        logger.info("stopped")
+        return 0
+    logger.info("stopped: what was being done is given up")
+    logging.shutdown()
+    os._exit(INTERRUPTED)  # Python does not end well over a thread that is inside a network
 
 
 def _token(stays_here: bool) -> str | None:

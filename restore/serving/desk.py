@@ -256,6 +256,13 @@ class Desk:
         for order in list(self._orders.values()):
             self.forget(order)
 
+    def has_ended(self, within_s: float = 2.0) -> bool:
+        """Whether every worker ends within a while, after `stop`."""
+        end = time.monotonic() + within_s
+        for worker in self._workers:
+            worker.join(max(0.0, end - time.monotonic()))
+        return not any(worker.is_alive() for worker in self._workers)
+
     def is_idle(self) -> bool:
         """Whether nothing is being done, and what was finished has been fetched, or could have been."""
         now = time.monotonic()

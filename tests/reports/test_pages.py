@@ -52,6 +52,7 @@ def test_the_rooms_are_all_there():
         "models",
         "opinions",
         "scoring",
+        "serving",
         "sweeps",
         "training",
     }
