@@ -17,7 +17,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from restore.commands.arguments import given, positive, tile
+from restore.commands.arguments import add_threads, given, positive, tile, use_threads
 from restore.errors import MissingError, OptionsError
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument(
         "--device",
         nargs="+",
-        default=["auto"],
-        help="one worker for each: cuda:0 cuda:1, cpu; auto: every CUDA device, or what there is",
+        help="one worker for each: cuda:0 cuda:1, cpu; default: every CUDA device, or what there is",
     )
+    add_threads(running)
     running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     running.add_argument("--tile", type=tile, default="auto", help="largest tile side in px; none; auto: by memory")
 
@@ -74,10 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
     from restore.serving.guard import is_loopback
     from restore.serving.server import Server, listen
 
+    use_threads(arguments)
     token = _token(is_loopback(arguments.host))
     offers = list_offers(arguments.model or ())
     runtime = {"precision": arguments.precision, "tile": arguments.tile}
-    devices = _devices(arguments.device)
+    devices = _devices(arguments.device or ["auto"])
     desk = Desk(offers, devices, _limits(arguments), runtime)
     names = [*arguments.allow_host, *([] if arguments.host in ("0.0.0.0", "::", "") else [arguments.host])]
     with listen(arguments.host, arguments.port) as listening:
