@@ -39,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recursive", action="store_true", help="go into sub-folders")
     parser.add_argument("--fresh", action="store_true", help="measure unchanged files again")
+    parser.add_argument(
+        "--map",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="write where each image is bad, in red, to maps/: by its reference, or by what a quality model says",
+    )
     parser.add_argument("--device", default="cpu", help="where metrics are computed: cpu, cuda, cuda:N, mps or auto")
     parser.add_argument(
         "--workers",
@@ -72,15 +79,21 @@ def run(arguments: argparse.Namespace) -> int:
     )
     name = expanded(arguments.restored).resolve().name
     output = Path(arguments.output or Path("results") / "scores" / name)
+    device, maps = _device(arguments.device), None
+    if arguments.map is not None:
+        from restore.evaluation.scoring.maps import Maps
+
+        maps = Maps(output / "maps", arguments.map or None, has_reference=has_reference, device=device)
     scores = score(
         matching,
         chosen,
         output,
         name=name,
-        device=_device(arguments.device),
+        device=device,
         num_workers=arguments.workers,
         fresh=arguments.fresh,
         progress=True,
+        maps=maps,
     )
     tell_json(scores.as_dict()) if arguments.json else show(scores)
     logger.info("look at %s", output / "report.html")

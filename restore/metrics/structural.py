@@ -21,7 +21,7 @@ from restore.metrics.backbones import stored
 from restore.metrics.inputs import Bits, Border, Images, Preparation, White, as_pair, as_score, require_size
 from restore.metrics.registration import metric
 
-__all__ = ["fsim", "gmsd", "vif"]
+__all__ = ["fsim", "gmsd", "gradient_similarity", "vif"]
 
 
 @metric("gmsd", higher_is_better=False)
@@ -40,8 +40,13 @@ def gmsd(
     """
     pair = as_pair(restored, reference, Preparation(border_px, bits=bits, data_range=data_range))
     require_size(pair[0], 6, "GMSD")
-    x_grad, y_grad = (_gradient(F.avg_pool2d(_grey_levels(x_BCHW), 2, ceil_mode=True), 1.0) for x_BCHW in pair)
-    return as_score(_similarity(x_grad, y_grad, 170.0).flatten(1).std(dim=1), restored)
+    return as_score(gradient_similarity(*pair).flatten(1).std(dim=1), restored)
+
+
+def gradient_similarity(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> torch.Tensor:
+    """The similarity of gradient magnitudes of which GMSD is the deviation, (B, 1, H/2, W/2), 1 where they agree."""
+    x_grad, y_grad = (_gradient(F.avg_pool2d(_grey_levels(each), 2, ceil_mode=True), 1.0) for each in (x_BCHW, y_BCHW))
+    return _similarity(x_grad, y_grad, 170.0)
 
 
 @metric("fsim", higher_is_better=True)

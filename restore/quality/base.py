@@ -6,7 +6,9 @@ the published way: crops are drawn, predictions are averaged). Images are RGB (B
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -26,11 +28,14 @@ class QualityModel(Network):
         target: what of an opinion the prediction is trained on: "opinion" (one number in [0, 1]) or "distribution"
             (the shares of five levels).
         score_range: worst and best score.
+        patches: whether it also says which parts of an image are bad: `forward(..., patches=True)` gives two
+            predictions then, of the images (B, ...) and of their patches (B, ..., h, w).
     """
 
     needs_reference: ClassVar[bool]
     target: ClassVar[Literal["opinion", "distribution"]]
     score_range: ClassVar[tuple[float, float]]
+    patches: bool = False
 
     @property
     def spec(self) -> ImageSpec:
@@ -48,10 +53,28 @@ class QualityModel(Network):
             ImageError: not (B, 3, H, W), not finite, too small, or a reference that is missing or of another size.
         """
         self._check(x_BCHW, reference_BCHW)
+        with self._evaluating():
+            return self._judged(x_BCHW, reference_BCHW)
+
+    def judge_patches(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None = None) -> torch.Tensor:
+        """Scores (B, h, w) of the patches of whole images, as `judge` has those of images.
+
+        Raises:
+            ImageError: as `judge` does, or the model says nothing of patches.
+        """
+        if not self.patches:
+            raise ImageError(f"this {type(self).__name__} says nothing of parts of an image: it lacks patches: true.")
+        self._check(x_BCHW, reference_BCHW)
+        with self._evaluating():
+            return self.score(self(x_BCHW, reference_BCHW, patches=True)[1])
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
         training = self.training
+        self.eval()
         try:
             with torch.no_grad():
-                return self.eval()._judged(x_BCHW, reference_BCHW)
+                yield
         finally:
             self.train(training)
 

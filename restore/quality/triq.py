@@ -11,13 +11,15 @@ Legend: B batch, C channels, H x W image, h x w map, N = h w tokens, D width, L 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from restore.errors import ImageError
+from restore.layers.boxes import box_of, exchanged
 from restore.quality.base import QualityModel
 from restore.quality.features import FeaturesOption, build_features, map_side
 from restore.quality.transformer import EncoderLayer, fit_positions
@@ -42,6 +44,7 @@ class TRIQHead(nn.Module):
         grid: rows and columns of the map that the positions are learned for.
         positions: "interpolate" them for other maps, or "truncate" the table as published.
         dropout: probability.
+        patches: have a linear layer that says the levels of every token of the map too.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class TRIQHead(nn.Module):
         grid: tuple[int, int] = (12, 16),
         positions: Positions = "interpolate",
         dropout: float = 0.1,
+        patches: bool = False,
     ):
         super().__init__()
         if width % num_heads:
@@ -76,6 +80,7 @@ class TRIQHead(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(ffn_width, num_levels),
         )
+        self.patch_head = nn.Linear(width, num_levels) if patches else None
 
     def forward(self, map_BCHW: torch.Tensor) -> torch.Tensor:
         """Logits (B, L).
@@ -83,13 +88,34 @@ class TRIQHead(nn.Module):
         Raises:
             ImageError: positions are truncated, and the map has more places than there are.
         """
+        return self.head(self._transformed(self.pool(self.projection(map_BCHW)))[:, 0])
+
+    def with_patches(
+        self, map_BCHW: torch.Tensor, mix: Sequence[float] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (B, L) of the images and (B, L, h, w) of the tokens of their maps.
+
+        Args:
+            map_BCHW: features.
+            mix: MixToken, a rectangle as four numbers in [0, 1) (`restore.layers.boxes`): there, the tokens of an image
+                are those of the batch in reverse order while they pass through the transformer. The logits of tokens
+                are put back into the image that they came from; those of an image are of the mixture.
+        """
+        assert self.patch_head is not None, "made with patches: true"
         pooled = self.pool(self.projection(map_BCHW))
-        tokens = pooled.flatten(2).transpose(1, 2)
+        box = None if mix is None else box_of(mix, *pooled.shape[2:])
+        tokens = self._transformed(pooled if box is None else exchanged(pooled, box))
+        patches_BLHW = self.patch_head(tokens[:, 1:]).transpose(1, 2).unflatten(2, pooled.shape[2:])
+        return self.head(tokens[:, 0]), patches_BLHW if box is None else exchanged(patches_BLHW, box)
+
+    def _transformed(self, pooled_BDHW: torch.Tensor) -> torch.Tensor:
+        """(B, 1 + N, D): the quality token and the map's, after all layers."""
+        tokens = pooled_BDHW.flatten(2).transpose(1, 2)
         tokens = torch.cat([self.quality_token.expand(len(tokens), -1, -1), tokens], dim=1)
-        tokens = self.dropout(tokens + self._positions_of(*pooled.shape[2:]))
+        tokens = self.dropout(tokens + self._positions_of(*pooled_BDHW.shape[2:]))
         for layer in self.layers:
             tokens = layer(tokens)
-        return self.head(tokens[:, 0])
+        return tokens
 
     def pool(self, map_BDHW: torch.Tensor) -> torch.Tensor:
         """The map as it becomes tokens: pooled to half its size once or, where positions are interpolated, until it has
@@ -127,6 +153,7 @@ class TRIQ(QualityModel):
         grid: rows and columns of the map that positions are learned for.
         positions: "interpolate", or "truncate" as published.
         dropout: probability.
+        patches: say which parts of an image are bad too, as `PatchOpinionLoss` teaches it (LV-ViT's auxiliary head).
 
     Raises:
         OptionsError: an encoder that does not exist, or options that it does not have.
@@ -148,19 +175,36 @@ class TRIQ(QualityModel):
         grid: tuple[int, int] = (12, 16),
         positions: Positions = "interpolate",
         dropout: float = 0.1,
+        patches: bool = False,
     ):
         super().__init__()
+        self.patches = patches
         self.encoder = build_features(encoder)
         self.transformer = TRIQHead(
-            self.encoder.channels[-1], num_layers, width, num_heads, ffn_width, 5, grid, positions, dropout
+            self.encoder.channels[-1], num_layers, width, num_heads, ffn_width, 5, grid, positions, dropout, patches
         )
 
-    def forward(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits of the five levels, (B, 5), of images of any one size; a reference is not looked at."""
-        return self.transformer(self.encoder(x_BCHW)[-1])
+    def forward(
+        self,
+        x_BCHW: torch.Tensor,
+        reference_BCHW: torch.Tensor | None = None,
+        *,
+        patches: bool = False,
+        mix: Sequence[float] | None = None,
+    ) -> Any:
+        """Logits of the five levels, (B, 5), of images of any one size; a reference is not looked at.
+
+        Args:
+            x_BCHW: the images.
+            reference_BCHW: anything.
+            patches: give those of patches too, (B, 5, h, w), behind those of the images.
+            mix: with patches, see `TRIQHead.with_patches`.
+        """
+        features = self.encoder(x_BCHW)[-1]
+        return self.transformer.with_patches(features, mix) if patches else self.transformer(features)
 
     def score(self, prediction: torch.Tensor) -> torch.Tensor:
-        """The mean of the distribution, in [1, 5]."""
+        """The mean of the distribution, in [1, 5], of images or of patches (B, h, w)."""
         return self._moments(prediction)[0]
 
     def spread(self, prediction: torch.Tensor) -> torch.Tensor:
@@ -175,7 +219,7 @@ class TRIQ(QualityModel):
 
     def _moments(self, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         shares = prediction.float().softmax(dim=1)
-        levels = torch.arange(1, 6, device=shares.device, dtype=shares.dtype)
+        levels = torch.arange(1, 6, device=shares.device, dtype=shares.dtype).view(-1, *[1] * (shares.ndim - 2))
         mean = (shares * levels).sum(dim=1)
         variance = (shares * (levels - mean[:, None]).square()).sum(dim=1)
         return mean, variance.sqrt()

@@ -8,6 +8,7 @@ from torch import Tensor
 from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
+from restore.layers.boxes import box_of
 from restore.training.preparation import Preparation
 
 __all__ = ["Mixing"]
@@ -73,11 +74,7 @@ def _chance(probability: float) -> bool:
 
 
 def _box(height: int, width: int) -> list[int]:
-    """Top, bottom, left and right of a random rectangle, whose sides are uniform shares of the image's."""
-    share_h, share_w, at_h, at_w = torch.rand(4).tolist()
-    rows, columns = max(1, round(share_h * height)), max(1, round(share_w * width))
-    top, left = int(at_h * (height - rows + 1)), int(at_w * (width - columns + 1))
-    return [top, top + rows, left, left + columns]
+    return box_of(torch.rand(4).tolist(), height, width)
 
 
 def _pasted(into: Tensor, other: Tensor, box: list[int]) -> Tensor:

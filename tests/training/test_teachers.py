@@ -18,11 +18,11 @@ from restore.cli import main
 from restore.data.storage.answers import AnswerCache
 from restore.errors import OptionsError
 from restore.images import write_image
+from restore.losses.opinion import level_logits
 from restore.networks.swinir import SwinIR
 from restore.options import load
 from restore.quality import build_quality
 from restore.training.objectives import Quality
-from restore.training.objectives.quality import level_logits
 
 HERE = Path(__file__).parent
 SOFT = "train.distill_opt={type: SoftDistillationLoss}"

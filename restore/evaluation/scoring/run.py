@@ -15,6 +15,7 @@ from restore.evaluation.environment import machine
 from restore.evaluation.measures import Measures
 from restore.evaluation.processes import num_processes
 from restore.evaluation.scoring.journal import Journal, key_of
+from restore.evaluation.scoring.maps import Maps
 from restore.evaluation.scoring.measuring import Measured, Task, measure_all
 from restore.evaluation.scoring.page import render
 from restore.evaluation.scoring.pairs import Matching
@@ -40,6 +41,7 @@ def score(
     num_workers: int | None = None,
     fresh: bool = False,
     progress: bool = False,
+    maps: Maps | None = None,
 ) -> Scores:
     """Measure every pair and write scores.json, scores.csv, report.html and scores.jsonl into `output`.
 
@@ -57,6 +59,7 @@ def score(
         num_workers: number of processes; None: by the cores and the images on a processor, one on other devices.
         fresh: measure again what is asked for, whatever is known.
         progress: show a progress bar on a terminal.
+        maps: writes pictures of where the images are bad.
 
     Raises:
         OutputError: something cannot be written, or another process writes there.
@@ -86,6 +89,8 @@ def score(
             for measured in _tracked(results, len(tasks), progress):
                 _record(measured, matching.pairs[measured.index], settings, scores, journal)
                 finished.add(measured.index)
+            if maps is not None:
+                maps.write((pair, image.errors) for pair, image in zip(matching.pairs, scores.images, strict=True))
             scores.complete = True
         finally:
             scores.images = [image for index, image in enumerate(scores.images) if index in finished or image.values]

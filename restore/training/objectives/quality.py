@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from restore.data.loading import Batch
-from restore.data.ratings.opinions import SPREAD
 from restore.errors import DataError, OptionsError, Problem
+from restore.losses.opinion import PatchOpinionLoss, level_logits, local_opinions
 from restore.registry import LOSSES, OBJECTIVES
 from restore.training.distribution import unwrapped
 from restore.training.lessons import Seen, watched
@@ -20,7 +20,7 @@ from restore.training.objectives.taught import Taught
 if TYPE_CHECKING:
     from restore.options import Options
 
-__all__ = ["Quality", "level_logits"]
+__all__ = ["Quality"]
 
 _EXAMPLE_PX = 64
 
@@ -61,6 +61,10 @@ class Quality(Taught):
         )
         model = networks["g"]
         self.needs = {"image": "image"}
+        self.dense = next((name for name, each in self.criteria.items() if isinstance(each, PatchOpinionLoss)), None)
+        if self.dense is not None:
+            self._require_patches(self.dense, losses)
+            self.needs |= {"opinion": "number", "reference": "image"}
         if self.criteria:
             self.needs[model.target] = "number"
         if any(each.needs_reference for each in (model, *self.frozen.values())):
@@ -87,13 +91,42 @@ class Quality(Taught):
         model = unwrapped(network)
         if model.needs_reference and "reference" not in batch:
             raise DataError(f"{type(model).__name__} needs references, and the dataset has none.")
-        with watched(network, self.watched_layers) as layers:
-            prediction = network(batch["image"], batch.get("reference")).float()
         found: dict[str, Tensor] = {}
+        with watched(network, self.watched_layers) as layers:
+            if self.dense is None:
+                prediction = network(batch["image"], batch.get("reference")).float()
+            else:
+                prediction, found = self._dense_losses(self.criteria[self.dense], batch)
         for name, criterion in self.criteria.items():
-            found |= named(name, criterion(prediction, batch[model.target].float()))
+            if name != self.dense:
+                found |= named(name, criterion(prediction, batch[model.target].float()))
         inputs = [batch[field] for field in self.inputs if field in batch]
         return found | self.lesson_losses(Seen(inputs, prediction, layers), batch)
+
+    def _dense_losses(self, criterion: PatchOpinionLoss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The prediction for images, and what `criterion` says of it and of that for their patches."""
+        mix = criterion.drawn()
+        prediction, patches = self.networks["g"](batch["image"], batch["reference"], patches=True, mix=mix)
+        shares = batch[unwrapped(self.networks["g"]).target].float()
+        opinions = local_opinions(batch["opinion"].float(), batch["image"], batch["reference"], patches.shape[2:])
+        local_shares = level_logits(opinions).softmax(dim=1)
+        return prediction.float(), named(
+            "dense", criterion.dense(prediction.float(), patches.float(), shares, local_shares, mix)
+        )
+
+    def _require_patches(self, name: str, losses: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse `PatchOpinionLoss` where there are no patches, or another loss that does not know of mixed tokens."""
+        model, criterion = self.networks["g"], self.criteria[name]
+        problems = []
+        if not getattr(model, "patches", False):
+            message = f"PatchOpinionLoss teaches TRIQ with patches: true; network_g is {type(model).__name__} without."
+            problems.append(Problem(f"train.{name}_opt.type", message))
+        if criterion.mix_tokens and len(losses) > 1:
+            others = ", ".join(key for key in losses if key != f"{name}_opt")
+            message = f"mixes the tokens of two images, which {others} would take for one: leave out one of the two."
+            problems.append(Problem(f"train.{name}_opt.mix_tokens", message))
+        if problems:
+            raise OptionsError(problems)
 
     def taught(self, *inputs: Tensor) -> Tensor:
         """The teacher's predictions, in the form in which the network predicts: logits of levels, or opinions."""
@@ -108,9 +141,3 @@ class Quality(Taught):
     def example(self, device: torch.device) -> list[Tensor]:
         """A grey image, and another one as its reference."""
         return [torch.full((1, 3, _EXAMPLE_PX, _EXAMPLE_PX), 0.5, device=device)] * 2
-
-
-def level_logits(opinion_B: Tensor) -> Tensor:
-    """Logits of five levels for opinions in [0, 1]: a Gaussian about each, as datasets without a spread are read."""
-    levels = torch.arange(1, 6, device=opinion_B.device)
-    return -0.5 * ((levels - 1 - 4 * opinion_B[:, None]) / SPREAD).square()
