@@ -43,6 +43,7 @@ from restore.training.run import Training
 from restore.training.run import train as run_training
 from restore.training.saving import Saver
 from restore.training.schedules import RateControl
+from restore.training.sparsity import DynamicSparsity
 from restore.training.trainer import Callback, Plan, Trainer
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def _trainer(
     bar = Bar(plan.total_iter) if Bar.wanted() else None
     shipped = as_network(objective.average.network) if objective.average else network
     callbacks: list[Callback | None] = [
+        _sparsity(options, train, network),
         Report(options.logger.print_freq, sinks, *([bar.show] if bar else [])),
         validation_of(options, shipped, validated, folder, sinks),
         Saver(folder, options.logger.save_checkpoint_freq, sampler, blocks_by_letter(options)),
@@ -204,6 +206,16 @@ def _trainer(
     ]
     wanted = [callback for callback in callbacks if callback is not None]
     return Trainer(objective, optimizers, rates, plan, processes=processes, callbacks=wanted)
+
+
+def _sparsity(options: Options, train: TrainOptions, network: nn.Module) -> DynamicSparsity | None:
+    """What keeps weights at zero, where it is wanted."""
+    if train.sparse is None:
+        return None
+    if options.dist_params.strategy == "fsdp":
+        message = "masks are of whole weights, and dist_params.strategy: fsdp splits them. Use ddp."
+        raise OptionsError([Problem("train.sparse", message)])
+    return DynamicSparsity(network, **dict(train.sparse))
 
 
 def _share(options: Options, objective: Objective, processes: Processes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -9,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from restore.options.schema.section import Block, Path, Probability, Section
 
-__all__ = ["MixingOptions", "TeacherOptions", "TrainOptions"]
+__all__ = ["MixingOptions", "SparseOptions", "TeacherOptions", "TrainOptions"]
 
 
 def _has_rate(block: dict[str, Any]) -> dict[str, Any]:
@@ -18,6 +19,17 @@ def _has_rate(block: dict[str, Any]) -> dict[str, Any]:
     return block
 
 
+def _is_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise PydanticCustomError(
+            "pattern", "'{text}' is no regular expression: {why}", {"text": text, "why": str(error)}
+        ) from None
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_is_pattern)]
 Optimizer = Annotated[Block, AfterValidator(_has_rate)]
 _LOSS = "A loss: {type: NAME, loss_weight: 1.0, ...}."
 _OPTIMIZER = "Optimizer of a further network: {type: NAME, lr: 1e-4, ...}."
@@ -47,6 +59,21 @@ class TeacherOptions(Section):
     """Folder that keeps its answers, for this run and others with the same crops; null: it is asked in every step."""
     crops: PositiveInt | None = None
     """Different crops of each image, which then come again, with answers from the cache; null: new ones always."""
+
+
+class SparseOptions(Section):
+    """Weights that stay zero while a network learns, and take turns in that (SLaK)."""
+
+    sparsity: float = Field(gt=0, lt=1)
+    """Share of the weights of convolutions and linear maps that is zero; 0.4 is SLaK's."""
+    every: PositiveInt = 100
+    """Iterations between changes, in which the smallest weights are dropped and as many others begin."""
+    drop: Probability = 0.3
+    """Share of the weights that the first change exchanges; it falls to 0 along half a cosine."""
+    layers: Literal["snip", "uniform"] = "snip"
+    """How many weights each layer keeps: by their |weight x gradient| in the first step, or the same share in each."""
+    only: Pattern | None = None
+    """Regular expression; weights are made sparse whose name it is found in. Null: all."""
 
 
 class TrainOptions(Section):
@@ -90,6 +117,8 @@ class TrainOptions(Section):
     """Restormer, NAFNet: true is clip_norm: 0.01, which is the default of model_type ImageRestorationModel."""
     teacher: TeacherOptions | None = None
     """A network to learn from, with distill_opt: {model: NAME or FILE, cache: FOLDER, crops: 16}."""
+    sparse: SparseOptions | None = None
+    """Weights of the network that stay zero, which take turns: {sparsity: 0.4, every: 100, drop: 0.3}."""
     mixup: bool | None = None
     """NAFNet: true is mixing_augs: {mixup: true}."""
     mixing_augs: MixingOptions | None = None
