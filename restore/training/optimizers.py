@@ -20,6 +20,8 @@ from torch.optim import Optimizer
 
 from restore.errors import OptionsError, Problem
 from restore.registry import OPTIMIZERS
+from restore.signature import refusals_named
+from restore.training.rep_optimizers import RepOptimizer
 
 __all__ = ["build_optimizer"]
 
@@ -44,7 +46,11 @@ def build_optimizer(block: Mapping[str, Any], network: nn.Module, path: str = "t
         return build(parameters)  # which says what is wrong
     if OPTIMIZERS.get(block["type"]).__module__.partition(".")[0] != "torch":
         _try_out(build, parameters, block["type"], path)
-    return build(parameters)
+    optimizer: Optimizer = build(parameters)
+    if isinstance(optimizer, RepOptimizer):
+        with refusals_named(block["type"], path):
+            optimizer.learn_as_branches(network)
+    return optimizer
 
 
 def _try_out(build: Callable[[list[Tensor]], Optimizer], parameters: list[Tensor], name: str, path: str) -> None:
