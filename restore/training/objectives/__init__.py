@@ -3,6 +3,7 @@
 from restore.training.objectives.adversarial import Adversarial, RelativisticAdversarial
 from restore.training.objectives.base import Objective, named, restored_by
 from restore.training.objectives.blind import BlindAdversarial, BlindRestoration
+from restore.training.objectives.masked import MaskedPretraining, MaskedQualityPretraining
 from restore.training.objectives.multitask import ContrastivePretraining, MultiTask
 from restore.training.objectives.quality import Quality
 from restore.training.objectives.restoration import Restoration
@@ -12,6 +13,8 @@ __all__ = [
     "BlindAdversarial",
     "BlindRestoration",
     "ContrastivePretraining",
+    "MaskedPretraining",
+    "MaskedQualityPretraining",
     "MultiTask",
     "Objective",
     "Quality",

@@ -31,6 +31,7 @@ _COMPARED = {
     "scores": "a discriminator's scores (train.gan_opt of SRGANModel, ESRGANModel and RealESRGANModel)",
     "features": "a discriminator's features (train.feature_matching_opt of the same)",
     "patches": "features of patches (train.contrastive_opt of IPTModel)",
+    "masked": "hidden patches (train.masked_opt of MaskedPretraining)",
     "opinions": "opinions (QualityModel)",
     "teacher": "a teacher's answers (train.distill_opt of SRModel, RealESRNetModel and QualityModel)",
 }
