@@ -192,7 +192,7 @@ def test_a_run_goes_on_bit_by_bit_and_its_weights_are_a_start(option_file, tmp_p
     start = [each for each in OPTIONS if "masked" not in each.lower() and "pixel_opt" not in each]
     start += ["name=tuned", "train.total_iter=1", "train.optim_g.lr=0", f"path.pretrain_network_g={weights}"]
     assert run(option_file, "model_type=SRModel", *start) == 0
-    ours = read_state_dict(weights, "params_ema")
+    ours = read_state_dict(weights, "params")
     tuned = read_state_dict(tmp_path / "experiments/tuned/models/net_g_latest.pth", "params")
     assert all(torch.equal(tuned[name], value) for name, value in ours.items() if name.startswith("encoder."))
 
