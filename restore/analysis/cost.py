@@ -54,6 +54,7 @@ class Cost:
         num_convs: calls of convolutions.
         gathered: elements that gathers and scatters move.
         macs_by_operator: multiply-adds by the name of torch's operator.
+        macs_by_module: multiply-adds by the path of the module in which they are made, those of its parts included.
     """
 
     parameters: int
@@ -62,6 +63,7 @@ class Cost:
     num_convs: int
     gathered: int
     macs_by_operator: Mapping[str, int] = field(default_factory=dict)
+    macs_by_module: Mapping[str, int] = field(default_factory=dict)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -100,6 +102,11 @@ def cost_of(module: nn.Module, *inputs: Any) -> Cost:
         num_convs=len(convolutions),
         gathered=sum(moved),
         macs_by_operator=counted,
+        macs_by_module={
+            path.partition(".")[2]: sum(operators.values()) // 2
+            for path, operators in counter.get_flop_counts().items()
+            if path != "Global"
+        },
     )
 
 

@@ -29,6 +29,7 @@ GROUPED = {
     "models": {
         "models": "list the networks and the models, and search published ones",
         "blend": "write weights between those of two networks",
+        "analyse": "look into a network on one image: what it looks at, its attention, its cost",
         "export": "write a model as an ONNX or torch.export file",
     },
     "this installation": {

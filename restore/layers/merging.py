@@ -309,17 +309,21 @@ def merging_of(text: str) -> tuple[Merging, bool]:
         raise OptionsError(f"merge is '{text}': {error}.") from None
 
 
-def merge(network: nn.Module, text: str) -> nn.Module:
-    """A copy of `network` in evaluation mode whose attention sees merged tokens, as `merging_of` reads the text.
+def merge(network: nn.Module, how: str | tuple[Merging, bool]) -> nn.Module:
+    """A copy of `network` in evaluation mode whose attention sees merged tokens.
+
+    Args:
+        network: what is copied.
+        how: as `merging_of` reads it, or what that gives.
 
     Raises:
         OptionsError: the text says something else, or the network has no attention that could.
     """
-    merging, whole = merging_of(text)
+    merging, whole = merging_of(how) if isinstance(how, str) else how
     network = copy.deepcopy(network).eval()
     if not _merge_in(network, merging, whole):
         raise OptionsError(
-            f"merge is '{text}', but {type(network).__name__} has no attention of all tokens of an image for it. (It "
+            f"merge is '{how}', but {type(network).__name__} has no attention of all tokens of an image for it. (It "
             "may attend in windows only, or know places by a table: merged tokens have none.)"
         )
     return network

@@ -64,7 +64,7 @@ def of_options(file: str, overrides: list[str], how: str | None):
             return each.score, each.opinion
 
         return judged
-    restorer = restorer_of(options)
+    restorer = restorer_of(options).measuring()
 
     def restored(dataset, index):
         sample = dataset[index]
