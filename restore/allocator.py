@@ -2,15 +2,21 @@
 
 glibc takes every block of more than 32 MiB from the system anew and returns it as soon as it is freed, and the system
 clears each page again. The maps of a photograph are larger than that: half of a network's time on the processor can go
-there. A program tells glibc otherwise by `mallopt(3)`; the `restore` command does, for its own process.
+there. A program tells glibc otherwise by `mallopt(3)`: the `restore` command does, and so does a `Restorer` on the
+processor, for the whole process that it is in. The way out is `RESTORE_KEEP_MEMORY=0` in the environment, or
+`give_back_memory()` when the work is done.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
-__all__ = ["keep_freed_memory", "kept_bytes"]
+__all__ = ["give_back_memory", "keep_freed_memory", "kept_bytes"]
+
+VARIABLE = "RESTORE_KEEP_MEMORY"
+"""Environment variable: 0 to leave the allocator as it is."""
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
@@ -25,11 +31,21 @@ class _MallInfo(ctypes.Structure):
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep memory that it frees, for what it allocates next; whether the C library can (glibc)."""
+    """Let this process keep memory that it frees, for what it allocates next.
+
+    Returns:
+        Whether it does: not without glibc, nor where RESTORE_KEEP_MEMORY is 0.
+    """
     library = _glibc()
-    if library is None:
+    if library is None or os.environ.get(VARIABLE) == "0":
         return False
     return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, NEVER))
+
+
+def give_back_memory() -> bool:
+    """Return memory that this process has freed and still holds to the system; whether there was any."""
+    library = _glibc()
+    return bool(library is not None and library.malloc_trim(ctypes.c_size_t(0)))
 
 
 def kept_bytes() -> int:

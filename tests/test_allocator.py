@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,12 +14,21 @@ SCRIPT = textwrap.dedent(
     """
     import resource, sys
     import numpy as np
-    from restore.allocator import keep_freed_memory, kept_bytes
+    from restore.allocator import give_back_memory, keep_freed_memory, kept_bytes
 
-    if sys.argv[1] == "keep":
-        assert keep_freed_memory()
+    if sys.argv[1] == "restorer":
+        import torch
+        from restore.inference import Restorer
+        from restore.networks.spec import ImageSpec
+        Restorer(torch.nn.Identity(), spec=ImageSpec(), device="cpu")
+    elif sys.argv[1] != "leave":
+        assert keep_freed_memory() == (sys.argv[1] != "forbidden")
     np.ones(200 << 17).sum()  # 200 MiB
     kept = kept_bytes()
+    if sys.argv[1] == "give back":
+        assert give_back_memory()
+        kept = kept_bytes()
+        assert int(open("/proc/self/statm").read().split()[1]) * 4096 < 150 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(200 << 17).sum()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, kept)
@@ -26,17 +36,31 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def faults_and_kept(mode):
-    printed = subprocess.run([sys.executable, "-c", SCRIPT, mode], capture_output=True, text=True, check=True).stdout
+def faults_and_kept(mode, **environment):
+    command, variables = [sys.executable, "-c", SCRIPT, mode], {**os.environ, **environment}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=variables).stdout
     return [int(number) for number in printed.split()]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="for glibc's allocator")
-def test_memory_that_was_freed_is_used_again():
+GLIBC = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="for glibc's allocator")
+
+
+@GLIBC
+@pytest.mark.parametrize("mode", ["keep", "restorer"])
+def test_memory_that_was_freed_is_used_again(mode):
     if not kept_bytes():
         pytest.skip("this C library does not tell what it keeps")
-    faults, kept = faults_and_kept("keep")
+    faults, kept = faults_and_kept(mode)
     faults_otherwise, kept_otherwise = faults_and_kept("leave")
     assert 4 * faults < faults_otherwise  # at least one for each huge page of 2 MiB
     assert kept > 190 * MIB
     assert kept_otherwise < 50 * MIB
+
+
+@GLIBC
+@pytest.mark.parametrize(("mode", "environment"), [("give back", {}), ("forbidden", {"RESTORE_KEEP_MEMORY": "0"})])
+def test_ways_out(mode, environment):
+    if not kept_bytes():
+        pytest.skip("this C library does not tell what it keeps")
+    faults, _ = faults_and_kept(mode, **environment)
+    assert faults > 4 * faults_and_kept("keep")[0]

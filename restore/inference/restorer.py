@@ -22,6 +22,7 @@ import torch
 from PIL.Image import Image as PillowImage
 from torch import nn
 
+from restore.allocator import keep_freed_memory
 from restore.errors import ImageError, OptionsError, nearest
 from restore.images import Image, resize
 from restore.images.padding import PADDINGS, Frame, frame
@@ -88,6 +89,9 @@ class Restorer:
         size: the size of results instead, `(width, height)` or `"1920x1080"`, resized in the same way; `"1920x"` and
             `"x1080"` keep the proportions.
 
+    On the processor, the process keeps memory that it frees from here on, which made images of 500 px 1.3 times
+    faster; see `restore.allocator` for the way out.
+
     Raises:
         OptionsError: an argument has a value that is not allowed, or that device or precision is not available; or
             tokens are to be merged where there is no attention for it.
@@ -140,6 +144,8 @@ class Restorer:
         network = merged(network, merge) if merge else network
         self.network: nn.Module = network.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self.is_folded, self.merge = fold, merge
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._pixel_bytes: dict[torch.dtype, float] = {}
         self._forwards = {
             dtype: RecoveringForward(
