@@ -22,7 +22,7 @@ static int has_tiles(void)
         return 0;
     return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
 }
-#else
+#elif defined(__x86_64__)
 static int has_tiles(void) { return 0; }
 #endif
 
