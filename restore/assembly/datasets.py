@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from restore.assembly.networks import judges, seen_by, shape_of_network
+from restore.assembly.networks import given_by, seen_by, shape_of_network
 from restore.data.fields import described
 from restore.errors import OptionsError, Problem
 from restore.registry import DATASETS
@@ -71,10 +71,11 @@ def _require_use(options: Options, key: str, dataset: Any) -> None:
     given = getattr(dataset, "fields", None)
     if given is None:  # it does not say
         return
-    if judges(options):
-        fits, wanted = {"image", "opinion"} <= set(given), "images with opinions, as QualityDataset gives them"
-    else:
-        fits, wanted = bool({"lq", "gt"} & set(given)), "images to restore, as PairedImageDataset gives them"
+    fits, wanted = {
+        "images": (bool({"lq", "gt"} & set(given)), "images to restore, as PairedImageDataset gives them"),
+        "opinions": ({"image", "opinion"} <= set(given), "images with opinions, as QualityDataset gives them"),
+        "boxes": ({"image", "boxes"} <= set(given), "images with boxes, as DefectDataset gives them"),
+    }[given_by(options)]
     if not fits or "task" in given:
         kind = options.datasets[key].type
         message = f"{options.model_type} is tested on {wanted}; {kind} gives {described(given)}."

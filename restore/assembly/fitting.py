@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from restore.assembly.networks import judges
+from restore.assembly.networks import given_by
 from restore.data.fields import Fields, Kind, described
 from restore.errors import OptionsError, Problem
 from restore.registry import DATASETS
@@ -23,7 +23,7 @@ _GREY = ("y", "grey", "gray")
 def check_fit(options: Options, dataset: Any, network: Network) -> None:
     """Compare scale and channels of the network with those of the training images.
 
-    Networks of several tasks, quality models, and networks that take neither grey nor RGB are not looked at.
+    Networks of several tasks, quality models, detectors, and networks that take neither grey nor RGB are not looked at.
 
     Args:
         options: the option file.
@@ -33,7 +33,7 @@ def check_fit(options: Options, dataset: Any, network: Network) -> None:
     Raises:
         OptionsError: training would end in its first iteration; says which options to change.
     """
-    if judges(options) or network.tasks:
+    if given_by(options) != "images" or network.tasks:
         return
     spec, key = network.spec, type(network).__name__
     problems = []

@@ -35,7 +35,7 @@ __all__ = [
     "blocks_by_letter",
     "build_network",
     "chosen_device",
-    "judges",
+    "given_by",
     "objective_of",
     "seen_by",
     "shape_of_network",
@@ -50,9 +50,9 @@ def objective_of(options: Options) -> type[Objective]:
     return cast("type[Objective]", OBJECTIVES.get(options.model_type, "model_type"))
 
 
-def judges(options: Options) -> bool:
-    """Whether the networks of an option file are quality models, which judge images and restore none."""
-    return objective_of(options).judges
+def given_by(options: Options) -> str:
+    """What the networks of an option file make of images: "images", "opinions" or "boxes"; see `Objective.gives`."""
+    return objective_of(options).gives
 
 
 def as_network(network: nn.Module) -> Network:
@@ -117,7 +117,7 @@ def teachers(options: Options) -> dict[str, nn.Module]:
         MissingError: the weights cannot be downloaded.
     """
     named = objective_of(options).teachers(options)
-    if judges(options):
+    if given_by(options) == "opinions":
         return {role: load_quality(named_weights(name, "train.teacher.model")) for role, name in named.items()}
     return {role: load_network(named_weights(name, "train.teacher.model")) for role, name in named.items()}
 

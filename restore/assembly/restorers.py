@@ -1,4 +1,4 @@
-"""Trained models of an option file: what restores images, and what judges them."""
+"""Trained models of an option file: what restores images, what judges them, and what finds things in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from restore.assembly.networks import as_network, build_network, chosen_device, named_weights
+from restore.detection import Detector, load_detector
 from restore.errors import OptionsError, Problem
 from restore.layers.merging import merge
 from restore.quality import QualityModel, load_quality
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from restore.inference import Restorer
     from restore.options import Options
 
-__all__ = ["quality_model_of", "restorer_of"]
+__all__ = ["detector_of", "quality_model_of", "restorer_of"]
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,17 @@ def quality_model_of(options: Options) -> QualityModel:
         model = merge(model, options.runtime.merge)
     assert isinstance(model, QualityModel), "the registry of this model_type holds nothing else"
     return model.to(device)
+
+
+def detector_of(options: Options) -> Detector:
+    """The detector of an option file with its weights, on its device and in evaluation mode; raises as above."""
+    device = chosen_device(options)
+    if options.network_g is None:
+        return load_detector(named_weights(_required(options.path.pretrained()[0]), _WEIGHTS), device=device)
+    detector = build_network(options).eval()
+    assert isinstance(detector, Detector), "the registry of this model_type holds nothing else"
+    _say_untrained(options)
+    return detector.to(device)
 
 
 def _required(source: str | None) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from restore.assembly.networks import as_network, build_network, chosen_device, judges
+from restore.assembly.networks import as_network, build_network, chosen_device, given_by
 from restore.assembly.trainings import train
 from restore.encoders.miniatures import miniatures, with_pyramid
 from restore.errors import DataError, OptionsError, Problem, RestoreError, nearest
@@ -145,7 +145,7 @@ def _compared(
         return {name: ("mixers", pair) for name, pair in bodies(mixers).items()}
     if "encoder" in arguments:
         found = miniatures(encoders)
-        if not judges(base):
+        if given_by(base) != "opinions":
             found = {name: with_pyramid(each, _PYRAMID_WIDTH) for name, each in found.items()}
         return {name: ("encoder", each) for name, each in found.items()}
     message = f"{block['type']} has neither the argument `mixers` nor `encoder`: there is nothing to compare."

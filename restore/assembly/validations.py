@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from restore.assembly.datasets import build_dataset
 from restore.assembly.metrics import metrics_of
-from restore.assembly.networks import blocks_by_letter, judges, seen_by
+from restore.assembly.networks import blocks_by_letter, given_by, seen_by
 from restore.errors import OptionsError, Problem
 from restore.inference import Restorer
+from restore.training.detection_validation import DetectionValidation
 from restore.training.patches import Patches
 from restore.training.quality_validation import QualityValidation
 from restore.training.saving import save_best
@@ -37,9 +38,9 @@ def validation_sets(options: Options, network: Network) -> dict[str, Any]:
         return {}
     keys = [dataset.key for dataset in options.phases("val")]
     sets = {key: build_dataset(options, key, network) for key in keys}
-    if judges(options):
+    if given_by(options) == "opinions":
         _require_ranks(sets)
-    else:
+    elif given_by(options) == "images":
         check_samples({options.datasets[key].name: each for key, each in sets.items()}, metrics_of(options))
     return sets
 
@@ -75,8 +76,10 @@ def validation_of(
         "on_best": functools.partial(save_best, folder, blocks_by_letter(options)),
         "sinks": sinks,
     }
-    if judges(options):
+    if given_by(options) == "opinions":
         return QualityValidation(network, datasets, every, **shared)
+    if given_by(options) == "boxes":
+        return DetectionValidation(network, datasets, every, **shared)
     device = next(network.parameters()).device
     still = {"fold": False, "compile": False, "merge": None}  # it goes on learning: these make copies
     runtime = {**options.runtime.arguments(), "device": device, **still}

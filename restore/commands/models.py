@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from restore.zoo.card import Card, Figure
 
 KINDS = (
-    *("network", "discriminator", "encoder", "mixer", "quality", "metric", "loss"),
+    *("network", "discriminator", "encoder", "mixer", "quality", "detector", "metric", "loss"),
     *("norm", "feed_forward", "position", "placement"),
 )
 PIPED_COLUMNS = 200
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the name of a model, or of what can be built; or a kind: model, {', '.join(KINDS)}",
     )
     parser.add_argument("--kind", choices=("model", *KINDS), help="show all of a kind, or NAME of this kind")
-    parser.add_argument("--task", help="of models: sr, denoise, jpeg, derain, deblur or quality")
+    parser.add_argument("--task", help="of models: sr, denoise, jpeg, derain, deblur, quality or defects")
     parser.add_argument("--scale", type=int, help="of models: output pixels per input pixel")
     parser.add_argument("--shipped", action="store_true", help="of models: those whose weights are in the package")
     add_json(parser)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the option file asks for; returns the exit code."""
-    from restore.assembly.networks import judges
+    from restore.assembly.networks import given_by
     from restore.options import load_from_arguments
 
     use_threads(arguments)
@@ -47,10 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     if int(os.environ.get(_RANKS.get(options.launcher, ""), "0")):
         logger.info("testing runs in the first process alone; this one has nothing to do.")
         return 0
-    if judges(options):
-        if arguments.input:
-            raise OptionsError(f"--input restores images, and {options.model_type} judges them: leave it out.")
+    gives = given_by(options)
+    if gives != "images" and arguments.input:
+        raise OptionsError(f"--input restores images, and {options.model_type} gives {gives}: leave it out.")
+    if gives == "opinions":
         return _judge(options, as_json=arguments.json)
+    if gives == "boxes":
+        return _detect(options, as_json=arguments.json)
     return _restore_files(options, arguments) if arguments.input else _evaluate(options, as_json=arguments.json)
 
 
@@ -82,6 +85,27 @@ def _judge(options: Options, *, as_json: bool) -> int:
         figures = "  ".join(f"{key.upper()} {value:.4f}" for key, value in found["none"].items())
         logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures)
     logger.info("look at %s", root / "report.html")
+    return 0
+
+
+def _detect(options: Options, *, as_json: bool) -> int:
+    """How many of the boxes of its datasets a detector finds."""
+    from restore.assembly.datasets import evaluation_sets
+    from restore.assembly.restorers import detector_of
+    from restore.evaluation.detections import evaluate_detector
+    from restore.reports.format import counted_images
+
+    datasets = {dataset.name: dataset for dataset in evaluation_sets(options)}
+    root = options.paths.results_root
+    results = evaluate_detector(
+        detector_of(options), datasets, name=root.name, results_root=root.parent, options=options.dump()
+    )
+    if as_json:
+        tell_json(results)
+    for name, found in results["datasets"].items():
+        of_kinds = {"AP50": found["ap50"], **found["ap50_of_kinds"]}
+        figures = "  ".join(f"{key} {'-' if value is None else f'{value:.3f}'}" for key, value in of_kinds.items())
+        logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures)
     return 0
 
 

@@ -11,7 +11,10 @@ a batch on the device:
     number     a number, or a row of N                   (B,) or (B, N): int64 where all are whole, else float32
     seed       a whole number below 2^63                 a list: a seed stays with the processor
     text       a string                                  a list
+    boxes      (N, 5) float32: see below                 a list of (N, 5), on the device
     answer     tensors by name, or None                  tensors (B, ...), with the processor; or a list: who has one
+
+A row of `boxes` is the number of a kind, and left, top, right and bottom in shares of the sides of the smallest map.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from restore.images.resize import resize_pixels
 
 __all__ = ["Fields", "Kind", "batched", "cropped", "described", "grid_of", "maps_of", "on_device", "resized", "turned"]
 
-Kind = Literal["image", "label_map", "mask", "number", "seed", "text", "answer"]
+Kind = Literal["image", "label_map", "mask", "number", "seed", "text", "boxes", "answer"]
 Fields = Mapping[str, Kind]
 Sample = Mapping[str, Any]
 
@@ -68,12 +71,28 @@ def cropped(sample: Sample, fields: Fields, crop: Crop) -> dict[str, Any]:
         DataError: a map is not a whole multiple of the smallest one.
     """
     times = _multiples(sample, fields)
-    return _changed(sample, fields, lambda name, value: crop.scaled(times[name]).of(value))
+    height, width = grid_of(sample, fields)
+    corner, part = np.float32([crop.left, crop.top] * 2), np.float32([crop.width, crop.height] * 2)
+
+    def seen(rows: np.ndarray) -> np.ndarray:
+        inside = ((rows[:, 1:] * np.float32([width, height] * 2) - corner) / part).clip(0, 1)
+        left = (inside[:, 2:] > inside[:, :2]).all(axis=1)
+        return np.concatenate([rows[:, :1], inside], axis=1)[left]
+
+    return _changed(sample, fields, lambda name, value: crop.scaled(times[name]).of(value), seen)
 
 
 def turned(sample: Sample, fields: Fields, symmetry: Symmetry) -> dict[str, Any]:
-    """The sample with every map mirrored and transposed in the same way."""
-    return _changed(sample, fields, lambda _, value: symmetry.of(value))
+    """The sample with every map and box mirrored and transposed in the same way."""
+
+    def seen(rows: np.ndarray) -> np.ndarray:
+        kinds, (left, top, right, bottom) = rows[:, 0], rows[:, 1:].T
+        left, right = (1 - right, 1 - left) if symmetry.mirror else (left, right)
+        top, bottom = (1 - bottom, 1 - top) if symmetry.flip else (top, bottom)
+        sides = (top, left, bottom, right) if symmetry.transpose else (left, top, right, bottom)
+        return np.stack([kinds, *sides], axis=1)
+
+    return _changed(sample, fields, lambda _, value: symmetry.of(value), seen)
 
 
 def resized(sample: Sample, fields: Fields, size: tuple[int, int]) -> dict[str, Any]:
@@ -127,11 +146,20 @@ def on_device(
             moved[name] = batch[name].to(device, non_blocking=True).to(torch.int64 if whole else torch.float32)
         elif kind == "mask":
             moved[name] = batch[name].to(device, non_blocking=True).to(torch.float32)
+        elif kind == "boxes":
+            moved[name] = [rows.to(device, non_blocking=True) for rows in batch[name]]
     return moved
 
 
-def _changed(sample: Sample, fields: Fields, change: Callable[[str, np.ndarray], np.ndarray]) -> dict[str, Any]:
-    return {**sample, **{name: change(name, sample[name]) for name in maps_of(fields)}}
+def _changed(
+    sample: Sample,
+    fields: Fields,
+    change: Callable[[str, np.ndarray], np.ndarray],
+    of_boxes: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> dict[str, Any]:
+    boxes = [name for name, kind in fields.items() if kind == "boxes"] if of_boxes else []
+    moved = {name: of_boxes(sample[name]) for name in boxes} if of_boxes else {}
+    return {**sample, **{name: change(name, sample[name]) for name in maps_of(fields)}, **moved}
 
 
 def _multiples(sample: Sample, fields: Fields) -> dict[str, int]:
@@ -184,6 +212,14 @@ def _numbers(name: str, values: list[Any]) -> Tensor:
     return torch.from_numpy(numbers.astype(np.float32 if numbers.dtype.kind == "f" else np.int64))
 
 
+def _boxes(name: str, values: list[Any]) -> list[Tensor]:
+    for value in values:
+        if not isinstance(value, np.ndarray) or value.ndim != 2 or value.shape[1] != 5 or value.dtype != np.float32:
+            shown = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+            raise DataError(f"field '{name}' is declared as boxes (N, 5) of float32; given: {shown}.")
+    return [torch.from_numpy(np.ascontiguousarray(value)) for value in values]
+
+
 def _answers(name: str, values: list[Any]) -> Any:
     if any(value is None for value in values):
         return [value is not None for value in values]
@@ -202,6 +238,7 @@ _BATCHED: dict[str, Callable[[str, list[Any]], Any]] = {
     "number": _numbers,
     "seed": _listed,
     "text": _listed,
+    "boxes": _boxes,
     "answer": _answers,
 }
 

@@ -15,12 +15,14 @@ import importlib
 from typing import Any
 
 _LAZY = {
+    "Label": "labels",
     "PairPool": "pairs",
     "Pipeline": "recipe.pipeline",
     "crop_pairs": "pairs",
     "list_pipelines": "recipe.pipeline",
     "load_pipeline": "recipe.pipeline",
     "parse_pipeline": "recipe.pipeline",
+    "pasted": "labels",
     "pipeline_from_options": "recipe.basicsr",
     "sample_seed": "recipe.draw",
 }

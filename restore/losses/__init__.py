@@ -1,5 +1,5 @@
 """Losses by name: modules that take (restored, reference) in [0, 1] and return a scalar.
 
 Those that are given something else say so in `compares`: `scores` or `features` of a discriminator, features of
-`patches`, or `opinions`.
+`patches`, `opinions`, or `boxes`.
 """

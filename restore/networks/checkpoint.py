@@ -24,7 +24,7 @@ from restore.layers.finite import require_finite
 from restore.networks.base import Network, State
 from restore.networks.pickled import StandIn
 from restore.networks.reading import read_checkpoint
-from restore.registry import NETWORKS, QUALITY, Registry
+from restore.registry import DETECTORS, NETWORKS, QUALITY, Registry
 
 __all__ = [
     "NETWORK_BLOCK",
@@ -317,7 +317,7 @@ def _may_be_ours(item: tuple[str, Any]) -> bool:
 
 def _nearest_family(state: State) -> str:
     """A sentence that names the network whose keys are most alike, numbers aside; nothing if none is."""
-    for name, network in (network_classes() | network_classes(QUALITY)).items():
+    for name, network in (network_classes() | network_classes(QUALITY) | network_classes(DETECTORS)).items():
         if network.telltale in state:
             return (
                 f"They seem to be of {name}, whose parts no key tells: say in an option file what `network_g` is, or "

@@ -17,6 +17,7 @@ from restore.options.schema import Options
 from restore.options.schema.datasets import DatasetOptions
 from restore.registry import (
     DATASETS,
+    DETECTORS,
     DISCRIMINATORS,
     LOSSES,
     METRICS,
@@ -56,7 +57,7 @@ _MOST_PROBLEMS = 20  # before the rest of the blocks is left for another time
 _DEEPEST = 2  # dots in the path of the deepest slot
 _DATASET = Slot("datasets.*", DATASETS, ("name", "scale"))
 _NETWORK = Slot("network_*", NETWORKS)
-_QUALITY = Slot("network_*", QUALITY)
+_NETWORKS = {"images": _NETWORK, "opinions": Slot("network_*", QUALITY), "boxes": Slot("network_*", DETECTORS)}
 SLOTS = (
     _DATASET,
     Slot("network_d", DISCRIMINATORS),
@@ -74,13 +75,13 @@ def slot_of(path: str, objective: Any = None) -> Slot | None:
     found = next(
         (slot for slot in SLOTS if slot.pattern.count(".") == depth and fnmatch.fnmatch(path, slot.pattern)), None
     )
-    return _QUALITY if found is _NETWORK and _judges(objective) else found
+    return _NETWORKS[_gives(objective)] if found is _NETWORK else found
 
 
 def slots_of(path: str) -> list[Slot]:
     """The slots that the block at a dotted path may fill, whatever the model type is."""
     slot = slot_of(path)
-    return [_NETWORK, _QUALITY] if slot is _NETWORK else [slot] if slot else []
+    return [*_NETWORKS.values()] if slot is _NETWORK else [slot] if slot else []
 
 
 def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any], Slot]]:
@@ -94,13 +95,11 @@ def blocks(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, M
                 yield from blocks(value, f"{prefix}{key}.")
 
 
-def _judges(objective: Any) -> bool:
-    """Whether the networks of a model type are quality models."""
-    return (
-        isinstance(objective, str)
-        and bool(knows(OBJECTIVES, objective))
-        and bool(getattr(OBJECTIVES.get(objective), "judges", False))
-    )
+def _gives(objective: Any) -> str:
+    """What the networks of a model type make of images: see `Objective.gives`."""
+    if not (isinstance(objective, str) and knows(OBJECTIVES, objective)):
+        return "images"
+    return getattr(OBJECTIVES.get(objective), "gives", "images")
 
 
 def names(registry: Registry) -> list[str]:

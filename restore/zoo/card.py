@@ -31,6 +31,7 @@ class Figure(pydantic.BaseModel, extra="forbid"):
     bicubic_psnr: float | None = None
     lpips: float | None = None
     bicubic_lpips: float | None = None
+    ap50: float | None = None
     srcc: float | None = None
     plcc: float | None = None
     source: str = pydantic.Field(description="The command that prints it, or the publication.")
@@ -40,7 +41,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     """A model that is found by its name."""
 
     name: str
-    task: str = pydantic.Field(description="sr, denoise, jpeg, derain, deblur or quality.")
+    task: str = pydantic.Field(description="sr, denoise, jpeg, derain, deblur, quality or defects.")
     summary: str
     network: dict[str, Any] | None = pydantic.Field(None, description="`network_g`; by default told from the keys.")
     weights: str = pydantic.Field(description="Name of the weights file.")

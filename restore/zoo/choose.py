@@ -42,7 +42,8 @@ def choose_model(
     """
     is_photo = task == PHOTO
     among = list_cards() if among is None else among
-    cards = [card for card in among if not card.grey and card.task != "quality" and card.real >= is_photo]
+    restoring = [card for card in among if card.task not in ("quality", "defects")]
+    cards = [card for card in restoring if not card.grey and card.real >= is_photo]
     tasks = sorted({card.task for card in cards} | {PHOTO})
     if task not in tasks:
         raise OptionsError(

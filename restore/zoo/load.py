@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore import registry
+from restore.detection import Detector
 from restore.errors import CheckpointError, MissingError, OptionsError, nearest
 from restore.files import expanded
 from restore.inference import Restorer
@@ -41,6 +42,7 @@ KINDS = {
     "encoder": registry.ENCODERS,
     "mixer": registry.MIXERS,
     "quality": registry.QUALITY,
+    "detector": registry.DETECTORS,
     "metric": registry.METRICS,
     "loss": registry.LOSSES,
     "norm": registry.NORMS,
@@ -95,7 +97,7 @@ def _loaded(name_or_path: str | Path, key: str | None, task: str | int | None) -
     if card.network is None:
         return _recognised(state, str(path), task).eval()
     weights = _of_task(state, task, str(path))
-    kind = registry.QUALITY if card.task == "quality" else registry.NETWORKS
+    kind = {"quality": registry.QUALITY, "defects": registry.DETECTORS}.get(card.task, registry.NETWORKS)
     network: Network = kind.build(card.network)
     load_weights(network, weights, source=str(path))
     return network.eval()
@@ -147,6 +149,8 @@ def _described(
         state = own
     if block["type"] in registry.QUALITY:
         raise CheckpointError(f"{source}: holds the weights of {block['type']}, which judges images and restores none.")
+    if block["type"] in registry.DETECTORS:
+        raise CheckpointError(f"{source}: holds the weights of {block['type']}, which finds things and restores none.")
     if block["type"] in registry.DISCRIMINATORS:
         raise CheckpointError(
             f"{source}: holds the weights of {block['type']}, a discriminator: it restores no images."
@@ -202,6 +206,11 @@ def as_restorer(network: Network, name: str, **runtime: Any) -> Restorer:
         raise OptionsError(
             f"'{name}' holds weights for {len(tasks)} tasks: {', '.join(tasks)}. Name the one to restore with: "
             "`task` here, --model-task on the command line, path.pretrain_task_g in an option file."
+        )
+    if isinstance(network, Detector):
+        raise OptionsError(
+            f"'{name}' finds defects and restores nothing. Use it with restore defects -m {name}, or "
+            f"restore.detection.load_detector('{name}')."
         )
     if not network.spec.out_channels:
         raise OptionsError(

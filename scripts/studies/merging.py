@@ -16,7 +16,7 @@ import time
 import torch
 
 from restore.assembly.datasets import evaluation_sets
-from restore.assembly.networks import judges
+from restore.assembly.networks import given_by
 from restore.assembly.restorers import quality_model_of, restorer_of
 from restore.inference.judging import judgements
 from restore.metrics import psnr
@@ -56,7 +56,7 @@ def main() -> None:
 def of_options(file: str, overrides: list[str], how: str | None):
     """A function of a dataset and an index, which gives a PSNR, or a score and an opinion."""
     options = load(file, [*overrides, *([f"runtime.merge={how}"] if how else [])], is_train=False)
-    if judges(options):
+    if given_by(options) == "opinions":
         model = quality_model_of(options)
 
         def judged(dataset, index):

@@ -113,6 +113,10 @@ class Pipeline:
         drawn = [_Drawn.from_dict(block, f"parameters.{index}") for index, block in enumerate(parameters)]
         return self._apply(gt_BCHW, drawn)
 
+    def operators(self, seed: int, gt_px: tuple[int, int]) -> list[Operator]:
+        """What makes the low-quality image of one sample from its target, in order, as calling the pipeline does it."""
+        return [*self._draw(seed, gt_px).steps, *([Quantise()] if self.round else [])]
+
     def _draw(self, seed: int, gt_px: tuple[int, int]) -> _Drawn:
         draw = Draw.from_seed(seed)
         return _Drawn(seed, gt_px, self.target.draw(draw, gt_px), self.steps.draw(draw, gt_px))

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from restore.encoders.base import Encoder, Normalisation
+from restore.layers.arguments import require_odd
 from restore.registry import ENCODERS
 
 __all__ = ["ConvPyramid"]
 
+_CONTRAST = 3.0  # of the residuals, which are much smaller than the image
+
 
 @ENCODERS.add("conv_pyramid")
 class ConvPyramid(Encoder):
-    """Pairs of 3x3 convolutions, the first of each halving the map. There is no normalisation: contrast is kept.
+    """Pairs of 3x3 convolutions, the first of each halving the map. By itself there is no norm: contrast is kept.
 
     Args:
         in_chans: channels of the image.
         out_indices: which maps to return; None for all.
         normalisation: see `Encoder`; there are no weights.
         widths: channels of the maps, at strides 2, 4, 8, ...
+        batch_norm: a batch norm after each convolution, with which it learns sooner.
+        residuals_px: sides of windows, odd: what differs from the mean of such a window is given beside the image, in
+            which small things stand out before anything is learnt.
     """
 
     def __init__(
@@ -30,7 +37,11 @@ class ConvPyramid(Encoder):
         out_indices: Sequence[int] | None = None,
         normalisation: Normalisation = "symmetric",
         widths: Sequence[int] = (16, 32, 64),
+        batch_norm: bool = False,
+        residuals_px: Sequence[int] = (),
     ):
+        for side in residuals_px:
+            require_odd(residuals_px=side)
         strides = [2 << level for level in range(len(widths))]
         super().__init__(
             in_chans,
@@ -40,14 +51,18 @@ class ConvPyramid(Encoder):
             size_multiple=strides[-1],
             normalisation=normalisation,
         )
+        self.residuals_px = tuple(residuals_px)
+        seen = in_chans * (1 + len(self.residuals_px))
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
+                *([nn.BatchNorm2d(after)] if batch_norm else []),
                 nn.GELU(),
                 nn.Conv2d(after, after, 3, padding=1),
+                *([nn.BatchNorm2d(after)] if batch_norm else []),
                 nn.GELU(),
             )
-            for before, after in zip((in_chans, *widths[:-1]), widths, strict=True)
+            for before, after in zip((seen, *widths[:-1]), widths, strict=True)
         )
 
         for module in self.modules():
@@ -58,7 +73,9 @@ class ConvPyramid(Encoder):
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, finest first."""
+        means = (F.avg_pool2d(x_BCHW, side, 1, side // 2, count_include_pad=False) for side in self.residuals_px)
+        residuals = [_CONTRAST * (x_BCHW - mean) for mean in means]
         maps: list[torch.Tensor] = []
         for stage in self.stages:
-            maps.append(stage(maps[-1] if maps else x_BCHW))
+            maps.append(stage(maps[-1] if maps else torch.cat([x_BCHW, *residuals], dim=1)))
         return maps

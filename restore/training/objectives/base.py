@@ -33,6 +33,7 @@ _COMPARED = {
     "patches": "features of patches (train.contrastive_opt of IPTModel)",
     "masked": "hidden patches (train.masked_opt of MaskedPretraining)",
     "opinions": "opinions (QualityModel)",
+    "boxes": "boxes (DetectionModel)",
     "teacher": "a teacher's answers (train.distill_opt of SRModel, RealESRNetModel and QualityModel)",
 }
 
@@ -59,7 +60,7 @@ class Objective(nn.Module, ABC):
             and shipped, is called `average`.
         preparations: what happens to every batch before the turns, in order.
         needs: the fields that `losses` reads in a prepared batch (see `restore.data.fields`).
-        judges: whether the networks judge images (they are quality models) instead of restoring them.
+        gives: what the networks make of images: restored "images", "opinions" (quality models), or "boxes" (detectors).
         teaching: whether `train.teacher` names a frozen network, called `teacher`: it must, may or must not.
         leaves_parameters_out: whether a batch may leave parameters without a gradient, which processes that average
             their gradients must know.
@@ -67,7 +68,7 @@ class Objective(nn.Module, ABC):
     """
 
     needs: Fields = {}  # noqa: RUF012 - replaced, never changed
-    judges: ClassVar[bool] = False
+    gives: ClassVar[Literal["images", "opinions", "boxes"]] = "images"
     teaching: ClassVar[Literal["required", "optional", "none"]] = "none"
     leaves_parameters_out: ClassVar[bool] = False
     compares: ClassVar[Mapping[str, str]] = {}

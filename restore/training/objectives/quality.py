@@ -38,7 +38,7 @@ class Quality(Taught):
         frozen: `{"teacher": quality model}`, or nothing.
     """
 
-    judges = True
+    gives = "opinions"
     inputs = ("image", "reference")
 
     def __init__(

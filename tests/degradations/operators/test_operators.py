@@ -45,14 +45,17 @@ EXAMPLES = {
     "decimate": {"factor": 2, "offset_px": 1},
     "defocus_blur": {"radius_px": 2.5},
     "evaluation_noise": {"sigma": 25},
+    "dust": {"seed": 3},
     "exposure": {"stops": 1.5},
     "gaussian_blur": {"size": 13, "sigma": 2.0, "sigma_y": 1.0, "angle": 0.5},
     "gaussian_noise": {"sigma": 25, "seed": 3},
     "generalized_gaussian_blur": {"size": 9, "sigma": 2.0, "beta": 0.7},
     "haze": {"seed": 3},
+    "hot_pixels": {"seed": 3},
     "inpainting_mask": {"seed": 3},
     "jpeg": {"quality": 50},
     "jpeg2000": {"ratio": 30},
+    "jpeg_blocks": {"seed": 3, "size_px": 20},
     "low_light": {},
     "motion_blur": {"size": 15, "seed": 3},
     "plateau_blur": {"size": 21, "sigma": 2.0, "beta": 1.3},
@@ -63,14 +66,16 @@ EXAMPLES = {
     "ringing": {"cutoff": 0.5},
     "salt_pepper_noise": {"amount": 0.1, "seed": 3},
     "saturation": {"factor": 0.3},
+    "scratches": {"seed": 3},
     "sinc_blur": {"size": 15, "cutoff": 1.5},
     "speckle_noise": {"sigma": 25, "seed": 3},
+    "stamped_text": {"seed": 3},
     "usm": {},
     "video_frame": {"codec": "mpeg4"},
     "webp": {"quality": 40},
 }
 COLOUR_ONLY = ("bayer_mosaic", "camera_noise")
-LIBJPEG = ("jpeg", "jpeg2000", "webp", "video_frame")
+LIBJPEG = ("jpeg", "jpeg_blocks", "jpeg2000", "webp", "video_frame")
 
 
 @pytest.fixture(autouse=True)

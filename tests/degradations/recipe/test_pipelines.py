@@ -27,6 +27,7 @@ NAMES = [
     "blur_down",
     "bsrgan",
     "bsrgan_plus",
+    "defects",
     "defocus",
     "down_noise",
     "evaluation_noise",

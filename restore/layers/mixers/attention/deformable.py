@@ -86,20 +86,25 @@ class DeformableAttention(Mixer):
         return self.attend(x_BHWC.flatten(1, 2), references, maps).unflatten(1, (H, W))
 
     def attend(
-        self, query_BQC: torch.Tensor, references_BQL2: torch.Tensor, maps: Sequence[torch.Tensor]
+        self, query_BQC: torch.Tensor, references_BQLn: torch.Tensor, maps: Sequence[torch.Tensor]
     ) -> torch.Tensor:
         """(B, Q, C) of any queries, before the output projection.
 
         Args:
             query_BQC: what says places and weights.
-            references_BQL2: column and row that points are counted from, in 0 to 1 of each level.
+            references_BQLn: column and row that points are counted from, in 0 to 1 of each level; n is 2, or 4 with a
+                width and height: an offset of the number of points is then half of these, else it is so many positions.
             maps: the levels, channels last.
         """
         parts = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query_BQC).unflatten(-1, (*parts, 2)).to(references_BQL2.dtype)
+        offsets = self.sampling_offsets(query_BQC).unflatten(-1, (*parts, 2)).to(references_BQLn.dtype)
         weights = self.attention_weights(query_BQC).unflatten(-1, (self.num_heads, -1)).softmax(dim=-1)
-        sizes = references_BQL2.new_tensor([[each.shape[2], each.shape[1]] for each in maps])
-        places = references_BQL2[:, :, None, :, None] + offsets / sizes[:, None]
+        centres, boxes = references_BQLn[:, :, None, :, None].split((2, references_BQLn.shape[-1] - 2), dim=-1)
+        if boxes.shape[-1]:
+            places = centres + offsets * (boxes / (2 * self.num_points))
+        else:
+            sizes = references_BQLn.new_tensor([[each.shape[2], each.shape[1]] for each in maps])
+            places = centres + offsets / sizes[:, None]
         values = [self.value_proj(each).unflatten(-1, (self.num_heads, -1)) for each in maps]
         return sampled_sum(values, places, weights.unflatten(-1, parts[1:])).flatten(2)
 
