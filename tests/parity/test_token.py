@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from official import errors, parameters
 
 from restore.encoders import Classifier, build_encoder, load_published
 from restore.encoders.token.cct import SequencePooling
 from restore.encoders.token.vit_forms import HierarchicalStem
 from restore.layers.mixers import build_mixer
+from restore.layers.tokens import Tokens
 
 SMALL = {  # fixture: (block, whether its map is that after the last norm)
     "lvvit__small": ({"type": "lvvit", "img_size": 96, "embed_dim": 48, "depth": 3, "num_heads": 3}, True),
@@ -363,3 +365,68 @@ def test_deepnorm_and_subln_constants():
     extra = parameters({"type": "subln_vit", "depth": 2, "embed_dim": 16, "num_heads": 2})
     plain = parameters({"type": "subln_vit", "depth": 2, "embed_dim": 16, "num_heads": 2, "placement": "pre"})
     assert extra - plain == 2 * (2 * 16 + 2 * 64)
+
+
+def test_published_weights_of_t2t_are_scaled_by_the_width():
+    torch.manual_seed(0)
+    options = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    plain, scaled = (build_encoder({"type": "t2t_vit", **options, "width_scale": on}).eval() for on in (False, True))
+    scaled.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        for block in plain.stack:
+            block.mixer.qkv.weight[:24] /= 3**0.5
+        x = torch.rand(1, 3, 37, 51)
+        for a, b in zip(plain(x), scaled(x), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_tokens_of_t2t_overlap():
+    torch.manual_seed(0)
+    stem = build_encoder({"type": "t2t_vit", "img_size": 64, "embed_dim": 24, "depth": 1, "num_heads": 3}).patch_embed
+    ones = torch.ones(1, 1, 8, 8)
+    seen = F.fold(F.unfold(ones, 3, stride=2, padding=1), (8, 8), 3, stride=2, padding=1)
+    assert seen[0, 0, 2:-2, 2:-2].unique().tolist() == [1, 2, 4]  # each position stands in up to four tokens
+    assert stem(torch.rand(1, 3, 64, 48)).shape == (1, 24, 4, 3)
+
+
+def test_cct_without_positions_is_cct_whose_positions_are_zero():
+    torch.manual_seed(0)
+    plain, with_table = (
+        build_encoder({"type": "cct", "embed_dim": 16, "positions": on}).eval() for on in (False, True)
+    )
+    assert with_table.state_dict().keys() - plain.state_dict().keys() == {"positional_emb"}
+    torch.nn.init.zeros_(with_table.positional_emb)
+    plain.load_state_dict(with_table.state_dict(), strict=False)
+    x = torch.rand(1, 3, 37, 51)
+    assert all(torch.equal(a, b) for a, b in zip(plain(x), with_table(x), strict=True))
+
+
+def test_lvvit_may_look_at_the_class_token_alone():
+    small = {"img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 2}
+    encoder = build_encoder({"type": "lvvit", "dense": False, **small})
+    classifier = Classifier(encoder, 5)
+    features = encoder.encode_all(torch.rand(2, 3, 32, 32))
+    assert [*classifier.head.state_dict()] == ["head.weight", "head.bias"]
+    torch.testing.assert_close(classifier.head(features), classifier.head.head(features.tokens.x_BNC[:, 0]))
+
+
+def test_ceit_looks_at_neighbours_of_patches_and_adds_the_norm_of_the_class_token():
+    """A kernel that is 1 in the centre, with norms that do nothing, leaves a perceptron of each patch."""
+    torch.manual_seed(0)
+    block = build_encoder({"type": "ceit", "img_size": 64, "embed_dim": 24, "depth": 1, "num_heads": 3}).eval().stack[0]
+    tokens = Tokens(torch.randn(1, 13, 24), (3, 4), num_prefix=1)
+    with torch.no_grad():
+        block.attn.proj.weight.zero_()
+        block.attn.proj.bias.zero_()
+        block.leff.conv2.weight.zero_()[:, :, 1, 1] = 1
+        for module in block.leff.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_var.fill_(1 - module.eps)
+            elif isinstance(module, torch.nn.Conv2d):
+                module.bias.zero_()
+        normed_BNC = block.norm2(tokens.x_BNC)
+        hidden_BNC = F.gelu(F.linear(normed_BNC, block.leff.conv1.weight.flatten(1)))
+        patches_BNC = F.linear(F.gelu(hidden_BNC), block.leff.conv3.weight.flatten(1))
+        after = block(tokens).x_BNC
+    torch.testing.assert_close(after[:, :1], (tokens.x_BNC + normed_BNC)[:, :1])
+    torch.testing.assert_close(after[:, 1:], (tokens.x_BNC + patches_BNC)[:, 1:])

@@ -62,6 +62,7 @@ class CCT(TokenEncoder):
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         class_token: whether there is one; without it tokens are pooled by attention.
+        positions: whether they are added, as a table.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -79,6 +80,7 @@ class CCT(TokenEncoder):
         num_heads: int = 2,
         mlp_ratio: float = 1.0,
         class_token: bool = False,
+        positions: bool = True,
         drop_path: float = 0.0,
     ):
         convolutional = tokenizer == "conv"
@@ -104,8 +106,10 @@ class CCT(TokenEncoder):
         self.num_prefix = int(class_token)
         if class_token:
             self.class_emb = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.positional_emb = nn.Parameter(torch.zeros(1, self.num_prefix + (img_size // total) ** 2, embed_dim))
-        nn.init.trunc_normal_(self.positional_emb, std=0.2)
+        self.positional_emb = None
+        if positions:
+            self.positional_emb = nn.Parameter(torch.zeros(1, self.num_prefix + (img_size // total) ** 2, embed_dim))
+            nn.init.trunc_normal_(self.positional_emb, std=0.2)
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(_Block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates)
         self.norm = nn.LayerNorm(embed_dim)
@@ -117,8 +121,9 @@ class CCT(TokenEncoder):
         x_BNC = tokens.x_BNC
         if self.num_prefix:
             x_BNC = torch.cat([self.class_emb.expand(len(x_BNC), -1, -1), x_BNC], dim=1)
-        table_1NC = resampled_table(self.positional_emb, map_BCHW.shape[2:], self.num_prefix)
-        return Tokens(x_BNC + table_1NC, tokens.grid, self.num_prefix)
+        if self.positional_emb is not None:
+            x_BNC = x_BNC + resampled_table(self.positional_emb, map_BCHW.shape[2:], self.num_prefix)
+        return Tokens(x_BNC, tokens.grid, self.num_prefix)
 
     def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
         """Blocks are given all that tokens know."""

@@ -16,6 +16,7 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
+from restore.encoders.heads import LinearHead
 from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
 from restore.layers.block import MetaFormerBlock
@@ -50,6 +51,7 @@ class LVViT(ClassTokenEncoder):
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         skip_factor: what each branch is divided by.
         stem_width: channels of the stem.
+        dense: whether a classifier's head looks at every patch as well, or at the class token alone.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -66,6 +68,7 @@ class LVViT(ClassTokenEncoder):
         mlp_ratio: float = 3.0,
         skip_factor: float = 2.0,
         stem_width: int = 64,
+        dense: bool = True,
         drop_path: float = 0.0,
     ):
         super().__init__(
@@ -88,12 +91,14 @@ class LVViT(ClassTokenEncoder):
             )
             for rate in rates
         )
+        self.dense = dense
         for block in self.stack:
             block.scale1 = block.scale2 = FixedScale(1 / skip_factor)
 
     def head(self, num_classes: int) -> nn.Module:
-        """Logits of the class token and of the patches."""
-        return TokenLabelHead(self._declared[-1][0], num_classes)
+        """Logits of the class token and, where it is dense, of the patches."""
+        dim = self._declared[-1][0]
+        return TokenLabelHead(dim, num_classes) if self.dense else LinearHead(dim, num_classes, pooling="tokens")
 
 
 class TokenLabelHead(nn.Module):

@@ -23,6 +23,7 @@ from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.precision import without_autocast
+from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
 
 __all__ = ["T2TViT"]
@@ -52,6 +53,8 @@ class T2TViT(ClassTokenEncoder):
         depth: blocks.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        width_scale: scores divided by the square root of `embed_dim`, not of a head's channels: published weights need
+            it, official trainings from random weights do not have it.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -68,6 +71,7 @@ class T2TViT(ClassTokenEncoder):
         depth: int = 14,
         num_heads: int = 6,
         mlp_ratio: float = 3.0,
+        width_scale: bool = False,
         drop_path: float = 0.0,
     ):
         super().__init__(
@@ -82,10 +86,11 @@ class T2TViT(ClassTokenEncoder):
         self.pos_embed = nn.Parameter(_sinusoids(self.pos_embed.shape[1], embed_dim), requires_grad=False)
         self.patch_embed = _TokensToToken(in_chans, embed_dim, tokens_type)
         (rates,) = split_depths([depth], drop_path)
+        attention = _WidthScaled if width_scale else SelfAttention
         self.stack = nn.ModuleList(
             MetaFormerBlock(
                 embed_dim,
-                SelfAttention(embed_dim, num_heads, qkv_bias=False),
+                attention(embed_dim, num_heads, qkv_bias=False),
                 MLP(embed_dim, mlp_ratio),
                 drop_path=rate,
             )
@@ -95,6 +100,15 @@ class T2TViT(ClassTokenEncoder):
     def published_key(self, key: str) -> str:
         """The names of the official code."""
         return super().published_key(key).replace("patch_embed.", "tokens_to_token.")
+
+
+class _WidthScaled(SelfAttention):
+    """Scores are divided by the square root of all channels."""
+
+    def queries_keys_values(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries are less by the square root of the number of heads."""
+        q, k, v = super().queries_keys_values(tokens)
+        return q * self.num_heads**-0.5, k, v
 
 
 class _TokensToToken(nn.Module):
