@@ -12,6 +12,7 @@ GROUPED = {
     "measure": {
         "test": "evaluate a model over datasets, as an option file says",
         "score": "measure images against references, or by themselves",
+        "defects": "box scratches, dust, hot pixels, text and JPEG blocks in photographs and scans",
         "submit": "make a challenge submission: restore, time, pack, and check the zip",
         "leaderboard": "score submissions as the organisers do, and keep a table of runs",
     },

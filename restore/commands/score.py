@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="write where each image is bad, in red, to maps/: by its reference, or by what a quality model says",
     )
+    parser.add_argument(
+        "--defects", action="store_true", help="also box scratches, dust, hot pixels, text and blocks: defects.html"
+    )
     parser.add_argument("--device", default="cpu", help="where metrics are computed: cpu, cuda, cuda:N, mps or auto")
     parser.add_argument(
         "--workers",
@@ -97,6 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     tell_json(scores.as_dict()) if arguments.json else show(scores)
     logger.info("look at %s", output / "report.html")
+    if arguments.defects:
+        from restore.commands.defects import search_images
+
+        search_images({pair.name: pair.lq for pair in matching.pairs}, output, title=name, device=device)
     return 0 if scores.clean else 1
 
 
