@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.defects:
         from restore.commands.defects import search_images
 
-        search_images({pair.name: pair.lq for pair in matching.pairs}, output, title=name, device=device)
+        search_images({image.name: Path(image.restored) for image in scores.images}, output, title=name, device=device)
     return 0 if scores.clean else 1
 
 
