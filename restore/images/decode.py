@@ -189,7 +189,7 @@ def _decode_jpeg(data: bytes, name: str | Path) -> Image:
         image, pixels, icc = decode(data.rstrip(b"\xff") + jpeg.END)
         _warn_of_faults(name, ["its end is missing"])
     else:
-        if (pixels[-1, -1] == jpeg.MISSING).all() and not is_whole():
+        if jpeg.ends_early(data, image, lambda other: _open_with_pillow("JPEG", io.BytesIO(other))):
             raise ImageError("the file is truncated (its pixel data end early)")
     exif = _exif_of(image)
     if getattr(image, "n_frames", 1) > 1:

@@ -7,23 +7,26 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-__all__ = ["DECODED_PER_BYTE", "END", "MISSING", "Scans", "is_whole", "read_scans", "with_density"]
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+__all__ = ["DECODED_PER_BYTE", "END", "Scans", "ends_early", "is_whole", "read_scans", "with_density"]
 
 END = b"\xff\xd9"
 DECODED_PER_BYTE = 4096
 """Decoded bytes that one byte of a file can stand for, at the most: a flat block takes two bits."""
 
-MISSING = 128
-"""What the decoder shows, in every channel, where the data end before the image does."""
-
+_TALLEST_UNIT = 32  # rows of the largest unit of coding: where data end early, some of the last rows are missing
 _FILLER_BYTES = 1 << 12
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: restarts, the start of an image
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA}
+_ARITHMETIC = {0xC9, 0xCA}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
@@ -35,16 +38,18 @@ class Scans:
     Attributes:
         end: where the marker lies that ends it; None where there is none.
         complete: whether there is a scan for every bit of every coefficient.
+        arithmetic: whether the coding is arithmetic, which leaves out zeros at the end of its data.
     """
 
     end: int | None
     complete: bool
+    arithmetic: bool
 
 
 def read_scans(data: bytes) -> Scans:
     """Go from marker to marker; thumbnails and images after the first are not looked at."""
     lacking: dict[int, list[int]] = {}  # of each component, the bits that its coefficients still lack
-    position, end, has_scan = 2, None, False
+    position, end, has_scan, arithmetic, progressive = 2, None, False, False, False
     while found := _MARKER.search(data, position):
         marker, position = found[1][0], found.end()
         if marker == _END_OF_IMAGE:
@@ -57,15 +62,15 @@ def read_scans(data: bytes) -> Scans:
         if len(segment) < max(length - 2, 0):
             break
         if marker in _START_OF_FRAME and len(segment) >= 6 + 3 * segment[5]:
-            first_bits = [99 if marker in _PROGRESSIVE else 0] * 64
-            lacking = {segment[6 + 3 * number]: list(first_bits) for number in range(segment[5])}
+            arithmetic, progressive = marker in _ARITHMETIC, marker in _PROGRESSIVE
+            lacking = {segment[6 + 3 * number]: [99] * 64 for number in range(segment[5])}
         elif marker == _START_OF_SCAN and len(segment) >= 4 + 2 * segment[0]:
             has_scan = True
             for number in range(segment[0]):
-                bits = lacking.setdefault(segment[1 + 2 * number], [0] * 64)
-                bits[segment[-3] : segment[-2] + 1] = [segment[-1] & 15] * (segment[-2] + 1 - segment[-3])
+                first, last, lowest = (segment[-3], segment[-2], segment[-1] & 15) if progressive else (0, 63, 0)
+                lacking.setdefault(segment[1 + 2 * number], [0] * 64)[first : last + 1] = [lowest] * (last + 1 - first)
         position += length
-    return Scans(end, has_scan and not any(any(bits) for bits in lacking.values()))
+    return Scans(end, has_scan and not any(any(bits) for bits in lacking.values()), arithmetic)
 
 
 def is_whole(data: bytes, decode: Callable[[bytes], np.ndarray]) -> bool:
@@ -79,13 +84,30 @@ def is_whole(data: bytes, decode: Callable[[bytes], np.ndarray]) -> bool:
         decode: gives the pixels of a file that ends properly.
     """
     scans = read_scans(data)
-    body = data[: scans.end].rstrip(b"\xff")
     if not scans.complete:
         return False
-    last = _RESTART.findall(body[body.rfind(b"\xff\xda") :])
-    awaited = (last[-1][0] + 1) % 8 if last else 0
-    first, *others = (decode(body + _filler(begin, awaited) + END) for begin in (0x00, 0x55, 0xAA, 0xFE))
+    first, *others = (decode(_continued(data[: scans.end], begin)) for begin in (0x00, 0x55, 0xAA, 0xFE))
     return all(np.array_equal(first, other) for other in others)
+
+
+def ends_early(data: bytes, image: PillowImage, reopen: Callable[[bytes], PillowImage]) -> bool:
+    """Whether the data of a file end before its pixels do, though the mark of its end follows them.
+
+    The decoder takes zeros for bits that are missing: with others in their place its last rows change.
+
+    Args:
+        data: the file.
+        image: what the decoder makes of it.
+        reopen: gives what it makes of another file.
+    """
+    scans = read_scans(data)
+    if scans.end is None or scans.arithmetic:
+        return False
+    body = data[: scans.end]
+    has_restarts = _RESTART.search(body, body.rfind(b"\xff\xda")) is not None  # behind the eighth nothing changes
+    top = 0 if has_restarts else max(0, image.height - _TALLEST_UNIT)
+    shown, other = (each.crop((0, top, *image.size)).tobytes() for each in (image, reopen(_continued(body, 0xB3))))
+    return not scans.complete or shown != other
 
 
 def with_density(data: bytes, density: tuple[float, float, bool]) -> bytes:
@@ -98,6 +120,13 @@ def with_density(data: bytes, density: tuple[float, float, bool]) -> bytes:
     dots = (max(1, min(round(each * factor), 0xFFFF)) for each in (across, down))
     struct.pack_into(">BHH", changed, 13, int(inches), *dots)
     return bytes(changed)
+
+
+def _continued(data: bytes, begin: int) -> bytes:
+    """A file without its end, with more data behind it that begin with this byte, and an end."""
+    body = data.rstrip(b"\xff")
+    last = _RESTART.findall(body[body.rfind(b"\xff\xda") :])
+    return body + _filler(begin, (last[-1][0] + 1) % 8 if last else 0) + END
 
 
 def _filler(begin: int, awaited: int) -> bytes:

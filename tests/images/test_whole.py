@@ -238,14 +238,54 @@ def test_a_missing_end_is_said(caplog):
     assert "'it' is damaged (its end is missing), but its pixels are whole: they are read" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["baseline", "420", "restarts"])
-def test_jpeg_whose_end_comes_early(name):
-    data = saved("JPEG", cv2.GaussianBlur(textured(70, 90), (0, 0), 2), **JPEGS[name])
+@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpeg_whose_end_comes_early(name, mode):
+    picture = PillowImage.fromarray(cv2.GaussianBlur(textured(80, 96), (0, 0), 2)).convert(mode)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", **JPEGS[name])
+    data = file.getvalue()
+    expected = decode_image(data).pixels
     for kept in (0.5, 0.7, 0.9):
         with pytest.raises(ImageError, match="truncated"):
             decode_image(data[: int(kept * len(data))] + b"\xff\xd9")
-    grey = saved("JPEG", np.full((70, 90), 128, np.uint8))  # what the decoder shows for what is missing
-    assert (decode_image(grey).pixels == 128).all()
+    for cut in range(1, 24):  # the last block, byte by byte
+        with contextlib.suppress(ImageError):
+            np.testing.assert_array_equal(decode_image(data[: -2 - cut] + b"\xff\xd9").pixels, expected)
+
+
+@pytest.mark.parametrize("value", [0, 127, 128, 255])
+def test_whole_jpegs_are_read_whatever_their_last_pixels_are(value):
+    for height, width, options in itertools.product((8, 9, 33), (8, 17), JPEGS.values()):
+        data = saved("JPEG", np.full((height, width), value, np.uint8), **options)
+        np.testing.assert_array_equal(decode_image(data).pixels, np.asarray(PillowImage.open(io.BytesIO(data))))
+
+
+def jpeg_of_separate_scans(parameters: bytes = b"\0\x3f\0") -> list[bytes]:
+    """The parts of a sequential JPEG of 8x8 pixels, one scan for each component; the codes are all of one bit."""
+
+    def segment(marker: int, payload: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+    tables = segment(0xDB, b"\0" + bytes([8]) * 64)
+    for kind, value in ((0x00, 5), (0x10, 0)):  # a difference of five bits; the end of a block
+        tables += segment(0xC4, bytes([kind, 1]) + bytes(15) + bytes([value]))
+    frame = segment(0xC0, struct.pack(">BHHB", 8, 8, 8, 3) + b"".join(bytes([each, 0x11, 0]) for each in (1, 2, 3)))
+    scans = [segment(0xDA, bytes([1, each, 0]) + parameters) + bytes([0b01010101, 0]) for each in (1, 2, 3)]
+    return [b"\xff\xd8" + tables + frame, *scans]
+
+
+def test_sequential_jpeg_without_its_last_scans():
+    parts = jpeg_of_separate_scans()
+    expected = decode_image(b"".join(parts) + b"\xff\xd9").pixels
+    assert len(np.unique(expected)) > 1
+    for kept in (2, 3):
+        for end in (b"", b"\xff\xd9"):
+            with pytest.raises(ImageError, match="truncated"):
+                decode_image(b"".join(parts[:kept]) + end)
+    for careless in (b"\0\0\0", b"\0\x3f\x01", b"\x01\0\xff"):  # has no meaning in a sequential file
+        data = b"".join(jpeg_of_separate_scans(careless)) + b"\xff\xd9"
+        np.testing.assert_array_equal(decode_image(data).pixels, expected)
 
 
 def test_progressive_jpeg_without_its_last_scans():
