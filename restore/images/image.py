@@ -22,6 +22,7 @@ __all__ = [
     "convert_depth",
     "flatten",
     "range_of",
+    "require_alpha",
     "require_unit",
     "to_pixels",
     "to_tensor",
@@ -91,15 +92,28 @@ def convert_depth(pixels: np.ndarray, dtype: type | str | np.dtype) -> np.ndarra
     return _quantised(scaled, dtype)
 
 
-def flatten(image: Image) -> Image:
-    """The image without its alpha channel, laid on white."""
+def flatten(image: Image, white: float = 1.0) -> Image:
+    """The image without its alpha channel, laid on white.
+
+    Args:
+        image: of any depth.
+        white: of float pixels, the value that stands for it; alpha is in [0, 1] whatever that is.
+
+    Raises:
+        ImageError: float alpha beyond [0, 1].
+    """
     if not image.has_alpha:
         return image
-    white = DEPTHS[image.pixels.dtype.name]
     colours = image.pixels[..., 0] if image.channels == 2 else image.pixels[..., :3]
-    alpha = image.pixels[..., -1].astype(np.float32) / np.float32(white)
+    alpha = image.pixels[..., -1]
+    if image.pixels.dtype.kind == "f":
+        require_alpha(alpha, f"'{image.path}'" if image.path else "the image")
+    else:
+        white = DEPTHS[image.pixels.dtype.name]
+        alpha = alpha.astype(np.float32) / np.float32(white)
     alpha = alpha if image.channels == 2 else alpha[..., None]
-    return replace(image, pixels=_quantised(colours * alpha + white * (1 - alpha), image.pixels.dtype))
+    laid = colours * alpha + np.float32(white) * (1 - alpha)
+    return replace(image, pixels=laid if image.pixels.dtype.kind == "f" else _quantised(laid, image.pixels.dtype))
 
 
 def range_of(pixels: np.ndarray) -> tuple[float, float]:
@@ -129,6 +143,19 @@ def wrong_values(pixels: np.ndarray, *, unit: bool = False) -> str:
     return ""
 
 
+def require_alpha(alpha: np.ndarray, name: str) -> None:
+    """Refuse float alpha beyond [0, 1]; what is not finite is said of the image itself.
+
+    Raises:
+        ImageError: names the image and the range.
+    """
+    if np.isfinite(alpha).all() and (wrong := wrong_values(alpha, unit=True)):
+        raise ImageError(
+            f"the alpha channel of {name} {wrong}, whatever the range of the colours. Bring it to [0, 1], or save the "
+            "image without it."
+        )
+
+
 def require_unit(pixels: np.ndarray, name: str | Path) -> None:
     """Refuse float pixels that are not finite, or beyond [0, 1], where nobody could say what is white.
 
@@ -136,7 +163,10 @@ def require_unit(pixels: np.ndarray, name: str | Path) -> None:
         ImageError: names the image and the range.
     """
     if wrong := wrong_values(pixels, unit=True):
-        raise ImageError(f"'{name}' {wrong}. Bring it to [0, 1] first: divide by the value that stands for white.")
+        advice = "Bring it to [0, 1] first: divide by the value that stands for white."
+        raise ImageError(
+            f"'{name}' {wrong}. {advice if 'not finite' not in wrong else 'Mend or leave out such pixels.'}"
+        )
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

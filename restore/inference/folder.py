@@ -92,7 +92,7 @@ def _make_folders(jobs: list[Job]) -> None:
 
 def _read(job: Job, restorer: Restorer, flat: bool) -> Image:
     image = read_image(job.source)
-    image = flatten(image) if flat else image
+    image = flatten(image, restorer.values.white) if flat else image
     try:
         check_fits(job.target.suffix, *restorer.result_of(image.pixels.shape, image.pixels.dtype.name))
     except ImageError as error:

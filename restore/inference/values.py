@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from restore.errors import ImageError, OptionsError
 from restore.images import to_pixels
-from restore.images.image import range_of, wrong_values
+from restore.images.image import range_of, require_alpha, wrong_values
 
 __all__ = ["Values"]
 
@@ -50,6 +50,11 @@ class Values:
             if not (np.isfinite([low, high]).all() and low < high):
                 raise OptionsError(f"input_range is {low:g},{high:g}: must be two numbers, the smaller one first.")
 
+    @property
+    def white(self) -> float:
+        """The value that stands for white in float images."""
+        return 1.0 if self.input_range is None else self.input_range[1]
+
     def depth_of(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """The depth of the result of an image of this depth."""
         return np.dtype(self.depth or dtype)
@@ -79,9 +84,11 @@ class Values:
                              "values of the nearest others.")  # fmt: skip
         if self.beyond:
             return pixels
+        if alpha:
+            require_alpha(pixels[..., -1], name)
         colours = pixels[..., :-1] if alpha else pixels
         if self.input_range is None:
-            if wrong := wrong_values(pixels, unit=True):
+            if wrong := wrong_values(colours, unit=True):
                 low, high = _suggested(colours)
                 raise ImageError(
                     f"{name} {wrong}. --input-range={low:g},{high:g} of restore run (input_range=({low:g}, {high:g}) "
@@ -91,11 +98,7 @@ class Values:
         low, high = self.input_range
         _say_clipped(colours, low, high, name)
         taken = np.clip((colours - np.float32(low)) / np.float32(high - low), 0, 1)
-        if not alpha:
-            return taken
-        if wrong := wrong_values(pixels[..., -1], unit=True):
-            raise ImageError(f"the alpha channel of {name} {wrong}, whatever the range of the colours.")
-        return np.concatenate([taken, pixels[..., -1:]], axis=-1)
+        return np.concatenate([taken, pixels[..., -1:]], axis=-1) if alpha else taken
 
     def given(self, x_CHW: torch.Tensor, dtype: np.dtype[Any], alpha: bool) -> np.ndarray:
         """Restored values, 0 black and 1 white, as pixels of the result of an image of depth `dtype`."""

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from restore.errors import ImageError, OptionsError
-from restore.images import Image, convert_depth, flatten, require_unit, write_image
+from restore.images import Image, convert_depth, flatten, read_image, require_unit, write_image
 from restore.inference import Restorer
 from restore.inference import restorer as restorer_module
+from restore.inference.folder import restore_files
+from restore.jobs import plan_jobs
 from restore.networks import ImageSpec
 
 SHAPES = [(9, 7), (9, 7, 1), (9, 7, 2), (9, 7, 3), (9, 7, 4)]
@@ -97,8 +99,13 @@ def test_rounding_is_no_excess():
 def test_alpha_has_a_range_of_its_own():
     pixels = pixels_between((9, 7, 4), 0, 255)
     pixels[..., 3] = 200
-    with pytest.raises(ImageError, match="the alpha channel of the image holds values from 200 to 200"):
-        Restorer(Same(), device="cpu", input_range=(0, 255))(pixels)
+    for restore_it in (
+        Restorer(Same(), device="cpu", input_range=(0, 255)),
+        Restorer(Same(), device="cpu"),
+        lambda pixels: flatten(Image(pixels)),
+    ):
+        with pytest.raises(ImageError, match="the alpha channel of the image holds values from 200 to 200"):
+            restore_it(pixels)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -213,6 +220,24 @@ def test_flatten(depth, channels):
     assert [float(np.max(each)) for each in ends] == [white, 0, white]
     assert abs(float(np.max(flat[1, 0])) / white - 0.5) < 0.01
     assert flatten(Image(flat)).pixels is flat
+
+
+@pytest.mark.parametrize("input_range", [None, (0, 255)])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_floats_are_laid_on_their_own_white(tmp_path, channels, input_range):
+    pixels = np.full((9, 7, channels), 40.0 if input_range else 3.0, np.float32)
+    pixels[..., -1] = 0
+    pixels[0, 0, -1] = 1
+    write_image(tmp_path / "a.tif", pixels)
+    restorer = Restorer(Same(), device="cpu", input_range=input_range)
+    (outcome,) = restore_files(plan_jobs(tmp_path / "a.tif", tmp_path / "out"), restorer, flat=True)
+    if input_range is None:  # nothing of what is beyond is clipped away before it is looked at
+        assert "holds values from 1 to 3" in outcome.error
+        return
+    result = read_image(tmp_path / "out" / "a.tif").pixels
+    assert result.shape == (9, 7, 3)[: 3 if channels == 4 else 2]
+    np.testing.assert_allclose(result[0, 0], 40, atol=1e-3)
+    np.testing.assert_allclose(result[1:], 255, atol=1e-3)
 
 
 def test_require_unit():
