@@ -163,9 +163,9 @@ def _decode_tiff(data: bytes, name: str | Path) -> Image:
     header = tiff.read_header(data)
     if header.num_pages > 1:
         _warn_of_frames(name, header.num_pages)
-    if header.dtype == "uint8":
+    if header.dtype == "uint8" and not data.startswith(tiff.UNKNOWN_TO_PILLOW):
         pixels, icc = pixels_of(_open_with_pillow("TIFF", io.BytesIO(tiff.without_orientation(data))), header.icc)
-    elif header.dtype in ("uint16", "float32"):
+    elif header.dtype in ("uint8", "uint16", "float32"):
         pixels, icc = tiff.decode_deep(data), header.icc
     else:
         raise ImageError(f"TIFF samples of type {header.dtype} are not supported; uint8, uint16 and float32 are")

@@ -40,6 +40,7 @@ class Format:
         carries: what it holds beside the pixels: "profile", "EXIF", "resolution", "XMP", "text", "colour" (PNG's own
             words for it: gAMA, cHRM, sRGB, cICP).
         max_side_px: the largest height or width that its encoder takes.
+        max_bytes: the most of pixels, in formats that do not compress 8-bit samples.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Format:
     lossless: bool = True
     carries: tuple[str, ...] = ("profile", "EXIF", "resolution", "XMP")
     max_side_px: int = (1 << 31) - 1
+    max_bytes: int | None = None
 
 
 FORMATS = (
@@ -70,7 +72,7 @@ FORMATS = (
     ),
     Format("TIFF", (".tif", ".tiff"), ("uint8", "uint16", "float32")),
     Format("WebP", (".webp",), grey=False, max_side_px=16_383),
-    Format("BMP", (".bmp",), carries=("resolution",)),
+    Format("BMP", (".bmp",), carries=("resolution",), max_bytes=(1 << 31) - 4096),
 )
 """The formats that are written, and read too."""
 
@@ -174,15 +176,25 @@ def check_fits(suffix: str, shape: Sequence[int], depth: str, *, lossless: bool 
             f"{fmt.name} holds at most {fmt.max_side_px} px a side, and this is {width}x{height} (width x height); "
             f"{_others(depth, alpha=fmt.alpha, px=max(height, width))} can hold it"
         )
+    num_bytes = height * (width + 3) * (1 if not channels else 4 if channels[0] == 2 else channels[0])
+    if fmt.max_bytes and num_bytes > fmt.max_bytes:
+        raise ImageError(
+            f"{fmt.name} holds at most {fmt.max_bytes} bytes of pixels, and this has {num_bytes}; "
+            f"{_others(depth, alpha=fmt.alpha, px=max(height, width), num_bytes=num_bytes)} can hold it"
+        )
     if lossless and not fmt.lossless:
         raise ImageError(f"{fmt.name} is always lossy; {_others(depth, lossless=True)} can be lossless")
 
 
-def _others(depth: str, *, alpha: bool = False, lossless: bool = False, px: int = 0) -> str:
+def _others(depth: str, *, alpha: bool = False, lossless: bool = False, px: int = 0, num_bytes: int = 0) -> str:
     able = [
         fmt.name
         for fmt in FORMATS
-        if depth in fmt.depths and fmt.alpha >= alpha and fmt.lossless >= lossless and fmt.max_side_px >= px
+        if depth in fmt.depths
+        and fmt.alpha >= alpha
+        and fmt.lossless >= lossless
+        and fmt.max_side_px >= px
+        and num_bytes <= (fmt.max_bytes or num_bytes)
     ]
     return ", ".join(able)
 

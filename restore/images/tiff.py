@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     import tifffile
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-__all__ = ["TiffHeader", "decode_deep", "encode", "map_pixels", "read_header", "read_size", "without_orientation"]
+__all__ = [
+    "UNKNOWN_TO_PILLOW",
+    "TiffHeader",
+    "decode_deep",
+    "encode",
+    "map_pixels",
+    "read_header",
+    "read_size",
+    "without_orientation",
+]
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 274, 34665, 34853, 40965
 _DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _XMP, _EXTRA_SAMPLES = 270, 282, 283, 296, 700, 338
@@ -36,9 +45,12 @@ _LEFT = {
     **dict.fromkeys((33723, 34377), "IPTC and Photoshop data"),
 }
 _OF_THE_OLD_FILE = (("ImageJ=", "the description of ImageJ"), ("<OME", "the description of OME-TIFF"))
+UNKNOWN_TO_PILLOW = b"MM\0+"
+"""How a BigTIFF of the other byte order begins."""
+
 _RESOLUTIONS = (_X_RESOLUTION, _Y_RESOLUTION)
 _DESCRIPTIVE_TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, _EXIF_IFD, _GPS_IFD)
-_MAX_BYTES = (1 << 32) - (1 << 20)  # offsets have 32 bits
+_MOST_CLASSIC = (1 << 32) - (1 << 27)  # bytes of pixels; offsets have 32 bits, and other blocks are before them
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ def read_header(data: bytes) -> TiffHeader:
             "uint8" if page.dtype is None or page.bitspersample <= 8 else page.dtype.name,
             orientation.value if orientation else 1,
             bytes(icc.value) if icc else None,
-            None if file.is_bigtiff else _exif_of(data),
+            _exif_of(data, file),
             len(file.pages),
             _carried_by(page),
         )
@@ -165,8 +177,7 @@ def without_orientation(data: bytes) -> bytes:
 def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, carried: Carried) -> bytes:
     """A TIFF file: 1 to 4 channels of uint8, uint16 or float32, deflated, with the horizontal predictor for integers.
 
-    Raises:
-        ValueError: the file would pass 4 GiB.
+    Past 4 GiB it is a BigTIFF.
     """
     from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
@@ -174,14 +185,15 @@ def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, carried: C
     is_float = pixels.dtype.kind == "f"
     samples = pixels if is_float else _differences(pixels)
     strip = zlib.compress(samples.astype(pixels.dtype.newbyteorder("<"), order="C"), 3)
-    if len(strip) > _MAX_BYTES:
-        raise ValueError("TIFF files hold at most 4 GiB")
-    directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    is_big = len(strip) > _MOST_CLASSIC
+    directory = ImageFileDirectory_v2(b"II+\0\x08\0\0\0" + bytes(8) if is_big else b"II*\0" + bytes(4))
     _copy_exif(exif, directory)
     directory[256], directory[257] = pixels.shape[1], pixels.shape[0]
     directory[258] = (8 * pixels.itemsize,) * channels
     directory[259] = 8  # deflate
     directory[262] = 2 if channels > 2 else 1
+    for tag in (273, 279) if is_big else ():
+        directory.tagtype[tag] = 16  # of 64 bits
     directory[273] = 0  # where the strip begins: the directory adds its own length
     directory[277] = channels
     directory[278], directory[279] = pixels.shape[0], len(strip)
@@ -219,6 +231,7 @@ def _carried_by(page: tifffile.TiffPage) -> Carried:
     across, down = (found[0] / found[1] if found and found[1] else None for found in map(value, _RESOLUTIONS))
     left = [words for tag, words in _LEFT.items() if value(tag) is not None]
     left += [words for mark, words in _OF_THE_OLD_FILE if mark in str(value(_DESCRIPTION) or "")]
+    left += ["the EXIF tags"] if page.parent.is_bigtiff and page.parent.byteorder == ">" else []
     colours, has_alpha, _ = _layout(page)
     if page.samplesperpixel > colours + has_alpha:
         left.append("channels beyond colour and alpha")
@@ -259,16 +272,19 @@ def _describes_layout(description: object) -> bool:
     return text.startswith('{"shape":') or any(mark in text for mark, _ in _OF_THE_OLD_FILE)
 
 
-def _exif_of(data: bytes) -> bytes | None:
+def _exif_of(data: bytes, file: tifffile.TiffFile) -> bytes | None:
     """The descriptive tags of the first directory as an EXIF block of their own."""
     from PIL.Image import Exif
 
-    tags = Exif()
-    tags.load_from_fp(io.BytesIO(data))
-    for tag in list(tags):
-        if tag not in _DESCRIPTIVE_TAGS or (tag == _DESCRIPTION and _describes_layout(tags[tag])):
-            del tags[tag]
-    return tags.tobytes()[len(PREFIX) :] if len(tags) else None
+    if data.startswith(UNKNOWN_TO_PILLOW):
+        return None
+    tags, kept = Exif(), Exif()
+    tags.bigtiff, tags.endian = file.is_bigtiff, file.byteorder
+    tags.load_from_fp(io.BytesIO(data), file.pages[0].offset)
+    for tag in _DESCRIPTIVE_TAGS:
+        if tag in tags and not (tag == _DESCRIPTION and _describes_layout(tags[tag])):
+            kept[tag] = dict(tags.get_ifd(tag)) if tag in (_EXIF_IFD, _GPS_IFD) else tags[tag]
+    return kept.tobytes()[len(PREFIX) :] if len(kept) else None
 
 
 def _copy_exif(exif: bytes | None, directory: ImageFileDirectory_v2) -> None:

@@ -180,6 +180,47 @@ def test_sizes_and_orientation_are_those_of_the_result(target, orientation):
     assert again == ((300, 150, True) if orientation in (1, 3) else (150, 300, True))
 
 
+@pytest.mark.parametrize("shape", [(16, 24), (16, 24, 2), (16, 24, 3), (16, 24, 4)])
+@pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
+def test_tiff_files_of_more_than_four_gigabytes(monkeypatch, shape, depth):
+    """Written and read as BigTIFF, with all that they carry; here the bound is lowered."""
+    monkeypatch.setattr("restore.images.tiff._MOST_CLASSIC", 10)
+    pixels = np.random.default_rng(0).random(shape)
+    pixels = pixels.astype(depth) if depth == "float32" else (pixels * np.iinfo(depth).max).astype(depth)
+    exif, carried = exif_block(resolution=300).removeprefix(b"Exif\0\0"), Carried((300.0, 300.0, True), XMP)
+    data = encode_image(Image(pixels, SRGB if len(shape) > 2 and shape[2] > 2 else None, exif, carried=carried), ".tif")
+    assert data[:4] == b"II+\0"
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert file.is_bigtiff
+    image = decode_image(data)
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert image.carried.density == (300, 300, True)
+    assert b"somebody" in image.carried.xmp
+    assert bool(image.icc) == (len(shape) > 2 and shape[2] > 2)
+    tags = PillowImage.Exif()
+    tags.load(image.exif)
+    assert tags[315] == "somebody"
+    assert tags.get_ifd(34665)[33434] == (1, 125) or float(tags.get_ifd(34665)[33434]) == 1 / 125
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_the_author_and_the_date_in_a_tiff_file_of_another_program(order, bigtiff, caplog):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, bigtiff=bigtiff, byteorder=order) as writer:
+        extra = [(315, 2, 0, "somebody", True), (306, 2, 0, "2020:01:02 03:04:05", True)]
+        writer.write(np.asarray(photo()), photometric="rgb", extratags=extra, description="a bridge", metadata=None)
+    image = decode_image(file.getvalue())
+    np.testing.assert_array_equal(image.pixels, np.asarray(photo()))
+    result = decode_image(written(image, "PNG"))
+    if bigtiff and order == ">":  # of which Pillow knows nothing
+        assert "not carried over: the EXIF tags" in caplog.text
+        return
+    tags = PillowImage.Exif()
+    tags.load(result.exif)
+    assert (tags[315], tags[306], tags[270]) == ("somebody", "2020:01:02 03:04:05", "a bridge")
+
+
 def test_a_thumbnail_of_the_old_image_is_taken_off():
     exif = bytearray(exif_block().removeprefix(b"Exif\0\0"))
     order = {b"II": "<", b"MM": ">"}[bytes(exif[:2])]

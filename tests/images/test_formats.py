@@ -181,6 +181,14 @@ def test_the_largest_side_is_what_the_encoder_takes(fmt):
             check_fits(fmt.suffixes[0], (3, fmt.max_side_px + 1, 3), "uint8")
 
 
+@pytest.mark.parametrize("shape", [(46_400, 46_400), (26_800, 26_800, 3), (23_200, 23_200, 2), (22_000, 24_500, 4)])
+def test_more_bytes_than_a_bmp_holds_are_known_before_it_is_written(shape):
+    with pytest.raises(ImageError, match=r"BMP holds at most 2147\d+ bytes of pixels, and this has 2\d+; PNG, .*TIFF"):
+        check_fits(".bmp", shape, "uint8")
+    check_fits(".bmp", (shape[0] * 9 // 10, shape[1] * 9 // 10, *shape[2:]), "uint8")
+    check_fits(".tif", shape, "uint8")
+
+
 @pytest.mark.parametrize("suffix", WRITTEN_SUFFIXES)
 @pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
