@@ -57,9 +57,9 @@ def _add_folders(parser: argparse.ArgumentParser, output: str, kind: Callable[[s
 
 def _check(arguments: argparse.Namespace) -> int:
     from restore.assembly.checking import DatasetCheck
-    from restore.options import load
+    from restore.options.loading import load_datasets
 
-    options = load(arguments.opt, arguments.overrides, check_components=False)
+    options = load_datasets(arguments.opt, arguments.overrides)
     check = DatasetCheck(options, num_workers=arguments.workers, progress=ProgressBar)
     problems: dict[str, None] = {}  # a set in order
     try:

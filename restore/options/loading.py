@@ -20,7 +20,7 @@ from restore.options.tree import Tree
 from restore.plugins import load_plugin
 from restore.signature import validate
 
-__all__ = ["load", "resolve"]
+__all__ = ["load", "load_datasets", "resolve"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +49,51 @@ def load(
     return resolve(read(path, overrides), is_train=is_train, debug=debug, check_components=check_components)
 
 
-def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, check_components: bool = True) -> Options:
-    """The options that a tree of values stands for; see `load`."""
+def load_datasets(path: str | Path, overrides: Iterable[Override | str] = ()) -> Options:
+    """The options of a file or of a part of one: for a look at its datasets, the rest need not be there, or right.
+
+    Raises:
+        OptionsError: the datasets have mistakes.
+    """
+    overrides = [Override(item) if isinstance(item, str) else item for item in overrides]
+    try:
+        return resolve(read(path, overrides), check_components=False)
+    except OptionsError as error:
+        try:
+            options = resolve(
+                _part_of_datasets(read(path, overrides), Path(path)), check_components=False, is_part=True
+            )
+        except OptionsError:
+            raise error from None
+        _log.warning("its datasets are checked, but as an option file of a run it has mistakes:\n%s", error)
+        return options
+
+
+def _part_of_datasets(tree: Tree, path: Path) -> Tree:
+    """The values that say of what datasets are, and what they are made for."""
+    values = {key: value for key, value in tree.values.items() if key not in ("train", "val", "logger", "network_d")}
+    datasets = values.get("datasets")
+    if isinstance(datasets, Mapping) and "name" not in values:
+        unfinished = [key for key, block in datasets.items() if isinstance(block, Mapping) and "type" not in block]
+        for key in unfinished:
+            _log.warning("datasets.%s has no type: it is for files that extend this one, and is not checked", key)
+        values["datasets"] = {key: block for key, block in datasets.items() if key not in unfinished}
+    tree.values = {"name": path.stem, **values}
+    return tree
+
+
+def resolve(
+    tree: Tree,
+    *,
+    is_train: bool | None = None,
+    debug: bool = False,
+    check_components: bool = True,
+    is_part: bool = False,
+) -> Options:
+    """The options that a tree of values stands for; see `load`.
+
+    `is_part`: what a run needs beside its datasets may be missing.
+    """
     if check_components:
         _load_plugins(tree)
     if is_train is None:
@@ -62,7 +105,7 @@ def resolve(tree: Tree, *, is_train: bool | None = None, debug: bool = False, ch
     mistakes, options = validate(fitted(Options, values), values)
     problems += mistakes + components.check(values, absent, arguments=check_components)
     if options is not None:
-        problems += broken_rules(options, is_train)
+        problems += broken_rules(options, is_train, is_part=is_part)
         if is_train and check_components and not problems:
             problems = components.training_problems(options) + components.objective_problems(options)
     if problems or options is None:

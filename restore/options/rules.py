@@ -12,12 +12,12 @@ from restore.options.schema.train import TrainOptions
 __all__ = ["broken_rules"]
 
 
-def broken_rules(options: Options, is_train: bool) -> list[Problem]:
-    """Every rule that `options` break."""
-    problems = [*_dataset_names(options), *_network(options, is_train)]
+def broken_rules(options: Options, is_train: bool, *, is_part: bool = False) -> list[Problem]:
+    """Every rule that `options` break; of a part of an option file only those of datasets are looked at."""
+    problems = [*_dataset_names(options), *([] if is_part else _network(options, is_train))]
     for dataset in options.phases("train"):
         problems += _training_dataset(dataset)
-    if is_train:
+    if is_train and not is_part:
         problems += _training(options)
     return problems
 
