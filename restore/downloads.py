@@ -29,7 +29,7 @@ from restore.errors import DataError, MissingError, OutputError
 from restore.files import sha256_of
 from restore.locks import reserved
 
-__all__ = ["download"]
+__all__ = ["download", "download_checked"]
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30  # until bytes come
@@ -53,7 +53,7 @@ def download(
     Args:
         url: http, https or file.
         path: the file; its folder is made.
-        sha256: its checksum, if known.
+        sha256: its checksum or the beginning of it, if known.
         size_bytes: its size, if known.
         on_progress: called with how many bytes are here, and with how many there are, or None if nobody tells.
 
@@ -90,6 +90,22 @@ def download(
             return digest
     except OSError as error:
         raise OutputError(f"cannot write '{partial}': {error.strerror or error}") from error
+
+
+def download_checked(url: str, folder: Path) -> Path:
+    """The file at an address in a folder, loaded unless it is there.
+
+    As PyTorch publishes them, the names of files (`alexnet-owt-7be5be79.pth`) end in the beginning of their SHA-256,
+    which is compared.
+
+    Raises:
+        MissingError, DataError, OutputError: see `download`.
+    """
+    path = folder / url.rpartition("/")[2]
+    if not path.is_file():
+        beginning = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+        download(url, path, sha256=beginning[1] if beginning else None)
+    return path
 
 
 def _is_whole(
@@ -245,7 +261,7 @@ def _check(url: str, digest: str, size: int, sha256: str | None, size_bytes: int
     problem = None
     if size_bytes is not None and size != size_bytes:
         problem = f"{size} bytes instead of {size_bytes}"
-    elif sha256 is not None and digest != sha256:
+    elif sha256 is not None and not digest.startswith(sha256):
         problem = f"bytes of SHA-256 {digest} instead of {sha256}"
     if problem:
         _Version(partial).forget()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from restore import downloads
-from restore.downloads import download
+from restore.downloads import download, download_checked
 from restore.errors import DataError, MissingError, OutputError
 
 CONTENT = bytes(range(256)) * 40
@@ -233,3 +233,16 @@ def test_an_answer_that_is_none_is_one_line(tmp_path, answer):
         download(address, tmp_path / "a")
     stop()
     assert "\n" not in str(caught.value)
+
+
+def test_the_beginning_of_a_checksum_in_a_name(server, tmp_path):
+    whole = tmp_path / f"net-{SHA256[:8]}.pth"
+    assert download_checked(f"{server.address}/{whole.name}", tmp_path) == whole
+    assert whole.read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    download_checked(f"{server.address}/{whole.name}", tmp_path)
+    assert len(server.requests) == 1  # it is there
+    with pytest.raises(DataError, match="discarded"):
+        download_checked(f"{server.address}/net-01234567.pth", tmp_path)
+    download_checked(f"{server.address}/net-v2.pth", tmp_path)
+    assert names(tmp_path) == sorted([whole.name, "net-v2.pth"])

@@ -1,7 +1,6 @@
 """Features of VGG networks by the names of their layers, taken before the activation, as BasicSR names them.
 
-Weights are torchvision's ImageNet ones, under torchvision's own key names; they are found in torch's cache or
-downloaded by torchvision, once.
+Weights are torchvision's ImageNet ones, under torchvision's own key names (`restore.networks.published` finds them).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from restore.errors import MissingError, OptionsError
 from restore.networks.checkpoint import load_weights, read_state_dict
+from restore.networks.published import find_weights
 
 __all__ = ["LAYERS", "VggFeatures"]
 
@@ -104,19 +104,13 @@ def _pretrained(vgg_type: str, weights: str | Path | None) -> nn.Sequential:
     from torchvision.models.vgg import cfgs, make_layers
 
     features = make_layers(cfgs[_CONFIGURATIONS[vgg_type]])
-    if weights is not None:
-        state, source = read_state_dict(weights), str(weights)
-    else:
-        published = get_model_weights(vgg_type)["IMAGENET1K_V1"]
-        source = published.url
+    if weights is None:
+        name = get_model_weights(vgg_type)["IMAGENET1K_V1"].url.rpartition("/")[2]
         try:
-            state = published.get_state_dict(progress=False)
-        except OSError as error:
-            folder = Path(torch.hub.get_dir()) / "checkpoints"
-            raise MissingError(
-                f"the weights of {vgg_type} are not here and cannot be downloaded ({error}). Put {source} into "
-                f"{folder}, or give their file as `weights:`."
-            ) from error
+            weights = find_weights((name, f"{vgg_type}_features.pth"))
+        except MissingError as error:
+            raise MissingError(f"{error} Or give the file as `weights:`.") from error
+    state, source = read_state_dict(weights), str(weights)
     state = {name.removeprefix("features."): value for name, value in state.items() if "classifier" not in name}
     load_weights(features, state, source=source)
     return features

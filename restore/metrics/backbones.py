@@ -1,32 +1,22 @@
-"""ImageNet backbones for perceptual metrics, and where their weights are found.
-
-The weights are torchvision's. They are looked for, in this order: at an explicit path (a file, or a folder that holds
-one), in the folder that the environment variable RESTORE_WEIGHTS names, in torch's cache; and then they are downloaded
-into that cache and checked. Where none of that works, `MissingError` says which file to put where.
-"""
+"""ImageNet backbones for perceptual metrics, with torchvision's weights (`restore.networks.published` finds them)."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import torch
 from torch import nn
 
-from restore.errors import CheckpointError, ImageError, MissingError
-from restore.files import expanded
+from restore.errors import CheckpointError, ImageError
 from restore.layers.finite import require_finite
 from restore.networks.checkpoint import read_state_dict
+from restore.networks.published import find_weights
 
-__all__ = ["BACKBONES", "Backbone", "Features", "find_weights", "load_backbone", "stored"]
-
-WEIGHTS_FOLDER = "RESTORE_WEIGHTS"
-_MIRROR = "https://download.pytorch.org/models/"
+__all__ = ["BACKBONES", "Backbone", "Features", "load_backbone", "stored"]
 
 
 @dataclass(frozen=True)
@@ -109,42 +99,6 @@ def load_backbone(name: str, weights: str | None, device: torch.device) -> Featu
     """
     path = find_weights(BACKBONES[name].file_names, weights)
     return Features(BACKBONES[name], read_state_dict(path), str(path)).to(device)
-
-
-def find_weights(names: tuple[str, ...], path: str | None = None) -> Path:
-    """The first of `names` that is found; `names[0]` is downloaded when none is.
-
-    Raises:
-        MissingError: not found, and the download failed.
-    """
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    if path is not None:
-        given = expanded(path)
-        found = _first_file([given, *(given / name for name in names)])
-        if found is None:
-            raise MissingError(f"no weights at {given}. Give the file {' or '.join(names)}, or a folder that holds it.")
-        return found
-    folders = [expanded(os.environ[WEIGHTS_FOLDER])] if os.environ.get(WEIGHTS_FOLDER) else []
-    found = _first_file([folder / name for folder in (*folders, cache) for name in names])
-    return found or _download(names[0], cache)
-
-
-def _first_file(candidates: list[Path]) -> Path | None:
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _download(name: str, cache: Path) -> Path:
-    target = cache / name
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        checksum = Path(name).stem.rpartition("-")[2]
-        torch.hub.download_url_to_file(_MIRROR + name, str(target), hash_prefix=checksum, progress=False)
-    except (URLError, OSError, RuntimeError) as error:
-        raise MissingError(
-            f"the weights {name} are not on this machine and cannot be downloaded ({error}). Get {_MIRROR}{name} and "
-            f"put it into {cache}, or into the folder that the environment variable {WEIGHTS_FOLDER} names."
-        ) from error
-    return target
 
 
 @functools.cache

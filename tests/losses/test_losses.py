@@ -199,14 +199,12 @@ def test_features_stay_frozen_and_layers_are_checked(vgg_weights):
 
 
 def test_weights_that_cannot_be_had_say_where_they_belong(monkeypatch, tmp_path):
-    from torchvision.models import VGG19_Weights
-
     def offline(*arguments, **options):
-        raise OSError("no route to host")
+        raise MissingError("no route to host")
 
-    monkeypatch.setattr(VGG19_Weights, "get_state_dict", offline)
+    monkeypatch.setattr("restore.networks.published.download_checked", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(MissingError, match=r"Put https://download\.pytorch\.org/.*vgg19.* into .*checkpoints"):
+    with pytest.raises(MissingError, match=r"Get https://download\.pytorch\.org/.*vgg19.*put it into .*checkpoints"):
         build("PerceptualLoss", layer_weights={"conv5_4": 1})
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from urllib.error import URLError
-
 import numpy as np
 import pytest
 import torch
 
+from restore import downloads
+from restore.downloads import download_checked
 from restore.errors import CheckpointError, ImageError, MissingError
 from restore.metrics import dists, lpips
-from restore.metrics.backbones import BACKBONES, WEIGHTS_FOLDER, Features, find_weights, load_backbone
+from restore.metrics.backbones import BACKBONES, Features, load_backbone
 from restore.metrics.perceptual import DISTS, LPIPS, _load_dists, _load_lpips
+from restore.networks import published
+from restore.networks.published import WEIGHTS_FOLDER, find_weights
 
 FILES = {"alex": "weights/alexnet_features.pth", "squeeze": "weights/squeezenet1_1_features.pth"}
 
@@ -22,12 +23,12 @@ def offline(monkeypatch, tmp_path):
     """No weights but those a test puts there, and no network."""
 
     def refuse(*args, **kwargs):
-        raise URLError("no network")
+        raise MissingError("no network")
 
     monkeypatch.delenv(WEIGHTS_FOLDER, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(published, "download_checked", refuse)
     for cached in (load_backbone, _load_lpips, _load_dists):
         cached.cache_clear()
 
@@ -152,16 +153,17 @@ def test_weights_of_another_network_are_refused(shared, photo, tmp_path):
         lpips(photo, photo, weights=str(tmp_path / "broken.pth"))
 
 
-def test_a_downloaded_file_is_checked_and_used(shared, monkeypatch, photo, tmp_path):
-    asked = {}
-
-    def download(url, target, hash_prefix, progress):
-        asked.update(url=url, hash_prefix=hash_prefix)
-        shutil.copy(shared(FILES["squeeze"]), target)
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+def test_a_downloaded_file_is_checked_and_used(shared, monkeypatch, photo, tmp_path, file_server):
+    monkeypatch.setattr(published, "download_checked", download_checked)
+    monkeypatch.setattr(published, "_MIRROR", f"{file_server.address}/")
+    file_server.content = b"a login page"
+    with pytest.raises(MissingError, match=r"squeezenet1_1-b8a52dc0\.pth .*discarded.*put it into .*checkpoints"):
+        lpips(photo, photo, net="squeeze")
+    assert not list((tmp_path / "torch").rglob("*.p*"))
+    file_server.content = shared(FILES["squeeze"]).read_bytes()
+    monkeypatch.setattr(
+        downloads, "sha256_of", lambda path: "b8a52dc0" + 56 * "0"
+    )  # of the features alone it is another
     grey = photo[..., 0]
     assert lpips(grey, grey, net="squeeze") == pytest.approx(0, abs=1e-6)
-    assert asked["url"].endswith("/squeezenet1_1-b8a52dc0.pth")
-    assert asked["hash_prefix"] == "b8a52dc0"
     assert lpips(grey, np.flip(grey), net="squeeze") > 0.1

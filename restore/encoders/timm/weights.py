@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from restore.downloads import download_checked
 from restore.encoders.suggestions import meant
-from restore.errors import MissingError, OptionsError
+from restore.errors import DataError, MissingError, OptionsError, OutputError
 
 __all__ = ["TimmModel", "create_model", "is_known", "known", "without_pretrained"]
 
@@ -61,11 +63,9 @@ def create_model(name: str, *, pretrained: bool = False, **options: Any) -> Timm
         tags = timm.list_pretrained(f"{name.partition('.')[0]}*")
         known = f" Of its kind, these have: {', '.join(tags[:6])}." if tags else ""
         raise MissingError(f"timm has no pretrained weights of '{name}'. Write pretrained: false.{known}")
-    file = _cached(config)
+    file = _cached(config) or _downloaded(name, config)
     if file is not None:
         options["pretrained_cfg_overlay"] = {"file": str(file)}
-    else:
-        _require_answer(name, config)
     try:
         return timm.create_model(name, pretrained=True, **options)
     except OSError as error:
@@ -99,28 +99,40 @@ def _cached(config: Any) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
         return None
+    path = _folder() / config.url.rpartition("/")[2]
+    return path if path.is_file() else None
+
+
+def _folder() -> Path:
     from timm.models._hub import get_cache_dir
 
-    path = Path(get_cache_dir()) / config.url.rpartition("/")[2]
-    return path if path.is_file() else None
+    return Path(get_cache_dir())
+
+
+def _downloaded(name: str, config: Any) -> Path | None:
+    """The weights file, loaded from its address; None where timm finds it on the hub of Hugging Face."""
+    if config.hf_hub_id:
+        _require_answer(name, config)
+        return None
+    try:
+        return download_checked(config.url, _folder())
+    except (MissingError, DataError, OutputError) as error:
+        raise MissingError(f"the pretrained weights of '{name}' are not on this machine: {error} {_ADVICE}") from None
 
 
 def _require_answer(name: str, config: Any) -> None:
     """Refuse at once what a download would find out only after many attempts."""
-    if config.hf_hub_id:
-        from huggingface_hub import constants
+    from huggingface_hub import constants
 
-        url, offline = f"{constants.ENDPOINT}/{config.hf_hub_id.partition('@')[0]}", constants.HF_HUB_OFFLINE
-    else:
-        url, offline = config.url, False
+    url = f"{constants.ENDPOINT}/{config.hf_hub_id.partition('@')[0]}"
     missing = f"the pretrained weights of '{name}' are not on this machine"
-    if offline:
+    if constants.HF_HUB_OFFLINE:
         raise MissingError(f"{missing}, and HF_HUB_OFFLINE forbids downloads: unset it, or write pretrained: false.")
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=ANSWER_S):
             pass
     except urllib.error.HTTPError:
         pass  # an answer; what it is worth, the download will find out
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise MissingError(f"{missing}, and {url} does not answer ({reason}). {_ADVICE}") from None
+        raise MissingError(f"{missing}, and {url} does not answer ({reason!s:.200}). {_ADVICE}") from None

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import time
 import urllib.error
+from http.client import BadStatusLine
 
 import pytest
 import timm
@@ -30,6 +33,41 @@ def test_without_a_network_one_line_says_so_at_once(nothing_cached, monkeypatch)
         "the pretrained weights of 'test_vit' are not on this machine, and https://huggingface.co/timm/"
         "test_vit.r160_in1k does not answer (Name or service not known). Connect, or write pretrained: false."
     )
+
+
+@pytest.mark.parametrize("error", [BadStatusLine("\x1b[2J" * 300), ValueError("no address"), TimeoutError("slow")])
+def test_whatever_a_server_answers_is_one_line(nothing_cached, monkeypatch, error):
+    def answer(request, timeout):
+        raise error
+
+    monkeypatch.setattr(weights.urllib.request, "urlopen", answer)
+    with pytest.raises(MissingError, match="does not answer") as caught:
+        build_encoder({"type": "test_vit", "pretrained": True})
+    assert len(str(caught.value)) < 500
+
+
+def test_weights_that_have_an_address_are_downloaded_and_checked(monkeypatch, tmp_path, file_server):
+    model = timm.create_model("test_resnet")
+    torch.save(model.state_dict(), tmp_path / "x.pth")
+    file_server.content = (tmp_path / "x.pth").read_bytes()
+    digest = hashlib.sha256(file_server.content).hexdigest()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+
+    def config(beginning):
+        mine = dataclasses.replace(timm.get_pretrained_cfg("test_resnet"), hf_hub_id=None)
+        mine.url = f"{file_server.address}/net-{beginning}.pth"
+        return lambda name: mine
+
+    monkeypatch.setattr(timm, "get_pretrained_cfg", config("01234567"))
+    with pytest.raises(MissingError, match="they are discarded"):
+        weights.create_model("test_resnet", pretrained=True)
+    monkeypatch.setattr(timm, "get_pretrained_cfg", config(digest[:8]))
+    made = weights.create_model("test_resnet", pretrained=True)
+    assert torch.equal(next(made.parameters()), next(model.parameters()))
+    assert len(file_server.requests) == 2
+    weights.create_model("test_resnet", pretrained=True)
+    assert len(file_server.requests) == 2
 
 
 def test_offline_mode_is_kept(nothing_cached, monkeypatch):
