@@ -74,7 +74,8 @@ def load_from_arguments(arguments: argparse.Namespace, *, is_train: bool) -> Opt
     Raises:
         OptionsError: with every mistake in the file and the overrides.
     """
-    options = load(arguments.opt, arguments.overrides, is_train=is_train, debug=arguments.debug)
-    options._auto_resume = arguments.auto_resume
+    resumes = arguments.auto_resume
+    options = load(arguments.opt, arguments.overrides, is_train=is_train, debug=arguments.debug, resumes=resumes)
+    options._auto_resume = resumes
     options._launcher = arguments.launcher
     return options

@@ -13,7 +13,7 @@ from restore.files import expanded
 from restore.options import components
 from restore.options.absent import family_of, family_of_key
 from restore.options.foreign import explained
-from restore.options.rules import broken_rules
+from restore.options.rules import broken_rules, schedule_problems
 from restore.options.schema import Options, fitted
 from restore.options.source import Override, read
 from restore.options.tree import Tree
@@ -31,6 +31,7 @@ def load(
     *,
     is_train: bool | None = None,
     debug: bool = False,
+    resumes: bool = False,
     check_components: bool = True,
 ) -> Options:
     """Read, resolve and check an option file.
@@ -40,13 +41,16 @@ def load(
         overrides: assignments such as `train.ema_decay=0.999`, applied in order.
         is_train: whether it is for training; by default, whether it has a dataset called train.
         debug: put `debug_` before the name, which makes a training short (see `restore train --help`).
+        resumes: whether it goes on from a state, as it does with `path.resume_state`: then its schedule may be over.
         check_components: also check component blocks against the components' own arguments, which imports them.
 
     Raises:
         OptionsError: with every mistake, each with its path, file and line.
     """
     overrides = [Override(item) if isinstance(item, str) else item for item in overrides]
-    return resolve(read(path, overrides), is_train=is_train, debug=debug, check_components=check_components)
+    return resolve(
+        read(path, overrides), is_train=is_train, debug=debug, resumes=resumes, check_components=check_components
+    )
 
 
 def load_datasets(path: str | Path, overrides: Iterable[Override | str] = ()) -> Options:
@@ -87,6 +91,7 @@ def resolve(
     *,
     is_train: bool | None = None,
     debug: bool = False,
+    resumes: bool = False,
     check_components: bool = True,
     is_part: bool = False,
 ) -> Options:
@@ -106,6 +111,11 @@ def resolve(
     problems += mistakes + components.check(values, absent, arguments=check_components)
     if options is not None:
         problems += broken_rules(options, is_train, is_part=is_part)
+        if is_train and options.train and (late := schedule_problems(options.train)):
+            if resumes or options.path.resume_state:
+                _log.warning("%s: %s", late[0].path, late[0].message)
+            else:
+                problems += late
         if is_train and check_components and not problems:
             problems = components.training_problems(options) + components.objective_problems(options)
     if problems or options is None:

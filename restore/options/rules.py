@@ -9,7 +9,7 @@ from restore.options.schema import Options
 from restore.options.schema.datasets import DatasetOptions
 from restore.options.schema.train import TrainOptions
 
-__all__ = ["broken_rules"]
+__all__ = ["broken_rules", "schedule_problems"]
 
 
 def broken_rules(options: Options, is_train: bool, *, is_part: bool = False) -> list[Problem]:
@@ -43,7 +43,6 @@ def _training(options: Options) -> Iterator[Problem]:
     if options.train is None:
         yield Problem("train", "missing: training needs at least {total_iter: ..., optim_g: ..., pixel_opt: ...}.")
         return
-    yield from _schedule(options.train)
     if options.dist_params.strategy == "fsdp":
         for section in ("train", "runtime"):
             if getattr(options, section).channels_last:
@@ -55,22 +54,22 @@ def _training(options: Options) -> Iterator[Problem]:
             yield Problem(f"train.optim_{letter}", message)
 
 
-def _schedule(train: TrainOptions) -> Iterator[Problem]:
+def schedule_problems(train: TrainOptions) -> list[Problem]:
     """A schedule that ends before the training does: the rate would stay at its lowest, or rise once more."""
     block = train.scheduler or {}
     key = next((key for key in ("periods", "T_max", "total", "total_steps") if key in block), None)
     if key is None:
-        return
+        return []
     values = block[key] if isinstance(block[key], list) else [block[key]]
     if not all(isinstance(value, int) for value in values) or sum(values) >= train.total_iter:
-        return  # the schedule itself says what it takes
+        return []  # the schedule itself says what it takes
     left = train.total_iter - sum(values)
     end = f"[{', '.join(map(str, [*values[:-1], values[-1] + left]))}]" if key == "periods" else str(train.total_iter)
     message = (
         f"the schedule ends after {sum(values):,} iterations, and train.total_iter is {train.total_iter:,}: the last "
         f"{left:,} would learn next to nothing. Write {key}: {end}."
     )
-    yield Problem(f"train.scheduler.{key}", message)
+    return [Problem(f"train.scheduler.{key}", message)]
 
 
 def _training_dataset(dataset: DatasetOptions) -> Iterator[Problem]:

@@ -370,6 +370,16 @@ def test_what_would_only_be_met_in_training(write, case):
     assert message in found[0]
 
 
+@pytest.mark.parametrize("case", ["periods", "T_max", "one cycle"])
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_run_may_go_on_after_its_schedule(write, case, resumes, caplog):
+    overrides, message = BEFORE_TRAINING[case]
+    if not resumes:
+        overrides = [*overrides, "path.resume_state=a.state"]
+    load(write(TRAINING), overrides, resumes=resumes)
+    assert message in caplog.text
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
