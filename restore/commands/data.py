@@ -82,12 +82,11 @@ def _lmdb(arguments: argparse.Namespace) -> int:
     from restore.data.storage.databases import unusable_key, write_database
     from restore.images import read_image
 
-    paths = {path: unusable_key(path.stem) for path in _images(arguments)}
-    _refuse_same_names({path: path.stem for path in paths}, "one key of the database")
-    failed = [f"'{path}': {reason}" for path, reason in paths.items() if reason]
-    images = [
-        (path.stem, partial(lambda path: read_image(path).pixels, path)) for path, reason in paths.items() if not reason
-    ]
+    paths = _images(arguments)
+    failed = {path: f"'{path}': {reason}" for path in paths if (reason := unusable_key(path.stem))}
+    failed |= _of_one_name({path: path.stem for path in paths}, "one key of the database")
+    messages = list(dict.fromkeys(failed.values()))
+    images = [(path.stem, partial(lambda path: read_image(path).pixels, path)) for path in paths if path not in failed]
     try:
         with ProgressBar("encoding", len(images)) as advance:
             count = write_database(
@@ -96,28 +95,32 @@ def _lmdb(arguments: argparse.Namespace) -> int:
                 level=arguments.level,
                 num_workers=arguments.workers,
                 on_progress=advance,
-                on_error=lambda key, error: failed.append(str(error)),
+                on_error=lambda key, error: messages.append(str(error)),
             )
     finally:
-        for message in sorted(failed):
+        for message in sorted(messages):
             tell(message, always=True)
-    tell(f"{count:,} images in {arguments.output}{f', {len(failed):,} failed' if failed else ''}")
-    return 1 if failed else 0
+    tell(f"{count:,} images in {arguments.output}{f', {len(messages):,} failed' if messages else ''}")
+    return 1 if messages else 0
 
 
 def _subimages(arguments: argparse.Namespace) -> int:
     from restore.data.preparation.subimages import Cut, cut_each
+    from restore.jobs import Job
     from restore.locks import reserved
 
     shape = {name: getattr(arguments, name) for name in ("size", "step", "threshold", "remove")}
     paths = _images(arguments)
     if real_path(arguments.output) == real_path(arguments.input):
         raise OutputError(f"'{arguments.output}' holds the images; choose another folder for the pieces.")
-    _refuse_same_names({path: path.stem.removesuffix(arguments.remove) for path in paths}, "pieces of the same names")
-    console, cuts = open_console(stderr=True), list[Cut]()
+    names = {path: path.stem.removesuffix(arguments.remove) for path in paths}
+    failed = _of_one_name(names, "pieces of the same names")
+    console, cuts = open_console(stderr=True), [Cut(Job(path, arguments.output), error=failed[path]) for path in failed]
     try:
         with reserved(arguments.output), naming_progress(len(paths), console=console) as show:
-            for cut in cut_each(paths, arguments.output, num_workers=arguments.workers, **shape):
+            for cut in cut_each(
+                [path for path in paths if path not in failed], arguments.output, num_workers=arguments.workers, **shape
+            ):
                 cuts.append(cut)
                 show(cut.job.source.name, len(cuts))
     finally:
@@ -126,15 +129,18 @@ def _subimages(arguments: argparse.Namespace) -> int:
     return 1 if any(cut.error for cut in cuts) else 0
 
 
-def _refuse_same_names(names: Mapping[Path, str], what: str) -> None:
-    """What is made of images is told apart by their names alone: two of one name would overwrite each other's."""
-    from restore.errors import DataError
-
-    first: dict[str, Path] = {}
+def _of_one_name(names: Mapping[Path, str], what: str) -> dict[Path, str]:
+    """A message for each of the images that would overwrite each other: what is made of them has the name alone."""
+    of_name: dict[str, list[Path]] = {}
     for path, name in names.items():
-        other = first.setdefault(name, path)
-        if other is not path:
-            raise DataError(f"'{other}' and '{path}' would have {what}: rename one, or give each a run of its own.")
+        of_name.setdefault(name, []).append(path)
+    failed = {}
+    for paths in of_name.values():
+        together = " and ".join(f"'{path}'" for path in paths)
+        if len(paths) > 1:
+            message = f"{together} would have {what}: rename one, or give each a run of its own."
+            failed |= dict.fromkeys(paths, message)
+    return failed
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -264,7 +264,7 @@ def write_database(
             with _disk_errors(path):
                 count = _fill(unfinished, groups, lambda group: pool.map(encode, group), on_progress)
         if not count:
-            raise DataError(f"none of the {len(images)} images can be stored: {path} is not written.")
+            raise DataError(f"no image can be stored: {path} is not written.")
         unfinished.rename(path)
     return count
 

@@ -179,14 +179,22 @@ def test_the_commands(images, tmp_path, capsys):
     assert len(DatabaseSource(tmp_path / "p.lmdb")) == 16
 
 
-def test_two_files_of_one_key_are_both_named(images, tmp_path, capsys):
-    images("in/a", count=1)
+@pytest.mark.parametrize("others", [0, 3])
+def test_files_of_one_key_are_all_named_and_the_others_stored(images, tmp_path, capsys, others):
+    images("in/a", count=1 + others)
     images("in/b", count=1)
-    assert main(["data", "lmdb", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "x.lmdb"), "--recursive"]) == 2
+    images("in/c", count=1)
+    code = main(["data", "lmdb", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "x.lmdb"), "--recursive"])
     said = capsys.readouterr().err
-    assert "in/a/00.png' and " in said
-    assert "in/b/00.png' would have one key of the database" in said
-    assert not list(tmp_path.glob("x*"))
+    assert said.count("would have one key of the database") == 1
+    assert all(f"in/{folder}/00.png'" in said for folder in "abc")
+    if not others:
+        assert code == 2
+        assert "no image can be stored" in said
+        assert not list(tmp_path.glob("x*"))
+        return
+    assert code == 1
+    assert DatabaseSource(tmp_path / "x.lmdb").keys == ["01", "02", "03"]
 
 
 def test_sub_images_never_fall_among_their_images(tmp_path, capsys):
@@ -206,11 +214,14 @@ def test_sub_images_are_not_cut_again(images, tmp_path):
 
 def test_sub_images_of_two_images_never_share_a_name(images, tmp_path, capsys):
     images("in/a", count=1)
-    images("in/b", count=1, tmpl="{}x2")
+    images("in/b", count=2, tmpl="{}x2")
     cut = ["data", "subimages", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--recursive"]
-    assert main([*cut, "--remove", "x2"]) == 2
-    assert "in/a/00.png' and " in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert main([*cut, "--remove", "x2"]) == 1
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert all(
+        words in said for words in ("would have pieces of the same names", "1 images cut into 1 pieces", "2 failed")
+    )
+    assert [path.name for path in list_images(tmp_path / "out")] == ["01_s001.png"]
     assert main(cut) == 0
 
 
