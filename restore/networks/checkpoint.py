@@ -123,10 +123,12 @@ def _groups(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     left: list[tuple[tuple[str, ...], Any]] = [((), content)]
     while left and len(seen) < MOST_GROUPS:
         place, value = left.pop(0)
-        value = _of_whole_network(value) if isinstance(value, StandIn) else value
-        if not isinstance(value, Mapping) or id(value) in seen:
+        if id(value) in seen:
             continue
         seen.add(id(value))
+        value = _of_whole_network(value) if isinstance(value, StandIn) else value
+        if not isinstance(value, Mapping):
+            continue
         named = {name: each for name, each in value.items() if isinstance(name, str)}
         left += [((*place, name), each) for name, each in named.items() if isinstance(each, (Mapping, StandIn))]
         own = {_bare(name): each for name, each in named.items() if _is_tensor(each) and not name.endswith(EXTRAS)}
@@ -155,15 +157,14 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _of_whole_network(whole: StandIn) -> dict[str, Any]:
-    """The state dict of a network that was saved whole; empty for anything else."""
+    """The state dict of a network that was saved whole; empty for anything else. Modules may hold themselves."""
     found: dict[str, Any] = {}
     left: list[tuple[str, Any]] = [("", whole)]
-    for _ in range(MOST_TENSORS):
-        if not left:
-            break
+    while left and len(found) + len(left) <= MOST_TENSORS and len(left[0][0]) <= LONGEST_NAME:
         prefix, module = left.pop(0)
         inside = module.state if isinstance(module, StandIn) and isinstance(module.state, Mapping) else {}
-        gone = inside.get("_non_persistent_buffers_set") or ()
+        gone = inside.get("_non_persistent_buffers_set")
+        gone = gone if isinstance(gone, set) else ()
         for kind in ("_parameters", "_buffers", "_modules"):
             for name, each in (inside.get(kind) or {}).items() if isinstance(inside.get(kind), Mapping) else ():
                 if kind == "_modules":

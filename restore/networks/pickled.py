@@ -9,10 +9,11 @@ file names becomes a `StandIn`, which does nothing: so weights can be read besid
 from __future__ import annotations
 
 import collections
+import itertools
 import math
 import pickletools
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -22,6 +23,8 @@ import torch
 __all__ = ["DamagedError", "PickleReader", "StandIn"]
 
 MOST_SHARED = 4  # tensors may share what is stored, but not be many times more
+MOST_INSTRUCTIONS = 5_000_000  # each may make an object; a training state of ten thousand tensors takes 300,000
+MOST_SIDES = 64  # of a tensor, as in PyTorch
 _ODD_TENSORS = {
     "torch._utils._rebuild_qtensor": "quantised",
     "torch._utils._rebuild_sparse_tensor": "sparse",
@@ -77,6 +80,7 @@ class PickleReader:
 
     def __init__(self, held: int, stored: Callable[[str, torch.dtype, int], bytes | None]):
         self._held, self._stored, self._claimed = held, stored, 0
+        self._may_copy = held + (1 << 20)  # values that calls copy; each takes a byte at least where it is written once
         self._storages: dict[str, torch.UntypedStorage] = {}
         self._named: dict[str, None] = {}
 
@@ -95,7 +99,7 @@ class PickleReader:
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         constants = set(_CONSTANTS.split())
-        for operation, argument, _ in pickletools.genops(file):
+        for operation, argument, _ in itertools.islice(pickletools.genops(file), MOST_INSTRUCTIONS):
             name = operation.name
             if name == "STOP":
                 return self._stack.pop()
@@ -107,7 +111,7 @@ class PickleReader:
                 _OPERATIONS[name](self, argument)
             else:
                 raise DamagedError(f"it holds the instruction {name}")
-        raise DamagedError("cut off")
+        raise DamagedError(f"it has no end, or more than {MOST_INSTRUCTIONS:,} instructions")
 
     def _since_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._marked.pop()
@@ -119,9 +123,6 @@ class PickleReader:
 
     def _pop(self, _: Any) -> None:
         self._stack.pop() if self._stack else self._since_mark()
-
-    def _pop_mark(self, _: Any) -> None:
-        self._since_mark()
 
     def _duplicate(self, _: Any) -> None:
         self._stack.append(self._stack[-1])
@@ -187,7 +188,10 @@ class PickleReader:
         self._push_named(*argument.split(" ", 1))
 
     def _name_from_stack(self, _: Any) -> None:
-        self._push_named(*map(str, self._last(2)))
+        module, name = self._last(2)
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise DamagedError("it names something by what is no text")
+        self._push_named(module, name)
 
     def _push_named(self, module: str, name: str) -> None:
         full = f"{_MODULES.get(module, module)}.{name}"
@@ -221,6 +225,10 @@ class PickleReader:
         if function.name == "copyreg._reconstructor" and arguments and isinstance(arguments[0], StandIn):
             return StandIn(arguments[0].name)
         make = _MADE.get(function.name)
+        if make:
+            self._may_copy -= sum(len(each) for each in arguments if isinstance(each, Sized))
+            if self._may_copy < 0:
+                raise DamagedError("it copies the same values again and again")
         return make(self, *arguments) if make else StandIn(function.name, arguments)
 
     def _build(self, _: Any) -> None:
@@ -251,6 +259,8 @@ class PickleReader:
         start = 0
         if view is not None:
             _, start, num = view
+            if type(start) is not int:
+                raise DamagedError("a part of what is stored begins nowhere")
         return _Storage(self._storages[key], dtype, start * dtype.itemsize)
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *more: Any) -> Any:
@@ -260,7 +270,9 @@ class PickleReader:
         if more and isinstance(more[-1], dict) and more[-1]:  # conjugate, say
             return StandIn("torch._utils._rebuild_wrapper_subclass")
         dtype = next((each for each in more if isinstance(each, torch.dtype)), storage.dtype)
-        whole = (offset, *size, *stride)
+        if not isinstance(size, (tuple, list)) or not isinstance(stride, (tuple, list)) or len(size) > MOST_SIDES:
+            raise DamagedError("a tensor has no possible shape")
+        whole = (storage.start, offset, *size, *stride)
         if not all(type(each) is int and 0 <= each < 1 << 62 for each in whole) or len(size) != len(stride):
             raise DamagedError("a tensor has no possible shape")
         first = storage.start // dtype.itemsize + offset
@@ -289,18 +301,10 @@ def _dtype(name: str) -> torch.dtype | None:
     return found if isinstance(found, torch.dtype) else None
 
 
-def _is_storage(name: str) -> bool:
-    return re.fullmatch(r"torch(\.storage|\.cuda)?\.\w+Storage", name) is not None
-
-
 def _storage_type(name: str) -> torch.dtype | None:
     """The type of the values in a storage class; None for quantised ones, and for what is none."""
-    short = name.rpartition(".")[2].removesuffix("Storage")
-    found = {"Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16}
-    found |= {"Byte": torch.uint8, "Untyped": torch.uint8, "Char": torch.int8, "Short": torch.int16, "Int": torch.int32}
-    found |= {"Long": torch.int64, "Bool": torch.bool, "ComplexFloat": torch.complex64}
-    found |= {"ComplexDouble": torch.complex128}
-    return found.get(short) if _is_storage(name) else None
+    is_storage = re.fullmatch(r"torch(\.storage|\.cuda)?\.\w+Storage", name)
+    return _STORAGES.get(name.rpartition(".")[2].removesuffix("Storage")) if is_storage else None
 
 
 def _number(_: PickleReader, kind: Any, content: Any = b"") -> Any:
@@ -324,6 +328,11 @@ def _mapping(kind: type) -> Callable[..., Any]:
     return make
 
 
+_STORAGES = {
+    **{name: getattr(torch, name.lower()) for name in ("Float", "Double", "Half", "BFloat16", "Short", "Int", "Long")},
+    **{"Byte": torch.uint8, "Untyped": torch.uint8, "Char": torch.int8, "Bool": torch.bool},
+    **{"ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128},
+}
 _META = "torch._utils._rebuild_meta_tensor_no_storage"
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core.multiarray": "numpy._core.multiarray"}
 _MADE: dict[str, Callable[..., Any]] = {
@@ -334,7 +343,7 @@ _MADE: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": lambda _, data, *more: data,
     "torch._tensor._rebuild_from_type_v2": lambda _, *more: StandIn("torch._utils._rebuild_wrapper_subclass"),
     "torch.Size": lambda _, sizes=(): tuple(sizes),
-    "torch.device": lambda _, *names: ":".join(map(str, names)),
+    "torch.device": lambda _, *names: ":".join(str(name) for name in names if isinstance(name, (str, int))),
     "collections.OrderedDict": _mapping(collections.OrderedDict),
     "collections.defaultdict": _mapping(dict),
     "collections.Counter": _mapping(collections.Counter),
@@ -372,7 +381,7 @@ _OPERATIONS: dict[str, Callable[[PickleReader, Any], None]] = {
     "TUPLE3": lambda reader, _: reader._stack.append(reader._last(3)),
     "MARK": PickleReader._mark,
     "POP": PickleReader._pop,
-    "POP_MARK": PickleReader._pop_mark,
+    "POP_MARK": lambda reader, _: reader._since_mark() and None,
     "DUP": PickleReader._duplicate,
     "TUPLE": PickleReader._marked_tuple,
     "LIST": PickleReader._marked_list,
