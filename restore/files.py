@@ -62,8 +62,12 @@ def means_file(output: str | Path) -> bool:
     return not is_folder and FILE_ENDING.fullmatch(expanded(output).suffix) is not None
 
 
-def text_of(path: str | Path) -> str:
+def text_of(path: str | Path, *, errors: str = "strict") -> str:
     """What is in a text file in UTF-8 or UTF-16, with a byte order mark or without: all that editors and shells write.
+
+    Args:
+        path: the file.
+        errors: what to do with bytes that are not UTF-8; "surrogateescape" for names of files, which may be anything.
 
     Raises:
         UnicodeDecodeError: it is neither.
@@ -72,8 +76,11 @@ def text_of(path: str | Path) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
     if b"\0" in data:  # of which UTF-8 text has none: each letter of the Latin alphabet has one in UTF-16
-        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
-    return data.decode("utf-8-sig")
+        if 8 * data.count(0) < len(data):
+            place = data.index(0)
+            raise UnicodeDecodeError("utf-8", data, place, place + 1, "a NUL byte")
+        return data.decode("utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be")
+    return data.decode("utf-8-sig", errors)
 
 
 def encoded(text: str) -> bytes:

@@ -20,6 +20,7 @@ from restore.files import expanded, means_file, real_path, text_of
 from restore.images import WRITTEN_SUFFIXES, list_images, readable_suffixes
 from restore.images.formats import is_image_name, unread_here
 from restore.images.numbering import Numbering
+from restore.terminal import visible
 
 __all__ = [
     "Found",
@@ -232,7 +233,9 @@ def _listed(path: Path) -> list[Path]:
         DataError: it is not text, or empty.
     """
     try:
-        lines = [line.strip() for line in text_of(path).splitlines()]
+        lines = [line.strip() for line in text_of(path, errors="surrogateescape").splitlines()]
+        if any(line != visible(line) and not os.path.lexists(expanded(line)) for line in lines):
+            text_of(path)  # names in bytes that are no text are of files that are there, or the list is no text
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is not a list of images: it is not text in UTF-8 or UTF-16.") from error
     if not any(lines):

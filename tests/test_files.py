@@ -193,3 +193,18 @@ def test_what_is_no_text(tmp_path, data):
     (tmp_path / "list.txt").write_bytes(data)
     with pytest.raises(UnicodeDecodeError):
         text_of(tmp_path / "list.txt")
+
+
+def test_text_of_odd_bytes(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"photos/\xe9t\xe9.png\na.png\n")
+    with pytest.raises(UnicodeDecodeError):
+        text_of(path)
+    assert text_of(path, errors="surrogateescape").encode("utf-8", "surrogateescape") == path.read_bytes()
+    for order in ("utf-16-le", "utf-16-be"):
+        for name in ("a.png\n", "\u5199\u771f\u5e33.png\r\n"):
+            path.write_bytes(name.encode(order))
+            assert text_of(path) == name
+    path.write_bytes(b"photos/a.png\0x\nphotos/b.png\n")
+    with pytest.raises(UnicodeDecodeError, match="a NUL byte"):
+        text_of(path, errors="surrogateescape")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,9 @@ def test_a_list_in_any_encoding(tmp_path, monkeypatch):
     Path("list.txt").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match="not text in UTF-8 or UTF-16"):
         find_images("list.txt")
+    if sys.platform == "linux":  # where names are bytes
+        Path("größe.png".encode("latin-1").decode("utf-8", "surrogateescape")).write_bytes(b"")
+        assert len(find_images("list.txt")) == 3
 
 
 def test_names_that_begin_with_a_tilde(tmp_path, monkeypatch):

@@ -120,6 +120,7 @@ def test_names_of_files_do_nothing_to_the_terminal(tmp_path, monkeypatch, capfd)
         write_image(tmp_path / f"in/{name}.png", pixels)
     (tmp_path / f"in/bad{EVIL}.png").write_bytes(b"no image")
     (tmp_path / f"in/bad{EVIL}.dat").write_bytes(b"no image")
+    (tmp_path / "in/two\nFAKE lines.png").write_bytes(b"no image")
     raw = b"in/half\xff\x1b.png"
     with open(raw, "wb") as file:
         file.write(b"no image")
@@ -135,6 +136,7 @@ def test_names_of_files_do_nothing_to_the_terminal(tmp_path, monkeypatch, capfd)
         assert main(command) in (1, 2)
         said = "".join(capfd.readouterr())
         assert not any(does_something(character) for character in said if character != "\n"), command
+        assert not any(line.startswith("FAKE") for line in said.splitlines()), command
     rows = list(csv.reader(io.StringIO((tmp_path / "scores/scores.csv").read_text(encoding="utf-8"), newline="")))
     assert {"'=1+1.png", "good.png"} <= {row[0] for row in rows}
 

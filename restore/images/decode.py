@@ -23,6 +23,7 @@ from restore.images.carried import Carried, carried_by
 from restore.images.exif import PREFIX, is_transposed, orientation_of, oriented, reset_orientation
 from restore.images.image import Image
 from restore.images.pillow import pixels_of
+from restore.terminal import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -86,6 +87,7 @@ def is_animated(path: str | Path) -> bool:
 
 
 def _guarded(name: str | Path, action: Callable[[], Result]) -> Result:
+    name = one_line(str(name))
     try:
         return action()
     except ImageError as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from restore.errors import ImageError
 from restore.images.carried import Carried
+from restore.terminal import one_line
 
 __all__ = [
     "DEPTHS",
@@ -163,6 +164,7 @@ def require_unit(pixels: np.ndarray, name: str | Path) -> None:
         ImageError: names the image and the range.
     """
     if wrong := wrong_values(pixels, unit=True):
+        name = one_line(str(name))
         advice = "Bring it to [0, 1] first: divide by the value that stands for white."
         raise ImageError(
             f"'{name}' {wrong}. {advice if 'not finite' not in wrong else 'Mend or leave out such pixels.'}"

@@ -12,6 +12,7 @@ from restore.images.decode import decode_image
 from restore.images.encode import encode_image
 from restore.images.formats import readable_suffixes
 from restore.images.image import Image, require_unit
+from restore.terminal import one_line
 
 __all__ = ["list_images", "read_image", "write_image"]
 
@@ -32,7 +33,7 @@ def read_image(path: str | Path, *, unit: bool = False) -> Image:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"cannot read '{path}': {error.strerror or error}") from error
+        raise ImageError(f"cannot read '{one_line(str(path))}': {error.strerror or error}") from error
     image = decode_image(data, path)
     image.path = path
     if unit:
@@ -57,7 +58,7 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, quality: int = 9
     try:
         data = encode_image(image, path.suffix, quality=quality, lossless=lossless)
     except ImageError as error:
-        raise ImageError(f"cannot write '{path}': {error}") from error
+        raise ImageError(f"cannot write '{one_line(str(path))}': {error}") from error
     with atomic_write(path) as file:
         file.write(data)
 

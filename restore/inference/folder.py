@@ -18,6 +18,7 @@ from restore.images.formats import check_fits
 from restore.inference.pipeline import WriteBehind, read_ahead
 from restore.inference.restorer import Restorer
 from restore.jobs import Job
+from restore.terminal import one_line
 
 __all__ = ["Outcome", "restore_files"]
 
@@ -158,7 +159,8 @@ def _errno(error: BaseException | None) -> int | None:
 def _failed(job: Job, error: BaseException) -> Outcome:
     logger.debug("%s failed", job.source, exc_info=error)
     message = str(error) if isinstance(error, RestoreError) else f"{type(error).__name__}: {error}"
-    return Outcome(job, error=message if str(job.source) in message else f"'{job.source}': {message}")
+    named = any(name in message for name in (str(job.source), one_line(str(job.source))))
+    return Outcome(job, error=message if named else f"'{job.source}': {message}")
 
 
 def _drained(outcomes: deque[Outcome]) -> Iterator[Outcome]:

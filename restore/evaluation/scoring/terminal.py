@@ -10,6 +10,7 @@ from rich.text import Text
 from restore.evaluation.scoring.results import Scores, errors_in_words
 from restore.evaluation.terminal import missing_metrics, print_wide
 from restore.reports.format import counted_images, figure, heading, titled
+from restore.terminal import one_line
 
 __all__ = ["show", "summary"]
 
@@ -27,7 +28,7 @@ def summary(scores: Scores) -> Group:
     """The table; what is missing and what failed stands below, by name."""
     problems = [(image.name, errors_in_words(image.errors)) for image in scores.failed]
     problems += list(scores.unmatched.items())
-    lines = [Text(f"{name}: {reason}", style="red") for name, reason in problems[:MOST_PROBLEMS]]
+    lines = [Text(one_line(f"{name}: {reason}"), style="red") for name, reason in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         lines.append(Text(f"and {len(problems) - MOST_PROBLEMS} more, all of them in the report", style="red"))
     return Group(*([_table(scores)] if scores.shown else []), *missing_metrics(scores.metrics), *lines)
@@ -50,7 +51,7 @@ def _table(scores: Scores) -> Table:
         table.add_column(titled(label, metric), justify="right", no_wrap=True)
     for image in images:
         cells = [figure(image.values[label], m) if label in image.values else "–" for label, m in shown.items()]
-        table.add_row(image.name, *cells)
+        table.add_row(one_line(image.name), *cells)
     table.add_section()
     summaries = {label: scores.summary(label) for label in shown}
     identical = len(scores.identical)
