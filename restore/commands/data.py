@@ -134,7 +134,7 @@ def _of_one_name(names: Mapping[Path, str], what: str) -> dict[Path, str]:
     of_name: dict[str, list[Path]] = {}
     for path, name in names.items():
         of_name.setdefault(name, []).append(path)
-    failed = {}
+    failed: dict[Path, str] = {}
     for paths in of_name.values():
         together = " and ".join(f"'{path}'" for path in paths)
         if len(paths) > 1:

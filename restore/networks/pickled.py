@@ -124,6 +124,9 @@ class PickleReader:
     def _pop(self, _: Any) -> None:
         self._stack.pop() if self._stack else self._since_mark()
 
+    def _pop_mark(self, _: Any) -> None:
+        self._since_mark()
+
     def _duplicate(self, _: Any) -> None:
         self._stack.append(self._stack[-1])
 
@@ -170,9 +173,6 @@ class PickleReader:
             target.update(map(_key, items))
         elif not isinstance(target, StandIn):
             raise DamagedError("its instructions do not fit each other")
-
-    def _set_one(self, _: Any) -> None:
-        self._set(list(self._last(2)))
 
     def _set_many(self, _: Any) -> None:
         self._set(self._since_mark())
@@ -381,7 +381,7 @@ _OPERATIONS: dict[str, Callable[[PickleReader, Any], None]] = {
     "TUPLE3": lambda reader, _: reader._stack.append(reader._last(3)),
     "MARK": PickleReader._mark,
     "POP": PickleReader._pop,
-    "POP_MARK": lambda reader, _: reader._since_mark() and None,
+    "POP_MARK": PickleReader._pop_mark,
     "DUP": PickleReader._duplicate,
     "TUPLE": PickleReader._marked_tuple,
     "LIST": PickleReader._marked_list,
@@ -390,7 +390,7 @@ _OPERATIONS: dict[str, Callable[[PickleReader, Any], None]] = {
     "APPEND": PickleReader._append,
     "APPENDS": PickleReader._extend,
     "ADDITEMS": PickleReader._extend,
-    "SETITEM": PickleReader._set_one,
+    "SETITEM": lambda reader, _: reader._set(list(reader._last(2))),
     "SETITEMS": PickleReader._set_many,
     "GLOBAL": PickleReader._name,
     "STACK_GLOBAL": PickleReader._name_from_stack,
