@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Crop", "Symmetry", "random_crop"]
+__all__ = ["Colours", "Crop", "Symmetry", "random_crop"]
 
 
 class Crop(NamedTuple):
@@ -46,6 +46,31 @@ class Symmetry(NamedTuple):
         if self.flip:
             pixels = pixels[::-1]
         return pixels.swapaxes(0, 1) if self.transpose else pixels
+
+
+class Colours(NamedTuple):
+    """Another order of the channels, and the negative: what changes colours and neither detail nor damage.
+
+    Attributes:
+        order: which channel stands at each place.
+        negative: whether white becomes black.
+    """
+
+    order: tuple[int, ...] = (0, 1, 2)
+    negative: bool = False
+
+    @classmethod
+    def draw(cls, random: np.random.Generator) -> Colours:
+        """A random one of the twelve."""
+        return cls(tuple(int(each) for each in random.permutation(3)), bool(random.random() < 0.5))
+
+    def of(self, pixels: np.ndarray) -> np.ndarray:
+        """The changed `pixels` (H, W, 3), of the same type; floats are in [0, 1]."""
+        pixels = pixels[..., list(self.order)]
+        if not self.negative:
+            return pixels
+        white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+        return (white - pixels).astype(pixels.dtype)
 
 
 def random_crop(random: np.random.Generator, height: int, width: int, size: int) -> Crop:

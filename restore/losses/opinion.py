@@ -15,7 +15,15 @@ from restore.metrics.structural import gradient_similarity
 from restore.quality import load_quality
 from restore.registry import LOSSES
 
-__all__ = ["IQTLoss", "OpinionLoss", "PatchOpinionLoss", "level_logits", "local_agreement", "local_opinions"]
+__all__ = [
+    "BinaryOpinionLoss",
+    "IQTLoss",
+    "OpinionLoss",
+    "PatchOpinionLoss",
+    "level_logits",
+    "local_agreement",
+    "local_opinions",
+]
 
 
 @LOSSES.add()
@@ -36,6 +44,24 @@ class OpinionLoss(nn.Module):
         """The loss; shares are normalised to sum to one. Of patches, (B, L, h, w), it is the mean."""
         shares = shares / shares.sum(dim=1, keepdim=True)
         return -self.loss_weight * (shares * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+
+@LOSSES.add()
+class BinaryOpinionLoss(OpinionLoss):
+    """Binary cross-entropies over levels: for each but the best one, whether a choice is above it, and their mean.
+
+    DeiT III (Touvron et al. 2022, arXiv 2204.07118) learns classes by binary losses, each for itself. Levels have an
+    order, so the questions here are those of ordinal regression: the shares above level 1, 2, ... of a prediction are
+    compared with those of people. A mistake of two levels costs more than one of one level, unlike by `OpinionLoss`.
+    """
+
+    def forward(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """The loss; shares are normalised to sum to one."""
+        shares = shares / shares.sum(dim=1, keepdim=True)
+        wanted = shares.flip(1).cumsum(1).flip(1)[:, 1:].clamp(0, 1)
+        logs = torch.log_softmax(logits, dim=1)
+        above, below = logs.flip(1).logcumsumexp(1).flip(1)[:, 1:], logs.logcumsumexp(1)[:, :-1]
+        return -self.loss_weight * (wanted * above + (1 - wanted) * below).mean()
 
 
 @LOSSES.add()

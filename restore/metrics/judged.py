@@ -56,19 +56,21 @@ def triq(
     bits: Bits | None = None,
     data_range: White = 1.0,
     weights: str = "triq_small",
+    patch_px: int | None = None,
 ) -> float | torch.Tensor:
     """The score of an image by itself, from 1 (bad) to 5 (excellent); grey images count as R = G = B.
 
-    The arguments are those of `iqt`; a reference is not looked at.
+    The arguments are those of `iqt`; a reference is not looked at. `patch_px` chooses the patches of an encoder that
+    takes any (flexivit): small ones for quality, large ones for speed.
 
     Raises:
         ImageError: it is not an image, or holds NaN.
         MissingError: there is no such model.
     """
     x_BCHW = Preparation(border_px, bits=bits, data_range=data_range)(restored, "image")
-    return _judged(weights, restored, x_BCHW)
+    return _judged(weights, restored, x_BCHW, patch_px=patch_px)
 
 
-def _judged(weights: str, images: Images, *tensors: torch.Tensor) -> float | torch.Tensor:
-    model: QualityModel = load_quality(weights, device=tensors[0].device)
+def _judged(weights: str, images: Images, *tensors: torch.Tensor, patch_px: int | None = None) -> float | torch.Tensor:
+    model: QualityModel = load_quality(weights, device=tensors[0].device, patch_px=patch_px)
     return as_score(model.judge(*(x_BCHW.float().expand(-1, 3, -1, -1) for x_BCHW in tensors)), images)

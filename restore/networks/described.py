@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,14 @@ __all__ = ["block_in_header", "load_described", "save_described", "shipped_path"
 _SHIPPED = Path(__file__).parent.parent / "zoo" / "weights"
 
 
-def load_described(registry: Registry, path: Path, entry: str, *, advice: str = "") -> Any:
+def load_described(
+    registry: Registry,
+    path: Path,
+    entry: str,
+    *,
+    advice: str = "",
+    changed: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+) -> Any:
     """The network of a registry that a file says it holds, with its weights.
 
     Args:
@@ -30,6 +37,7 @@ def load_described(registry: Registry, path: Path, entry: str, *, advice: str = 
         path: the file.
         entry: of the header, under which the block stands.
         advice: what to do with a file that does not say.
+        changed: another block for the same weights; None: as the file says.
 
     Raises:
         CheckpointError: the file cannot be read, or does not say which network of the registry it holds.
@@ -41,6 +49,8 @@ def load_described(registry: Registry, path: Path, entry: str, *, advice: str = 
         raise CheckpointError(
             f"{path}: does not say which {registry.kind} it holds (of its kind it says: {name}). {advice}".rstrip()
         )
+    if changed is not None:
+        block = dict(changed(block))
     state = {key: value.float() for key, value in state.items()}
     return build_as_stored(registry, block, state, source=str(path))
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.residual import LayerScale
+
 __all__ = ["Attention", "DecoderLayer", "EncoderLayer", "fit_positions"]
 
 
@@ -71,6 +73,7 @@ class EncoderLayer(nn.Module):
         activation: of the feed-forward network.
         eps: of the norms.
         dropout: probability.
+        layer_scale: first value of a learned factor for each channel of either half; None leaves it out.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class EncoderLayer(nn.Module):
         activation: nn.Module,
         eps: float,
         dropout: float,
+        layer_scale: float | None = None,
     ):
         super().__init__()
         self.self_attn = Attention(width, num_heads, head_width)
@@ -90,11 +94,14 @@ class EncoderLayer(nn.Module):
         self.pos_ffn = FeedForward(width, ffn_width, activation)
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
+        scales = (nn.Identity() if layer_scale is None else LayerScale(width, layer_scale) for _ in range(2))
+        self.scale1, self.scale2 = scales
 
     def forward(self, tokens_BNC: torch.Tensor) -> torch.Tensor:
         """(B, N, C)."""
-        tokens_BNC = self.layer_norm1(tokens_BNC + self.dropout(self.self_attn(tokens_BNC, tokens_BNC)))
-        return self.layer_norm2(tokens_BNC + self.dropout(self.pos_ffn(tokens_BNC)))
+        attended = self.dropout(self.scale1(self.self_attn(tokens_BNC, tokens_BNC)))
+        tokens_BNC = self.layer_norm1(tokens_BNC + attended)
+        return self.layer_norm2(tokens_BNC + self.dropout(self.scale2(self.pos_ffn(tokens_BNC))))
 
 
 class DecoderLayer(EncoderLayer):

@@ -45,6 +45,7 @@ class TRIQHead(nn.Module):
         positions: "interpolate" them for other maps, or "truncate" the table as published.
         dropout: probability.
         patches: have a linear layer that says the levels of every token of the map too.
+        layer_scale: first value of a learned factor for each channel of a layer's halves; None leaves it out.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class TRIQHead(nn.Module):
         positions: Positions = "interpolate",
         dropout: float = 0.1,
         patches: bool = False,
+        layer_scale: float | None = None,
     ):
         super().__init__()
         if width % num_heads:
@@ -70,7 +72,14 @@ class TRIQHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             EncoderLayer(
-                width, num_heads, width // num_heads, ffn_width, activation=nn.ReLU(), eps=1e-6, dropout=dropout
+                width,
+                num_heads,
+                width // num_heads,
+                ffn_width,
+                activation=nn.ReLU(),
+                eps=1e-6,
+                dropout=dropout,
+                layer_scale=layer_scale,
             )
             for _ in range(num_layers)
         )
@@ -154,6 +163,7 @@ class TRIQ(QualityModel):
         positions: "interpolate", or "truncate" as published.
         dropout: probability.
         patches: say which parts of an image are bad too, as `PatchOpinionLoss` teaches it (LV-ViT's auxiliary head).
+        layer_scale: first value of a learned factor for each channel of the halves of its layers; None: none.
 
     Raises:
         OptionsError: an encoder that does not exist, or options that it does not have.
@@ -176,12 +186,23 @@ class TRIQ(QualityModel):
         positions: Positions = "interpolate",
         dropout: float = 0.1,
         patches: bool = False,
+        layer_scale: float | None = None,
     ):
         super().__init__()
         self.patches = patches
         self.encoder = build_features(encoder)
         self.transformer = TRIQHead(
-            self.encoder.channels[-1], num_layers, width, num_heads, ffn_width, 5, grid, positions, dropout, patches
+            self.encoder.channels[-1],
+            num_layers,
+            width,
+            num_heads,
+            ffn_width,
+            5,
+            grid,
+            positions,
+            dropout,
+            patches,
+            layer_scale,
         )
 
     def forward(

@@ -21,7 +21,7 @@ from restore.inference.precision import arithmetic
 from restore.losses.distillation import DistillationLoss, FeatureLoss, as_map
 from restore.training.distribution import unwrapped
 
-__all__ = ["Lessons", "Seen", "watched"]
+__all__ = ["Lessons", "Seen", "require_module", "watched"]
 
 Layers = Mapping[str, Tensor]
 Speak = Callable[..., Tensor]
@@ -86,8 +86,8 @@ class Lessons:
         if not features:
             return {}
         for name, loss in features.items():
-            _require_module(student, loss.student, f"train.{name}_opt.student")
-            _require_module(self.teacher, loss.teacher, f"train.{name}_opt.teacher")
+            require_module(student, loss.student, f"train.{name}_opt.student")
+            require_module(self.teacher, loss.teacher, f"train.{name}_opt.teacher")
         training = student.training
         with torch.no_grad(), watched(student.eval(), self.watched_layers) as ours:
             student(*inputs)
@@ -200,7 +200,12 @@ def _map(layers: Layers, name: str, layout: Any) -> Tensor:
     return as_map(value, layout, name)
 
 
-def _require_module(network: nn.Module, name: str, path: str) -> None:
+def require_module(network: nn.Module, name: str, path: str) -> None:
+    """Refuse the name of a module that a network does not have.
+
+    Raises:
+        OptionsError: names the nearest, and those that there are.
+    """
     names = [each for each, _ in network.named_modules() if each]
     if name not in names:
         top = [each for each, _ in network.named_children()]

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from restore.errors import OptionsError, Problem
 from restore.registry import OPTIMIZERS
 from restore.signature import refusals_named
+from restore.training import lamb as _lamb  # noqa: F401 - registers itself
 from restore.training.rep_optimizers import RepOptimizer
 
 __all__ = ["build_optimizer"]

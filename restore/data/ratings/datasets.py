@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from restore.data.augment import Crop, Symmetry, random_crop
+from restore.data.augment import Colours, Crop, Symmetry, random_crop
 from restore.data.complaints import complain, is_gathering
 from restore.data.fields import Fields
 from restore.data.ratings.opinions import Opinion, read_opinions
@@ -39,15 +39,17 @@ class QualityImages:
         crop_px: side of the crops, at random places in training and in the centre otherwise; None takes whole images.
         use_hflip: whether training images are flipped left to right at random.
         use_rot: whether training images are flipped upside down and transposed at random.
+        use_colours: whether channels of training images change places and images become negatives, at random.
     """
 
     name: str = "quality"
     crop_px: int | None = None
     use_hflip: bool = False
     use_rot: bool = False
+    use_colours: bool = False
 
     def seen(self, item: int | Draw, images: Sequence[np.ndarray], path: str) -> list[np.ndarray]:
-        """The same part of images of one size, as views of (H, W, 3).
+        """The same part of images of one size, (H, W, 3), changed in the same way.
 
         Raises:
             DataError: they are smaller than the crop.
@@ -56,14 +58,16 @@ class QualityImages:
         side = self.crop_px
         if side is not None and min(height, width) < side:
             raise DataError(f"dataset '{self.name}': {path} is {width}x{height}, smaller than crop_px {side}.")
-        crop, symmetry = Crop(0, 0, height, width), Symmetry()
+        crop, symmetry, colours = Crop(0, 0, height, width), Symmetry(), Colours()
         if side is not None:
             crop = Crop((height - side) // 2, (width - side) // 2, side, side)
         if isinstance(item, Draw):
             random = generator(item.seed, item.position)
             crop = crop if side is None else random_crop(random, height, width, side)
             symmetry = Symmetry.draw(random, mirror=self.use_hflip, rotate=self.use_rot)
-        return [symmetry.of(crop.of(channels_of(image, "rgb"))) for image in images]
+            colours = Colours.draw(random) if self.use_colours else Colours()
+        views = [symmetry.of(crop.of(channels_of(image, "rgb"))) for image in images]
+        return views if colours == Colours() else [colours.of(view) for view in views]
 
 
 @DATASETS.add()

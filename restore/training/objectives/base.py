@@ -31,6 +31,7 @@ _COMPARED = {
     "scores": "a discriminator's scores (train.gan_opt of SRGANModel, ESRGANModel and RealESRGANModel)",
     "features": "a discriminator's features (train.feature_matching_opt of the same)",
     "patches": "features of patches (train.contrastive_opt of IPTModel)",
+    "layers": "layers of the network itself (train.diversity_opt of SRModel and QualityModel)",
     "masked": "hidden patches (train.masked_opt of MaskedPretraining)",
     "opinions": "opinions (QualityModel)",
     "boxes": "boxes (DetectionModel)",

@@ -56,7 +56,7 @@ class Quality(Taught):
             {
                 key.removesuffix("_opt"): LOSSES.build(block, path=f"train.{key}")
                 for key, block in losses.items()
-                if key not in self.distilling
+                if key not in self.aside
             }
         )
         model = networks["g"]
@@ -121,8 +121,8 @@ class Quality(Taught):
         if not getattr(model, "patches", False):
             message = f"PatchOpinionLoss teaches TRIQ with patches: true; network_g is {type(model).__name__} without."
             problems.append(Problem(f"train.{name}_opt.type", message))
-        if criterion.mix_tokens and len(losses) > 1:
-            others = ", ".join(key for key in losses if key != f"{name}_opt")
+        others = ", ".join(key for key in losses if key.removesuffix("_opt") not in (name, *self.looking))
+        if criterion.mix_tokens and others:
             message = f"mixes the tokens of two images, which {others} would take for one: leave out one of the two."
             problems.append(Problem(f"train.{name}_opt.mix_tokens", message))
         if problems:

@@ -61,7 +61,7 @@ class Restoration(Taught):
             {
                 _LOG_NAMES.get(key, key.removesuffix("_opt")): LOSSES.build(block, path=f"train.{key}")
                 for key, block in losses.items()
-                if key not in self.distilling
+                if key not in self.aside
             }
         )
         if not self.criteria:  # the teacher is all the network learns from

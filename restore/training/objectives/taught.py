@@ -23,10 +23,11 @@ from restore.data.storage.answers import AnswerCache
 from restore.errors import OptionsError, Problem
 from restore.inference.precision import resolve_precision
 from restore.losses.distillation import DistillationLoss
+from restore.losses.diversity import DiversityLoss
 from restore.networks.checkpoint import digest_of
 from restore.registry import LOSSES
 from restore.training.distribution import Processes
-from restore.training.lessons import Lessons, Seen
+from restore.training.lessons import Lessons, Seen, require_module
 from restore.training.objectives.base import Objective
 from restore.training.preparation import Preparation
 
@@ -48,6 +49,7 @@ class Taught(Objective):
     Attributes:
         inputs: the fields that network and teacher are given, in order; the teacher, those that a batch has.
         distilling: the blocks of the losses that compare with the teacher, by option key.
+        aside: these, and the blocks of the losses that look at layers of the network itself.
         lessons: what is learnt from the teacher; None without one.
     """
 
@@ -63,8 +65,16 @@ class Taught(Objective):
         frozen: Mapping[str, nn.Module] | None = None,
     ):
         super().__init__(networks, preparations, frozen=frozen)
-        self.distilling = distilling = _distilling(losses)
+        self.distilling = distilling = _comparing("teacher", losses)
+        looking = _comparing("layers", losses)
+        self.aside = {**distilling, **looking}
         self.lessons: Lessons | None = None
+        self.looking: dict[str, DiversityLoss] = {
+            key.removesuffix("_opt"): LOSSES.build(block, path=f"train.{key}") for key, block in looking.items()
+        }
+        for name, loss in self.looking.items():
+            for argument, layer in loss.layers.items():
+                require_module(networks["g"], layer, f"train.{name}_opt.{argument}")
         if distilling and "teacher" not in self.frozen:
             raise OptionsError([_no_teacher(key, block) for key, block in distilling.items()])
         if distilling:
@@ -88,7 +98,7 @@ class Taught(Objective):
     @classmethod
     def problems(cls, options: Options) -> list[Problem]:
         """Also whether a teacher has something to teach, and whether its answers can be kept."""
-        teacher, distilling = options.train.teacher, _distilling(options.train.losses())
+        teacher, distilling = options.train.teacher, _comparing("teacher", options.train.losses())
         problems = super().problems(options)
         if cls.teaching == "none":
             return problems
@@ -107,11 +117,16 @@ class Taught(Objective):
 
     @classmethod
     def loss_problems(cls, losses: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-        """As for every objective; losses that compare with a teacher stand under any key."""
+        """As for every objective; losses that compare with a teacher, or look at layers, stand under any key."""
         if cls.teaching == "none":
             return super().loss_problems(losses)
-        distilling = _distilling(losses)
-        return super().loss_problems({key: block for key, block in losses.items() if key not in distilling})
+        looking = _comparing("layers", losses)
+        aside = {**_comparing("teacher", losses), **looking}
+        problems = super().loss_problems({key: block for key, block in losses.items() if key not in aside})
+        if looking and len(looking) == len(losses):
+            message = "keeps places of an image apart and teaches nothing else: give another loss beside it."
+            problems += [Problem(f"train.{key}", message) for key in looking]
+        return problems
 
     def keep_answers(self, options: Options) -> None:
         """Keep what the teacher answers where `train.teacher.cache` says, and compute it as `train.precision` says."""
@@ -140,19 +155,24 @@ class Taught(Objective):
         super().share(processes, strategy=strategy, find_unused_parameters=find_unused_parameters)
 
     def lesson_losses(self, seen: Seen, batch: Batch) -> dict[str, Tensor]:
-        """What the network loses in comparison with its teacher; nothing without one."""
-        return {} if self.lessons is None else self.lessons.losses(seen, self.heads, batch)
+        """What the network loses in comparison with its teacher, and by its own layers; nothing without such losses."""
+        found = {} if self.lessons is None else self.lessons.losses(seen, self.heads, batch)
+        for name, loss in self.looking.items():
+            with torch.autocast(seen.answer.device.type, enabled=False):
+                found[f"l_{name}"] = loss(seen.layers)
+        return found
 
     @property
     def watched_layers(self) -> list[str]:
         """The modules of the network that a loss looks at."""
-        return [] if self.lessons is None else self.lessons.watched_layers
+        own = [layer for loss in self.looking.values() for layer in loss.layers.values()]
+        return own if self.lessons is None else [*self.lessons.watched_layers, *own]
 
 
-def _distilling(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The blocks of losses that compare with a teacher."""
+def _comparing(what: str, losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The blocks of losses that compare `what`."""
     kinds = {key: getattr(LOSSES.get(block["type"]), "compares", "images") for key, block in losses.items()}
-    return {key: block for key, block in losses.items() if kinds[key] == "teacher"}
+    return {key: block for key, block in losses.items() if kinds[key] == what}
 
 
 def _no_teacher(key: str, block: Mapping[str, Any]) -> Problem:
