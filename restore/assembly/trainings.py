@@ -110,7 +110,9 @@ def build_training(options: Options, processes: Processes) -> Training:
     validated = validation_sets(options, network)
     check_fit(options, dataset, network)
     sampler = _sampler(options, train, dataset, seed, processes)
-    objective = objective_of(options).from_options(networks, options, frozen).to(device)
+    objective = objective_of(options).from_options(networks, options, frozen)
+    objective.meet(dataset)
+    objective.to(device)
     for each in objective.frozen.values():
         lay_out(each, device, train.channels_last)
     check_fields(options, objective, dataset)

@@ -89,8 +89,8 @@ class DiversityLoss(nn.Module):
     def _places(self, features: Mapping[str, Tensor], name: str) -> Tensor:
         """(B, N, C)."""
         map_BCHW = as_map(features[name], self.layout, name).float()
-        size = [min(side, self.max_side) for side in map_BCHW.shape[2:]]
-        if list(map_BCHW.shape[2:]) != size:
+        size = (min(map_BCHW.shape[2], self.max_side), min(map_BCHW.shape[3], self.max_side))
+        if map_BCHW.shape[2:] != size:
             map_BCHW = F.adaptive_avg_pool2d(map_BCHW, size)
         return map_BCHW.flatten(2).transpose(1, 2)
 

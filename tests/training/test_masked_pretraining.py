@@ -200,9 +200,9 @@ def test_a_run_goes_on_bit_by_bit_and_its_weights_are_a_start(option_file, tmp_p
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.masked_opt=~", "masked_opt: missing: how much is hidden"),
+        ("train.masked_opt=~", r"masked_opt: missing: \{type: MaskedPatchLoss\}"),
         ("train.masked_opt={type: L1Loss}", "L1Loss compares images, not hidden patches"),
-        ("train.pixel_opt={type: L1Loss}", "pixel_opt: nothing is compared here but what was hidden"),
+        ("train.pixel_opt={type: L1Loss}", "pixel_opt: MaskedPretraining learns from masked_opt alone"),
         ("train.masked_opt={type: MaskedPatchLoss, shar: 0.5}", "Did you mean 'share'"),
     ],
 )

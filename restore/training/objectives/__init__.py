@@ -3,6 +3,7 @@
 from restore.training.objectives.adversarial import Adversarial, RelativisticAdversarial
 from restore.training.objectives.base import Objective, named, restored_by
 from restore.training.objectives.blind import BlindAdversarial, BlindRestoration
+from restore.training.objectives.instances import InstanceDiscrimination, QualityInstanceDiscrimination
 from restore.training.objectives.masked import MaskedPretraining, MaskedQualityPretraining
 from restore.training.objectives.multitask import ContrastivePretraining, MultiTask
 from restore.training.objectives.quality import Quality
@@ -13,11 +14,13 @@ __all__ = [
     "BlindAdversarial",
     "BlindRestoration",
     "ContrastivePretraining",
+    "InstanceDiscrimination",
     "MaskedPretraining",
     "MaskedQualityPretraining",
     "MultiTask",
     "Objective",
     "Quality",
+    "QualityInstanceDiscrimination",
     "RelativisticAdversarial",
     "Restoration",
     "named",

@@ -31,6 +31,7 @@ _COMPARED = {
     "scores": "a discriminator's scores (train.gan_opt of SRGANModel, ESRGANModel and RealESRGANModel)",
     "features": "a discriminator's features (train.feature_matching_opt of the same)",
     "patches": "features of patches (train.contrastive_opt of IPTModel)",
+    "instances": "an image with its number (train.instance_opt of InstanceDiscrimination)",
     "layers": "layers of the network itself (train.diversity_opt of SRModel and QualityModel)",
     "masked": "hidden patches (train.masked_opt of MaskedPretraining)",
     "opinions": "opinions (QualityModel)",
@@ -160,6 +161,9 @@ class Objective(nn.Module, ABC):
         """What learns in the turn of a network: the network, and with the first one the heads."""
         heads = self.heads.values() if turn == next(iter(self.networks)) else ()
         return [self.networks[turn], *heads]
+
+    def meet(self, dataset: Any) -> None:
+        """Look at the training data before anything that learns is given to an optimizer: heads may depend on them."""
 
     def reading(self, dataset: Any) -> Any:
         """The training data as this objective wants to have it read."""
