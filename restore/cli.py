@@ -59,12 +59,12 @@ def _dispatched(argv: Sequence[str] | None) -> int:
         top.parse_args(arguments)
         top.print_help()
         return 0
-    name = arguments[0]
+    name = " ".join(arguments[:2]) if " ".join(arguments[:2]) in COMMANDS else arguments[0]
     if name not in COMMANDS:
         _complain(f"unknown command '{name}'.{nearest(name, COMMANDS)} `restore --help` lists them.")
         return 2
     command, parser = command_parser(name, COMMANDS[name])
-    parsed = parser.parse_args(arguments[1:])
+    parsed = parser.parse_args(arguments[len(name.split()) :])
     keep_freed_memory()
     be_quiet(parsed.quiet)
     return guarded(lambda: _run(command, parsed), debug=parsed.debug, quiet=parsed.quiet)
@@ -167,7 +167,7 @@ def _is_broken(stream: TextIO) -> bool:
 
 def _top_parser() -> argparse.ArgumentParser:
     listing = "\n\n".join(
-        f"{title}:\n" + "\n".join(f"  {name:<12} {about}" for name, about in group.items())
+        f"{title}:\n" + "\n".join(f"  {name:<14} {about}" for name, about in group.items())
         for title, group in GROUPED.items()
     )
     parser = argparse.ArgumentParser(

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,13 +30,14 @@ from restore.errors import DataError, MissingError, OutputError
 from restore.files import sha256_of
 from restore.locks import reserved
 
-__all__ = ["download", "download_checked"]
+__all__ = ["download", "download_checked", "read_json"]
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30  # until bytes come
 ANSWER_S = 120  # until an answer has begun
 PATIENCE_S, SLOWEST = 600, 20_000  # a download may take so long, and a second more for each so many bytes
 MOST_BYTES = 1 << 40  # where nobody says how many there are
+MOST_JSON_BYTES = 64 << 20
 Progress = Callable[[int, int | None], None]
 HEADERS = {"User-Agent": "restore-toolkit"}  # some servers turn urllib's own name away
 
@@ -108,6 +110,31 @@ def download_checked(url: str, folder: Path) -> Path:
     return path
 
 
+def read_json(url: str, *, why: Mapping[int, str] | None = None) -> Any:
+    """What a server says about files, as plain values.
+
+    Args:
+        url: http, https or file.
+        why: what some status codes mean there.
+
+    Raises:
+        MissingError: it does not answer, or not with JSON.
+    """
+    try:
+        with _asked(url, HEADERS | {"Accept": "application/json"}, why or {}) as response:
+            clock, data = _Clock(url), bytearray()
+            while block := _block(response):
+                data += block
+                if len(data) > MOST_JSON_BYTES:
+                    raise MissingError(f"{url} sends more than {MOST_JSON_BYTES >> 20} MiB of JSON.")
+                clock.require_progress(len(block))
+        if block is None:
+            raise MissingError(f"{url} was cut off after {len(data)} bytes: run the command again.")
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise MissingError(f"could not read {url}: the answer is no JSON.") from None
+
+
 def _is_whole(
     url: str,
     file: BinaryIO,
@@ -125,27 +152,12 @@ def _is_whole(
     if start and not known and sha256 is None:  # nothing would tell that the rest is of another file
         start = file.truncate(0)
     asked = {"Range": f"bytes={start}-", **({"If-Range": known} if known else {})} if start else {}
-    try:
-        response = _answer(url, HEADERS | asked)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            file.truncate(0)
-            file.seek(0)
-            version.forget()
-            return False
-        raise MissingError(
-            f"could not download {url}: the server answered {error.code} {_line(error.reason)}."
-        ) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        if isinstance(error, MissingError):
-            raise
-        if isinstance(error, ValueError):
-            raise MissingError(f"could not download {url!a}: it is not an address ({_line(error)}).") from None
-        reason, shown = getattr(error, "reason", None) or error, url if url.isprintable() else ascii(url)
-        raise MissingError(
-            f"could not download {shown}: no response ({_line(reason)}). Is this machine offline?"
-        ) from None
+    response = _asked(url, HEADERS | asked, {}, in_vain=http.client.REQUESTED_RANGE_NOT_SATISFIABLE if start else None)
+    if response is None:
+        file.truncate(0)
+        file.seek(0)
+        version.forget()
+        return False
     with response:
         if response.headers.get_content_type() == "text/html":
             raise MissingError(f"could not download {url}: the response is a web page, not the file.")
@@ -167,6 +179,40 @@ def _is_whole(
     return block is not None and (total is None or file.tell() >= total)
 
 
+def _asked(url: str, headers: dict[str, str], why: Mapping[int, str], in_vain: int | None = None) -> Any:
+    """The beginning of an answer; None where its status is `in_vain`.
+
+    Raises:
+        MissingError: there is none, or its status says that there is no file.
+    """
+    try:
+        return _answer(url, headers)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == in_vain:
+            return None
+        reason = why.get(error.code) or f"the server answered {error.code} {_line(error.reason)}"
+        raise MissingError(f"could not download {url}: {reason}.") from None
+    except MissingError:
+        raise
+    except ValueError as error:
+        raise MissingError(f"could not download {url!a}: it is not an address ({_line(error)}).") from None
+    except (OSError, http.client.HTTPException) as error:
+        cause, shown = getattr(error, "reason", None) or error, url if url.isprintable() else ascii(url)
+        raise MissingError(
+            f"could not download {shown}: no response ({_line(cause)}). Is this machine offline?"
+        ) from None
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows where a server sends on to, but not from https to something that can be changed on its way."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if req.full_url.lower().startswith("https:") and not newurl.lower().startswith("https:"):
+            raise MissingError(f"{req.full_url} sends on to {_line(newurl)}, which is not https: it is not followed.")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _answer(url: str, headers: dict[str, str]) -> Any:
     """The beginning of an answer; the limit of each read does not bound how long that takes.
 
@@ -180,7 +226,8 @@ def _answer(url: str, headers: dict[str, str]) -> Any:
 
     def ask() -> None:
         try:
-            found.append(urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S))
+            request = urllib.request.Request(url, headers=headers)
+            found.append(urllib.request.build_opener(_SafeRedirects).open(request, timeout=TIMEOUT_S))
         except Exception as error:  # raised below, in the thread that asks
             found.append(error)
 

@@ -4,7 +4,8 @@
     python scripts/ship_weights.py experiments/NAME/models/net_g_latest.pth iqt_small --quality options/NAME.yml
 
 A quality model's block, from the option file that trained it, goes into the header of the file.
-Derived buffers are left out, averaged weights are preferred, and the file goes to restore/zoo/weights/NAME.safetensors.
+Averaged weights are preferred. The file goes to restore/zoo/weights/NAME.safetensors; a network's has all that spandrel
+wants, and says architecture, scale and licence.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import yaml
 from safetensors.torch import save_file
 
 from restore.networks.checkpoint import read_state_dict
+from restore.zoo.portable import write_portable
 
 WEIGHTS = Path(__file__).parent.parent / "restore" / "zoo" / "weights"
 DERIVED = ("attn_mask", "relative_position_index")
@@ -32,16 +34,17 @@ def main() -> None:
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     parser.add_argument("--quality", metavar="OPTIONS", help="the option file of a quality model")
     arguments = parser.parse_args()
-    state = read_state_dict(arguments.checkpoint, arguments.key)
     dtype = getattr(torch, arguments.dtype)
-    kept = {k: v.to(dtype).contiguous() for k, v in state.items() if not k.endswith(DERIVED)}
     path = WEIGHTS / f"{arguments.name}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    metadata = None
     if arguments.quality:
+        state = read_state_dict(arguments.checkpoint, arguments.key)
+        kept = {k: v.to(dtype).contiguous() for k, v in state.items() if not k.endswith(DERIVED)}
         block = yaml.safe_load(Path(arguments.quality).read_text(encoding="utf-8"))["network_g"]
-        metadata = {"quality": json.dumps(block)}
-    save_file(kept, path, metadata=metadata)
+        save_file(kept, path, metadata={"quality": json.dumps(block)})
+    else:
+        about = {"name": arguments.name, "licence": "Apache-2.0"}
+        write_portable(arguments.checkpoint, path, key=arguments.key, dtype=dtype, metadata=about)
     content = path.read_bytes()
     print(f"weights: {path.name}\nsize_bytes: {len(content)}\nsha256: {hashlib.sha256(content).hexdigest()}")
 

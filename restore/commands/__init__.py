@@ -28,7 +28,9 @@ GROUPED = {
         "degrade": "make low-quality versions of photographs, paired with the originals",
     },
     "models": {
-        "models": "list the networks and the models, and search published ones",
+        "models": "list the models that load by name, and what can be built",
+        "models search": "look for published models, here and in OpenModelDB",
+        "models push": "write a model card, safetensors and an OpenModelDB entry, and upload them",
         "blend": "write weights between those of two networks",
         "analyse": "look into a network on one image: what it looks at, its attention, its cost",
         "export": "write a model as an ONNX or torch.export file",

@@ -109,7 +109,7 @@ def _all_here(arguments: argparse.Namespace) -> list[str]:
     names = [
         card.name
         for card in list_cards()
-        if card.task != "quality"
+        if card.restores
         and not card.grey
         and arguments.task in (None, card.task)
         and arguments.scale in (None, card.scale)

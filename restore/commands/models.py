@@ -7,6 +7,7 @@ restore models encoder               the names of what can be built: network, en
 restore models --kind mixer          what they are: paper, year, licence of official code, weights, what checked them
 restore models outlook               one of them, with its options
 restore models mixer --cost          parameters and multiply-adds of what can be built, or of a model
+restore models omdb:4x-Name          what is published at an address: hf:, https:// or omdb:
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        help=f"the name of a model, or of what can be built; or a kind: model, {', '.join(KINDS)}",
+        help=f"the name or address of a model, or of what can be built; or a kind: model, {', '.join(KINDS)}",
     )
     parser.add_argument("--kind", choices=("model", *KINDS), help="show all of a kind, or NAME of this kind")
     parser.add_argument("--task", help="of models: sr, denoise, jpeg, derain, deblur, quality or defects")
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     from restore.zoo import list_cards, list_models
+    from restore.zoo.addresses import card_of, is_address
 
     cards = {card.name: card for card in list_cards()}
     what, kind = arguments.what, arguments.kind
@@ -64,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         show_components(kind, what, costs=arguments.cost, as_json=arguments.json)
         return 0
     chosen = _chosen_cards(arguments)
+    if is_address(what):
+        cards[what] = card_of(what)
     what = what or "model"
     if arguments.cost:
         _show_costs(what, arguments.json)

@@ -110,7 +110,7 @@ class Parser(argparse.ArgumentParser):
 
 def command_parser(name: str, about: str) -> tuple[Any, Parser]:
     """The module of a command, and its parser."""
-    module = importlib.import_module(f"restore.commands.{name}")
+    module = importlib.import_module(f"restore.commands.{name.replace(' ', '_')}")
     parser = Parser(prog=f"restore {name}")
     module.add_arguments(parser)
     parser.complete(about)
@@ -122,6 +122,8 @@ def whole_parser(prog: str, commands: Mapping[str, str]) -> argparse.ArgumentPar
     whole = argparse.ArgumentParser(prog=prog)
     listed = whole.add_subparsers(metavar="COMMAND", parser_class=Parser)
     for name, about in commands.items():
+        if " " in name:  # argparse has no commands of two words
+            continue
         parser = listed.add_parser(name, help=about, add_help=False)
         importlib.import_module(f"restore.commands.{name}").add_arguments(parser)
         parser.complete(about)

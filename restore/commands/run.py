@@ -66,7 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument(
-        "-m", "--model", type=given, help="name of a model (see `restore models`), or a .pth or .safetensors file"
+        "-m",
+        "--model",
+        type=given,
+        help="a model: its name (`restore models`), address (hf:OWNER/NAME, https://, omdb:NAME) or weights file",
     )
     model.add_argument("--task", help="take the model that suits a task: sr, photo, denoise, jpeg, derain, deblur")
     parser.add_argument("--model-task", help="of weights for several tasks, the one to use: sr_x2, or its number")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from restore.errors import CheckpointError
 from restore.layers.finite import require_finite
 from restore.networks.base import Network, State
 from restore.networks.pickled import StandIn
-from restore.networks.reading import read_checkpoint
+from restore.networks.reading import read_checkpoint, read_header
 from restore.registry import DETECTORS, NETWORKS, QUALITY, Registry
 
 __all__ = [
@@ -77,6 +78,8 @@ def read_weights(
     """
     content = read_checkpoint(path)
     block = content.get(NETWORK_BLOCK) if isinstance(content, Mapping) else None
+    if not isinstance(block, Mapping):
+        block = _block_in_header(path)
     block = dict(block) if isinstance(block, Mapping) and isinstance(block.get("type"), str) else None
     if block is not None and fits is None:
         fits = bool  # it says itself what it is
@@ -90,6 +93,14 @@ def read_weights(
         raise CheckpointError(f"{path}: does not hold {wanted}. It holds: {found[:300] or 'nothing'}{whole}.")
     _require_plain(state, str(path))
     return state, block
+
+
+def _block_in_header(path: str | Path) -> Any:
+    """The option block that the header of a safetensors file holds as JSON, or None."""
+    try:
+        return json.loads(read_header(path).get(NETWORK_BLOCK, "null"))
+    except (ValueError, RecursionError):  # another program's word of that name
+        return None
 
 
 def unwrap(content: Any, key: str | None = None, fits: Fits | None = None) -> dict[str, torch.Tensor] | None:

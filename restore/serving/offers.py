@@ -60,7 +60,7 @@ def list_offers(names: Sequence[str] = ()) -> dict[str, Offer]:
     """
     if not names:
         here = [card for card in list_cards() if place_of(card) in (Place.SHIPPED, Place.ON_DISK)]
-        return {card.name: _of_card(card) for card in here if card.task != "quality" and not card.grey}
+        return {card.name: _of_card(card) for card in here if card.restores and not card.grey}
     offers: dict[str, Offer] = {}
     for name in names:
         offer = _of_name(name)

@@ -46,11 +46,13 @@ class Card(pydantic.BaseModel, extra="forbid"):
     network: dict[str, Any] | None = pydantic.Field(None, description="`network_g`; by default told from the keys.")
     weights: str = pydantic.Field(description="Name of the weights file.")
     url: str | None = pydantic.Field(None, description="Where the weights can be downloaded.")
+    mirrors: list[str] = pydantic.Field([], description="Further addresses of the same file.")
     page: str | None = pydantic.Field(None, description="Where they are offered, if there is no address to load from.")
     scale: int = pydantic.Field(1, description="Output pixels per input pixel.")
     sigma: float | None = pydantic.Field(None, description="Noise level it was trained for; none for blind denoisers.")
     quality: int | None = pydantic.Field(None, description="JPEG quality it was trained for; none for blind ones.")
     grey: bool = pydantic.Field(False, description="Whether it restores grey images only.")
+    drawn: bool = pydantic.Field(False, description="For drawings, such as anime, and not for photographs.")
     real: bool = pydantic.Field(False, description="For photographs from real life, at the cost of fidelity.")
     size_bytes: int | None = None
     sha256: str | None = pydantic.Field(
@@ -60,6 +62,11 @@ class Card(pydantic.BaseModel, extra="forbid"):
     trained_on: str = ""
     training: str = ""
     figures: list[Figure] = []
+
+    @property
+    def restores(self) -> bool:
+        """Whether it makes an image of an image, instead of judging it."""
+        return self.task not in ("quality", "defects")
 
     @property
     def path(self) -> Path | None:

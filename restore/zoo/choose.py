@@ -27,7 +27,8 @@ def choose_model(
 
     Faithful models come before those for real-life photographs, and those that download by themselves before those
     whose weights have to be fetched by hand. Then counts how near the trained noise level or JPEG quality is (blind
-    models suit every one), then whether the weights are on this machine; among those that are, the measured PSNR.
+    models suit every one), then whether the weights are on this machine; among those that are, the measured PSNR, or
+    LPIPS of those for real-life photographs.
 
     Args:
         task: sr, denoise, jpeg, derain or deblur; photo for enlarging photographs with noise, blur and JPEG.
@@ -42,8 +43,8 @@ def choose_model(
     """
     is_photo = task == PHOTO
     among = list_cards() if among is None else among
-    restoring = [card for card in among if card.task not in ("quality", "defects")]
-    cards = [card for card in restoring if not card.grey and card.real >= is_photo]
+    restoring = [card for card in among if card.restores]
+    cards = [card for card in restoring if not (card.grey or card.drawn) and card.real >= is_photo]
     tasks = sorted({card.task for card in cards} | {PHOTO})
     if task not in tasks:
         raise OptionsError(
@@ -66,8 +67,8 @@ def choose_model(
     def order(card: Card) -> tuple[Any, ...]:
         place = place_of(card)
         nearest_first = card.real, place is Place.BY_HAND, _distance(card, wanted), not _is_here(card)
-        if is_photo:  # no figure compares those for real life: what somebody fetched was wanted
-            return *nearest_first, place is Place.SHIPPED, card.url is None, card.name
+        if is_photo:  # what somebody fetched was wanted
+            return *nearest_first, place is Place.SHIPPED, _lpips(card), card.url is None, card.name
         return *nearest_first, -_psnr(card, common) if _is_here(card) else 0.0, place, card.url is None, card.name
 
     return min(fitting, key=order)
@@ -81,9 +82,8 @@ def better_download(card: Card) -> tuple[Card, str] | None:
     others = [
         other for other in list_cards() if place_of(other) is Place.DOWNLOADABLE and _purpose(other) == _purpose(card)
     ]
-    if card.real and card.path and others:  # no figure compares those for real life
-        other = max(others, key=lambda each: (each.size_bytes or 0, each.name))
-        return other, f"{_size(other)}{other.summary}"
+    if card.real:
+        return _better_for_real_life(card, others)
     gains = []
     for other in others:
         common = _common_datasets([card, other])
@@ -95,12 +95,29 @@ def better_download(card: Card) -> tuple[Card, str] | None:
     return other, f"{_size(other)}{gain:.1f} dB more on {', '.join(sorted(common))}"
 
 
+def _better_for_real_life(card: Card, others: list[Card]) -> tuple[Card, str] | None:
+    """By LPIPS where it is known of both; else the largest one, beside one that comes with the package."""
+    known = [other for other in others if _lpips(other) < _lpips(card) < float("inf")]
+    if known:
+        other = min(known, key=lambda each: (_lpips(each), each.name))
+        return other, f"{_size(other)}LPIPS {_lpips(other):.2f} instead of {_lpips(card):.2f} (lower is better)"
+    if not card.path or not others:
+        return None
+    other = max(others, key=lambda each: (each.size_bytes or 0, each.name))
+    return other, f"{_size(other)}{other.summary}"
+
+
+def _lpips(card: Card) -> float:
+    """On the first dataset of which it is known; those who are compared tell the same."""
+    return next((figure.lpips for figure in card.figures if figure.lpips is not None), float("inf"))
+
+
 def _size(card: Card) -> str:
     return f"{card.size_bytes / 1e6:.0f} MB, " if card.size_bytes else ""
 
 
 def _purpose(card: Card) -> tuple[Any, ...]:
-    return card.task, card.scale, card.sigma, card.quality, card.grey, card.real
+    return card.task, card.scale, card.sigma, card.quality, card.grey, card.drawn, card.real
 
 
 def _is_here(card: Card) -> bool:

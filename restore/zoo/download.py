@@ -66,7 +66,8 @@ def weights_folder() -> Path:
 def address(card: Card) -> str | None:
     """Where the weights of a card can be downloaded: the mirror in RESTORE_WEIGHTS, else the card's own address."""
     chosen = os.environ.get("RESTORE_WEIGHTS", "")
-    return f"{chosen.rstrip('/')}/{card.weights}" if _is_address(chosen) else card.url
+    is_of_zoo = "/" not in card.weights  # and not found by its address
+    return f"{chosen.rstrip('/')}/{card.weights}" if is_of_zoo and _is_address(chosen) else card.url
 
 
 def recorded_checksum(card: Card) -> str | None:
@@ -95,7 +96,7 @@ def fetch_weights(card: Card) -> Path:
     logger.info("downloading %s (%s) to %s", url, size, path)
     expected = card.sha256 or recorded_checksum(card)
     try:
-        digest = download(url, path, sha256=expected, size_bytes=card.size_bytes, on_progress=_Notes())
+        digest = _from_any([url, *card.mirrors], path, expected, card.size_bytes)
     except MissingError as error:
         raise MissingError(f"the weights of '{card.name}' are not here. {error} {_by_hand(card)}") from None
     except DataError as error:
@@ -103,6 +104,16 @@ def fetch_weights(card: Card) -> Path:
     if expected is None:
         _vouch(card, digest)
     return path
+
+
+def _from_any(urls: list[str], path: Path, sha256: str | None, size_bytes: int | None) -> str:
+    """Load a file from the first address that has it; its SHA-256."""
+    for url in urls[:-1]:
+        try:
+            return download(url, path, sha256=sha256, size_bytes=size_bytes, on_progress=_Notes())
+        except (MissingError, DataError) as error:
+            logger.info("%s The next address is tried.", error)
+    return download(urls[-1], path, sha256=sha256, size_bytes=size_bytes, on_progress=_Notes())
 
 
 class _Notes:
@@ -150,7 +161,7 @@ def _vouch(card: Card, digest: str) -> None:
 def _whose(card: Card) -> str:
     """What a file was compared with."""
     if card.sha256 or not recorded_checksum(card):
-        return "Its card says so."
+        return f"{'Its publisher or the address' if ':' in card.name else 'Its card'} says so."
     return f"That is of the first file seen here, recorded in {_record(card)}: remove the record to accept another."
 
 

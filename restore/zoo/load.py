@@ -15,7 +15,8 @@ from restore.networks.bounded import build_as_stored, require_sane
 from restore.networks.branches import branch_weights
 from restore.networks.checkpoint import infer, load_weights, read_state_dict, read_weights
 from restore.networks.foreign import load_foreign
-from restore.zoo.card import find_card, list_cards
+from restore.zoo.addresses import SUFFIXES, card_of, is_address
+from restore.zoo.card import list_cards
 from restore.zoo.download import address, fetch_weights
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ KINDS = {
     "position": registry.POSITIONS,
     "placement": registry.PLACEMENTS,
 }
-SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
 
 def build_model(block: Mapping[str, Any]) -> nn.Module:
@@ -65,7 +65,7 @@ def build_model(block: Mapping[str, Any]) -> nn.Module:
 def load_network(
     name_or_path: str | Path, *, key: str | None = None, task: str | int | None = None, sigma: float | None = None
 ) -> Network:
-    """A network with its weights, in evaluation mode: a model of the zoo by name, or a weights file.
+    """A network with its weights, in evaluation mode: a model by its name or address, or a weights file.
 
     Args:
         key: entry of the file that holds the weights (`params`, `params_ema`, ...); None finds it.
@@ -91,8 +91,8 @@ def _loaded(name_or_path: str | Path, key: str | None, task: str | int | None) -
         if block is None:
             return _recognised(state, str(path), task).eval()
         return _described(state, block, str(path), task).eval()
-    card = find_card(str(name_or_path))
-    path = weights_path(card.name)
+    card = card_of(str(name_or_path))
+    path = fetch_weights(card)
     state = read_state_dict(path, key)
     if card.network is None:
         return _recognised(state, str(path), task).eval()
@@ -110,7 +110,7 @@ def network_block(name_or_path: str | Path, *, key: str | None = None, task: str
         OptionsError: neither a known model nor a weights file; no such task.
         CheckpointError: the file cannot be read, or its network is none of ours and has no block.
     """
-    block = None if _is_file(name_or_path) else find_card(str(name_or_path)).network
+    block = None if _is_file(name_or_path) else card_of(str(name_or_path)).network
     if block is None:
         path = weights_file(name_or_path)
         state, block = read_weights(path, key)
@@ -179,7 +179,7 @@ def load_model(
     sigma: float | None = None,
     **runtime: Any,
 ) -> Restorer:
-    """A `Restorer` for a model of the zoo (`"swinir_light_x4"`) or a weights file (`"net_g_latest.pth"`).
+    """A `Restorer` for a model (`"swinir_light_x4"`), an address (`"hf:owner/name"`) or a weights file (`"net_g.pth"`).
 
     Args:
         key: entry of the file that holds the weights; None finds it.
@@ -227,7 +227,7 @@ def weights_path(name: str) -> Path:
         MissingError: they could not be found or downloaded; the message says from where, and where to put them.
         CheckpointError: the file is not the one that the card means.
     """
-    return fetch_weights(find_card(name))
+    return fetch_weights(card_of(name))
 
 
 def weights_file(name_or_path: str | Path) -> Path:
@@ -256,6 +256,8 @@ def list_models(kind: str = "model") -> list[str]:
 
 def _is_file(name_or_path: str | Path) -> bool:
     """Whether a file is meant: there is one, or it is called as one; a model of the zoo goes before one of its name."""
+    if is_address(name_or_path):
+        return False
     path = expanded(name_or_path)
     if not isinstance(name_or_path, Path) and path.suffix not in SUFFIXES:
         return path.exists() and name_or_path not in list_models()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("commands.md",)
+PAGES = ("commands.md", "models.md")
 
 
 def blocks(page, language):
@@ -36,6 +37,7 @@ def workspace(tmp_path_factory):
     coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
     for name in ("photo.png", "photos/cat.png", "photos/dog.png"):
         write_image(folder / name, resize_pixels(coarse, size=(40, 48)))
+    (folder / "models.json").write_text("{}")
     return folder
 
 
@@ -44,7 +46,8 @@ def test_command(page, command, workspace):
     assert command.startswith("restore ")
     program = shlex.join([sys.executable, "-m", "restore.cli"])
     line = f"{program} {command.removeprefix('restore ')}"
-    done = subprocess.run(["bash", "-c", line], cwd=workspace, capture_output=True, text=True)
+    listed = {"RESTORE_OPENMODELDB": str(workspace / "models.json")}
+    done = subprocess.run(["bash", "-c", line], cwd=workspace, capture_output=True, text=True, env=os.environ | listed)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 

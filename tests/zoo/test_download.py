@@ -106,7 +106,7 @@ def test_offline_says_where_to_get_it(server, tmp_path, monkeypatch):
 
 
 def test_a_card_without_a_network_is_recognised(server, monkeypatch):
-    monkeypatch.setattr("restore.zoo.load.find_card", lambda name: card(server))
+    monkeypatch.setattr("restore.zoo.addresses.find_card", lambda name: card(server))
     assert isinstance(load_network("edsr"), EDSR)
 
 
