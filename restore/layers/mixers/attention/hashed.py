@@ -24,6 +24,7 @@ from restore.registry import MIXERS
 __all__ = ["HashAttention"]
 
 _OF_ITSELF = -1e5  # added to the score of a token with itself: it counts only where there is no other
+_OF_NONE = -1e7  # of a token that stands for none, such as padding: it counts less than a token itself
 _NOT_AT_ALL = -1e9
 
 
@@ -72,7 +73,7 @@ class HashAttention(TokenMixer):
         exact = torch.float64 if qk.dtype == torch.float64 else torch.float32
         with without_autocast(x_BNC):
             qk, v = qk.to(exact), v.to(exact)
-            added_BN = None if tokens.weight_BN is None else tokens.weight_BN.log().to(exact)
+            added_BN = None if tokens.weight_BN is None else tokens.weight_BN.to(exact).log().clamp(min=_OF_NONE)
             found_BhRNd, amount_BhRN = self._rounds(qk, v, added_BN)
             weights_BhR1 = amount_BhRN.softmax(dim=2)[..., None]
             mixed_BhNd = (found_BhRNd * weights_BhR1).sum(dim=2)
