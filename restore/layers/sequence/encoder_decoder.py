@@ -15,7 +15,7 @@ Shape legend: B batch, N tokens of the source, T of the target, C channels, V di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -221,12 +221,15 @@ class _Layer(nn.Module):
             assert self.crossing is not None
             assert memory_BMC is not None
             mask = None if there_BN is None else there_BN[:, None, None]
-            kept = {} if cache is None else cache
+            kept: Cache = {} if cache is None else cache
             if "memory" not in kept:
                 kept["memory"] = self.crossing.keys_and_values(memory_BMC)
-            return self.crossing.attend(self.crossing.q(x), *kept["memory"], mask)
+            keys, values = kept["memory"]
+            return self.crossing.attend(self.crossing.q(x), keys, values, mask)
 
-        branches = [mixed, *([crossed] if memory_BMC is not None else []), *([self.ffn] if self.ffn else [])]
+        branches: list[Callable[[torch.Tensor], torch.Tensor]] = [mixed]
+        branches += [crossed] if memory_BMC is not None else []
+        branches += [self.ffn] if self.ffn is not None else []
         for branch, norm in zip(branches, self.norms, strict=False):
             output = branch(self.placement.before(x_BNC, norm))
             x_BNC = self.placement.join(x_BNC, self.dropout(self.placement.after(output, norm)), norm)

@@ -82,13 +82,13 @@ class FullMixing(SequenceMixer):
 
     def go_on(self, x_BNC: torch.Tensor, cache: Cache) -> torch.Tensor:
         """(B, N, C); the cache holds keys and values."""
-        keys_values = self.attention.keys_and_values(x_BNC)
+        keys, values = self.attention.keys_and_values(x_BNC)
         if cache:
-            keys_values = tuple(torch.cat([cache[n], each], dim=1) for n, each in zip("kv", keys_values, strict=True))
-        cache.update(zip("kv", keys_values, strict=True))
-        N, M = x_BNC.shape[1], keys_values[0].shape[1]
+            keys, values = torch.cat([cache["k"], keys], dim=1), torch.cat([cache["v"], values], dim=1)
+        cache["k"], cache["v"] = keys, values
+        N, M = x_BNC.shape[1], keys.shape[1]
         before_NM = torch.ones(N, M, dtype=torch.bool, device=x_BNC.device).tril(M - N)
-        return self.attention.attend(self.attention.q(x_BNC), *keys_values, before_NM)
+        return self.attention.attend(self.attention.q(x_BNC), keys, values, before_NM)
 
 
 class LongShortMixing(SequenceMixer):
