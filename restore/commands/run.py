@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-ENGINES = ("plain", "ray")
+ENGINES = ("torch", "onnxruntime", "openvino", "ray")
 NAMED = 10  # of the files that are left out
 RUNTIME = (
     "device",
@@ -125,8 +125,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(files, "a summary")
     files.add_argument("--quality", type=int, default=95, help="of lossy formats, 1 to 100")
     run_video.add_arguments(parser)
+    engines = parser.add_argument_group("engines")
+    engines.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="torch",
+        help="what runs the network; ray: torch in a worker for each device",
+    )
+    engines.add_argument(
+        "--provider",
+        metavar="NAME",
+        help="of onnxruntime: cuda, directml, coreml, openvino, tensorrt, cpu; of openvino: CPU, GPU, NPU; default: by "
+        "--device",
+    )
     cluster = parser.add_argument_group("several machines")
-    cluster.add_argument("--engine", choices=ENGINES, default="plain", help="ray: one worker for each device")
     cluster.add_argument(
         "--workers",
         type=int,
@@ -195,9 +207,9 @@ def _run_video(arguments: argparse.Namespace, model: str) -> int:
     from restore.commands import run_video
     from restore.zoo import load_model
 
-    if arguments.engine != "plain":
+    if arguments.engine == "ray":
         raise OptionsError(f"--engine {arguments.engine} restores images: a video is restored on one machine.")
-    return run_video.run(arguments, lambda: load_model(model, **_choice(arguments), **_runtime(arguments)))
+    return run_video.run(arguments, lambda: load_model(model, **_how(arguments)))
 
 
 def _engine(arguments: argparse.Namespace, model: str) -> Engine:
@@ -221,7 +233,7 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
     for option in ("workers", "ray_address"):
         if getattr(arguments, option) is not None:
             raise OptionsError(f"--{option.replace('_', '-')} belongs to --engine ray.")
-    restorer = load_model(model, **_choice(arguments), **_runtime(arguments))
+    restorer = load_model(model, **_how(arguments))
     logger.info(restorer.describe())
     return partial(restore_files, restorer=restorer, quality=arguments.quality, flat=arguments.alpha == "flatten")
 
@@ -229,6 +241,16 @@ def _engine(arguments: argparse.Namespace, model: str) -> Engine:
 def _choice(arguments: argparse.Namespace) -> dict[str, Any]:
     """Which of a model's tasks, and, of a model that is named, what it is told about the noise."""
     return {"task": arguments.model_task, "sigma": None if arguments.task else arguments.sigma}
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `load_model`."""
+    how = {**_choice(arguments), **_runtime(arguments), "engine": arguments.engine}
+    if arguments.engine != "torch":
+        return {**how, "provider": arguments.provider}
+    if arguments.provider:
+        raise OptionsError("--provider belongs to --engine onnxruntime or openvino.")
+    return how
 
 
 def _runtime(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -387,6 +387,8 @@ class Restorer:
 
     def _measure(self, dtype: torch.dtype) -> float:
         """Bytes that the network takes for each input pixel in this arithmetic, measured once on a small image."""
+        if self.spec.pixel_bytes:
+            return self.spec.pixel_bytes
         if dtype not in self._pixel_bytes:
             side = -(-max(PROBE_PX, self.spec.min_size) // self.spec.size_multiple) * self.spec.size_multiple
             probe = torch.zeros(1, self.spec.in_channels, side, side, device=self.device)

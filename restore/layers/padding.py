@@ -38,8 +38,8 @@ def crop(x_BCHW: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def is_exporting() -> bool:
-    """Whether the network is being exported, so that heights and widths are symbols that no branch may look at."""
-    return getattr(torch.compiler, "is_exporting", lambda: False)()
+    """Whether the network is being exported or traced, so that no branch may look at heights and widths."""
+    return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", lambda: False)()
 
 
 def _reflected_index(size: int, padded: int, device: torch.device) -> torch.Tensor:

@@ -24,6 +24,8 @@ class ImageSpec:
         padding: name of the padding policy of the published evaluation (see `restore.images.padding`).
         tiling: name of the tiling policy of the published evaluation; "blend" is ours.
         precisions: the arithmetic that the network survives: "fp32", "bf16", "fp16".
+        pixel_bytes: memory that an input pixel takes at the peak, where the network is run by another engine; None
+            where it can be measured.
     """
 
     scale: int = 1
@@ -35,6 +37,7 @@ class ImageSpec:
     padding: str = "reflect"
     tiling: str = "blend"
     precisions: tuple[str, ...] = ("fp32", "bf16")
+    pixel_bytes: float | None = None
 
 
 @runtime_checkable

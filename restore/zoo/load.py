@@ -177,6 +177,7 @@ def load_model(
     key: str | None = None,
     task: str | int | None = None,
     sigma: float | None = None,
+    engine: str = "torch",
     **runtime: Any,
 ) -> Restorer:
     """A `Restorer` for a model (`"swinir_light_x4"`), an address (`"hf:owner/name"`) or a weights file (`"net_g.pth"`).
@@ -185,18 +186,20 @@ def load_model(
         key: entry of the file that holds the weights; None finds it.
         task: of weights for several tasks, the one to restore with, by name (`sr_x2`) or number.
         sigma: level of the noise, on the 0-255 scale, for a network that is told it (FFDNet).
-        runtime: arguments of `Restorer`: device, precision, tile, ...
+        engine: torch, onnxruntime or openvino; see `restore.inference.engines`.
+        runtime: arguments of `Restorer`: device, precision, tile, ...; of another engine, `provider` too.
 
     Raises:
         OptionsError: a model that judges images instead of restoring them; weights for several tasks and none named;
             or as `load_network`.
         CheckpointError: as `load_network`.
     """
-    return as_restorer(load_network(name_or_path, key=key, task=task, sigma=sigma), str(name_or_path), **runtime)
+    network = load_network(name_or_path, key=key, task=task, sigma=sigma)
+    return as_restorer(network, str(name_or_path), engine=engine, **runtime)
 
 
-def as_restorer(network: Network, name: str, **runtime: Any) -> Restorer:
-    """A `Restorer` that runs `network`, which messages call `name`.
+def as_restorer(network: Network, name: str, *, engine: str = "torch", **runtime: Any) -> Restorer:
+    """A `Restorer` that runs `network`, which messages call `name`, by an engine.
 
     Raises:
         OptionsError: the network has several tasks, or judges images instead of restoring them.
@@ -217,7 +220,11 @@ def as_restorer(network: Network, name: str, **runtime: Any) -> Restorer:
             f"'{name}' judges images and restores none. Use it as a metric "
             f"(restore.metrics.iqt or triq), or restore.quality.load_quality('{name}')."
         )
-    return Restorer(network, **runtime)
+    if engine == "torch":
+        return Restorer(network, **runtime)
+    from restore.inference.engines import engine_restorer
+
+    return engine_restorer(network, engine, **runtime)
 
 
 def weights_path(name: str) -> Path:

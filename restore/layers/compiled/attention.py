@@ -28,7 +28,7 @@ NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
 
 def suits_compiled_attention(x: Tensor) -> bool:
     """Whether queries, keys and values like `x` can be given to the library: not where others will run the network."""
-    if x.device.type != "cpu" or x.dtype not in NUMBERS or is_exporting() or torch.jit.is_tracing():
+    if x.device.type != "cpu" or x.dtype not in NUMBERS or is_exporting():
         return False
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in NUMBERS:
         return False
