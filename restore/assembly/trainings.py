@@ -44,6 +44,7 @@ from restore.training.run import train as run_training
 from restore.training.saving import Saver
 from restore.training.schedules import RateControl
 from restore.training.sparsity import DynamicSparsity
+from restore.training.trainable import train_only
 from restore.training.trainer import Callback, Plan, Trainer
 
 if TYPE_CHECKING:
@@ -174,6 +175,9 @@ def _trainer(
     """Everything that learns, and what happens between iterations."""
     network = as_network(next(iter(objective.networks.values())))
     device = next(network.parameters()).device
+    if train.trainable is not None:
+        learning, everything = train_only(network, train.trainable)
+        log.info("%s of %s parameters learn (%.1f %%)", f"{learning:,}", f"{everything:,}", 100 * learning / everything)
     if train.ema_decay:
         objective.keep_average(train.ema_decay, warmup=train.ema_warmup)
     if train.activation_checkpointing:

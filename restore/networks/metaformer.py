@@ -30,6 +30,7 @@ from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half
 from restore.layers.reversible import ReversibleBlocks
+from restore.layers.sharing import share_weights
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS, FeedForwardOption, MixerOption, NormOption, PlacementOption, PositionOption
@@ -61,6 +62,8 @@ class MetaFormerRestorer(Network):
         resi_connection: "1conv" or "3conv" at the end of each stage.
         reversible: the blocks of a stage work on two streams, from which what they computed follows again: memory for
             training does not grow with their number; see `restore.layers.reversible`.
+        share_blocks: so many consecutive blocks of a stage share the weights of their mixers and feed-forward networks;
+            see `restore.layers.sharing`.
 
     Raises:
         OptionsError: a component that does not exist or options that it does not have.
@@ -86,6 +89,7 @@ class MetaFormerRestorer(Network):
         upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] = "",
         resi_connection: Literal["1conv", "3conv"] = "1conv",
         reversible: bool = False,
+        share_blocks: int = 1,
     ):
         super().__init__()
         self.in_chans, self.upscale = in_chans, upscale
@@ -126,12 +130,17 @@ class MetaFormerRestorer(Network):
                 num_blocks=sum(depths),
             )
 
+        def blocks(stage: int, depth: int) -> list[MetaFormerBlock]:
+            made = [block(index, sum(depths[:stage]) + index) for index in range(depth)]
+            share_weights(made, share_blocks, ("mixer", "ffn"))
+            return made
+
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
         self.first_norm = nn.LayerNorm(embed_dim)
         self.stages = nn.ModuleList(
             Stage(
                 build_position(position, embed_dim),
-                [block(index, sum(depths[:stage]) + index) for index in range(depth)],
+                blocks(stage, depth),
                 residual_conv(embed_dim, resi_connection),
                 reversible,
             )

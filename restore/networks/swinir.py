@@ -32,6 +32,7 @@ from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch, float32_when_half
 from restore.layers.residual import DropPath
+from restore.layers.sharing import share_weights
 from restore.layers.window import WindowPlan, add_window_attention, attend_in_windows, shift_mask, window_plan
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
@@ -70,6 +71,8 @@ class SwinIR(Network):
         upsampler: reconstruction: "pixelshuffle" (classical), "pixelshuffledirect" (lightweight), "nearest+conv"
             (real-world) or "" (a residual at the input's size).
         resi_connection: "1conv" or "3conv" at the end of each stage.
+        share_blocks: so many consecutive blocks of a stage share their attention and feed-forward weights; see
+            `restore.layers.sharing`.
     """
 
     derived_keys = ("attn_mask",)
@@ -99,6 +102,7 @@ class SwinIR(Network):
         img_range: float = 1.0,
         upsampler: Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"] | None = "",
         resi_connection: Literal["1conv", "3conv"] = "1conv",
+        share_blocks: int = 1,
     ):
         super().__init__()
         if not depths or len(depths) != len(num_heads):
@@ -135,6 +139,7 @@ class SwinIR(Network):
                 )
                 for index in range(depth)
             ]
+            share_weights(blocks, share_blocks, ("attn", "mlp"))
             self.layers.append(_Stage(blocks, embed_dim, resi_connection))
         self.norm = nn.LayerNorm(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)

@@ -32,11 +32,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--how", nargs="+", default=HOW)
     parser.add_argument("--images", type=int, help="how many; by default all")
+    parser.add_argument("--crop", type=int, help="of images to restore, only the middle of this side")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     dataset = evaluation_sets(load(arguments.opt, arguments.set, is_train=False))[0]
     indices = range(len(dataset))[: arguments.images]
-    candidates = {how: of_options(arguments.opt, arguments.set, how) for how in (None, *arguments.how)}
+    candidates = {how: of_options(arguments.opt, arguments.set, how, arguments.crop) for how in (None, *arguments.how)}
     found = {how: [] for how in candidates}
     seconds = dict.fromkeys(candidates, 0.0)
     for index in indices:
@@ -53,7 +54,7 @@ def main() -> None:
         print(f"| {how or 'nothing'} | {faster:.2f} | {value:.4f} | {change:+.4f} |")
 
 
-def of_options(file: str, overrides: list[str], how: str | None):
+def of_options(file: str, overrides: list[str], how: str | None, crop: int | None):
     """A function of a dataset and an index, which gives a PSNR, or a score and an opinion."""
     options = load(file, [*overrides, *([f"runtime.merge={how}"] if how else [])], is_train=False)
     if given_by(options) == "opinions":
@@ -67,10 +68,17 @@ def of_options(file: str, overrides: list[str], how: str | None):
     restorer = restorer_of(options).measuring()
 
     def restored(dataset, index):
-        sample = dataset[index]
-        return psnr(restorer(sample["lq"]).clip(0, 1), sample["gt"].astype("float32") / 255)
+        lq, gt = (middle(dataset[index][key], crop) for key in ("lq", "gt"))
+        return psnr(restorer(lq).clip(0, 1), gt.astype("float32") / 255)
 
     return restored
+
+
+def middle(image, side: int | None):
+    if side is None:
+        return image
+    top, left = ((whole - side) // 2 for whole in image.shape[:2])
+    return image[top : top + side, left : left + side]
 
 
 def summed(values: list) -> tuple[str, float]:

@@ -115,6 +115,8 @@ class TrainOptions(Section):
     """Largest norm of the gradient; null: no clipping."""
     use_grad_clip: bool | None = None
     """Restormer, NAFNet: true is clip_norm: 0.01, which is the default of model_type ImageRestorationModel."""
+    trainable: str | list[str] | None = None
+    """What of the network learns: attention, or patterns of names such as [layers.3.*, conv_last]; null: all of it."""
     teacher: TeacherOptions | None = None
     """A network to learn from, with distill_opt: {model: NAME or FILE, cache: FOLDER, crops: 16}."""
     sparse: SparseOptions | None = None

@@ -1,0 +1,78 @@
+"""Trains an option file in variants, each with several seeds, and prints what each reaches.
+
+    python scripts/studies/variants.py -opt options/train_sweep_denoise_25.yml --iterations 300 \\
+        -o results/studies/shared --variant plain --variant "pairs share: network_g.share_blocks=2"
+
+A variant is a name and, after a colon, assignments with semicolons between. The same command goes on where it was
+interrupted. The metric is the first of the last validation; ± is the standard deviation over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+
+from restore.assembly.networks import build_network
+from restore.assembly.trainings import train
+from restore.options import load
+from restore.training.history import HISTORY, read_history
+from restore.training.trainable import train_only
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-opt", required=True, help="option file of a training")
+    parser.add_argument("--variant", action="append", required=True, metavar="NAME: KEY=VALUE; ...")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of all variants")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--iterations", type=int, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    variants = {}
+    for text in arguments.variant:
+        name, _, assignments = text.partition(":")
+        variants[name.strip()] = [each.strip() for each in assignments.split(";") if each.strip()]
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    counts = {}
+    for seed in range(arguments.seeds):
+        for name, assignments in variants.items():
+            periods = f"train.scheduler.periods=[{arguments.iterations}]"
+            length = [f"train.total_iter={arguments.iterations}", f"val.val_freq={arguments.iterations}", periods]
+            place = arguments.output / name.replace(" ", "_") / str(seed)
+            own = [f"manual_seed={seed}", f"path.experiments_root={place}"]
+            options = load(arguments.opt, [*arguments.set, *length, *own, *assignments], is_train=True)
+            options._auto_resume = True
+            if train(options) != 0:
+                return
+            counts[name] = parameters(options)
+            found[name].append(last_value(options.paths.experiments_root / HISTORY))
+    first = next(iter(found.values()))
+    print("| variant | parameters | that learn | value | ± | change |")
+    print("|---|---|---|---|---|---|")
+    for name, values in found.items():
+        change = statistics.mean(one - other for one, other in zip(values, first, strict=True))
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        mean, (everything, learning) = statistics.mean(values), counts[name]
+        print(f"| {name} | {everything:,} | {learning:,} | {mean:.3f} | {spread:.3f} | {change:+.3f} |")
+
+
+def parameters(options) -> tuple[int, int]:
+    """All of the network, and those that learn."""
+    network = build_network(options)
+    everything = sum(each.numel() for each in network.parameters())
+    wanted = options.train.trainable
+    return everything, everything if wanted is None else train_only(network, wanted)[0]
+
+
+def last_value(history: Path) -> float:
+    """Of the first metric of the last validation."""
+    row = [row for row in read_history(history).values() if any("/" in key for key in row)][-1]
+    return float(next(value for key, value in row.items() if "/" in key))
+
+
+if __name__ == "__main__":
+    main()
