@@ -1,16 +1,21 @@
 """Prints the table of docs/encoders.md: every encoder of ours with its variants, parameters, strides and source.
 
-    python scripts/encoder_table.py
+    python scripts/encoder_table.py            the table
+    python scripts/encoder_table.py --costs    counts what all families cost, and writes it into the package
 
-Parameters are those of a classifier with 1000 classes, in millions, counted without allocating them.
+Parameters of the table are those of a classifier with 1000 classes, in millions, counted without allocating them.
 """
 
 from __future__ import annotations
+
+import json
+import sys
 
 import torch
 
 from restore.encoders import Classifier, build_encoder
 from restore.zoo.components import list_components
+from restore.zoo.costs import COUNTED_ENCODERS, count_encoder
 
 SKIPPED = ("timm", "pyramid")  # and families of timm
 
@@ -36,5 +41,12 @@ def millions(name: str) -> float:
         return sum(p.numel() for p in Classifier(build_encoder(name), 1000).parameters()) / 1e6
 
 
+def write_costs() -> None:
+    """One line for each family that has defaults to build with."""
+    counted = {family.name: count_encoder(family.name) for family in list_components("encoder")}
+    lines = [f'  "{name}": {json.dumps(facts)}' for name, facts in counted.items() if facts is not None]
+    COUNTED_ENCODERS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    main()
+    write_costs() if "--costs" in sys.argv else main()

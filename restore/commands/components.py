@@ -56,15 +56,19 @@ def show_components(kind: str | None, name: str | None, *, costs: bool, as_json:
 
 
 class _Counted:
-    """A component, and what building it on the meta device tells."""
+    """A component, and what building it on the meta device tells, or told when the package was made."""
 
     def __init__(self, component: Component, count: bool):
-        from restore.zoo.costs import COUNTED_AT, component_cost
+        from restore.analysis.cost import Cost
+        from restore.zoo.costs import COUNTED_AT, component_cost, counted_encoder
 
         self.component = component
         self.at = COUNTED_AT.get(component.kind, "")
         self.cost: Cost | None = component_cost(component.kind, component.name) if count else None
         self.strides, self.channels = self._maps() if count and component.kind == "encoder" else ((), ())
+        if not count and component.kind == "encoder" and (known := counted_encoder(component.name)):
+            self.strides, self.channels = known.pop("strides"), known.pop("channels")
+            self.cost = Cost(**known)
 
     def _maps(self) -> tuple[Sequence[int], Sequence[int]]:
         import torch

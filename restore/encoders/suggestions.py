@@ -27,6 +27,8 @@ _ALIASES = {
     "ii": "2",
     "iii": "3",
 }
+_CALLED = {"coc": "context_cluster", "magneto": "subln_vit", "ptnt": "pyramid_tnt", "pvig": "pyramid_vig"}
+"""What official code or a paper calls a family."""
 _LIKE = 0.7  # of the letters, for words that are mistyped
 _ENOUGH = 0.6  # of the words asked for
 
@@ -53,7 +55,8 @@ def _words(name: str) -> tuple[str, ...]:
     """The words of a name: `ViT-B/16` has vit, base and 16; `swin_v2` and `swinv2` have the same one."""
     text = re.sub(r"(?<=[a-z]{2}[a-uw-z])(?=\d)", "_", name.lower())  # resnet50, but not swinv2
     words: list[str] = []
-    for part in filter(None, re.split(r"[^a-z0-9]+", text)):
+    first, *others = filter(None, re.split(r"[^a-z0-9]+", text)) if re.search("[a-z0-9]", text) else [""]
+    for part in filter(None, [*_CALLED.get(first, first).split("_"), *others]):
         if words and re.fullmatch(r"v\d", part):
             words[-1] += part
         else:
@@ -62,7 +65,13 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 def _likeness(wanted: tuple[str, ...], offered: tuple[str, ...]) -> float:
-    """How much of what is wanted is offered, in [0, 1], a little less for each word beyond it."""
+    """How much of what is wanted is offered, in [0, 1]; the family may be written in one word or in two."""
+    joined = ("".join(wanted[:2]), *wanted[2:])
+    return max(_offered(wanted, offered), 0.95 * _offered(joined, offered) if len(wanted) > 1 else 0.0)
+
+
+def _offered(wanted: tuple[str, ...], offered: tuple[str, ...]) -> float:
+    """How much of the words wanted is offered, in [0, 1], a little less for each word beyond them."""
     others = [0.0, *(0.8 * _alike(wanted[0], word) for word in offered[1:])]
     family = max(_alike(wanted[0], offered[0]), 0.95 * _alike(wanted[0], "".join(offered[:2])), *others)
     if not family:

@@ -6,8 +6,11 @@ a map of 96 x 96 positions and 60 channels (or the next larger size that it take
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,9 +25,19 @@ from restore.zoo.load import without_downloads
 if TYPE_CHECKING:
     from restore.zoo.card import Card
 
-__all__ = ["COUNTED_AT", "component_cost", "component_costs", "model_cost"]
+__all__ = [
+    "COUNTED_AT",
+    "COUNTED_ENCODERS",
+    "component_cost",
+    "component_costs",
+    "count_encoder",
+    "counted_encoder",
+    "model_cost",
+]
 
 ENCODER_PX, MIXER_PX, MIXER_DIM = 224, 96, 60
+COUNTED_ENCODERS = Path(__file__).parent / "encoder_costs.json"
+"""What `count_encoder` found for every family: counting them takes a minute."""
 
 
 def model_cost(card: Card) -> Cost | None:
@@ -62,6 +75,32 @@ def component_cost(kind: str, name: str) -> Cost | None:
             return _COUNTED[kind][1](name)
     except OptionsError:
         return None
+
+
+def count_encoder(name: str) -> dict[str, Any] | None:
+    """What an encoder costs, and the strides and channels of its maps; None for one that has no defaults."""
+    try:
+        with torch.device("meta"):
+            encoder = ENCODERS.build(name)
+            cost = image_cost(encoder, height=ENCODER_PX)
+    except OptionsError:
+        return None
+    counted = {key: getattr(cost, key) for key in ("parameters", "macs", "activations", "num_convs", "gathered")}
+    return {**counted, "strides": list(encoder.strides), "channels": list(encoder.channels)}
+
+
+def counted_encoder(name: str) -> dict[str, Any] | None:
+    """The same as `count_encoder` found it for the package; None where that was not done."""
+    counted = _counted_encoders().get(name)
+    return None if counted is None else dict(counted)
+
+
+@functools.cache
+def _counted_encoders() -> dict[str, dict[str, Any]]:
+    if not COUNTED_ENCODERS.is_file():
+        return {}
+    counted: dict[str, dict[str, Any]] = json.loads(COUNTED_ENCODERS.read_text(encoding="utf-8"))
+    return counted
 
 
 def _network(name: str) -> Cost:

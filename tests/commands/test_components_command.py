@@ -36,8 +36,12 @@ def test_encoders_are_listed_without_building_them(capsys, monkeypatch):
         name for name in KINDS["encoder"] if not any(name in KINDS["encoder"].variants(f) for f in KINDS["encoder"])
     ]
     assert [name for name in families if f" {name} " not in table] == []
-    assert "strides" not in table
     assert "CC-BY-NC-SA" in table
+    found = {each["name"]: each for each in json.loads(printed(capsys, "--kind", "encoder", "--json"))}
+    assert {name for name in families if "cost" not in found[name]} == {"timm"}  # which has no default
+    assert (found["hornet"]["strides"], found["hornet"]["channels"]) == ([4, 8, 16, 32], [64, 128, 256, 512])
+    assert found["hornet"]["cost"]["parameters"] > 20e6
+    assert "224 x 224" in table
 
 
 def test_json_has_what_is_known_and_what_it_costs(capsys):

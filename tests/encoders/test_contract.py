@@ -152,6 +152,7 @@ class TestForms(EncoderTester):
 
 class TestDocumented(EncoderTester):
     blocks: ClassVar = ["patches"]
+    test_it_can_be_sent_to_another_process = None  # no module holds the class
 
     @pytest.fixture(autouse=True)
     def registered(self, run_example, monkeypatch):

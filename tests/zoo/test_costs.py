@@ -12,7 +12,8 @@ from restore.errors import OptionsError
 from restore.layers.mixers import Mixer
 from restore.registry import ENCODERS, MIXERS, NETWORKS
 from restore.zoo import build_model, find_card
-from restore.zoo.costs import component_costs, model_cost
+from restore.zoo.components import list_components
+from restore.zoo.costs import component_costs, count_encoder, counted_encoder, model_cost
 
 
 class Linear(Mixer):
@@ -89,3 +90,18 @@ def test_the_command_prints_them(two_mixers, capsys):
     assert counted["linear"]["macs"] == 96 * 112 * 3600
     assert counted["needy"] is None
     assert main(["models", "loss", "--cost"]) == 2
+
+
+@pytest.mark.parametrize("name", ["conv_pyramid", "cct", "cyclemlp", "pyramid_vig"])
+def test_encoders_cost_what_the_package_says(name):
+    assert counted_encoder(name) == count_encoder(name)
+
+
+@pytest.mark.slow
+def test_all_encoders_cost_what_the_package_says():
+    """Those of timm up to 0.1 %: its versions differ."""
+    for family in list_components("encoder"):
+        said, found = counted_encoder(family.name), count_encoder(family.name)
+        assert (said is None) == (found is None), family.name
+        if said is not None:
+            assert said == pytest.approx(found, rel=1e-3 if family.weights == "timm" else 0), family.name

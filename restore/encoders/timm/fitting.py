@@ -253,22 +253,22 @@ def _resample(name: str, old: torch.Size, new: torch.Size, side: int, size: Size
     grids = functools.partial(_grids, side=side, size=size)
     if _ABSOLUTE.search(name) and len(old) == 4:
         if old[3] == new[3]:
-            return lambda table: _picture(table.permute(0, 3, 1, 2), (new[1], new[2])).permute(0, 2, 3, 1)
-        return lambda table: _picture(table, (new[2], new[3]))
+            return functools.partial(_channels_last, size=(new[1], new[2]))
+        return functools.partial(_picture, size=(new[2], new[3]))
     if _ABSOLUTE.search(name) and len(old) == 3:
         before, after, prefix = grids(old[1], new[1], prefixes=(0, 1, 2))
         return functools.partial(_absolute, before=before, after=after, prefix=prefix)
     if _RELATIVE.search(name) and len(old) == 3:
-        return lambda table: _stretched(table[None], (new[1], new[2]), centred=True)[0]
+        return functools.partial(_heads, size=(new[1], new[2]))
     if _RELATIVE.search(name):
         before, after, others = grids(old[0], new[0], count=_num_distances, prefixes=(0, 3))
         before, after = ((2 * rows - 1, 2 * columns - 1) for rows, columns in (before, after))
         return functools.partial(_relative, before=before, after=after, others=others)
     if _DISTANCES.search(name):
         before, after, _ = grids(old[1], new[1])
-        return lambda table: _stretched(table.unflatten(1, before)[None], after)[0].flatten(1)
+        return functools.partial(_distances, before=before, after=after)
     if _AXIS.search(name):
-        return lambda table: _stretched(table.T[None, :, None], (1, new[0]), centred=True)[0, :, 0].T
+        return functools.partial(_axis, length=new[0])
     if any(kind.search(name) for kind in _MATRICES):
         axis = 1 if _TOKENS_IN.search(name) else 0
         before, after, _ = grids(old[axis], new[axis])
@@ -319,6 +319,25 @@ def _relative(table: torch.Tensor, before: Size, after: Size, others: int) -> to
     distances = table[:number].T.unflatten(1, before)[None]
     stretched = _stretched(distances, after, centred=True)[0].flatten(1).T
     return torch.cat([stretched, table[number:]]) if others else stretched
+
+
+def _heads(table: torch.Tensor, size: Size) -> torch.Tensor:
+    """Distances on both axes, (heads, 2 rows - 1, 2 columns - 1)."""
+    return _stretched(table[None], size, centred=True)[0]
+
+
+def _distances(table: torch.Tensor, before: Size, after: Size) -> torch.Tensor:
+    """Distances without their signs, (heads, N)."""
+    return _stretched(table.unflatten(1, before)[None], after)[0].flatten(1)
+
+
+def _axis(table: torch.Tensor, length: int) -> torch.Tensor:
+    """Distances on one axis, (2 n - 1, C)."""
+    return _stretched(table.T[None, :, None], (1, length), centred=True)[0, :, 0].T
+
+
+def _channels_last(table_1HWC: torch.Tensor, size: Size) -> torch.Tensor:
+    return _picture(table_1HWC.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
 def _mixing(table: torch.Tensor, before: Size, after: Size, inputs: bool, outputs: bool) -> torch.Tensor:

@@ -46,6 +46,14 @@ def test_a_family_alone_is_its_smallest_member():
         ("PoolFormer", "poolformer"),
         ("conv_pyramd", "conv_pyramid"),
         ("hornett", "hornet"),
+        ("LV-ViT-S", "lvvit_small"),
+        ("deep_vit", "deepvit"),
+        ("GFNet-H-Ti", "gfnet_h_tiny"),
+        ("flexi_vit", "flexivit"),
+        ("identity_former", "identityformer"),
+        ("coc_tiny", "context_cluster_tiny"),
+        ("pvig_ti", "pyramid_vig_tiny"),
+        ("magneto", "subln_vit"),
         ("hornet_tinyy", "hornet_tiny"),
     ],
 )
@@ -57,7 +65,7 @@ def test_suggestions_name_what_is_meant(given, wanted):
 def test_nothing_is_suggested_where_nothing_is_meant():
     assert meant("zzz", ["vit_tiny", "swin"]) == ""
     assert meant("iqt", ["vit", "swin"]) == ""
-    assert meant("", ["vit"]) == ""
+    assert meant("", ["vit"]) == meant("--", ["vit"]) == ""
 
 
 def test_a_prefix_asks_for_timms_own():
