@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.data.numbered import NumberedDataset
 from restore.layers.boxes import box_of, exchanged
@@ -85,3 +86,4 @@ class QualityInstanceDiscrimination(InstanceDiscrimination):
 
     judges = True
     field = "image"
+    needs: Fields = {"image": "image"}  # noqa: RUF012

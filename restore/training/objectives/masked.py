@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from restore.data.fields import Fields
 from restore.data.loading import Batch
 from restore.errors import OptionsError, Problem
 from restore.layers.block import MetaFormerBlock
@@ -81,6 +82,7 @@ class MaskedQualityPretraining(MaskedPretraining):
 
     judges = True
     field = "image"
+    needs: Fields = {"image": "image"}  # noqa: RUF012
 
 
 class MaskedDecoder(nn.Module):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from restore.data.fields import Fields
 from restore.encoders import Encoder
 from restore.errors import OptionsError, Problem
 from restore.training.distribution import unwrapped
@@ -42,6 +43,7 @@ class EncoderPretraining(Objective, ABC):
     key: ClassVar[str]
     loss: ClassVar[str]
     field: ClassVar[str] = "lq"
+    needs: Fields = {"lq": "image"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -50,7 +52,6 @@ class EncoderPretraining(Objective, ABC):
         heads: Mapping[str, nn.Module] | None = None,
     ):
         super().__init__(networks, heads=heads)
-        self.needs = {self.field: "image"}
 
     @classmethod
     def from_options(cls, networks: Mapping[str, nn.Module], options: Options, frozen: Mapping[str, nn.Module]) -> Self:
