@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import logging
 import os
 import shlex
@@ -19,13 +20,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from restore.errors import OutputError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+
+def _module(name: str) -> Any:
+    """A module that not every system has, or None."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+fcntl, msvcrt = _module("fcntl"), _module("msvcrt")
 
 __all__ = ["reserved", "take"]
 
@@ -61,11 +69,11 @@ def reserved(path: str | Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if sys.platform != "win32":
+            if fcntl is not None:
                 lock.unlink()  # while it is held: after that it may be another's
         _close(number)
         with contextlib.suppress(OSError):
-            if sys.platform == "win32":
+            if fcntl is None:
                 lock.unlink()  # unless another one has it open by now
         with contextlib.suppress(OSError):  # not empty
             for folder in missing:
@@ -82,11 +90,13 @@ def take(number: int) -> bool:
         BlockingIOError: another one holds it.
     """
     try:
-        if sys.platform == "win32":
+        if fcntl is not None:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        elif msvcrt is not None:
             os.lseek(number, 0, os.SEEK_SET)
             msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
     except OSError as error:
         if error.errno in _BUSY:
             raise BlockingIOError(error.errno, error.strerror) from error

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_json(parser)
     running = parser.add_argument_group("running the networks")
-    running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or xpu")
+    running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu or npu")
     add_threads(running)
     running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     running.add_argument("--tile", type=tile, default="auto", help="largest tile side in px; none; auto: by memory")

@@ -59,6 +59,7 @@ def report() -> dict[str, dict[str, Any]]:
 
     import restore
     from restore.inference.memory import free_bytes
+    from restore.inference.precision import has_fast_bf16
     from restore.layers.compiled.library import description
 
     required, optional = _requirements()
@@ -78,6 +79,7 @@ def report() -> dict[str, dict[str, Any]]:
             "cores": os.cpu_count(),
             "threads of torch": torch.get_num_threads(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
+            "precisions": "fp32, bf16" + (" (fast)" if has_fast_bf16(torch.device("cpu")) else " (slow)"),
             "compiled attention": description(),
             **_accelerators(),
         },
@@ -143,12 +145,14 @@ def _version(name: str) -> str | None:
 def _accelerators() -> dict[str, str]:
     import torch
 
-    found = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
-    if torch.backends.mps.is_available():
-        found["mps"] = "Apple GPU"
-    if hasattr(torch, "xpu") and torch.xpu.is_available():
-        found["xpu"] = "Intel GPU"
-    return found or {"accelerator": "none: everything runs on the processor"}
+    from restore.inference.precision import accelerator
+
+    there = accelerator()
+    if there is None:
+        return {"accelerator": "none: everything runs on the processor"}
+    own = torch.get_device_module(there)
+    name = getattr(own, "get_device_name", lambda number: "present")
+    return {f"{there.type}:{number}": str(name(number)) for number in range(torch.accelerator.device_count())}
 
 
 def _words(value: Any) -> str:

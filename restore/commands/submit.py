@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group(
         "running the network (an option file says this under runtime)", argument_default=argparse.SUPPRESS
     )
-    running.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps")
+    running.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps, xpu or npu")
     running.add_argument("--precision", help="auto, fp32, bf16 or fp16")
     running.add_argument("--tile", type=tile, help="largest tile side in px; none; auto: by memory")
     running.add_argument("--tile-overlap", type=int, help="overlap of tiles in px")

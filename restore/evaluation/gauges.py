@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import torch
 
+from restore.inference.memory import peak_resident_bytes, resident_bytes
+
 __all__ = ["Gauge"]
 
 MIB = 1 << 20
-_STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
@@ -32,7 +32,7 @@ class Gauge:
         self.device = device
         self.milliseconds = 0.0
         self.peak_mib = 0.0
-        self._at_rest_mib = 0.0 if self._on_cuda else _resident_mib()
+        self._at_rest_mib = 0.0 if self._on_cuda else resident_bytes() / MIB
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)`, measured from an idle device to an idle device."""
@@ -50,10 +50,8 @@ class Gauge:
         return self.device.type == "cuda"
 
     def _wait(self) -> None:
-        if self._on_cuda:
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
 
     def _reset_peak(self) -> None:
         if self._on_cuda:
@@ -64,7 +62,7 @@ class Gauge:
     def _peak_mib(self) -> float:
         if self._on_cuda:
             return torch.cuda.max_memory_allocated(self.device) / MIB
-        return max(_peak_resident_mib() - self._at_rest_mib, 0.0)
+        return max(peak_resident_bytes() / MIB - self._at_rest_mib, 0.0)
 
 
 def _reset_peak_of_process() -> None:
@@ -73,29 +71,3 @@ def _reset_peak_of_process() -> None:
         _CLEAR.write_text("5")
     except OSError:
         return
-
-
-def _resident_mib() -> float:
-    found = _status("VmRSS")
-    return _peak_resident_mib() if found is None else found
-
-
-def _peak_resident_mib() -> float:
-    found = _status("VmHWM")
-    if found is not None:
-        return found
-    try:
-        import resource
-    except ImportError:  # Windows keeps no such record
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MIB if sys.platform == "darwin" else peak / 1024
-
-
-def _status(field: str) -> float | None:
-    try:
-        lines = _STATUS.read_text().splitlines()
-    except OSError:
-        return None
-    values = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
-    return int(values[0]) / 1024 if values else None

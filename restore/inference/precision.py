@@ -10,32 +10,38 @@ import torch
 
 from restore.errors import OptionsError
 
-__all__ = ["DEVICES", "PRECISIONS", "arithmetic", "has_fast_bf16", "resolve_device", "resolve_precision"]
+__all__ = ["PRECISIONS", "accelerator", "arithmetic", "has_fast_bf16", "resolve_device", "resolve_precision"]
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AMPERE = (8, 0)  # the first NVIDIA generation with bfloat16 matrix units
 CPU_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
 
 
+def accelerator() -> torch.device | None:
+    """The kind of device, beside the processor, that this torch can compute on: cuda, mps, xpu, npu ..., or None."""
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+
+
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """The device to run on; "auto" takes CUDA, then Apple's MPS, then the processor.
+    """The device to run on; "auto" takes the accelerator that torch sees, or else the processor.
 
     Raises:
         OptionsError: no such device, or it is not there.
     """
+    there = accelerator()
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+        return torch.device(there.type if there else "cpu")
+    count = torch.accelerator.device_count() if there else 0
+    names = ["cpu", *([there.type] if count == 1 and there else [f"{there.type}:{n}" for n in range(count) if there])]
     try:
         resolved = torch.device(device)
-    except RuntimeError as error:
-        raise OptionsError(f"device is '{device}': must be one of {', '.join(DEVICES)} or cuda:N.") from error
-    count = torch.cuda.device_count()
-    if resolved.type == "cuda" and (resolved.index or 0) >= count:
-        raise OptionsError(f"device is '{device}': torch sees {count} CUDA devices here. Use auto or cpu.")
-    if resolved.type == "mps" and not _has_mps():
-        raise OptionsError("device is 'mps': torch sees no Apple GPU here. Use auto or cpu.")
-    return resolved
+    except RuntimeError:  # a kind that this torch has never heard of
+        resolved = None
+    if resolved is not None and resolved.type == "cpu":
+        return resolved
+    if resolved is not None and there and resolved.type == there.type and (resolved.index or 0) < count:
+        return resolved
+    raise OptionsError(f"device is '{device}': torch sees {', '.join(names)} here. Use auto or one of these.")
 
 
 def resolve_precision(
@@ -75,10 +81,6 @@ def arithmetic(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractC
     if dtype is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
-
-
-def _has_mps() -> bool:
-    return torch.backends.mps.is_available()
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:

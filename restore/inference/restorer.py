@@ -49,8 +49,9 @@ Progress = Callable[[float], None]
 Auto = Literal["auto"]
 logger = logging.getLogger(__name__)
 
-LARGEST_TILE_PX = {"cuda": 1024, "mps": 512, "cpu": 512}  # beyond it a tile gains nothing but an overlap saved
-BATCH_PIXELS = {"cuda": 1024 * 1024, "mps": 256 * 256, "cpu": 128 * 128}  # enough work to keep the device busy
+LARGEST_TILE_PX = {"mps": 512, "cpu": 512}  # beyond it a tile gains nothing but an overlap saved
+BATCH_PIXELS = {"mps": 256 * 256, "cpu": 128 * 128}  # enough work to keep the device busy
+OF_OTHERS_PX = 1024  # the largest tile, and the side of a batch, of CUDA and its like
 SMALLEST_TILE_PX = 64
 MEMORY_SHARE = 0.5  # of what is free, for a guess that errs
 PROBE_PX = 64
@@ -64,7 +65,7 @@ class Restorer:
         network: takes (B, C, H, W) in [0, 1] and returns its scale times; moved to `device` (a folded copy is, where
             `fold` is asked for), run in evaluation mode.
         spec: what the network wants of images; by default its own `spec`.
-        device: auto, cpu, cuda, cuda:N or mps.
+        device: auto, cpu, or what torch has beside the processor: cuda, cuda:N, mps, xpu, npu.
         precision: auto, fp32, bf16 or fp16; auto is bf16 where that is fast, but for images and results of more than 8
             bits, whose steps it would lose; see `restore.inference.precision`.
         channels_last: keep the channels of feature maps innermost, which speeds up convolutions on some processors.
@@ -253,7 +254,7 @@ class Restorer:
 
     def group_size(self, height: int, width: int) -> int:
         """How many images of this size `batches` puts together."""
-        return max(1, BATCH_PIXELS[self.device.type] // (height * width))
+        return max(1, BATCH_PIXELS.get(self.device.type, OF_OTHERS_PX**2) // (height * width))
 
     def tile_for(self, shape: tuple[int, ...], images: int = 1, depth: str = "uint8") -> int | None:
         """The largest side of a tile for arrays of this shape, by the free memory now where `tile` is auto.
@@ -375,7 +376,7 @@ class Restorer:
         if self.tile_batch != "auto":
             return plan, self.tile_batch
         pixels = planes * plan.tall.tile_px * plan.wide.tile_px
-        return plan, max(1, BATCH_PIXELS[self.device.type] // pixels)
+        return plan, max(1, BATCH_PIXELS.get(self.device.type, OF_OTHERS_PX**2) // pixels)
 
     def _auto_tile(self, height: int, width: int, planes: int, dtype: torch.dtype) -> int:
         if height * width * planes <= SURELY_FITS_PX:
@@ -383,7 +384,7 @@ class Restorer:
         fitting = MEMORY_SHARE * free_bytes(self.device) / self._measure(dtype) / planes
         multiple = self.spec.size_multiple
         side = max(int(math.sqrt(fitting)) // multiple * multiple, SMALLEST_TILE_PX)
-        return min(side, LARGEST_TILE_PX[self.device.type])
+        return min(side, LARGEST_TILE_PX.get(self.device.type, OF_OTHERS_PX))
 
     def _measure(self, dtype: torch.dtype) -> float:
         """Bytes that the network takes for each input pixel in this arithmetic, measured once on a small image."""

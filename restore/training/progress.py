@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import torch
 
+from restore.inference.memory import peak_resident_bytes
 from restore.training.trainer import Callback, Trainer
 
 __all__ = ["Bar", "Report", "Scalars"]
@@ -113,4 +113,4 @@ def _line(trainer: Trainer, scalars: Mapping[str, float], losses: Mapping[str, f
 def _memory_mib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return peak_resident_bytes() / 2**20

@@ -41,15 +41,26 @@ def test_fp16_only_where_the_network_survives_it():
         resolve_precision("half", CPU)
 
 
-def test_devices(monkeypatch):
+def sees(monkeypatch, kind, count=1):
+    """Let torch see an accelerator of this kind, or none."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: kind is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: kind and torch.device(kind))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: count if kind else 0)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu", None])
+def test_devices(monkeypatch, kind):
+    sees(monkeypatch, kind, 2)
     assert resolve_device("cpu") == CPU
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(precision, "_has_mps", lambda: False)
-    assert resolve_device("auto") == CPU
-    for device in ("cuda", "cuda:1", "mps", "toaster"):
-        with pytest.raises(OptionsError, match=f"device is '{device}'"):
+    assert resolve_device("auto") == torch.device(kind or "cpu")
+    if kind:
+        assert resolve_device(kind) == torch.device(kind)
+        assert resolve_device(f"{kind}:1") == torch.device(kind, 1)
+    for device in {"cuda", "mps", "xpu", "npu", "toaster", "meta", f"{kind}:2", "cuda:7"} - {kind}:
+        with pytest.raises(OptionsError, match=f"device is '{device}': torch sees cpu") as error:
             resolve_device(device)
+        assert len(str(error.value).splitlines()) == 1
+        assert (f"{kind}:1" in str(error.value)) == (kind is not None)
 
 
 def test_arithmetic():

@@ -131,3 +131,30 @@ def test_public_names_exist():
         assert getattr(restore, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         restore.nothing
+
+
+def test_a_photo_model_says_what_a_published_one_would_bring(tmp_path, monkeypatch, capsys, caplog):
+    import numpy as np
+
+    from restore.cli import main
+    from restore.images import write_image
+
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RESTORE_WEIGHTS", raising=False)
+    caplog.set_level("INFO", "restore")
+    write_image(tmp_path / "a.png", np.full((8, 8, 3), 90, np.uint8))
+    assert main(["run", "--task", "photo", "-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png")]) == 0
+    (line,) = (record.getMessage() for record in caplog.records if "would be downloaded" in record.getMessage())
+    assert line == (
+        "realesrgan_x4plus would be downloaded when named with -m: 67 MB, LPIPS 0.36 instead of 0.43 (lower is better)"
+    )
+
+
+def test_drawings_have_their_own_model_and_photographs_do_not_get_it():
+    from restore.zoo import find_card
+    from restore.zoo.choose import better_download, choose_model
+
+    assert find_card("realesrgan_x4plus_anime_6b").drawn
+    for task, scale in (("photo", 4), ("sr", 4)):
+        assert not choose_model(task, scale=scale).drawn
+        assert not (better_download(choose_model(task, scale=scale)) or (find_card("fast_x4"),))[0].drawn
