@@ -40,6 +40,7 @@ class Findings:
         figures: single figures by name.
         layers: parameters, multiply-adds and milliseconds of each block, and of all the rest.
         merged: picture of the tokens of each attention after merging, by name.
+        kept: picture of the tokens that are kept at each place where some are left out, by name.
     """
 
     image: np.ndarray
@@ -50,6 +51,7 @@ class Findings:
     figures: dict[str, float]
     layers: list[dict[str, Any]]
     merged: dict[str, np.ndarray] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def crop_size(network: Network, side_px: int | None = None) -> tuple[int, int]:
@@ -95,6 +97,7 @@ def analyse(network: Network, image_BCHW: torch.Tensor, *, num_steps: int = 20, 
         figures={name: float(value) for name, value in figures.items()},
         layers=_layers(called, image_BCHW),
         merged=_merged(plain, image_BCHW, shown, merging) if merging else {},
+        kept=_kept(network, image_BCHW, shown),
     )
 
 
@@ -181,6 +184,22 @@ def _layers(called: nn.Module, image_BCHW: torch.Tensor) -> list[dict[str, Any]]
         "ms": max(1e3 * whole - sum(row["ms"] for row in rows), 0.0),
     }
     return [{**row, "name": row["name"].removeprefix("network.")} for row in [*rows, rest]]
+
+
+def _kept(network: Network, image_BCHW: torch.Tensor, shown_HWC: np.ndarray) -> dict[str, np.ndarray]:
+    """The image with the patches in the dark that an encoder leaves out, for each place where it does."""
+    kept_tokens = getattr(getattr(network, "encoder", None), "kept_tokens", None)
+    if kept_tokens is None:
+        return {}
+    height, width = image_BCHW.shape[2:]
+    with torch.no_grad():
+        masks = kept_tokens(image_BCHW)
+    pictures = {}
+    for number, mask_BHW in enumerate(masks, 1):
+        whole_HW = nn.functional.interpolate(mask_BHW[:1, None].float(), (height, width))[0, 0].numpy()
+        name = f"selection {number}: {int(mask_BHW[0].sum())} of {mask_BHW[0].numel()} tokens"
+        pictures[name] = shown_HWC * (0.25 + 0.75 * whole_HW[..., None])
+    return pictures
 
 
 class _Recorded(Merging):

@@ -29,7 +29,7 @@ def render(found: Findings, title: str, facts: Sequence[str]) -> str:
         title=title,
         facts=facts,
         tiles=_tiles(found),
-        sections=[each for each in (_looks(found), _depth(found), _attention(found), _merged(found)) if each],
+        sections=[each for each in (_looks(found), _depth(found), _attention(found), *_tokens(found)) if each],
         layers=[{**row, "share": row["macs"] / total} for row in found.layers],
         blocks=found.blocks,
     )
@@ -143,12 +143,16 @@ def _attention(found: Findings) -> dict[str, Any] | None:
     return {"title": "Attention", "text": "Where the heads of each block look.", "charts": seen, "pictures": pictures}
 
 
-def _merged(found: Findings) -> dict[str, Any] | None:
-    if not found.merged:
-        return None
-    pictures = [_picture(title, painted) for title, painted in found.merged.items()]
-    text = "Each group of merged tokens in its mean colour."
-    return {"title": "Merged tokens", "text": text, "charts": [], "pictures": pictures}
+def _tokens(found: Findings) -> list[dict[str, Any]]:
+    sections = [
+        ("Merged tokens", "Each group of merged tokens in its mean colour.", found.merged),
+        ("Kept tokens", "What is dark takes part no more from there on.", found.kept),
+    ]
+    return [
+        {"title": title, "text": text, "charts": [], "pictures": [_picture(*each) for each in pictures.items()]}
+        for title, text, pictures in sections
+        if pictures
+    ]
 
 
 def _picture(title: str, pixels: np.ndarray, text: str = "", *, square: bool = False) -> dict[str, Any]:

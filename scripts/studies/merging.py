@@ -11,15 +11,18 @@ where there is none; times are seconds of the processor, candidates taking turns
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import torch
 
-from restore.assembly.datasets import evaluation_sets
+sys.path.insert(0, str(Path(__file__).parent))
+from measured import dataset_of, psnr_of
+
 from restore.assembly.networks import given_by
 from restore.assembly.restorers import quality_model_of, restorer_of
 from restore.inference.judging import judgements
-from restore.metrics import psnr
 from restore.metrics.correlation import srcc
 from restore.options import load
 
@@ -35,7 +38,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, help="of images to restore, only the middle of this side")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    dataset = evaluation_sets(load(arguments.opt, arguments.set, is_train=False))[0]
+    dataset = dataset_of(load(arguments.opt, arguments.set, is_train=False))
     indices = range(len(dataset))[: arguments.images]
     candidates = {how: of_options(arguments.opt, arguments.set, how, arguments.crop) for how in (None, *arguments.how)}
     found = {how: [] for how in candidates}
@@ -68,17 +71,9 @@ def of_options(file: str, overrides: list[str], how: str | None, crop: int | Non
     restorer = restorer_of(options).measuring()
 
     def restored(dataset, index):
-        lq, gt = (middle(dataset[index][key], crop) for key in ("lq", "gt"))
-        return psnr(restorer(lq).clip(0, 1), gt.astype("float32") / 255)
+        return psnr_of(restorer, dataset[index], crop, restorer.scale)
 
     return restored
-
-
-def middle(image, side: int | None):
-    if side is None:
-        return image
-    top, left = ((whole - side) // 2 for whole in image.shape[:2])
-    return image[top : top + side, left : left + side]
 
 
 def summed(values: list) -> tuple[str, float]:

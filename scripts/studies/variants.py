@@ -4,21 +4,26 @@
         -o results/studies/shared --variant plain --variant "pairs share: network_g.share_blocks=2"
 
 A variant is a name and, after a colon, assignments with semicolons between. The same command goes on where it was
-interrupted. The metric is the first of the last validation; ± is the standard deviation over the seeds.
+interrupted. PSNR is the mean over the dataset `val`, or, with `--crop`, over the middles of its images; ± is the
+standard deviation over the seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+from measured import dataset_of, psnr_of
+
+from restore import load_model
 from restore.assembly.networks import build_network
 from restore.assembly.trainings import train
 from restore.options import load
-from restore.training.history import HISTORY, read_history
 from restore.training.trainable import train_only
 
 
@@ -29,6 +34,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of all variants")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--iterations", type=int, required=True)
+    parser.add_argument("--crop", type=int, help="side of the middle of each image")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -41,7 +47,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         for name, assignments in variants.items():
             periods = f"train.scheduler.periods=[{arguments.iterations}]"
-            length = [f"train.total_iter={arguments.iterations}", f"val.val_freq={arguments.iterations}", periods]
+            length = [f"train.total_iter={arguments.iterations}", f"val.val_freq={10 * arguments.iterations}", periods]
             place = arguments.output / name.replace(" ", "_") / str(seed)
             own = [f"manual_seed={seed}", f"path.experiments_root={place}"]
             options = load(arguments.opt, [*arguments.set, *length, *own, *assignments], is_train=True)
@@ -49,9 +55,10 @@ def main() -> None:
             if train(options) != 0:
                 return
             counts[name] = parameters(options)
-            found[name].append(last_value(options.paths.experiments_root / HISTORY))
+            found[name].append(value_of(options, arguments.crop))
+            print(f"{name}, seed {seed}: {found[name][-1]:.3f} dB", flush=True)
     first = next(iter(found.values()))
-    print("| variant | parameters | that learn | value | ± | change |")
+    print("| variant | parameters | that learn | PSNR [dB] | ± | change |")
     print("|---|---|---|---|---|---|")
     for name, values in found.items():
         change = statistics.mean(one - other for one, other in zip(values, first, strict=True))
@@ -68,10 +75,15 @@ def parameters(options) -> tuple[int, int]:
     return everything, everything if wanted is None else train_only(network, wanted)[0]
 
 
-def last_value(history: Path) -> float:
-    """Of the first metric of the last validation."""
-    row = [row for row in read_history(history).values() if any("/" in key for key in row)][-1]
-    return float(next(value for key, value in row.items() if "/" in key))
+def value_of(options, crop: int | None) -> float:
+    """Mean PSNR of what was trained."""
+    folder = options.paths.experiments_root / "models"
+    restorer = load_model(
+        folder / "net_g_latest.pth", key="params_ema", device="cpu", tile=64, tile_overlap=16
+    ).measuring()
+    dataset = dataset_of(options)
+    values = [psnr_of(restorer, dataset[index], crop, restorer.scale) for index in range(len(dataset))]
+    return statistics.mean(values)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from restore.encoders.base import Normalisation
@@ -30,8 +31,10 @@ from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.padding import pad_to_multiple
 from restore.layers.position import ConvPosition
 from restore.layers.residual import DropPath, LayerScale
+from restore.layers.token_selection import TokenSelector, run_with_selection, selection_places
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS, NormOption, PlacementOption
 
@@ -88,6 +91,8 @@ class ViTForm(ClassTokenEncoder):
         norm: a registered norm.
         layer_scale: first value of a learned factor of each branch; None leaves it out.
         drop_path: probability that the last block is dropped in training; less before it.
+        keep: share of the patches that are kept each time at a quarter, half and three quarters of the blocks; below 1
+            the others take part no more, and stay in the map as they were. See `restore.layers.token_selection`.
     """
 
     def __init__(
@@ -110,8 +115,11 @@ class ViTForm(ClassTokenEncoder):
         norm: NormOption = "layer",
         layer_scale: float | None = None,
         drop_path: float = 0.0,
+        keep: float = 1.0,
     ):
         require_positive(num_parallel=num_parallel)
+        if not 0 < keep <= 1:
+            raise ValueError(f"keep is {keep:g}: it is a share of the patches, above 0 and at most 1")
         if stem != "patch" and patch_size != 16:
             raise ValueError(f"patch_size is {patch_size}: the stem '{stem}' makes patches of 16 px")
         super().__init__(
@@ -127,12 +135,14 @@ class ViTForm(ClassTokenEncoder):
         self.patch_embed = _stem(stem, in_chans, embed_dim, patch_size, stem_widths)
         self.peg = ConvPosition(embed_dim) if position == "conv" else None
         (rates,) = split_depths([depth], drop_path)
+        self.keep = keep
         if num_parallel > 1:
             if placement != "pre":
                 raise ValueError("parallel branches have their norms before them: placement must be 'pre'")
             self.stack = nn.ModuleList(
                 _ParallelBlock(embed_dim, num_heads, mlp_ratio, num_parallel, layer_scale, rate) for rate in rates
             )
+            self._add_selectors(embed_dim)
             return
         self.stack = nn.ModuleList(
             MetaFormerBlock(
@@ -148,6 +158,33 @@ class ViTForm(ClassTokenEncoder):
             )
             for index, rate in enumerate(rates)
         )
+        self._add_selectors(embed_dim)
+
+    def _add_selectors(self, dim: int) -> None:
+        places = selection_places(len(self.stack)) if self.keep < 1 else ()
+        self.selectors = nn.ModuleList(TokenSelector(dim) for _ in places)
+
+    def run_blocks(self, tokens: Tokens) -> tuple[list[torch.Tensor], Tokens]:
+        """One map for each block, and the tokens after the last of them."""
+        return self._run_selecting(tokens)[:2] if len(self.selectors) else super().run_blocks(tokens)
+
+    def kept_tokens(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """Which patches are kept at each place, (B, rows, columns) of 1 and 0; no places where all are kept."""
+        if not len(self.selectors):
+            return []
+        padded = pad_to_multiple(self.normalise(x_BCHW), self.size_multiple)
+        return self._run_selecting(self.embed(padded))[2]
+
+    def prune_to_maps(self) -> None:
+        """Remove the last norm, the blocks after the last chosen map, and what leaves tokens out for these alone."""
+        whole = len(self.stack)
+        super().prune_to_maps()
+        if len(self.selectors) and len(self.stack) < whole:
+            self._add_selectors(self.channels[0])
+
+    def _run_selecting(self, tokens: Tokens) -> tuple[list[torch.Tensor], Tokens, list[torch.Tensor]]:
+        selectors = [each for each in self.selectors if isinstance(each, TokenSelector)]
+        return run_with_selection(tokens, list(self.stack), self.block, selectors, self.keep)
 
     def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
         """The block, and after the first one positions by convolution."""
