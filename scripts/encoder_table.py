@@ -1,6 +1,7 @@
-"""Prints the table of docs/encoders.md: every encoder of ours with its variants, parameters, strides and source.
+"""Prints the tables of docs/encoders.md: every encoder of ours with its variants, parameters, strides and source; and
+where weights are offered.
 
-    python scripts/encoder_table.py            the table
+    python scripts/encoder_table.py            the tables
     python scripts/encoder_table.py --costs    counts what all families cost, and writes it into the package
 
 Parameters of the table are those of a classifier with 1000 classes, in millions, counted without allocating them.
@@ -16,6 +17,7 @@ import torch
 from restore.encoders import Classifier, build_encoder
 from restore.zoo.components import list_components
 from restore.zoo.costs import COUNTED_ENCODERS, count_encoder
+from restore.zoo.encoder_weights import list_encoder_weights
 
 SKIPPED = ("timm", "pyramid")  # and families of timm
 
@@ -33,6 +35,13 @@ def main() -> None:
             strides = sorted({*build_encoder(variants[0]).strides})
         cells = (f"`{family.name}`", family.about, ", ".join(map(str, strides)), ", ".join(counted), family.arxiv or "")
         print(f"| {' | '.join(cells)} |")
+    print("\n| encoder | offered | variants | built with | licence of the repository |\n|---|---|---|---|---|")
+    for name, card in list_encoder_weights().items():
+        place = card.page.removeprefix("https://").removeprefix("github.com/")
+        offered = f"[{place}]({card.page})" + (f": {card.note}" if card.note else "")
+        variants = ", ".join(f"`{each}`" for each in card.variants) or "all"
+        built = ", ".join(f"`{key}: {str(value).lower()}`" for key, value in card.arguments.items())
+        print(f"| `{name}` | {offered} | {variants} | {built} | {card.licence} |")
 
 
 def millions(name: str) -> float:

@@ -5,8 +5,8 @@
 The docstring of the component, or else that of its module, names the paper as `Author et al. 2021, arXiv 2106.13112`
 and official code as `github.com/owner/name (licence)`; the first of each counts. Where one docstring is for several
 components, a line or a row of a table that begins with the component's name is for it alone. "whose keys are kept" says
-that files of the official code load, and that its outputs were compared; "Checked against ..." says so otherwise, and
-"it has no weights" that there are no such files.
+that files of the official code load, and that its outputs were compared; "Checked against ..." says so otherwise. Where
+weights of encoders are offered, `encoder_weights.yml` says.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restore.registry import Registry
+from restore.zoo.encoder_weights import list_encoder_weights
 from restore.zoo.load import KINDS
 
 __all__ = ["Component", "describe", "find_components", "list_components"]
@@ -52,7 +53,8 @@ class Component:
         year: of the paper.
         code: address of the official code.
         licence: of that code.
-        weights: where weights for it can be had; empty where nowhere.
+        weights: whose weights for it can be had; empty where nobody's.
+        offered: where these are offered, under which licence and with which arguments; for encoders.
         checked: what it was compared with.
         text: its documentation, arguments included.
     """
@@ -68,6 +70,7 @@ class Component:
     code: str | None
     licence: str | None
     weights: str
+    offered: str
     checked: str
     text: str
 
@@ -100,7 +103,8 @@ def describe(kind: str, name: str) -> Component:
     paper, arxiv, year = next(filter(lambda found: found[2], map(_paper, texts)), ("", None, None))
     code, licence = next(filter(lambda found: found[0], map(_code, texts[:1] if in_table else texts)), (None, None))
     kept = any(re.search(_KEYS_KEPT, text) for text in texts)
-    published = kept and code and kind != "mixer" and not any("it has no weights" in text for text in texts)
+    card = list_encoder_weights().get(family) if kind == "encoder" and not of_timm else None
+    published = card is not None if kind == "encoder" else kept and code and kind != "mixer"
     said = next((found[1] for text in texts if (found := re.search(r"Checked against ([^.]+)\.", text))), None)
     return Component(
         kind=kind,
@@ -114,6 +118,7 @@ def describe(kind: str, name: str) -> Component:
         code=code,
         licence=licence,
         weights="timm" if of_timm else "of the official code" if published else "",
+        offered=str(card or ""),
         checked=said or ("timm" if of_timm else "the official code" if kept and code else ""),
         text=own,
     )
@@ -189,7 +194,7 @@ def fields_of(component: Component) -> Iterator[tuple[str, str]]:
         "variants": ", ".join(component.variants),
         "paper": paper,
         "official code": code,
-        "weights": component.weights or "none",
+        "weights": ", ".join(filter(None, (component.weights, component.offered))) or "none",
         "checked against": component.checked or f"the contract of its kind ({component.kind})",
     }
     yield from ((label, text) for label, text in shown.items() if text)

@@ -10,7 +10,8 @@
 | `subln_vit` | a second norm before each output projection | Wang et al. 2022, arXiv 2210.06423 |
 
 None of them has published weights of its own here; the reference of the first is pycls, of `hmlp_vit` and
-`parallel_vit` github.com/facebookresearch/deit (Apache-2.0), of the last two torchscale (MIT).
+`parallel_vit` github.com/facebookresearch/deit (Apache-2.0), of the last two torchscale (MIT). Checked against
+parameter counts of the papers and closed forms.
 
 B batch, H x W image, C channels, N patches.
 """
