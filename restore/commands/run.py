@@ -149,7 +149,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("running the network")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu or npu")
     add_threads(running)
-    running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
+    running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16; int8 with onnxruntime")
     running.add_argument("--tile", type=tile, default="auto", help="largest tile side in px; none; auto: by memory")
     running.add_argument("--tile-overlap", type=int, default=32, help="overlap of tiles in px")
     running.add_argument("--tile-batch", type=auto_or_positive, default="auto", help="tiles that run together")

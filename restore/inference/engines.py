@@ -22,13 +22,13 @@ from restore import __version__
 from restore.data.storage.cache import cache_folder
 from restore.errors import MissingError, OptionsError, RestoreError, nearest
 from restore.files import atomic_write
-from restore.inference.export import CHECKED_SMALL, export_network
+from restore.inference.export import CHECKED_SMALL, export_network, onnx_run
 from restore.inference.memory import bytes_per_pixel
 from restore.inference.restorer import Restorer
 from restore.networks import ImageSpec
 from restore.networks.spec import spec_of
 
-__all__ = ["ENGINES", "PROVIDERS", "EngineNetwork", "engine_restorer", "network_digest"]
+__all__ = ["ENGINES", "PROVIDERS", "EngineNetwork", "engine_restorer", "file_network", "network_digest"]
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 ENGINES = ("torch", "onnxruntime", "openvino")
@@ -43,7 +43,7 @@ PROVIDERS = {  # of ONNX Runtime, the most wanted first
 ON_REQUEST = ("tensorrt", "openvino")  # which compile for minutes, or are an engine of their own here
 COMPARED = (1, 40, 56)  # images, rows and columns
 PROBE_PX = 64
-TOLERANCES = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02}
+TOLERANCES = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
 FORMAT = 1  # of the files in the cache: one more when they are made in another way
 LARGEST_SMALL_PX = 17  # every exported file takes sides from here on
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def engine_restorer(
         engine: onnxruntime or openvino.
         provider: of ONNX Runtime, see `PROVIDERS`; a device of OpenVINO (CPU, GPU, NPU). By default what `device` says.
         device: auto takes the best that is there; cpu the processor; cuda, or mps, the provider for it.
-        precision: auto and fp32 are float32; fp16 and bf16 where the engine computes in them.
+        precision: auto and fp32 are float32; fp16 of both engines, bf16 of OpenVINO, int8 of ONNX Runtime.
         runtime: further arguments of the `Restorer`.
 
     Raises:
@@ -101,11 +101,11 @@ def engine_restorer(
     runtime.pop("fold", None)  # what is exported is folded
     words = "fp32" if precision == "auto" else precision
     spec = spec_of(network)
-    if words not in spec.precisions:
+    if words not in (*spec.precisions, *(["int8"] if engine == "onnxruntime" else [])):
         raise OptionsError(f"precision is '{precision}': this network's results hold in {', '.join(spec.precisions)}.")
     start = _onnxruntime if engine == "onnxruntime" else _openvino
     network = network.cpu().float().eval()
-    path, differences = _exported(network)
+    path, differences = _exported(network, words if engine == "onnxruntime" else "fp32")
     run, where = start(path, provider, device, words)
     many = any(images > 1 for images, _, _ in differences)
     takes_small = all(size in differences for size in CHECKED_SMALL if size[0] == 1)
@@ -119,6 +119,12 @@ def engine_restorer(
             f"{TOLERANCES[words]:g} is allowed. Use the engine torch, or another provider."
         )
     return Restorer(exported, device="cpu", precision="fp32", **runtime)
+
+
+def file_network(path: str | Path, network: nn.Module) -> EngineNetwork:
+    """An ONNX file that `export_network` made, in the place of its network, on the processor."""
+    run = onnx_run(Path(path).read_bytes())
+    return EngineNetwork(run, replace(spec_of(network), pixel_bytes=_pixel_bytes(network)))
 
 
 def network_digest(network: nn.Module) -> str:
@@ -140,14 +146,14 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _exported(network: nn.Module) -> tuple[Path, dict[tuple[int, int, int], float]]:
-    """The ONNX file of a network, made where it is not in the cache, and its differences by size."""
-    path = cache_folder() / "engines" / f"{network_digest(network)}.onnx"
+def _exported(network: nn.Module, precision: str) -> tuple[Path, dict[tuple[int, int, int], float]]:
+    """The ONNX file of a network in a precision, made where it is not in the cache, and its differences by size."""
+    path = cache_folder() / "engines" / f"{network_digest(network)}_{precision}.onnx"
     record = path.with_suffix(".json")
     if not (path.is_file() and record.is_file()):
         logger.info("exporting the network to %s: this is done once", path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = export_network(network, path)
+        found = export_network(network, path, precision=precision)
         with atomic_write(record) as file:
             file.write(json.dumps([[*size, difference] for size, difference in found.items()]).encode())
     rows = json.loads(record.read_text("utf-8"))
@@ -156,11 +162,8 @@ def _exported(network: nn.Module) -> tuple[Path, dict[tuple[int, int, int], floa
 
 def _onnxruntime(path: Path, provider: str | None, device: str, precision: str) -> tuple[Run, str]:
     ort = _import("onnxruntime", "export")
-    if precision != "fp32":
-        raise OptionsError(
-            f"precision is '{precision}': ONNX Runtime computes as the file says, which is float32 here. Use fp32, or "
-            f"`restore export --precision {precision}` for a file of its own."
-        )
+    if precision == "bf16":
+        raise OptionsError("precision is 'bf16': with ONNX Runtime it is fp32, fp16 or int8.")
     name, *index = device.split(":")
     chosen = _provider(ort.get_available_providers(), provider, name)
     options = {"device_id": index[0]} if index and chosen != "cpu" else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import re
 import tempfile
 import warnings
@@ -45,27 +46,44 @@ class ExportError(RestoreError, RuntimeError):
     """A network cannot be exported, or the file does not compute what the network computes."""
 
 
-def export_network(network: nn.Module, path: str | Path) -> dict[tuple[int, int, int], float]:
+def export_network(
+    network: nn.Module, path: str | Path, *, precision: str = "fp32"
+) -> dict[tuple[int, int, int], float]:
     """Write `network` to a `.onnx` or `.pt2` file that takes (B, C, H, W) of any B, H and W.
 
     Where torch cannot leave the number of images free, or sides below a window, the file takes one image of larger
-    sides, and a warning says so.
+    sides, and a warning says so. A file of another precision is made of the one in float32, once that was compared.
+
+    Args:
+        network: what is written, folded.
+        path: of the file.
+        precision: fp32; of an ONNX file also fp16 or int8 (see `restore.inference.lower`).
 
     Returns:
         The largest difference from the network for each number of images, rows and columns that was checked.
 
     Raises:
-        OptionsError: another suffix.
+        OptionsError: another suffix, or a precision that it does not have.
         MissingError: ONNX is asked for, but onnx, onnxscript or onnxruntime is not installed.
         ExportError: the network has branches that depend on the size, or the result differs.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
         raise OptionsError(f"cannot export to '{path.name}': the name must end in {' or '.join(FORMATS)}.")
+    if precision != "fp32" and path.suffix != ".onnx":
+        raise OptionsError(f"precision is '{precision}': only ONNX files have another than fp32.")
     network = fold(network.cpu().float().eval())
     with torch.no_grad(), _quiet():
         found = _traced(network) if path.suffix == ".onnx" else None
         content, differences = found or _of_program(network, path)
+        if precision != "fp32":
+            from restore.inference.lower import lowered
+
+            content = lowered(content, precision, spec_of(network))
+            run = onnx_run(content)
+            differences = {size: _difference(network, run, size) for size in differences}
+            if not all(map(math.isfinite, differences.values())):
+                raise ExportError(f"{path}: not written. In {precision} the network's results are not finite.")
     missing = [size for size in _sizes_taken(network, CHECKED_SMALL) if size not in differences]
     if missing:
         words = ", ".join(f"{images} of {height} x {width} px" for images, height, width in missing)
@@ -126,8 +144,26 @@ def _trace(network: nn.Module) -> Callable[[Path], None]:
                 name: {0: "images", 2: f"{name}_height", 3: f"{name}_width"} for name in ("image", "restored")
             },
         )
+        _name_weights(file)
 
     return write
+
+
+def _name_weights(file: Path) -> None:
+    """Turn the constants of a traced file into initializers, where quantisers and other tools look for weights."""
+    import onnx
+
+    model = onnx.load(file)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = node.attribute[0].t
+            tensor.name = node.output[0]
+            model.graph.initializer.append(tensor)
+        else:
+            model.graph.node.append(node)
+    onnx.save(model, file)
 
 
 def _checked(

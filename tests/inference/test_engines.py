@@ -47,10 +47,23 @@ def test_the_same_image_as_torch_gives(engine, dtype, channels, caplog):
     assert "differs from torch by at most" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("engine", "precision"), [("onnxruntime", "fp16"), ("onnxruntime", "int8"), ("openvino", "bf16")]
+)
+def test_lower_precisions(monkeypatch, tmp_path, caplog, engine, precision):
+    for name in ("onnx", "onnxscript", "onnxruntime", engine):
+        pytest.importorskip(name)
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
+    slope = np.tile(np.linspace(0, 255, 48, dtype=np.uint8)[:, None, None], (1, 40, 3))
+    other = engine_restorer(network(), engine, device="cpu", precision=precision)
+    same = Restorer(network(), device="cpu", precision="fp32")
+    assert np.abs(other(slope).astype(int) - same(slope).astype(int)).max() <= (30 if precision == "int8" else 4)
+
+
 def test_the_file_is_made_once_for_weights_and_options(engine, monkeypatch):
     made = []
     usual = engines.export_network
-    monkeypatch.setattr(engines, "export_network", lambda *given: made.append(given[1]) or usual(*given))
+    monkeypatch.setattr(engines, "export_network", lambda *given, **how: made.append(given[1]) or usual(*given, **how))
     for each in (network(), network(), network(seed=1), network(num_block=1)):
         engine_restorer(each, engine, device="cpu")
     assert len(made) == 3
@@ -104,7 +117,7 @@ def test_an_engine_that_is_unknown_or_not_installed(monkeypatch, tmp_path):
     with pytest.raises(OptionsError, match="Did you mean 'onnxruntime'"):
         engine_restorer(network(), "onxruntime")
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    monkeypatch.setattr(engines, "_exported", lambda network: (tmp_path / "a.onnx", {}))
+    monkeypatch.setattr(engines, "_exported", lambda network, precision: (tmp_path / "a.onnx", {}))
     with pytest.raises(MissingError, match=r"restore-toolkit\[export,openvino\]"):
         engine_restorer(network(), "openvino")
 

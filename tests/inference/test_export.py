@@ -141,3 +141,58 @@ def test_sizes_that_the_file_does_not_take_are_named(network, tmp_path):
     with pytest.raises(ExportError, match=r"does not take an image of \d+ x|cannot be exported with free|not written"):
         export_network(network, tmp_path / "network.pt2")
     assert not (tmp_path / "network.pt2").exists()
+
+
+@pytest.fixture
+def needs_onnx():
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("fp16", "float16"), ("int8", "int8")])
+def test_weights_of_lower_precisions(needs_onnx, network, tmp_path, precision, kind):
+    import onnx
+
+    differences = export_network(network, tmp_path / "low.onnx", precision=precision)
+    assert 0 < max(differences.values()) < (0.01 if precision == "fp16" else 0.5)
+    weights = [onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / "low.onnx").graph.initializer]
+    parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim > 1)
+    assert sum(each.size for each in weights if each.dtype.name == kind) > 0.8 * parameters
+
+
+def test_the_command_measures_what_int8_loses(needs_onnx, tmp_path, caplog):
+    from restore.cli import main
+    from restore.images import resize_pixels, write_image
+
+    torch.manual_seed(0)
+    weights = tmp_path / "tiny.pth"
+    torch.save({"params": RepConvSR(num_feat=4, num_block=1, upscale=2).state_dict()}, weights)
+    coarse = (torch.rand(6, 8, 3) * 255).byte().numpy()
+    write_image(tmp_path / "Three/HR/a.png", resize_pixels(coarse, size=(49, 64)))
+    command = ["export", "-m", str(weights), "-o", str(tmp_path / "tiny.onnx"), "--precision", "int8"]
+    with caplog.at_level("INFO", "restore"):
+        assert main([*command, "--measure", str(tmp_path / "Three/HR")]) == 0
+    assert "PSNR on Three: " in caplog.text
+    assert "dB lost" in caplog.text
+    assert (tmp_path / "tiny.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "words"), [("a.pt2", "fp16", "only ONNX"), ("a.onnx", "int4", "fp32, fp16 or int8")]
+)
+def test_precisions_that_a_file_does_not_have(needs_onnx, network, tmp_path, name, precision, words):
+    with pytest.raises(OptionsError, match=words):
+        export_network(network, tmp_path / name, precision=precision)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_does_not_enlarge_is_compared_with_itself(needs_onnx, tmp_path):
+    from restore.images import write_image
+    from restore.inference.lower import measured_loss
+
+    torch.manual_seed(0)
+    network = SwinIR(embed_dim=8, depths=[1], num_heads=[2], window_size=8, upscale=1, upsampler="").eval()
+    write_image(tmp_path / "set/a.png", (torch.rand(24, 32, 3) * 255).byte().numpy())
+    loss = measured_loss(network, network, tmp_path / "set")
+    assert (loss.network, loss.file) == (None, float("inf"))
+    assert "own results" in str(loss)
