@@ -79,7 +79,7 @@ def lowered(content: bytes, precision: str, spec: ImageSpec) -> bytes:
         model = convert_float_to_float16(onnx.load_model_from_string(content), keep_io_types=True)
         return bytes(model.SerializeToString())
 
-    class Crops(CalibrationDataReader):  # type: ignore[misc]
+    class Crops(CalibrationDataReader):
         def __init__(self) -> None:
             self._crops = _crops(spec)
 
@@ -130,9 +130,9 @@ def measured_loss(network: nn.Module, exported: nn.Module, folder: str | Path | 
     for small, reference in pairs:
         wanted, found = one(small), other(small)
         if one.scale > 1:
-            figures.append((psnr(wanted, reference, **how), psnr(found, reference, **how)))
+            figures.append((float(psnr(wanted, reference, **how)), float(psnr(found, reference, **how))))
         else:
-            figures.append((0.0, psnr(found, wanted, **how)))
+            figures.append((0.0, float(psnr(found, wanted, **how))))
     first, second = np.mean(figures, axis=0)
     return Loss(where, float(first) if one.scale > 1 else None, float(second))
 
