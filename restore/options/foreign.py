@@ -26,6 +26,11 @@ _IN_DATASET = "It belongs to the dataset: write it in datasets.train, of type Re
 _NO_LIST = "Each loss is a block of its own: pixel_opt, perceptual_opt, gan_opt and any other NAME_opt, in train."
 _VALIDATION = "Leave it out: val.val_freq: ~ switches validation off."
 
+_LIIF_DATASET = (
+    "Write datasets.{key}: {{type: DownsampledImageDataset, dataroot_gt: FOLDER, ...}}, and a scale at the top."
+)
+_ONE_SCALE = "Leave it out: a network here is of one scale, `scale`; val.metrics says how its results are measured."
+
 _KEYS = {
     "use_amp": _PRECISION,
     "amp_bf16": _PRECISION,
@@ -69,6 +74,17 @@ _KEYS = {
     "kernel_range*": "Write blur_kernel_size in datasets.train: the largest side of a kernel, odd.",
     "final_kernel_range": "Leave it out: kernels are of every odd side from 7 to blur_kernel_size.",
     "final_sinc_prob": _IN_DATASET,
+    **{f"{key}_dataset": _LIIF_DATASET.format(key=key) for key in ("train", "val", "test")},
+    **dict.fromkeys(("eval_type", "scale_min", "scale_max"), _ONE_SCALE),
+    "eval_bsize": _TILES,
+    "data_norm": "Leave it out: every network brings its input to the range that it wants.",
+    "model": "Write network_g: {type: NAME, argument: value, ...}.",
+    "optimizer": "Write train.optim_g: {type: Adam, lr: 1e-4}.",
+    "epoch_max": "Write train.total_iter: the length of a training is counted in iterations.",
+    "multi_step_lr": "Write train.scheduler: {type: MultiStepLR, milestones: [250000], gamma: 0.5}, in iterations.",
+    "epoch_val": "Write val.val_freq, in iterations.",
+    "epoch_save": "Write logger.save_checkpoint_freq, in iterations.",
+    "resume": "Write path.resume_state: FILE, or go on with --auto_resume.",
     "network_?.use_checkpoint": "Write train.activation_checkpointing: true.",
 }
 """What to write, by the dotted path of a key; wildcards as in file names."""

@@ -35,6 +35,14 @@ KEYS = {
     "datasets: {test: {name: a, type: PairedImageDataset, dataroot_gt: a, dataroot_lq: b, noise: 25}}":
         "datasets.test.noise: .*GaussianNoiseDataset and sigma",
     "network_h: {type: RCAN, use_checkpoint: true}": "network_h.use_checkpoint: .*activation_checkpointing: true",
+    "train_dataset: {dataset: {}}": "train_dataset: .*Write datasets.train: .*DownsampledImageDataset",
+    "test_dataset: 1": "test_dataset: .*Write datasets.test: ",
+    "model: {name: liif}": "model: unknown option. Write network_g: ",
+    "optimizer: {name: adam}": "optimizer: unknown option. Write train.optim_g: ",
+    "epoch_max: 1000": "epoch_max: .*Write train.total_iter",
+    "eval_type: div2k-4": "eval_type: .*of one scale",
+    "eval_bsize: 30000": "eval_bsize: .*runtime.tile",
+    "resume: x.pth": "resume: .*Write path.resume_state",
     "kernel_prob2: [1]": "kernel_prob2: .*write it in datasets.train",
 }  # fmt: skip
 
@@ -73,7 +81,9 @@ def test_names(tmp_path, text):
 def test_what_is_told_to_be_written_is_known(tmp_path):
     """Every option that an answer names is one."""
     text = " ".join(_KEYS.values())
-    for path in re.findall(r"Write ((?:train|runtime)\.\w+)", text) + re.findall(r"(runtime\.\w+)", text):
+    for path in re.findall(r"Write ((?:train|runtime|val|logger|path)\.\w+)", text) + re.findall(
+        r"(runtime\.\w+)", text
+    ):
         section, _, key = path.partition(".")
         (tmp_path / "file.yml").write_text(f"{FILE}\n{section}: {{{key}: [wrong]}}\n")
         with pytest.raises(OptionsError) as caught:
