@@ -21,6 +21,7 @@ OPINIONS = "output.txt"
 MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 _PNG = struct.Struct(">8sI4sIIBB")
 _LINE = re.compile(r"([^,\s][^,]*?)\s*,\s*(\S+)")
+MOST_SCORE = 1e9  # in size, of an opinion: larger ones overflow in correlations
 _SHOWN = 5
 
 
@@ -76,7 +77,7 @@ def read_opinions(text: str, what: str = OPINIONS) -> dict[str, float]:
     """The score of each image from lines `NAME,SCORE`.
 
     Raises:
-        DataError: a line is something else, an image is there twice, or a score is not finite.
+        DataError: a line is something else, an image is there twice, or a score is not finite, or absurd.
     """
     scores: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -88,6 +89,8 @@ def read_opinions(text: str, what: str = OPINIONS) -> dict[str, float]:
             raise DataError(
                 f"{what}, line {number}: '{line.strip()[:80]}'; expected NAME,SCORE such as A0000_10_00.bmp,0.6"
             )
+        if abs(value) > MOST_SCORE:
+            raise DataError(f"{what}, line {number}: {value:g}; scores are at most {MOST_SCORE:g} in size")
         if match[1] in scores:
             raise DataError(f"{what}, line {number}: {match[1]} is there twice")
         scores[match[1]] = value

@@ -181,3 +181,7 @@ def test_lines_that_are_missing_or_no_numbers(opinions):
     folder = make([*labels[:-1], "nan"])
     with pytest.raises(DataError, match=r"line 1: 'A0001_09_00.bmp,nan'; expected NAME,SCORE"):
         score(Scorer(TRACKS["perceptual_iqa"]), folder / "res", folder / "ref")
+    for absurd in ("inf", "-inf", "1e999", "1e300", "-1e10"):
+        folder = make([*labels[:-1], absurd])
+        with pytest.raises(DataError, match=r"line 1: "):
+            score(Scorer(TRACKS["perceptual_iqa"]), folder / "res", folder / "ref")
