@@ -190,8 +190,10 @@ class _Matching:
         if orphans or extra:
             counts = f"{len(references)} GT and {len(inputs)} LQ images"
             alone = [*orphans, *extra]
-            each = [f"dataset '{self.dataset}': {path} has no counterpart." for path in alone]
-            complain(f"dataset '{self.dataset}' ({counts}): {self._complaint(orphans, extra)}", each, alone)
+            template = _template(orphans, extra) if orphans and extra else None
+            hint = f" Their names are alike: write filename_tmpl: '{template}'." if template else ""
+            each = [f"dataset '{self.dataset}': {path} has no counterpart.{hint}" for path in alone]
+            complain(f"dataset '{self.dataset}' ({counts}): {self._complaint(orphans, extra)}{hint}", each, alone)
         return pairs
 
     def _wanted(self, reference: Path) -> Path:
@@ -207,8 +209,6 @@ class _Matching:
             )
         if extra:
             sentences.append(f"{_listed(extra)} no counterpart among the references.")
-        if orphans and extra and (template := _template(orphans, extra)):
-            sentences.append(f"Their names differ by an ending: write filename_tmpl: '{template}'.")
         return f"{' '.join(sentences)} Check dataroot_gt, dataroot_lq and filename_tmpl ('{self.template}')."
 
 
@@ -216,7 +216,7 @@ def _template(references: Sequence[Path], inputs: Sequence[Path]) -> str | None:
     """The template by which at least half of the references find an input, if there is one."""
     names = {path.stem for path in inputs}
     first = references[0].stem
-    found = [name.replace(first, "{}", 1) for name in sorted(names) if first in name and name != first]
+    found = [name.replace(first, "{}", 1) for name in sorted(names) if first in name]
     counts = {each: sum(each.replace("{}", path.stem) in names for path in references) for each in found}
     best = max(counts, key=lambda each: counts[each], default=None)
     return best if best and 2 * counts[best] >= len(references) else None

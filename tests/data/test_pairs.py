@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from restore.data.complaints import gathering
 from restore.data.pairs import Pair, list_pairs
 from restore.errors import DataError
 from restore.images import write_image
@@ -94,8 +95,19 @@ def test_names_that_differ_by_an_ending_suggest_the_template(tmp_path, gt, lq, t
     told = f"write filename_tmpl: '{template}'" if template else "Check dataroot_gt"
     assert told in str(caught.value)
     assert ("write filename_tmpl" in str(caught.value)) == (template is not None)
+    with gathering() as gathered:
+        list_pairs("set", tmp_path / "gt", tmp_path / "lq")
+    assert len(gathered.messages) == 10
+    assert all((told in message) == (template is not None) for message in gathered.messages)
     if template:
         assert len(list_pairs("set", tmp_path / "gt", tmp_path / "lq", filename_tmpl=template)) == 5
+
+
+def test_a_template_where_names_are_the_same(tmp_path):
+    for folder in ("gt", "lq"):
+        write_image(tmp_path / folder / "a.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match=r"write filename_tmpl: '\{\}'"):
+        list_pairs("set", tmp_path / "gt", tmp_path / "lq", filename_tmpl="{}x4")
 
 
 @pytest.mark.parametrize("line", ["my photo.png", "my photo.png (4,4,3)", "sub folder/my  photo.png 1 2"])
