@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from study import parser, show, trained
+from study import note, parser, show, trained
 
 from restore.data.ratings.synthetic import DEFAULT_KINDS, SyntheticQualityDataset, distort
 from restore.images import list_images, read_image, to_tensor
@@ -69,6 +69,7 @@ def main() -> None:
             scores, opinions = zip(*((each.score, each.opinion) for each in judgements(model, whole)), strict=True)
             local = correlations(*patches(model, list_images(photographs)[:: 100 // arguments.images]))
             found = (correlations(scores, opinions)["srcc"], local["srcc"], local["plcc"])
+            note(name, seed, *found)
             for values, value in zip(rows[name].values(), found, strict=True):
                 values.append(value)
     show(rows)

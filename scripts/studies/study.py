@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def trained(option_file: str, name: str, overrides: Sequence[str], output: Path,
         if train(options):
             raise SystemExit(130)
     return weights
+
+
+def note(name: str, seed: int, *values: float) -> None:
+    """Print what one training came to, at once."""
+    print(f"{name}, seed {seed}: " + ", ".join(f"{value:.4f}" for value in values), file=sys.stderr)
 
 
 def show(rows: Mapping[str, Mapping[str, Sequence[float]]], digits: int = 3) -> None:

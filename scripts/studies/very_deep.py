@@ -3,15 +3,17 @@
     python scripts/studies/very_deep.py
 
 One stage of 48 blocks of window attention learns to take noise of sigma 25 off colour patches, from the first step at
-the full rate. Printed over the seeds: the norm of the gradient that reaches the first block over that which reaches the
-last, before any step; and the PSNR of noisy photographs of Set5 (centres of 128 px) afterwards.
+the full rate. Printed over the seeds: the norm of the gradient that reaches the first block over that which reaches
+the last, before any step and after all of them; and then the PSNR of noisy photographs of Set5 (centres of 128 px).
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
-from study import parser, show, trained
+from study import note, parser, show, trained
 
 from restore import build_model
 from restore.images import list_images, read_image, to_tensor
@@ -38,9 +40,10 @@ def main() -> None:
     arguments = made.parse_args()
     data, n = arguments.data, arguments.iterations
     pairs = noisy(data / "benchmark/Set5/HR")
-    rows = {"the noisy photographs": {"gradient, first / last block": [float("nan")], "PSNR": [quality(None, pairs)]}}
+    columns = ("first / last block before", "first / last block after", "PSNR")
+    rows = {"the noisy photographs": dict(zip(columns, ([math.nan], [math.nan], [quality(None, pairs)]), strict=True))}
     for placement in arguments.placements:
-        rows[placement] = {"gradient, first / last block": [], "PSNR": []}
+        rows[placement] = {column: [] for column in columns}
         for seed in arguments.seeds:
             weights = trained(
                 "options/train_sweep_denoise_25.yml",
@@ -62,8 +65,12 @@ def main() -> None:
                 arguments.output,
                 seed=seed,
             )
-            rows[placement]["gradient, first / last block"].append(gradients(placement, seed, pairs))
-            rows[placement]["PSNR"].append(quality(load_network(weights), pairs))
+            torch.manual_seed(seed)
+            new, learned = build_model(BODY | {"placement": placement}), load_network(weights)
+            found = gradients(new, pairs), gradients(learned, pairs), quality(learned, pairs)
+            note(placement, seed, *found)
+            for values, value in zip(rows[placement].values(), found, strict=True):
+                values.append(value)
     show(rows, digits=4)
 
 
@@ -85,12 +92,10 @@ def quality(network, pairs) -> float:
     return float(np.mean([float(psnr(restored.clamp(0, 1), sharp)) for restored, sharp in made]))
 
 
-def gradients(placement: str, seed: int, pairs) -> float:
-    """How much smaller the gradient of the first block is than that of the last, before any step."""
-    torch.manual_seed(seed)
-    network = build_model(BODY | {"placement": placement})
+def gradients(network, pairs) -> float:
+    """The norm of the gradient of the first block over that of the last."""
     bad, sharp = (side[..., :32, :32] for side in pairs[0])
-    (network(bad) - sharp).abs().mean().backward()
+    (network.train().requires_grad_(True)(bad) - sharp).abs().mean().backward()
     first, last = (network.stages[0].blocks[number].mixer.proj.weight.grad.norm() for number in (0, BLOCKS - 1))
     return float(first / last)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from training_runs import resumed_bit_by_bit
+from training_runs import resumed_bit_by_bit, run
 
 from restore.data.numbered import NumberedDataset
 from restore.data.sampling import Draw
@@ -143,3 +143,25 @@ def test_a_run_goes_on_bit_by_bit(option_file, tmp_path):
 def test_mistakes_in_options(option_file, override, message):
     with pytest.raises(OptionsError, match=message):
         load(option_file, [*OPTIONS, override], is_train=True)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "loss"),
+    [
+        ("MaskedQualityPretraining", "masked_opt={type: MaskedPatchLoss, decoder_width: 8}"),
+        ("QualityInstanceDiscrimination", "instance_opt={type: InstanceLoss}"),
+    ],
+)
+def test_the_encoder_of_a_judge_is_a_start_for_it(option_file, tmp_path, model_type, loss):
+    data = "datasets.train={name: ladder, type: SyntheticQualityDataset, kinds: [noise], num_levels: 2, crop_px: 8, "
+    data += f"dataroot_gt: {tmp_path / 'gt'}, batch_size_per_gpu: 2, num_worker_per_gpu: 0}}"
+    judge = "network_g={type: TRIQ, encoder: {type: conv_pyramid, widths: [4, 8]}, width: 8, num_heads: 2}"
+    head, _, rest = option_file.read_text().partition("datasets:\n")
+    tail = "network_g:" + rest.partition("network_g:")[2]
+    option_file.write_text(head + "datasets: {}\n" + tail)
+    common = [data, judge, "val=~", "logger.save_best=~", "train.pixel_opt=~"]
+    before = [*common, f"model_type={model_type}", f"train.{loss}"]
+    assert resumed_bit_by_bit(option_file, tmp_path / "experiments/tiny", 6, *before)
+    weights = tmp_path / "experiments/tiny/models/net_g_latest.pth"
+    after = [*common, "model_type=QualityModel", "train.quality_opt={type: OpinionLoss}", "name=tuned"]
+    assert run(option_file, *after, f"path.pretrain_network_g={weights}") == 0

@@ -84,6 +84,6 @@ class InstanceDiscrimination(EncoderPretraining):
 class QualityInstanceDiscrimination(InstanceDiscrimination):
     """`InstanceDiscrimination` for the encoder of a quality model; the images of its dataset, their ratings aside."""
 
-    judges = True
+    gives = "opinions"
     field = "image"
     needs: Fields = {"image": "image"}  # noqa: RUF012

@@ -80,7 +80,7 @@ class MaskedPretraining(EncoderPretraining):
 class MaskedQualityPretraining(MaskedPretraining):
     """`MaskedPretraining` for the encoder of a quality model; the images of its dataset, their ratings aside."""
 
-    judges = True
+    gives = "opinions"
     field = "image"
     needs: Fields = {"image": "image"}  # noqa: RUF012
 
