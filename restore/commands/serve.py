@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="one worker for each: cuda:0 cuda:1, cpu; default: every CUDA device, or what there is",
     )
+    running.add_argument(
+        "--engine", choices=("torch", "onnxruntime", "openvino"), default="torch", help="what runs the networks"
+    )
     add_threads(running)
     running.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     running.add_argument("--tile", type=tile, default="auto", help="largest tile side in px; none; auto: by memory")
@@ -77,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
     token = _token(is_loopback(arguments.host))
     offers = list_offers(arguments.model or ())
-    runtime = {"precision": arguments.precision, "tile": arguments.tile}
+    runtime = {"precision": arguments.precision, "tile": arguments.tile, "engine": arguments.engine}
     devices = _devices(arguments.device or ["auto"])
     desk = Desk(offers, devices, _limits(arguments), runtime)
     names = [*arguments.allow_host, *([] if arguments.host in ("0.0.0.0", "::", "") else [arguments.host])]

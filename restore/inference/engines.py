@@ -20,9 +20,9 @@ from torch import nn
 
 from restore import __version__
 from restore.data.storage.cache import cache_folder
-from restore.errors import MissingError, OptionsError, RestoreError, nearest
-from restore.files import atomic_write
-from restore.inference.export import CHECKED_SMALL, export_network, onnx_run
+from restore.errors import MissingError, OptionsError, nearest
+from restore.files import atomic_write, sha256_of
+from restore.inference.export import CHECKED_SMALL, ExportError, export_network, onnx_run
 from restore.inference.memory import bytes_per_pixel
 from restore.inference.restorer import Restorer
 from restore.networks import ImageSpec
@@ -114,7 +114,7 @@ def engine_restorer(
     difference = _difference(network, exported) / spec.value_range
     logger.info("%s (%s): differs from torch by at most %.1e of white", engine, where, difference)
     if not difference <= TOLERANCES[words]:
-        raise RestoreError(
+        raise ExportError(
             f"{engine} ({where}) computes something else than torch: {difference:.2g} of white apart, where "
             f"{TOLERANCES[words]:g} is allowed. Use the engine torch, or another provider."
         )
@@ -150,14 +150,25 @@ def _exported(network: nn.Module, precision: str) -> tuple[Path, dict[tuple[int,
     """The ONNX file of a network in a precision, made where it is not in the cache, and its differences by size."""
     path = cache_folder() / "engines" / f"{network_digest(network)}_{precision}.onnx"
     record = path.with_suffix(".json")
-    if not (path.is_file() and record.is_file()):
+    kept = _kept(path, record)
+    if kept is None:
         logger.info("exporting the network to %s: this is done once", path)
         path.parent.mkdir(parents=True, exist_ok=True)
         found = export_network(network, path, precision=precision)
+        rows = [[*size, difference] for size, difference in found.items()]
+        kept = {"sha256": sha256_of(path), "differences": rows}
         with atomic_write(record) as file:
-            file.write(json.dumps([[*size, difference] for size, difference in found.items()]).encode())
-    rows = json.loads(record.read_text("utf-8"))
-    return path, {(images, height, width): difference for images, height, width, difference in rows}
+            file.write(json.dumps(kept).encode())
+    return path, {(images, height, width): difference for images, height, width, difference in kept["differences"]}
+
+
+def _kept(path: Path, record: Path) -> dict[str, Any] | None:
+    """What was recorded of a file in the cache; None where it is not there, or not as it was written."""
+    try:
+        kept: dict[str, Any] = json.loads(record.read_text("utf-8"))
+        return kept if kept["sha256"] == sha256_of(path) else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _onnxruntime(path: Path, provider: str | None, device: str, precision: str) -> tuple[Run, str]:

@@ -63,6 +63,20 @@ def test_a_photograph_comes_back_as_restore_run_makes_it(serving, weights, load)
     assert np.array_equal(decode_image(body).pixels, expected)
 
 
+def test_another_engine(serving, load, monkeypatch, tmp_path):
+    for name in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(name)
+    monkeypatch.setenv("RESTORE_CACHE", str(tmp_path))
+    data = photograph()
+    with serving() as (desk, address):
+        _, _, one = load.call(address, "POST", "/api/restore", data)
+    with serving() as (desk, address):
+        desk._runtime["engine"] = "onnxruntime"
+        _, _, other = load.call(address, "POST", "/api/restore", data)
+    assert np.abs(decode_image(one).pixels.astype(int) - decode_image(other).pixels).max() <= 1
+    assert list(tmp_path.glob("engines/*.onnx"))
+
+
 @pytest.mark.parametrize(
     ("given", "fields", "kind", "pixels", "notes"),
     [
