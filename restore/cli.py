@@ -59,12 +59,13 @@ def _dispatched(argv: Sequence[str] | None) -> int:
         top.parse_args(arguments)
         top.print_help()
         return 0
-    name = " ".join(arguments[:2]) if " ".join(arguments[:2]) in COMMANDS else arguments[0]
-    if name not in COMMANDS:
+    length = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    name = " ".join(arguments[:length])
+    if name not in COMMANDS or " " in arguments[0]:
         _complain(f"unknown command '{name}'.{nearest(name, COMMANDS)} `restore --help` lists them.")
         return 2
     command, parser = command_parser(name, COMMANDS[name])
-    parsed = parser.parse_args(arguments[len(name.split()) :])
+    parsed = parser.parse_args(arguments[length:])
     keep_freed_memory()
     be_quiet(parsed.quiet)
     return guarded(lambda: _run(command, parsed), debug=parsed.debug, quiet=parsed.quiet)

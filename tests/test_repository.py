@@ -67,3 +67,18 @@ def test_the_chinese_readme_gives_the_commands_of_the_english_one():
     commands = [line.partition("    #")[0].strip() for block in blocks for line in block.splitlines()]
     assert len(commands) >= 9
     assert [command for command in commands if command not in english] == []
+
+
+def test_extras():
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    wanted = {"all", "iqa", "foreign", "export", "video", "ray", "serve", "hub", "heif", "sets", "optimizers", "dev"}
+    assert wanted <= extras.keys()
+    (everything,) = extras["all"]
+    inside = set(everything.partition("[")[2].rstrip("]").split(","))
+    assert wanted - {"all", "iqa", "dev"} <= inside
+    assert not any("pyiqa" in each for name in inside for each in extras[name])

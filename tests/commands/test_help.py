@@ -14,7 +14,9 @@ ACTIONS = {
     "options": ("explain", "check", "list", "copy", "schema"),
     "leaderboard": ("score", "table"),
 }
-COMMAND_LINES = [[name, *action] for name in COMMANDS for action in [[], *([a] for a in ACTIONS.get(name, ()))]]
+COMMAND_LINES = [
+    [*name.split(), *action] for name in COMMANDS for action in [[], *([a] for a in ACTIONS.get(name, ()))]
+]
 
 
 def _help(capsys, command):
