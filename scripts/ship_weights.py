@@ -2,8 +2,9 @@
 
     python scripts/ship_weights.py experiments/NAME/models/net_g_best_psnr.pth swinir_light_x4 [--dtype float16]
     python scripts/ship_weights.py experiments/NAME/models/net_g_latest.pth iqt_small --quality options/NAME.yml
+    python scripts/ship_weights.py experiments/NAME/models/net_g_latest.pth defects_small --detector options/NAME.yml
 
-A quality model's block, from the option file that trained it, goes into the header of the file.
+The block of a quality model or a detector, from the option file that trained it, goes into the header of the file.
 Averaged weights are preferred. The file goes to restore/zoo/weights/NAME.safetensors; a network's has all that spandrel
 wants, and says architecture, scale and licence.
 """
@@ -33,15 +34,17 @@ def main() -> None:
     parser.add_argument("--key", help="params or params_ema; by default the averaged weights if there are any")
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     parser.add_argument("--quality", metavar="OPTIONS", help="the option file of a quality model")
+    parser.add_argument("--detector", metavar="OPTIONS", help="the option file of a detector")
     arguments = parser.parse_args()
     dtype = getattr(torch, arguments.dtype)
     path = WEIGHTS / f"{arguments.name}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    if arguments.quality:
+    options = arguments.quality or arguments.detector
+    if options:
         state = read_state_dict(arguments.checkpoint, arguments.key)
         kept = {k: v.to(dtype).contiguous() for k, v in state.items() if not k.endswith(DERIVED)}
-        block = yaml.safe_load(Path(arguments.quality).read_text(encoding="utf-8"))["network_g"]
-        save_file(kept, path, metadata={"quality": json.dumps(block)})
+        block = yaml.safe_load(Path(options).read_text(encoding="utf-8"))["network_g"]
+        save_file(kept, path, metadata={"quality" if arguments.quality else "detector": json.dumps(block)})
     else:
         about = {"name": arguments.name, "licence": "Apache-2.0"}
         write_portable(arguments.checkpoint, path, key=arguments.key, dtype=dtype, metadata=about)

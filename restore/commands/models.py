@@ -236,7 +236,8 @@ def _figure(figure: Figure) -> str:
     """The headline of a figure: the dataset, and its PSNR or its rank correlation."""
     if figure.psnr is not None:
         return f"{figure.dataset} {figure.psnr:.2f}"
-    return f"{figure.dataset} {figure.srcc:.3f}" if figure.srcc is not None else ""
+    other = figure.srcc if figure.srcc is not None else figure.ap50
+    return f"{figure.dataset} {other:.3f}" if other is not None else ""
 
 
 def _checksum(card: Card) -> str:

@@ -41,7 +41,8 @@ class QueryDetector(Detector):
         width: C.
         num_heads: of every attention.
         num_points: that each head looks at on each level.
-        num_queries: Q for an image of 128 x 128 px; a larger one has more, by its area.
+        num_queries: Q for an image of 128 x 128 px; a larger one has more, by its area. Each kind has an equal share:
+            the positions that are surest of it.
         num_encoder_layers: in which positions look at the levels.
         num_layers: in which queries do.
         mlp_ratio: hidden width of the feed-forward networks over C.
@@ -72,6 +73,7 @@ class QueryDetector(Detector):
         num_levels, sizes = len(self.encoder.strides), (num_heads, num_points, mlp_ratio)
         self.laterals = nn.ModuleList(nn.Linear(channels, width) for channels in self.encoder.channels)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.encoder.channels)
+        self.level_embedding = nn.Parameter(torch.zeros(num_levels, width))  # what tells a level from the others
         self.encoder_layers = nn.ModuleList(LevelLayer(width, num_levels, *sizes) for _ in range(num_encoder_layers))
         self.layers = nn.ModuleList(QueryLayer(width, num_levels, *sizes) for _ in range(num_layers))
         self.memory_norm = nn.LayerNorm(width)
@@ -91,9 +93,9 @@ class QueryDetector(Detector):
         boxes_BN4 = moved(levels.cells(self.cell_strides), self.proposal_steps(memory_BNC))
         found = [(logits_BNK, boxes_BN4 / sides)]
         seen = levels.with_tokens(memory_BNC)
-        num_queries = round(self.num_queries * height * width / _QUERIES_PX**2)
-        num_queries = min(max(num_queries, self.num_queries), logits_BNK.shape[1])
-        chosen_BQ = logits_BNK.detach().amax(dim=-1).topk(num_queries, dim=1).indices
+        num_queries = self.num_queries * max(height * width / _QUERIES_PX**2, 1) / len(self.kinds)
+        num_queries = min(math.ceil(num_queries), logits_BNK.shape[1])
+        chosen_BQ = logits_BNK.detach().topk(num_queries, dim=1).indices.flatten(1)
         query_BQC = self.content(_taken(memory_BNC, chosen_BQ))
         boxes_BQ4 = _taken(boxes_BN4, chosen_BQ)
         for layer, norm, logits, steps in zip(self.layers, self.layer_norms, self.logits, self.steps, strict=True):
@@ -116,6 +118,7 @@ class QueryDetector(Detector):
                 own_BHWC = own_BHWC + F.interpolate(above.permute(0, 3, 1, 2), size, mode="nearest").permute(0, 2, 3, 1)
             above = own_BHWC
             joined.insert(0, norm(own_BHWC))
+        joined = [each + own for each, own in zip(joined, self.level_embedding, strict=True)]
         levels = Levels(joined, self.encoder.strides)
         for layer in self.encoder_layers:
             levels = layer(levels)
