@@ -206,9 +206,9 @@ def _official(job: Job) -> Forward:
     if not root.is_dir():
         raise LeftOutError(f"there is no folder {root}")
     network = make(root, job)
-    wanted = network.state_dict()
+    wanted = {key for key in network.state_dict() if not key.endswith(("attn_mask", "relative_position_index"))}
     state = {key: value for key, value in torch.load(job.weights).items() if key in wanted}
-    missing = {key for key in wanted if key not in state and not key.endswith(("attn_mask", "relative_position_index"))}
+    missing = wanted - set(state)
     if missing:
         raise LeftOutError(f"it has other keys: {sorted(missing)[:3]}")
     network.load_state_dict(state, strict=False)
@@ -222,7 +222,7 @@ def _official_swinir(root: Path, job: Job) -> torch.nn.Module:
 
 def _official_uformer(root: Path, job: Job) -> torch.nn.Module:
     options = {key: value for key, value in job.options.items() if key != "type"}
-    return module(root / "model.py").Uformer(img_size=job.side, token_mlp="leff", **options)
+    return module(root / "model.py").Uformer(img_size=256, token_mlp="leff", **options)
 
 
 def _official_edt(root: Path, job: Job) -> torch.nn.Module:
