@@ -7,7 +7,6 @@ thing comes back, `scale` times as large.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import logging
@@ -38,6 +37,7 @@ from restore.inference.tiling import Plan, tiling_policy, whole_number, whole_nu
 from restore.inference.values import Values
 from restore.layers.folding import fold as folded
 from restore.layers.merging import merge as merged
+from restore.layers.modes import evaluating
 from restore.networks import ImageSpec
 from restore.networks.spec import spec_of
 
@@ -357,7 +357,7 @@ class Restorer:
             tile_batch=tile_batch,
             on_progress=on_progress,
         )
-        with self._evaluating():
+        with evaluating(self.network):
             for block, first_row in crop_blocks(blocks, framed, self.scale):
                 if not torch.isfinite(block).all():
                     way_out = "" if dtype is torch.float32 else " Precision fp32 may help."
@@ -393,7 +393,7 @@ class Restorer:
         if dtype not in self._pixel_bytes:
             side = -(-max(PROBE_PX, self.spec.min_size) // self.spec.size_multiple) * self.spec.size_multiple
             probe = torch.zeros(1, self.spec.in_channels, side, side, device=self.device)
-            with self._evaluating():
+            with evaluating(self.network):
                 self._pixel_bytes[dtype] = bytes_per_pixel(self.network, partial(self._through_network, dtype), probe)
             logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes[dtype])
         return self._pixel_bytes[dtype]
@@ -403,14 +403,3 @@ class Restorer:
             white = self.spec.value_range
             run = partial(self_ensemble_x8, self.network) if self.self_ensemble else self.network
             return run(x_BCHW * white).float() / white
-
-    @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode for as long as it lasts; a network in training goes back to it."""
-        training = self.network.training
-        self.network.eval()
-        try:
-            yield
-        finally:
-            if training:
-                self.network.train()

@@ -6,14 +6,13 @@ the published way: crops are drawn, predictions are averaged). Images are RGB (B
 
 from __future__ import annotations
 
-import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
 
 from restore.errors import ImageError
+from restore.layers.modes import evaluating
 from restore.networks.base import Network
 from restore.networks.spec import ImageSpec
 
@@ -53,7 +52,7 @@ class QualityModel(Network):
             ImageError: not (B, 3, H, W), not finite, too small, or a reference that is missing or of another size.
         """
         self._check(x_BCHW, reference_BCHW)
-        with self._evaluating():
+        with torch.no_grad(), evaluating(self):
             return self._judged(x_BCHW, reference_BCHW)
 
     def judge_patches(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None = None) -> torch.Tensor:
@@ -65,18 +64,8 @@ class QualityModel(Network):
         if not self.patches:
             raise ImageError(f"this {type(self).__name__} says nothing of parts of an image: it lacks patches: true.")
         self._check(x_BCHW, reference_BCHW)
-        with self._evaluating():
+        with torch.no_grad(), evaluating(self):
             return self.score(self(x_BCHW, reference_BCHW, patches=True)[1])
-
-    @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.train(training)
 
     @abstractmethod
     def _judged(self, x_BCHW: torch.Tensor, reference_BCHW: torch.Tensor | None) -> torch.Tensor:
