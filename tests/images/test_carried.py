@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from restore.images import Image, decode_image, encode_image, read_image
 from restore.images.carried import Carried, say_left_behind
-from restore.images.formats import FORMATS
+from restore.images.formats import FORMATS, how_to_read
 
 PAGE = Path(__file__).parents[2] / "docs" / "carried.md"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -35,7 +35,10 @@ SOURCES = {
     "WebP": ("profile", "EXIF", "resolution", "XMP"),
     "BMP": ("resolution",),
     "GIF": ("text",),
+    "PNM": (),
+    "AVIF": ("profile", "EXIF", "resolution", "XMP"),
 }
+SOURCES = {name: kinds for name, kinds in SOURCES.items() if not how_to_read(name)}
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +87,10 @@ def source(name: str) -> bytes:
         return saved("WEBP", icc_profile=SRGB, exif=exif_block(resolution=300), xmp=XMP, lossless=True)
     if name == "BMP":
         return saved("BMP", dpi=(300, 300))
+    if name == "PNM":
+        return saved("PPM")
+    if name == "AVIF":
+        return saved("AVIF", icc_profile=SRGB, exif=exif_block(resolution=300), xmp=XMP)
     return saved("GIF", comment="a photograph")
 
 
@@ -112,7 +119,7 @@ def written(image: Image, name: str) -> bytes:
     return encode_image(dataclasses.replace(image, pixels=larger), suffix)
 
 
-def table() -> str:
+def table() -> list[str]:
     """Rows: formats that are read; columns: formats that are written."""
     names = [fmt.name for fmt in FORMATS]
     rows = ["| from \\ to | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
@@ -120,9 +127,9 @@ def table() -> str:
         image, cells = decode_image(source(name)), []
         for target in names:
             kept = found_in(written(image, target))
-            cells.append("all" if kept == set(kinds) else ", ".join(kind for kind in KINDS if kind in kept) or "-")
-        rows.append(f"| {name}: {', '.join(kinds)} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+            cells.append("all" if kept and kept == set(kinds) else ", ".join(k for k in KINDS if k in kept) or "-")
+        rows.append(f"| {name}: {', '.join(kinds) or 'nothing'} | " + " | ".join(cells) + " |")
+    return rows
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -131,8 +138,9 @@ def test_sources_hold_what_they_should(name):
 
 
 def test_the_table_of_the_docs():
-    made = table()
-    assert made in PAGE.read_text(encoding="utf-8"), f"docs/carried.md should hold this table:\n\n{made}\n"
+    rows, page = table(), PAGE.read_text(encoding="utf-8").splitlines()
+    written = [row for row in page if row.startswith("|") and (row in rows or row.split(":")[0][2:] in SOURCES)]
+    assert written == rows, "docs/carried.md should hold this table:\n\n" + "\n".join(rows)
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -219,6 +219,8 @@ def test_hat_tile(training, write):
 
 
 def test_keys_that_old_files_have_at_the_top(write):
+    empty = write("name: a\nnetwork_g: {type: Net}\nval: {suffix: ''}\n")
+    assert loaded(empty).val.suffix is None  # as in BasicSR
     path = write("name: a\nnetwork_g: {type: Net}\nsave_img: true\nsuffix: x2\ncrop_border: ~\n")
     assert (loaded(path).val.save_img, loaded(path).val.suffix) == (True, "x2")
     assert loaded(path, "val.save_img=false").val.save_img is False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 
 from restore.options.schema.section import Block, Blocks, Name, Section
 
@@ -18,8 +18,8 @@ class ValOptions(Section):
     """Iterations between two validations; null: none while training."""
     save_img: bool = False
     """Whether to write the restored images to visualization/."""
-    suffix: Name | None = None
-    """Ending of the names of restored images (IMG_SUFFIX.png); null: the name of the run."""
+    suffix: Annotated[Name | None, BeforeValidator(lambda given: None if given == "" else given)] = None
+    """Ending of the names of restored images (IMG_SUFFIX.png); null or '': the name of the run."""
     pbar: bool = False
     """Whether to show a progress bar."""
     metrics: Annotated[dict[Name, Block], Blocks] = {}
