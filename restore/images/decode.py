@@ -302,8 +302,8 @@ def _sizer_with_pillow(kind: str) -> Callable[[BinaryIO, int], tuple[int, int, i
 
 _MOST_PER_BYTE = {
     "JPEG": jpeg.DECODED_PER_BYTE,
-    "BMP": 1 << 16,
-    **dict.fromkeys(("WebP", "GIF", "AVIF", "HEIC", "JPEG XL"), 1 << 30),
+    **dict.fromkeys(("BMP", "GIF"), 1 << 16),
+    **dict.fromkeys(("WebP", "AVIF", "HEIC", "JPEG XL"), 1 << 30),
 }
 """Decoded bytes that one byte of a file can stand for, at the most; for most formats there is no bound."""
 

@@ -105,9 +105,11 @@ def ends_early(data: bytes, image: PillowImage, reopen: Callable[[bytes], Pillow
         return False
     body = data[: scans.end]
     has_restarts = _RESTART.search(body, body.rfind(b"\xff\xda")) is not None  # behind the eighth nothing changes
-    top = 0 if has_restarts else max(0, image.height - _TALLEST_UNIT)
-    shown, other = (each.crop((0, top, *image.size)).tobytes() for each in (image, reopen(_continued(body, 0xB3))))
-    return not scans.complete or shown != other
+    top = max(0, image.height - _TALLEST_UNIT)
+    shown = [image, reopen(_continued(body, 0xB3))]
+    if not has_restarts:
+        shown = [each.crop((0, top, *image.size)) for each in shown]
+    return not scans.complete or shown[0].tobytes() != shown[1].tobytes()
 
 
 def with_density(data: bytes, density: tuple[float, float, bool]) -> bytes:

@@ -341,6 +341,23 @@ def test_a_few_bytes_claim_much(tmp_path, kind, height, width):
             read(path)
 
 
+def test_a_gif_claims_no_screen_that_its_bytes_could_not_fill():
+    data = bytearray(saved("GIF", np.zeros((20, 20), np.uint8)))
+    struct.pack_into("<HH", data, 6, 1000, 1000)
+    assert decode_image(bytes(data)).pixels.shape[:2] == (1000, 1000)
+    struct.pack_into("<HH", data, 6, 32_000, 32_000)
+    with pytest.raises(ImageError, match="claims"):
+        decode_image(bytes(data))
+
+
+def test_large_jpegs_with_restarts_are_read(monkeypatch):
+    """Pillow's own bound, for images of unknown origin, is not met where ours is not."""
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 2600)
+    for options in JPEGS.values():
+        data = saved("JPEG", textured(70, 80), **options)
+        assert decode_image(data).pixels.shape == (70, 80, 3)
+
+
 @pytest.mark.parametrize("tag", [258, 277, 278, 322, 323, 256, 257, 284, 317])
 @pytest.mark.parametrize("value", [0, 2, 65535])
 def test_tiff_with_senseless_numbers(tag, value):

@@ -17,7 +17,7 @@ import numpy as np
 from restore.data.pairs import Pair
 from restore.data.storage.databases import stored_image, stored_size
 from restore.data.storage.sources import channels_of
-from restore.errors import DataError, RestoreError
+from restore.errors import DataError, ImageError, RestoreError
 from restore.evaluation.environment import environment
 from restore.evaluation.gauges import Gauge
 from restore.evaluation.measures import Measures
@@ -151,10 +151,13 @@ class _Run:
         gauge = None
         for index, pair in enumerate(_tracked(dataset.pairs, dataset.name, self.progress)):
             lq, gt = self._read(dataset, index, pair)
-            if gauge is None:
-                self.restorer(lq[:WARM_UP_PX, :WARM_UP_PX])
-                gauge = Gauge(self.restorer.device)
-            restored = gauge(self.restorer, lq)
+            try:
+                if gauge is None:
+                    self.restorer(lq[:WARM_UP_PX, :WARM_UP_PX])
+                    gauge = Gauge(self.restorer.device)
+                restored = gauge(self.restorer, lq)
+            except ImageError as error:
+                raise ImageError(f"dataset '{dataset.name}', image '{pair.name}': {error}") from error
             result.peak_memory_mib = gauge.peak_mib
             result.images.append(self._image(dataset.name, pair.name, lq, restored, gt, gauge.milliseconds))
         logger.info("%s: %s, %.0f ms each", dataset.name, counted_images(len(result.images)), result.milliseconds or 0)

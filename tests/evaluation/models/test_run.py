@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from restore.data.datasets import DownsampledImageDataset
 from restore.data.noise import GaussianNoiseDataset
@@ -30,6 +31,16 @@ def repeated(pixels, scale=2):
 
 def read_json(folder):
     return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_image_whose_result_is_not_finite_is_named(tmp_path, restorer, dataset, noise, first):
+    model, white = restorer(), np.full((8, 10, 3), 255, np.uint8)
+    model.network.register_forward_hook(lambda module, args, result: result * (torch.nan if args[0].min() > 0.9 else 1))
+    images = {"a": noise(8, 10, 3), "b": noise(8, 10, 3), "a" if first else "b": white}
+    pairs = dataset("Set", {name: (repeated(pixels), pixels) for name, pixels in images.items()})
+    with pytest.raises(ImageError, match=rf"dataset 'Set', image '{'a' if first else 'b'}': .*not finite"):
+        evaluate(model, [pairs], PSNR, name="run", results_root=tmp_path)
 
 
 def test_paired_dataset(tmp_path, restorer, dataset, noise):
