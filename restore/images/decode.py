@@ -96,6 +96,7 @@ def _guarded(name: str | Path, action: Callable[[], Result]) -> Result:
         raise ImageError(f"cannot read '{name}': there is not enough memory for its pixels") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, KeyError ... on damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = f"decoder error {reason}" if reason.lstrip("-").isdigit() else reason  # as older Pillow has it
         raise ImageError(f"cannot read '{name}': {reason}") from error
 
 
