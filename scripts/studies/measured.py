@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from restore.assembly.datasets import evaluation_sets
+from restore.images import convert_depth
 from restore.metrics import psnr
 
 
@@ -22,4 +25,5 @@ def middle(image, side: int | None):
 def psnr_of(restorer, sample, side: int | None, scale: int = 1) -> float:
     """Of one image in [0, 1]; of an enlarged one, `side` is that of the input."""
     lq, gt = middle(sample["lq"], side), middle(sample["gt"], side and side * scale)
-    return psnr(restorer(lq).clip(0, 1), gt.astype("float32") / 255)
+    restored, gt = (convert_depth(np.ascontiguousarray(each), np.float32) for each in (restorer(lq), gt))
+    return psnr(restored.clip(0, 1), gt)

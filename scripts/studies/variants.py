@@ -47,7 +47,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         for name, assignments in variants.items():
             periods = f"train.scheduler.periods=[{arguments.iterations}]"
-            length = [f"train.total_iter={arguments.iterations}", f"val.val_freq={10 * arguments.iterations}", periods]
+            length = [f"train.total_iter={arguments.iterations}", "val.val_freq=~", periods]
             place = arguments.output / name.replace(" ", "_") / str(seed)
             own = [f"manual_seed={seed}", f"path.experiments_root={place}"]
             options = load(arguments.opt, [*arguments.set, *length, *own, *assignments], is_train=True)
@@ -76,11 +76,9 @@ def parameters(options) -> tuple[int, int]:
 
 
 def value_of(options, crop: int | None) -> float:
-    """Mean PSNR of what was trained."""
+    """Mean PSNR of what was trained; of the weights themselves, as averages of few iterations lag behind."""
     folder = options.paths.experiments_root / "models"
-    restorer = load_model(
-        folder / "net_g_latest.pth", key="params_ema", device="cpu", tile=64, tile_overlap=16
-    ).measuring()
+    restorer = load_model(folder / "net_g_latest.pth", key="params", device="cpu", tile=64, tile_overlap=16).measuring()
     dataset = dataset_of(options)
     values = [psnr_of(restorer, dataset[index], crop, restorer.scale) for index in range(len(dataset))]
     return statistics.mean(values)
