@@ -63,7 +63,7 @@ logger: {print_freq: 1, save_checkpoint_freq: 2, use_tb_logger: true}
 """
 
 
-@pytest.mark.parametrize("system", WITHOUT)
+@pytest.mark.parametrize("system", ["windows", pytest.param("macos", marks=pytest.mark.slow)])
 def test_training_and_restoring(system, tmp_path):
     for number in range(2):
         pixels = np.random.default_rng(number).integers(0, 256, (24, 24, 3), np.uint8)

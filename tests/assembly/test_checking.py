@@ -54,7 +54,11 @@ def test_a_template_has_no_datasets_to_check(name, empty_place, capsys):
 MISTAKES = {
     "elsewhere": ("train: {total_iter: many, optim_g: {lr: 1}, no_such_key: 1}\nval: 5", 0, "total_iter"),
     "a key at the top": ("nmae: x", 2, "nmae"),
-    "in a dataset": ("datasets: {test: {name: x, type: PairedImageDataset, dataroot: photos}}", 2, "dataroot"),
+    "in a dataset": (
+        "datasets: {test: {name: x, type: PairedImageDataset, dataroot: photos}}",
+        1,
+        "dataroot",
+    ),  # others are read
     "no type": ("name: x\ndatasets: {test: {name: x, dataroot_gt: photos}}", 2, "datasets.test.type"),
 }
 

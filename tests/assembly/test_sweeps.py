@@ -179,6 +179,7 @@ def test_what_needs_more_memory_than_there_is_is_not_measured():
     assert found == {"parameters": 0, **{side: {"macs": 0, "ms": None, "mib": None} for side in ("64", "128")}}
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_network_alone():
     torch.empty(1 << 28, dtype=torch.uint8).fill_(1)  # what this process has held does not count
     found = measured(torch.nn.Upsample(scale_factor=32), 3, torch.device("cpu"))

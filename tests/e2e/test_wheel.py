@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -22,7 +23,7 @@ COMMANDS = [
 ]
 
 
-def _build(kind: str, folder: Path) -> Path:
+def _build(kind: str, folder: Path, *, compiled: bool = False) -> Path:
     """A wheel or sdist of a copy of what git tracks, so that nothing is left in the checkout."""
     source = folder / "source"
     if not source.exists():
@@ -38,8 +39,13 @@ def _build(kind: str, folder: Path) -> Path:
             if (ROOT / name).is_file():
                 (source / name).parent.mkdir(parents=True, exist_ok=True)
                 (source / name).write_bytes((ROOT / name).read_bytes())
+    environment = os.environ | {"RESTORE_COMPILED": "1" if compiled else "0"}
     done = subprocess.run(
-        [sys.executable, "-c", BUILT, f"build_{kind}", str(folder)], cwd=source, capture_output=True, text=True
+        [sys.executable, "-c", BUILT, f"build_{kind}", str(folder)],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     return folder / done.stdout.splitlines()[-1]
@@ -97,6 +103,14 @@ def test_commands_from_an_empty_folder(installed, command):
 
 def test_the_package_is_the_installed_one(installed):
     assert str(installed.site) in installed("doctor", "--json")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("cc"), reason="needs a C compiler")
+def test_a_wheel_of_one_platform_holds_the_compiled_library(tmp_path):
+    wheel = _build("wheel", tmp_path, compiled=True)
+    with zipfile.ZipFile(wheel) as archive:
+        assert "restore/layers/compiled/source/attention.so" in archive.namelist()
 
 
 @pytest.mark.slow

@@ -17,13 +17,17 @@ LEFT_OUT = {
     *("pyramid", "timm"),  # of other encoders
 }
 
+SOME = ("cct", "gfnet_h", "hornet", "vit")  # one of each kind; all of them with `-m slow`
+
 
 def test_every_family_that_can_be_small_is_there():
     variants = {variant for name in ENCODERS for variant in ENCODERS.variants(name)}
     assert {*ENCODERS} - variants == {*MINIATURES} | LEFT_OUT
 
 
-@pytest.mark.parametrize("name", MINIATURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SOME else pytest.mark.slow) for name in MINIATURES]
+)
 def test_it_stands_in_a_u_net_and_in_a_judge(name):
     (block,) = miniatures([name]).values()
     with torch.device("meta"):

@@ -59,6 +59,7 @@ class _Counting(SwinIR):
         return super().forward(x_BCHW) + torch.rand(())
 
 
+@pytest.mark.slow
 def test_a_file_that_is_wrong_is_not_kept(network, tmp_path):
     network.__class__ = _Counting
     with pytest.raises(ExportError, match="not written"):
@@ -136,6 +137,7 @@ class _Guarded(SwinIR):
         return super().forward(x_BCHW + 1 if x_BCHW.shape[2] > 40 else x_BCHW)
 
 
+@pytest.mark.slow
 def test_sizes_that_the_file_does_not_take_are_named(network, tmp_path):
     network.__class__ = _Guarded
     with pytest.raises(ExportError, match=r"does not take an image of \d+ x|cannot be exported with free|not written"):

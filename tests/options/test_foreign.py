@@ -99,6 +99,7 @@ def test_model_types_of_repositories_are_objectives(name):
     assert OBJECTIVES.get("RealHATGANModel") is OBJECTIVES.get("RealESRGANModel")
 
 
+@pytest.mark.slow
 def test_the_table_of_a_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/loads.yml").write_text(FILE)

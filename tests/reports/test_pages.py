@@ -48,7 +48,9 @@ def test_every_room_extends_the_shared_page(template):
 
 def test_the_rooms_are_all_there():
     assert {path.parents[1].name for path in TEMPLATES} == {
+        "analysis",
         "comparing",
+        "defects",
         "leaderboard",
         "models",
         "opinions",

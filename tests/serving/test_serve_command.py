@@ -46,6 +46,7 @@ def test_sigterm_finishes_what_is_being_done(script, weights):
         assert "stopped" in process.stderr.read()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_second_signal_ends_at_once(script):
     load, walk = script("load_serve"), script("walk_serve")

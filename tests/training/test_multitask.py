@@ -164,6 +164,7 @@ def same_on_two_processes(path, tmp_path, ways):
             assert {key: ours[key] for key in values} == pytest.approx({key: theirs[key] for key in values}, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(write_file, tmp_path):
     ways = {
         "drawn": ["train.total_iter=5", "train.accumulate=2", "train.clip_norm=0.5"],
@@ -173,6 +174,7 @@ def test_two_processes_train_as_one(write_file, tmp_path):
     same_on_two_processes(write_file(), tmp_path, ways)
 
 
+@pytest.mark.slow
 def test_two_processes_split_ipt(write_file, tmp_path):
     ways = {"split": ["train.total_iter=4", "dist_params.strategy=fsdp"]}
     same_on_two_processes(write_file(IPT_BLOCK, "IPTModel"), tmp_path, ways)

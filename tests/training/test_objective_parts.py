@@ -253,6 +253,7 @@ def processes(folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two", "split"])
 def test_several_processes_train_as_one(processes, name):
     one, other = saved(processes, "one"), saved(processes, name)

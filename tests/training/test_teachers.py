@@ -214,6 +214,7 @@ def test_teachers_that_do_not_fit(learn, overrides, message):
         learn("unfit", SOFT, *overrides)
 
 
+@pytest.mark.slow
 def test_several_processes_fill_and_read_a_cache(folder):
     teacher = f"train.teacher.model={folder}/experiments/teacher/models/net_g_3.pth train.teacher.crops=1"
     loss = "train.distill_opt.type=SoftDistillationLoss val=null logger.save_best=null"

@@ -244,6 +244,7 @@ def learnt(kind, reverse, steps=500):
     return (network.eval().generate(source, 0, 6) == wanted).all(dim=1).float().mean().item()
 
 
+@pytest.mark.slow
 def test_reversing_is_learnt():
     assert learnt("transformer", reverse=True) > 0.9
 
