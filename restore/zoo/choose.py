@@ -67,9 +67,11 @@ def choose_model(
     def order(card: Card) -> tuple[Any, ...]:
         place = place_of(card)
         nearest_first = card.real, place is Place.BY_HAND, _distance(card, wanted), not _is_here(card)
-        if is_photo:  # what somebody fetched was wanted
-            return *nearest_first, place is Place.SHIPPED, _lpips(card), card.url is None, card.name
-        return *nearest_first, -_psnr(card, common) if _is_here(card) else 0.0, place, card.url is None, card.name
+        fetched_first = place is Place.SHIPPED  # what somebody fetched was wanted
+        if is_photo:
+            return *nearest_first, fetched_first, _lpips(card), card.url is None, card.name
+        psnr = _psnr(card, common) if _is_here(card) else 0.0
+        return *nearest_first, -psnr, fetched_first, place, card.url is None, card.name
 
     return min(fitting, key=order)
 

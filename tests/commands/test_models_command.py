@@ -92,11 +92,10 @@ def test_a_task_chooses_the_model(tmp_path, monkeypatch):
     ("task", "message"),
     [
         (
-            ["jpeg", "--jpeg-quality", "40"],
-            r"could not download .*127.*jpeg40\.pth.* Get 006_\S+jpeg40\.pth from https://github",
+            ["sr", "--scale", "8"],
+            r"could not download .*127.*x8\.pth.* Get 001_\S+x8\.pth from https://github",
         ),
         (["derain"], r"http://127.*RESTORE_WEIGHTS"),
-        (["jpeg"], r"needs --jpeg-quality: there are models for 10, 20, 30, 40"),
         (["sr", "--scale", "7"], r"at scale 7: allowed is 2, 3, 4, 8"),
     ],
 )

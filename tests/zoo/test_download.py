@@ -10,7 +10,7 @@ import torch
 from restore.errors import CheckpointError, MissingError, OptionsError
 from restore.networks.residual import EDSR
 from restore.zoo import list_cards, load_network
-from restore.zoo.card import Card
+from restore.zoo.card import Card, find_card
 from restore.zoo.choose import better_download, choose_model
 from restore.zoo.download import Place, fetch_weights, local_weights, place_of, recorded_checksum
 
@@ -117,10 +117,10 @@ def test_a_card_without_a_network_is_recognised(server, monkeypatch):
         ({"task": "sr", "scale": 8}, "swinir_classical_x8"),
         ({"task": "photo", "scale": 4}, "photo_x4"),
         ({"task": "photo", "scale": 2}, "swinir_real_x2"),
-        ({"task": "jpeg", "quality": 12}, "swinir_color_jpeg10"),
-        ({"task": "jpeg", "quality": 40}, "swinir_color_jpeg40"),
-        ({"task": "denoise", "sigma": 25}, "swinir_light_color_dn"),  # blind, and here
-        ({"task": "denoise"}, "swinir_light_color_dn"),
+        ({"task": "jpeg", "quality": 12}, "fast_jpeg"),
+        ({"task": "jpeg"}, "fast_jpeg"),
+        ({"task": "denoise", "sigma": 25}, "fast_color_dn"),  # blind, and here
+        ({"task": "denoise"}, "fast_color_dn"),
         ({"task": "deblur"}, "uformer_b_gopro"),
     ],
 )
@@ -186,13 +186,25 @@ def test_without_a_level_a_blind_model_is_taken(server, tmp_path, monkeypatch):
     assert choose_model("denoise", sigma=15).name == "swinir_color_dn15"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [({"task": "denoise", "sigma": 25}, "swinir_color_dn25"), ({"task": "jpeg", "quality": 40}, "swinir_color_jpeg40")],
+)
+def test_what_was_fetched_for_a_level_comes_before_a_small_blind_one(server, tmp_path, monkeypatch, wanted, name):
+    assert choose_model(**wanted).path
+    monkeypatch.setenv("RESTORE_WEIGHTS", str(tmp_path))
+    (tmp_path / find_card(name).weights).write_bytes(b"x")
+    assert choose_model(**wanted).name == name
+
+
 def test_tasks_that_cannot_be_done(server):
     with pytest.raises(OptionsError, match=r"no model for the task 'denoisse'\. Did you mean 'denoise'"):
         choose_model("denoisse")
     with pytest.raises(OptionsError, match=r"at scale 5: allowed is 2, 3, 4, 8\."):
         choose_model("sr", scale=5)
+    published = [each for each in list_cards() if each.path is None]
     with pytest.raises(OptionsError, match=r"needs --jpeg-quality: there are models for 10, 20, 30, 40\."):
-        choose_model("jpeg")
+        choose_model("jpeg", among=published)
 
 
 def test_every_card_has_weights_to_be_had_somewhere_and_a_licence():
