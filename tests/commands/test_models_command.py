@@ -78,13 +78,14 @@ def restore_run(tmp_path, *task):
     return main(["run", "--task", *task, "-i", str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png")])
 
 
-def test_a_task_chooses_the_model(tmp_path, monkeypatch):
+def test_a_task_chooses_the_model(tmp_path, monkeypatch, caplog):
     torch.manual_seed(0)
-    weights = tmp_path / "weights" / find_card("swinir_color_dn25").weights
+    weights = tmp_path / "weights" / find_card("swinir_color_dn50").weights
     weights.parent.mkdir()
     torch.save({"params": build_model(DENOISER).state_dict()}, weights)
     monkeypatch.setenv("RESTORE_WEIGHTS", str(weights.parent))
-    assert restore_run(tmp_path, "denoise", "--sigma", "25", "--device", "cpu") == 0
+    assert restore_run(tmp_path, "denoise", "--sigma", "50", "--device", "cpu") == 0
+    assert "model: swinir_color_dn50" in caplog.text
     assert read_image(tmp_path / "out.png").pixels.shape == (20, 24, 3)
 
 
