@@ -118,6 +118,7 @@ def of_encoders(name, **more):
     return dict.fromkeys(left) | more
 
 
+@pytest.mark.slow
 def test_encoders_judge_and_join_the_record_of_others(sweep, tmp_path):
     names = ("--encoders", "vit,band_energy", "--seeds", "1")
     code, record = sweep(*names, tasks=("encoders_quality",), measure=True, **of_encoders("quality", **TINY_JUDGE))

@@ -20,7 +20,7 @@ def network():
     return SwinIR(**options, upscale=2, upsampler="pixelshuffledirect").eval()
 
 
-@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+@pytest.mark.parametrize("suffix", [pytest.param(".pt2", marks=pytest.mark.slow), ".onnx"])
 def test_any_height_and_width(network, suffix, tmp_path):
     if suffix == ".onnx":
         for name in ("onnx", "onnxscript", "onnxruntime"):
@@ -104,7 +104,10 @@ def test_the_shipped_model_at_three_sizes(suffix, tmp_path):
     "block",
     [
         {"type": "MetaFormerRestorer", "mixers": ["window", "channel"], "embed_dim": 12, "depths": [2]},
-        {"type": "UNetRestorer", "encoder": {"type": "conv_pyramid", "widths": [4, 8]}, "width": 8, "depth": 1},
+        pytest.param(
+            {"type": "UNetRestorer", "encoder": {"type": "conv_pyramid", "widths": [4, 8]}, "width": 8, "depth": 1},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda block: block["type"],
 )

@@ -64,6 +64,7 @@ def test_a_second_signal_ends_at_once(script):
         assert process.wait(30) in (0, 130)  # 0 where it was still reading weights
 
 
+@pytest.mark.slow
 def test_other_machines_need_a_token(script, weights):
     load, walk = script("load_serve"), script("walk_serve")
     with walk.served("-m", str(weights), "--host", "0.0.0.0") as (address, _):

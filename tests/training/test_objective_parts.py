@@ -265,6 +265,7 @@ def test_several_processes_train_as_one(processes, name):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_split_run_is_resumed_bit_by_bit(processes):
     for a, b in zip(tensors(saved(processes, "split")), tensors(saved(processes, "parts")), strict=True):
         assert torch.equal(a, b)
