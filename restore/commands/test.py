@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from restore.commands.arguments import add_json, add_threads, use_threads
 from restore.errors import OptionsError
@@ -69,44 +70,50 @@ def _restore_files(options: Options, arguments: argparse.Namespace) -> int:
 
 def _judge(options: Options, *, as_json: bool) -> int:
     """How well a quality model agrees with opinions."""
-    from restore.assembly.datasets import evaluation_sets
     from restore.assembly.restorers import quality_model_of
     from restore.evaluation.opinions.run import evaluate_quality
-    from restore.reports.format import counted_images
 
-    datasets = {dataset.name: dataset for dataset in evaluation_sets(options)}
-    root = options.paths.results_root
-    results = evaluate_quality(
-        quality_model_of(options), datasets, name=root.name, results_root=root.parent, options=options.dump()
-    )
-    if as_json:
-        tell_json(results)
-    for name, found in results["datasets"].items():
-        figures = "  ".join(f"{key.upper()} {value:.4f}" for key, value in found["none"].items())
-        logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures)
-    logger.info("look at %s", root / "report.html")
+    _measure(partial(evaluate_quality, quality_model_of(options)), _agreement, options, as_json=as_json)
+    logger.info("look at %s", options.paths.results_root / "report.html")
     return 0
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    return "  ".join(f"{key.upper()} {value:.4f}" for key, value in found["none"].items())
 
 
 def _detect(options: Options, *, as_json: bool) -> int:
     """How many of the boxes of its datasets a detector finds."""
-    from restore.assembly.datasets import evaluation_sets
     from restore.assembly.restorers import detector_of
     from restore.evaluation.detections import evaluate_detector
+
+    _measure(partial(evaluate_detector, detector_of(options)), _precision, options, as_json=as_json)
+    return 0
+
+
+def _precision(found: dict[str, Any]) -> str:
+    of_kinds = {"AP50": found["ap50"], **found["ap50_of_kinds"]}
+    return "  ".join(f"{key} {'-' if value is None else f'{value:.3f}'}" for key, value in of_kinds.items())
+
+
+def _measure(
+    evaluate: Callable[..., dict[str, Any]],
+    figures: Callable[[dict[str, Any]], str],
+    options: Options,
+    *,
+    as_json: bool,
+) -> None:
+    """Evaluate over the datasets of the options and say each one's figures."""
+    from restore.assembly.datasets import evaluation_sets
     from restore.reports.format import counted_images
 
     datasets = {dataset.name: dataset for dataset in evaluation_sets(options)}
     root = options.paths.results_root
-    results = evaluate_detector(
-        detector_of(options), datasets, name=root.name, results_root=root.parent, options=options.dump()
-    )
+    results = evaluate(datasets, name=root.name, results_root=root.parent, options=options.dump())
     if as_json:
         tell_json(results)
     for name, found in results["datasets"].items():
-        of_kinds = {"AP50": found["ap50"], **found["ap50_of_kinds"]}
-        figures = "  ".join(f"{key} {'-' if value is None else f'{value:.3f}'}" for key, value in of_kinds.items())
-        logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures)
-    return 0
+        logger.info("%s: %s  %s", name, counted_images(found["num_images"]), figures(found))
 
 
 def _evaluate(options: Options, *, as_json: bool) -> int:

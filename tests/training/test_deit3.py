@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-import yaml
-from training_runs import resumed_bit_by_bit
+from training_runs import judge_option_file, resumed_bit_by_bit
 
 from restore.data.augment import Colours
 from restore.data.ratings.opinions import distribution_about
@@ -178,35 +177,11 @@ def test_reference_and_image_have_the_same_colours(photos):
     assert np.array_equal(plain[clean]["image"], coloured[clean]["image"]), "validation is not changed"
 
 
-def test_a_run_goes_on_bit_by_bit(photos, tmp_path):
-    options = {
-        "name": "tiny",
-        "model_type": "QualityModel",
-        "num_gpu": 0,
-        "manual_seed": 0,
-        "datasets": {
-            "train": {
-                "name": "ladder",
-                "type": "SyntheticQualityDataset",
-                "dataroot_gt": str(photos),
-                "kinds": ["noise"],
-                "num_levels": 2,
-                "crop_px": 16,
-                "use_colours": True,
-                "batch_size_per_gpu": 4,
-                "num_worker_per_gpu": 0,
-            }
-        },
-        "network_g": {**TRIQ, "layer_scale": 1e-4},
-        "path": {"experiments_root": str(tmp_path / "experiments")},
-        "train": {
-            "total_iter": 4,
-            "clip_norm": 1.0,
-            "optim_g": {"type": "LAMB", "lr": 3e-3, "weight_decay": 0.02},
-            "quality_opt": {"type": "BinaryOpinionLoss"},
-        },
-        "logger": {"save_checkpoint_freq": 2, "print_freq": 2},
+def test_a_run_goes_on_bit_by_bit(tmp_path):
+    learning = {
+        "clip_norm": 1.0,
+        "optim_g": {"type": "LAMB", "lr": 3e-3, "weight_decay": 0.02},
+        "quality_opt": {"type": "BinaryOpinionLoss"},
     }
-    path = tmp_path / "tiny.yml"
-    path.write_text(yaml.safe_dump(options))
+    path = judge_option_file(tmp_path, {**TRIQ, "layer_scale": 1e-4}, learning, use_colours=True)
     assert resumed_bit_by_bit(path, tmp_path / "experiments/tiny", 4)

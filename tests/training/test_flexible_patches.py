@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-import yaml
-from training_runs import resumed_bit_by_bit
+from training_runs import judge_option_file, resumed_bit_by_bit
 
 from restore.errors import OptionsError
-from restore.images import write_image
 from restore.layers.flexible_patches import FlexiblePatches
 from restore.metrics import triq
 from restore.quality import build_quality, load_quality
@@ -89,35 +86,5 @@ def test_other_encoders_have_one_size():
 
 
 def test_a_run_goes_on_bit_by_bit(tmp_path):
-    for seed in range(2):
-        pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        write_image(tmp_path / "photos" / f"{seed}.png", pixels)
-    options = {
-        "name": "tiny",
-        "model_type": "QualityModel",
-        "num_gpu": 0,
-        "manual_seed": 0,
-        "datasets": {
-            "train": {
-                "name": "ladder",
-                "type": "SyntheticQualityDataset",
-                "dataroot_gt": str(tmp_path / "photos"),
-                "kinds": ["noise"],
-                "num_levels": 2,
-                "crop_px": 24,
-                "batch_size_per_gpu": 4,
-                "num_worker_per_gpu": 0,
-            }
-        },
-        "network_g": JUDGE,
-        "path": {"experiments_root": str(tmp_path / "experiments")},
-        "train": {
-            "total_iter": 6,
-            "optim_g": {"type": "Adam", "lr": 1e-3},
-            "quality_opt": {"type": "OpinionLoss"},
-        },
-        "logger": {"save_checkpoint_freq": 2, "print_freq": 2},
-    }
-    path = tmp_path / "tiny.yml"
-    path.write_text(yaml.safe_dump(options))
+    path = judge_option_file(tmp_path, JUDGE, {"quality_opt": {"type": "OpinionLoss"}}, total_iter=6)
     assert resumed_bit_by_bit(path, tmp_path / "experiments/tiny", 6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from training_runs import resumed_bit_by_bit, run
+from training_runs import FROM_CLEAN_IMAGES, resumed_bit_by_bit, run
 
 from restore.data.numbered import NumberedDataset
 from restore.data.sampling import Draw
@@ -109,21 +109,7 @@ def test_what_does_not_go_together(block, message):
         objective(**block)
 
 
-OPTIONS = (
-    "model_type=InstanceDiscrimination",
-    "scale=1",
-    "datasets.val=~",
-    "val=~",
-    "logger.save_best=~",
-    "datasets.train.gt_size=8",
-    "datasets.train.type=GaussianNoiseDataset",
-    "datasets.train.sigma_type=constant",
-    "datasets.train.sigma_range=0",
-    "datasets.train.dataroot_lq=~",
-    "network_g={type: UNetRestorer, encoder: {type: conv_pyramid, widths: [4, 8]}, width: 4, max_width: 8, depth: 1}",
-    "train.pixel_opt=~",
-    "train.instance_opt={type: InstanceLoss}",
-)
+OPTIONS = (*FROM_CLEAN_IMAGES, "model_type=InstanceDiscrimination", "train.instance_opt={type: InstanceLoss}")
 
 
 def test_a_run_goes_on_bit_by_bit(option_file, tmp_path):

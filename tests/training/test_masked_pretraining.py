@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from training_runs import resumed_bit_by_bit, run
+from training_runs import FROM_CLEAN_IMAGES, resumed_bit_by_bit, run
 
 from restore.encoders import build_encoder
 from restore.errors import OptionsError
@@ -169,18 +169,8 @@ def test_judges_learn_too():
 
 
 OPTIONS = (
+    *FROM_CLEAN_IMAGES,
     "model_type=MaskedPretraining",
-    "scale=1",
-    "datasets.val=~",
-    "val=~",
-    "logger.save_best=~",
-    "datasets.train.gt_size=8",
-    "datasets.train.type=GaussianNoiseDataset",
-    "datasets.train.sigma_type=constant",
-    "datasets.train.sigma_range=0",
-    "datasets.train.dataroot_lq=~",
-    "network_g={type: UNetRestorer, encoder: {type: conv_pyramid, widths: [4, 8]}, width: 4, max_width: 8, depth: 1}",
-    "train.pixel_opt=~",
     "train.masked_opt={type: MaskedPatchLoss, decoder_width: 8}",
 )
 

@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
-from training_runs import resumed_bit_by_bit
+from training_runs import judge_option_file, resumed_bit_by_bit
 
 from restore.cli import main
 from restore.errors import ImageError, OptionsError
@@ -167,44 +166,10 @@ def test_mixing_more_than_always_is_refused():
         PatchOpinionLoss(mix_tokens=1.5)
 
 
-@pytest.fixture
-def option_file(tmp_path):
-    for seed in range(2):
-        pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        write_image(tmp_path / "photos" / f"{seed}.png", pixels.repeat(2, 0).repeat(2, 1))
-    options = {
-        "name": "tiny",
-        "model_type": "QualityModel",
-        "num_gpu": 0,
-        "manual_seed": 0,
-        "datasets": {
-            "train": {
-                "name": "ladder",
-                "type": "SyntheticQualityDataset",
-                "dataroot_gt": str(tmp_path / "photos"),
-                "kinds": ["noise"],
-                "num_levels": 2,
-                "crop_px": 24,
-                "batch_size_per_gpu": 4,
-                "num_worker_per_gpu": 0,
-            }
-        },
-        "network_g": {**TINY, "patches": True},
-        "path": {"experiments_root": str(tmp_path / "experiments")},
-        "train": {
-            "total_iter": 4,
-            "optim_g": {"type": "Adam", "lr": 1e-3},
-            "quality_opt": {"type": "PatchOpinionLoss", "mix_tokens": 0.5},
-        },
-        "logger": {"save_checkpoint_freq": 2, "print_freq": 2},
-    }
-    path = tmp_path / "tiny.yml"
-    path.write_text(yaml.safe_dump(options))
-    return path
-
-
-def test_a_run_that_stops_goes_on_bit_by_bit(option_file, tmp_path):
-    assert resumed_bit_by_bit(option_file, tmp_path / "experiments/tiny", 4)
+def test_a_run_that_stops_goes_on_bit_by_bit(tmp_path):
+    loss = {"type": "PatchOpinionLoss", "mix_tokens": 0.5}
+    path = judge_option_file(tmp_path, {**TINY, "patches": True}, {"quality_opt": loss})
+    assert resumed_bit_by_bit(path, tmp_path / "experiments/tiny", 4)
 
 
 def test_score_writes_where_images_are_bad(tmp_path, capsys):

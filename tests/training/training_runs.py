@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+import yaml
 
 from restore.assembly.trainings import train
+from restore.images import write_image
 from restore.options import load
 
 
@@ -40,3 +43,58 @@ def resumed_bit_by_bit(option_file, root, last, *overrides):
         path.unlink()
     assert run(option_file, *overrides, auto_resume=True) == 0
     return all(same(one, torch.load(path, weights_only=True)) for one, path in zip(whole, files, strict=True))
+
+
+def judge_option_file(folder, network, train, *, total_iter=4, **dataset):
+    """The option file of a tiny training of a judge, `folder/tiny.yml`, two photographs beside it.
+
+    Args:
+        folder: of the file, the photographs and the run.
+        network: `network_g`.
+        train: what is added to `train`: its loss, and another optimizer than Adam.
+        total_iter: iterations.
+        dataset: what is added to the dataset.
+    """
+    for seed in range(2):
+        pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        write_image(folder / "photos" / f"{seed}.png", pixels.repeat(2, 0).repeat(2, 1))
+    of_train = {
+        "name": "ladder",
+        "type": "SyntheticQualityDataset",
+        "dataroot_gt": str(folder / "photos"),
+        "kinds": ["noise"],
+        "num_levels": 2,
+        "crop_px": 24,
+        "batch_size_per_gpu": 4,
+        "num_worker_per_gpu": 0,
+    }
+    options = {
+        "name": "tiny",
+        "model_type": "QualityModel",
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "datasets": {"train": of_train | dataset},
+        "network_g": network,
+        "path": {"experiments_root": str(folder / "experiments")},
+        "train": {"total_iter": total_iter, "optim_g": {"type": "Adam", "lr": 1e-3}} | train,
+        "logger": {"save_checkpoint_freq": 2, "print_freq": 2},
+    }
+    path = folder / "tiny.yml"
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
+UNET = "{type: UNetRestorer, encoder: {type: conv_pyramid, widths: [4, 8]}, width: 4, max_width: 8, depth: 1}"
+FROM_CLEAN_IMAGES = (  # what makes the tiny training of a restorer one that learns from images alone
+    "scale=1",
+    "datasets.val=~",
+    "val=~",
+    "logger.save_best=~",
+    "datasets.train.gt_size=8",
+    "datasets.train.type=GaussianNoiseDataset",
+    "datasets.train.sigma_type=constant",
+    "datasets.train.sigma_range=0",
+    "datasets.train.dataroot_lq=~",
+    f"network_g={UNET}",
+    "train.pixel_opt=~",
+)

@@ -13,6 +13,7 @@ Shape legend: B batch, N tokens, M tokens that are attended to, C channels, h he
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ Cache = dict[str, Any]
 """What a mixer keeps of the tokens before, by name; empty at the start of a sequence."""
 
 
-class SequenceMixer(nn.Module):
+class SequenceMixer(nn.Module, ABC):
     """Base of what mixes the tokens of a sequence.
 
     Attributes:
@@ -39,6 +40,7 @@ class SequenceMixer(nn.Module):
 
     can_be_causal = False
 
+    @abstractmethod
     def forward(
         self, x_BNC: torch.Tensor, there_BN: torch.Tensor | None = None, *, causal: bool = False
     ) -> torch.Tensor:
@@ -49,11 +51,14 @@ class SequenceMixer(nn.Module):
             there_BN: true where there is one, false for padding; None for all.
             causal: whether a token sees itself and those before it alone.
         """
-        raise NotImplementedError
 
     def go_on(self, x_BNC: torch.Tensor, cache: Cache) -> torch.Tensor:
-        """(B, N, C) of further tokens, causally, after those of earlier calls with the same cache."""
-        raise NotImplementedError
+        """(B, N, C) of further tokens, causally, after those of earlier calls with the same cache.
+
+        Raises:
+            ValueError: later tokens cannot be hidden from earlier ones.
+        """
+        raise ValueError(f"{type(self).__name__} is made of all tokens: it cannot go on token by token")
 
 
 class FullMixing(SequenceMixer):

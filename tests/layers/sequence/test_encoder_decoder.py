@@ -195,6 +195,8 @@ class TestMixing:
         assert not mixing.can_be_causal
         with pytest.raises(ValueError, match="for encoders"):
             mixing(torch.randn(1, 4, DIM), causal=True)
+        with pytest.raises(ValueError, match="cannot go on token by token"):
+            mixing.go_on(torch.randn(1, 1, DIM), {})
 
 
 class TestParameters:
