@@ -73,7 +73,7 @@ def _judge(options: Options, *, as_json: bool) -> int:
     from restore.assembly.restorers import quality_model_of
     from restore.evaluation.opinions.run import evaluate_quality
 
-    _measure(partial(evaluate_quality, quality_model_of(options)), _agreement, options, as_json=as_json)
+    _measure(evaluate_quality, quality_model_of, _agreement, options, as_json=as_json)
     logger.info("look at %s", options.paths.results_root / "report.html")
     return 0
 
@@ -87,7 +87,7 @@ def _detect(options: Options, *, as_json: bool) -> int:
     from restore.assembly.restorers import detector_of
     from restore.evaluation.detections import evaluate_detector
 
-    _measure(partial(evaluate_detector, detector_of(options)), _precision, options, as_json=as_json)
+    _measure(evaluate_detector, detector_of, _precision, options, as_json=as_json)
     return 0
 
 
@@ -98,18 +98,19 @@ def _precision(found: dict[str, Any]) -> str:
 
 def _measure(
     evaluate: Callable[..., dict[str, Any]],
+    model_of: Callable[[Options], Any],
     figures: Callable[[dict[str, Any]], str],
     options: Options,
     *,
     as_json: bool,
 ) -> None:
-    """Evaluate over the datasets of the options and say each one's figures."""
+    """Evaluate over the datasets of the options, which are looked for first, and say the figures of each."""
     from restore.assembly.datasets import evaluation_sets
     from restore.reports.format import counted_images
 
     datasets = {dataset.name: dataset for dataset in evaluation_sets(options)}
     root = options.paths.results_root
-    results = evaluate(datasets, name=root.name, results_root=root.parent, options=options.dump())
+    results = evaluate(model_of(options), datasets, name=root.name, results_root=root.parent, options=options.dump())
     if as_json:
         tell_json(results)
     for name, found in results["datasets"].items():

@@ -1,6 +1,7 @@
-"""The desk: takes orders, keeps them in a queue, and has one worker a device who does them one after another.
+"""The desk takes orders, keeps them in a queue, and restores them one after another, with one worker for each device.
 
-Everything is in memory. An order is forgotten when its result has been fetched, and when nobody asks after it any more.
+Everything is kept in memory. An order is forgotten once its result has been downloaded, or when nobody has asked for it
+for a while.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Dynamic sparsity: a share of the weights is zero throughout a training, and which ones are changes.
+"""Dynamic sparsity: throughout a training a fixed share of the weights is zero, and which weights these are changes.
 
 Liu et al. 2022 (SLaK), arXiv 2207.03620, section 3.3, after sparse evolutionary training (Mocanu et al. 2018). How many
-weights a layer keeps is decided once, by SNIP (Lee et al. 2019, arXiv 1810.02340): those of the largest |weight times
-gradient| of the whole network, in the first step. Which ones is drawn. Every so often the smallest of a layer's weights
-are dropped and as many others, drawn, begin at zero; their share falls to nothing along half a cosine. So the number of
-weights of a layer that are not zero never grows.
+weights a layer keeps is decided once, in the first step, by SNIP (Lee et al. 2019, arXiv 1810.02340): as many as it has
+among the largest |weight times gradient| of the whole network. Which weights these are is random. Every `every`
+iterations the smallest of a layer's weights are dropped, and as many others, chosen at random, start from zero. The
+share that is exchanged falls to zero along half a cosine. So a layer never has more weights than at the start.
 
-Masks are in the training state. What is saved as weights has the zeros in it, the moving average as well: nothing has
-to be known about them to run, fold or export the network.
+The masks are in the training state. Saved weights, and their moving average, hold the zeros themselves: a network runs,
+folds and is exported without the masks.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class DynamicSparsity(Callback):
         if only is not None:
             self.weights = {name: weight for name, weight in self.weights.items() if re.search(only, name)}
         if not self.weights:
-            message = f"no convolution or linear map of the network has '{only}' in the name of its weight."
+            message = "the network has no convolution or linear map that learns"
+            message += "." if only is None else f" and whose weight's name matches '{only}'."
             raise OptionsError([Problem("train.sparse.only", message)])
 
     def go_on(self, trainer: Trainer) -> None:

@@ -113,7 +113,7 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     "coatnet": {"model_args": {"embed_dim": [16, 16, 32, 32], "depths": [1, 1, 1, 1], "stem_width": [8, 16]}},
     "tiny_vit": {"model_args": {"embed_dims": [8, 16, 32, 32], "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}},
 }
-LARGE = {"volo", "poolformer", "mlp_mixer", "resmlp", "gmlp", "caformer", "convformer"}
+LARGE = {"volo", "poolformer", "mlp_mixer", "resmlp", "gmlp", "caformer", "convformer", "resnet50_v1"}
 """Models that cannot be made small."""
 
 FAMILIES = [name for name in ENCODERS if not any(name in ENCODERS.variants(family) for family in ENCODERS)]
@@ -143,9 +143,18 @@ class TestForms(EncoderTester):
         for name, form in (
             ("repopt_vgg", {"learns_as": "branches"}),
             ("repopt_vgg", {"learns_as": "multiplied"}),
-            ("hr_nas", {"num_tokens": 4}),
-            ("hr_nas", {"out_indices": [0]}),
             ("mini_swin", {"compat": True}),
+        )
+    ]
+
+
+@pytest.mark.slow
+class TestFormsOfSeveralResolutions(EncoderTester):
+    blocks: ClassVar = [
+        {"type": "hr_nas", **SMALL["hr_nas"], **form}
+        for form in (
+            {"num_tokens": 4},
+            {"out_indices": [0]},
         )
     ]
 
