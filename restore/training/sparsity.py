@@ -69,9 +69,10 @@ class DynamicSparsity(Callback):
         if only is not None:
             self.weights = {name: weight for name, weight in self.weights.items() if re.search(only, name)}
         if not self.weights:
-            message = "the network has no convolution or linear map that learns"
-            message += "." if only is None else f" and whose weight's name matches '{only}'."
-            raise OptionsError([Problem("train.sparse.only", message)])
+            where, which = (
+                ("train.sparse", "") if only is None else ("train.sparse.only", f" with '{only}' in its name")
+            )
+            raise OptionsError([Problem(where, f"no convolution or linear map that learns{which}.")])
 
     def go_on(self, trainer: Trainer) -> None:
         """Set the masks to work; on a resumed run the weights agree with them already."""

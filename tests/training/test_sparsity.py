@@ -94,8 +94,10 @@ def test_zeros_stay_zero_and_their_number_is_kept(network, make_trainer, batches
 def test_it_changes_nothing_but_what_it_covers(network):
     assert set(DynamicSparsity(network, 0.5).weights) == set(LAYERS)
     assert set(DynamicSparsity(network, 0.5, only="^last").weights) == {"last.weight"}
-    with pytest.raises(OptionsError, match=r"train\.sparse\.only: no convolution or linear map .* 'nothing'"):
+    with pytest.raises(OptionsError, match=r"train\.sparse\.only: no convolution .* with 'nothing' in its name"):
         DynamicSparsity(network, 0.5, only="nothing")
+    with pytest.raises(OptionsError, match=r"train\.sparse: no convolution or linear map that learns\."):
+        DynamicSparsity(torch.nn.PReLU(), 0.5)
 
 
 @pytest.mark.parametrize(
