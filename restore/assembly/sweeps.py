@@ -61,6 +61,7 @@ def sweep(
     num_seeds: int = 3,
     iterations: int | None = None,
     remeasure: bool = False,
+    measure: bool = True,
     overrides: Sequence[Any] = (),
     say: Callable[[str], None] = log.info,
 ) -> int:
@@ -75,6 +76,7 @@ def sweep(
         num_seeds: trainings of each.
         iterations: of each training; None for what the files say.
         remeasure: measure time and memory again, also of what was done before.
+        measure: measure time and memory of what has not been measured yet.
         overrides: assignments for all option files.
         say: is told what happens.
 
@@ -102,9 +104,10 @@ def sweep(
                 code = train(options)
             if code != 0:
                 return 130
-            measure, value = _last(options)
-            trial |= {measure: value, "seconds": time.monotonic() - since}
-            _measure(record, options, name)
+            quality, value = _last(options)
+            trial |= {quality: value, "seconds": time.monotonic() - since}
+            if measure:
+                _measure(record, options, name)
         except (RestoreError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RestoreError) and not is_out_of_memory(error):
                 raise
@@ -113,10 +116,10 @@ def sweep(
         record.keep(trial)
         _write(record, output)
         each = (time.monotonic() - begun) / number
-        found = f"failed: {trial['error']}" if "error" in trial else f"{measure.upper()} {value:.3f}"
+        found = f"failed: {trial['error']}" if "error" in trial else f"{quality.upper()} {value:.3f}"
         minutes = each * (len(left) - number) / 60
         say(f"{options.name} {name} seed {seed}: {found}; {len(left) - number} left, {minutes:.0f} min")
-    for options, name, seed in trials:
+    for options, name, seed in trials if measure else ():
         if record.trial(options.name, name, seed) is not None and _measure(record, options, name):
             say(f"{options.name} {name}: measured again")
             _write(record, output)

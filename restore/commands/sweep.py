@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure time and memory again, also of what was done before (while nothing else runs)",
     )
+    parser.add_argument(
+        "--no-measure",
+        action="store_true",
+        help="train only; time and memory are left for a later --remeasure, on a quiet machine",
+    )
     add_threads(parser)
     add_override_arguments(parser)
 
@@ -66,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         num_seeds=arguments.seeds,
         iterations=arguments.iterations,
         remeasure=arguments.remeasure,
+        measure=not arguments.no_measure,
         overrides=arguments.overrides,
         say=tell,
     )
