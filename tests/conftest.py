@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from fractions import Fraction
 from functools import partial
@@ -19,6 +20,17 @@ def _shared(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"the reference data {relative} is not here (set RESTORE_TEST_DATA to its folder)")
     return path
+
+
+def pytest_sessionstart():
+    """No collection of garbage while modules and tests are loaded, all of which stay (see the next)."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """What is loaded stays to the end: the collector need not look at it again and again (a tenth of the suite's time)."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
