@@ -12,7 +12,7 @@ from restore.images.decode import decode_image, is_animated, read_size, size_of
 from restore.images.encode import encode_image
 from restore.images.formats import WRITTEN_SUFFIXES, readable_suffixes
 from restore.images.image import Image, convert_depth, flatten, require_unit, to_pixels, to_tensor
-from restore.images.io import list_images, read_image, write_image
+from restore.images.io import list_images, read_image, write_image, written_by_rows
 from restore.images.padding import PADDINGS, Frame, crop, frame, pad
 from restore.images.resize import KERNELS, resize, resize_pixels
 
@@ -45,6 +45,7 @@ __all__ = [
     "to_pixels",
     "to_tensor",
     "write_image",
+    "written_by_rows",
     "y_to_rgb",
     "ycbcr_to_rgb",
 ]

@@ -7,12 +7,13 @@ pixels and a format does not hold is said once (docs/carried.md).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import struct
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from restore.images.exif import PREFIX, is_readable, with_density, with_size
 from restore.images.formats import Format, check_fits, format_for
 from restore.images.image import Image
 
-__all__ = ["encode_image"]
+__all__ = ["ImageEncoder", "encode_image"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,32 +52,124 @@ def encode_image(image: Image | np.ndarray, suffix: str, *, quality: int = 95, l
     Raises:
         ImageError: no such format, or it cannot hold the depth, the alpha channel or the size.
     """
-    if isinstance(image, np.ndarray):
-        image = Image(image)
-    check_fits(suffix, image.pixels.shape, image.pixels.dtype.name, lossless=lossless)
-    fmt = format_for(suffix)
-    if not 1 <= quality <= 100:
-        raise ImageError(f"quality is {quality}; must be 1 to 100")
-    image = _fitting(image, fmt)
-    try:
-        return _ENCODERS[fmt.name](image, quality, lossless)
-    except (OSError, ValueError) as error:
-        height, width = image.pixels.shape[:2]
-        raise ImageError(f"a {height}x{width} image cannot be encoded as {fmt.name}: {error}") from error
+    image = Image(image) if isinstance(image, np.ndarray) else image
+    file = io.BytesIO()
+    encoder = ImageEncoder(file, suffix, image, quality=quality, lossless=lossless)
+    encoder.write(image.pixels)
+    encoder.finish()
+    return file.getvalue()
 
 
-def _fitting(image: Image, fmt: Format) -> Image:
-    """The image with what the format holds, sizes set to its own; what is left behind is said once."""
-    height, width = image.pixels.shape[:2]
-    carried, icc = image.carried, image.icc
+class ImageEncoder:
+    """Writes an image to an open file from top to bottom, in the format that an ending asks for.
+
+    PNG, TIFF and JPEG are encoded as the rows come; WebP and BMP hold them until the last.
+
+    Args:
+        file: where to; it can be written at any place.
+        suffix: ".png", ".jpg", ".tif", ".webp", ".bmp" ...
+        like: what the file carries beside its pixels.
+        shape: (H, W) or (H, W, C) of the image; by default that of `like`.
+        depth: of its pixels; by default that of `like`.
+        quality: of lossy formats, 1 to 100.
+        lossless: refuse to lose anything.
+
+    Raises:
+        ImageError: no such format, or it cannot hold the depth, the alpha channel or the size.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        suffix: str,
+        like: Image,
+        shape: Sequence[int] | None = None,
+        depth: str | None = None,
+        *,
+        quality: int = 95,
+        lossless: bool = False,
+    ):
+        self._shape, dtype = tuple(shape or like.pixels.shape), np.dtype(depth or like.pixels.dtype)
+        check_fits(suffix, self._shape, dtype.name, lossless=lossless)
+        self._format = format_for(suffix)
+        if not 1 <= quality <= 100:
+            raise ImageError(f"quality is {quality}; must be 1 to 100")
+        icc, exif, carried = _held(like, self._shape, self._format)
+        with self._told():
+            if self._format.name == "PNG":
+                self._encoder: _Encoder = png.Encoder(file, self._shape, dtype, icc, exif, carried)
+            elif self._format.name == "TIFF":
+                self._encoder = tiff.Encoder(file, self._shape, dtype, icc, exif, carried)
+            elif self._format.name == "JPEG":
+                encode = partial(_encode_jpeg, quality, icc, exif, carried)
+                self._encoder = jpeg.Encoder(file, self._shape, encode, carried.density)
+            elif self._format.name == "BMP":
+                self._encoder = _Whole(file, partial(_encode_bmp, carried))
+            else:
+                self._encoder = _Whole(file, partial(_encode_webp, quality, lossless, icc, exif, carried))
+
+    def write(self, rows: np.ndarray) -> None:
+        """The next rows, (rows, W) or (rows, W, C).
+
+        Raises:
+            ImageError: they cannot be encoded.
+        """
+        with self._told():
+            self._encoder.write(rows)
+
+    def finish(self) -> None:
+        """What follows the last row.
+
+        Raises:
+            ImageError: it cannot be encoded.
+        """
+        with self._told():
+            self._encoder.finish()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            height, width = self._shape[:2]
+            raise ImageError(f"a {height}x{width} image cannot be encoded as {self._format.name}: {error}") from error
+
+
+class _Encoder(Protocol):
+    def write(self, rows: np.ndarray) -> None: ...
+    def finish(self) -> None: ...
+
+
+class _Whole:
+    """Holds rows until the last has come, for encoders that want all of them at once."""
+
+    def __init__(self, file: BinaryIO, encode: Callable[[np.ndarray], bytes]):
+        self._file, self._encode = file, encode
+        self._blocks: list[np.ndarray] = []
+
+    def write(self, rows: np.ndarray) -> None:
+        self._blocks.append(rows)
+
+    def finish(self) -> None:
+        pixels = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
+        self._file.write(self._encode(pixels))
+
+
+def _held(image: Image, shape: Sequence[int], fmt: Format) -> tuple[bytes | None, bytes | None, Carried]:
+    """What a file of this format holds of what an image carries, sizes set to its own: profile, EXIF and the rest.
+
+    What is left behind is said once.
+    """
+    (height, width, *channels), carried, icc = shape, image.carried, image.icc
     for what in carried.left:
         say_left_behind(f"{what} of {_source(image)}")
-    stored_space = b"GRAY" if image.channels < 3 and fmt.grey else b"RGB "
+    is_grey = (channels[0] if channels else 1) < 3
+    stored_space = b"GRAY" if is_grey and fmt.grey else b"RGB "
     if icc and icc[16:20] in (b"GRAY", b"RGB ", b"CMYK") and icc[16:20] != stored_space:
         logger.warning("an ICC profile for %s does not fit this image: it is not written", icc[16:20].decode().strip())
         icc = None
     colour = () if _is_srgb(dict(carried.colour)) and "colour" not in fmt.carries else carried.colour
-    held = {
+    held: dict[str, Any] = {
         "profile": icc,
         "EXIF": with_size(image.exif, height, width),
         "resolution": carried.density,
@@ -89,7 +182,7 @@ def _fitting(image: Image, fmt: Format) -> Image:
             say_left_behind(f"{words} of {_source(image)}: {reason}")
             held[kind] = None
     kept = Carried(held["resolution"], held["XMP"], held["text"] or (), held["colour"] or ())
-    return replace(image, icc=held["profile"], exif=held["EXIF"], carried=kept)
+    return held["profile"], held["EXIF"], kept
 
 
 def _why_not(kind: str, value: Any, fmt: Format) -> str:
@@ -121,81 +214,67 @@ def _source(image: Image) -> str:
     return f"{suffix} files" if suffix else "an image"
 
 
-def _encode_png(image: Image, quality: int, lossless: bool) -> bytes:
-    pixels = image.pixels
-    encoded = png.encode_grey_alpha(pixels) if image.channels == 2 else _encode_with_opencv(".png", pixels)
-    return png.add_metadata(encoded, image.icc, image.exif, image.carried)
-
-
-def _encode_tiff(image: Image, quality: int, lossless: bool) -> bytes:
-    return tiff.encode(image.pixels, image.icc, image.exif, image.carried)
-
-
-def _encode_bmp(image: Image, quality: int, lossless: bool) -> bytes:
-    encoded = bytearray(_encode_with_opencv(".bmp", _as_rgba(image.pixels)))
-    if image.carried.density:
-        per_metre = (min(round(dots / 0.0254), (1 << 31) - 1) for dots in image.carried.density[:2])
-        struct.pack_into("<ii", encoded, 38, *per_metre)
-    return bytes(encoded)
-
-
-def _encode_jpeg(image: Image, quality: int, lossless: bool) -> bytes:
-    options = {"quality": quality, "subsampling": 0, "icc_profile": image.icc}
-    encoded = _encode_with_pillow(
-        image.pixels,
-        "JPEG",
-        exif=PREFIX + image.exif if image.exif else b"",
-        xmp=image.carried.xmp,
-        comment=_comment(image.carried.text),
-        **options,
-    )
-    return jpeg.with_density(encoded, image.carried.density) if image.carried.density else encoded
-
-
-def _encode_webp(image: Image, quality: int, lossless: bool) -> bytes:
-    return _encode_with_pillow(
-        _as_rgba(image.pixels),
-        "WEBP",
-        quality=quality,
-        lossless=lossless,
-        exact=lossless,
-        icc_profile=image.icc or b"",
-        exif=with_density(image.exif, image.carried.density) or b"",
-        xmp=image.carried.xmp or b"",
-    )
-
-
-def _encode_with_opencv(suffix: str, pixels: np.ndarray) -> bytes:
+def _encode_bmp(carried: Carried, pixels: np.ndarray) -> bytes:
     import cv2
 
+    pixels = _as_rgba(pixels)
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     try:
-        done, encoded = cv2.imencode(suffix, pixels)
+        done, encoded = cv2.imencode(".bmp", pixels)
     except cv2.error as error:
         raise ValueError(str(error)) from error
     if not done:
         raise ValueError("the encoder failed")
+    if carried.density:
+        per_metre = (min(round(dots / 0.0254), (1 << 31) - 1) for dots in carried.density[:2])
+        struct.pack_into("<ii", encoded, 38, *per_metre)
     return encoded.tobytes()
 
 
+def _encode_jpeg(
+    quality: int, icc: bytes | None, exif: bytes | None, carried: Carried, pixels: np.ndarray, first: bool
+) -> bytes:
+    beside: dict[str, Any] = {
+        "icc_profile": icc,
+        "exif": PREFIX + exif if exif else b"",
+        "xmp": carried.xmp,
+        "comment": _comment(carried.text),
+    }
+    return _encode_with_pillow(pixels, "JPEG", quality=quality, subsampling=0, **(beside if first else {}))
+
+
+def _encode_webp(
+    quality: int, lossless: bool, icc: bytes | None, exif: bytes | None, carried: Carried, pixels: np.ndarray
+) -> bytes:
+    return _encode_with_pillow(
+        _as_rgba(pixels),
+        "WEBP",
+        quality=quality,
+        lossless=lossless,
+        exact=lossless,
+        icc_profile=icc or b"",
+        exif=with_density(exif, carried.density) or b"",
+        xmp=carried.xmp or b"",
+    )
+
+
 def _encode_with_pillow(pixels: np.ndarray, name: str, **options: object) -> bytes:
+    """A whole file by Pillow.
+
+    Raises:
+        ValueError: Pillow's reason why there is none.
+    """
     from PIL import Image as PillowImage
 
     file = io.BytesIO()
-    PillowImage.fromarray(np.ascontiguousarray(pixels)).save(file, name, **options)
+    try:
+        PillowImage.fromarray(np.ascontiguousarray(pixels)).save(file, name, **options)
+    except OSError as error:
+        raise ValueError(str(error)) from error
     return file.getvalue()
 
 
 def _as_rgba(pixels: np.ndarray) -> np.ndarray:
     """Grey with alpha as RGBA; anything else as it is."""
     return pixels[:, :, [0, 0, 0, 1]] if pixels.ndim == 3 and pixels.shape[2] == 2 else pixels
-
-
-_ENCODERS = {
-    "PNG": _encode_png,
-    "JPEG": _encode_jpeg,
-    "TIFF": _encode_tiff,
-    "WebP": _encode_webp,
-    "BMP": _encode_bmp,
-}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,12 @@ import numpy as np
 from restore.errors import DataError, ImageError
 from restore.files import atomic_write
 from restore.images.decode import decode_image
-from restore.images.encode import encode_image
-from restore.images.formats import readable_suffixes
+from restore.images.encode import ImageEncoder
+from restore.images.formats import check_fits, readable_suffixes
 from restore.images.image import Image, require_unit
 from restore.terminal import one_line
 
-__all__ = ["list_images", "read_image", "write_image"]
+__all__ = ["list_images", "read_image", "write_image", "written_by_rows"]
 
 
 def read_image(path: str | Path, *, unit: bool = False) -> Image:
@@ -54,13 +56,58 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, quality: int = 9
         ImageError: the format cannot hold the image; the message names those that can.
         OutputError: the file cannot be written.
     """
+    image = Image(image) if isinstance(image, np.ndarray) else image
+    shape, depth = image.pixels.shape, image.pixels.dtype.name
+    with written_by_rows(path, image, shape, depth, quality=quality, lossless=lossless) as write:
+        write(image.pixels)
+
+
+@contextlib.contextmanager
+def written_by_rows(
+    path: str | Path,
+    like: Image,
+    shape: Sequence[int],
+    depth: str,
+    *,
+    quality: int = 95,
+    lossless: bool = False,
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an image from top to bottom, as `write_image` does: what is entered takes the next rows.
+
+    Args:
+        path: where to.
+        like: what the file carries beside its pixels.
+        shape: (H, W) or (H, W, C) of the image.
+        depth: of its pixels: uint8, uint16 or float32.
+        quality: of lossy formats, 1 to 100.
+        lossless: refuse to lose anything.
+
+    Raises:
+        ImageError: the format cannot hold the image.
+        OutputError: the file cannot be written.
+    """
     path = Path(path)
+    with _told(path):
+        check_fits(path.suffix, shape, depth, lossless=lossless)
+    with atomic_write(path) as file:
+        with _told(path):
+            encoder = ImageEncoder(file, path.suffix, like, shape, depth, quality=quality, lossless=lossless)
+
+        def write(rows: np.ndarray) -> None:
+            with _told(path):
+                encoder.write(rows)
+
+        yield write
+        with _told(path):
+            encoder.finish()
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        data = encode_image(image, path.suffix, quality=quality, lossless=lossless)
+        yield
     except ImageError as error:
         raise ImageError(f"cannot write '{one_line(str(path))}': {error}") from error
-    with atomic_write(path) as file:
-        file.write(data)
 
 
 def list_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:

@@ -1,20 +1,22 @@
-"""JPEG: whether all of its pixels are there, which the decoder does not say."""
+"""JPEG: whether all of its pixels are there, which the decoder does not say; and files from strips of their rows."""
 
 from __future__ import annotations
 
 import random
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+from restore.images.strips import Strips
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["DECODED_PER_BYTE", "END", "Scans", "ends_early", "is_whole", "read_scans", "with_density"]
+__all__ = ["DECODED_PER_BYTE", "END", "Encoder", "Scans", "ends_early", "is_whole", "read_scans"]
 
 END = b"\xff\xd9"
 DECODED_PER_BYTE = 4096
@@ -29,6 +31,9 @@ _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA}
 _ARITHMETIC = {0xC9, 0xCA}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_FRAME_FOLLOWS, _SCAN_FOLLOWS = b"\xff\xc0", b"\xff\xda"
+_UNIT_PX = 8  # side of a unit of code, of colour without subsampling
+_LONGEST_INTERVAL = 0xFFFF  # units between restart markers
 
 
 @dataclass(frozen=True)
@@ -112,13 +117,74 @@ def ends_early(data: bytes, image: PillowImage, reopen: Callable[[bytes], Pillow
     return not scans.complete or shown[0].tobytes() != shown[1].tobytes()
 
 
-def with_density(data: bytes, density: tuple[float, float, bool]) -> bytes:
-    """The file with a resolution, or a ratio, in its JFIF header; unchanged where it has no such header."""
-    if data[6:11] != b"JFIF\0":
-        return data
+class Encoder:
+    """Writes a JPEG file from top to bottom, as strips of its rows that are encoded apart.
+
+    Nothing in a block of 8 x 8 pixels depends on others but its mean, which is stored as a difference, and begins anew
+    after a restart marker (ITU T.81, section E.1.4). So strips that were encoded with the same tables, one after
+    another with such markers between them, are the image's own code. An image of up to about 4 megapixels is one strip.
+
+    Args:
+        file: where to.
+        shape: (H, W) or (H, W, 3) of the image.
+        encode: a whole file of some rows, without subsampling, with what the image carries or without.
+        density: dots across and down, and whether they are per inch.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        shape: Sequence[int],
+        encode: Callable[[np.ndarray, bool], bytes],
+        density: tuple[float, float, bool] | None,
+    ):
+        self._file, self._encode, self._density, self._height = file, encode, density, shape[0]
+        self._units = -(-shape[1] // _UNIT_PX)  # of code in a row of them
+        rows = _LONGEST_INTERVAL // self._units * _UNIT_PX
+        self._is_one, self._rows, self._strips, self._written = rows >= self._height, rows, Strips(rows), 0
+
+    def write(self, rows: np.ndarray) -> None:
+        """The next rows."""
+        for strip in self._strips.cut(rows):
+            self._put(strip)
+
+    def finish(self) -> None:
+        """What follows the last row."""
+        for strip in self._strips.rest():
+            self._put(strip)
+        self._file.write(END)
+
+    def _put(self, strip: np.ndarray) -> None:
+        data = self._encode(strip, self._written == 0)
+        scan = data.rindex(_SCAN_FOLLOWS)
+        code = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+        if self._written:
+            self._file.write(bytes((0xFF, 0xD0 + (self._written - 1) % 8)))
+        else:
+            self._file.write(self._head(data[:scan]) + data[scan:code])
+        self._file.write(memoryview(data)[code : -len(END)])
+        self._written += 1
+
+    def _head(self, head: bytes) -> bytes:
+        """What precedes the scan of the first strip, with the height and the density of the image."""
+        if self._density:
+            head = _with_density(head, self._density)
+        if self._is_one:
+            return head
+        changed = bytearray(head)
+        place = changed.rindex(_FRAME_FOLLOWS)
+        struct.pack_into(">H", changed, place + 5, self._height)
+        interval = self._units * self._rows // _UNIT_PX
+        return bytes(changed) + struct.pack(">BBHH", 0xFF, 0xDD, 4, interval)
+
+
+def _with_density(head: bytes, density: tuple[float, float, bool]) -> bytes:
+    """The head of a file with a resolution, or a ratio, in its JFIF header; unchanged where it has no such header."""
+    if head[6:11] != b"JFIF\0":
+        return head
     across, down, inches = density
     factor = 1 if inches or (across.is_integer() and down.is_integer()) else 100
-    changed = bytearray(data)
+    changed = bytearray(head)
     dots = (max(1, min(round(each * factor), 0xFFFF)) for each in (across, down))
     struct.pack_into(">BHH", changed, 13, int(inches), *dots)
     return bytes(changed)

@@ -1,15 +1,16 @@
 """TIFF: what it says about itself, the layouts that Pillow does not read, and writing any depth with ICC and EXIF.
 
-Pillow decodes 8-bit files, `segments` 16-bit and float ones. Written files hold one deflated strip.
+Pillow decodes 8-bit files, `segments` 16-bit and float ones. Files are written from top to bottom, in deflated strips.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from restore.images.carried import Carried
 from restore.images.exif import PREFIX, density
 from restore.images.image import checked
 from restore.images.segments import Segments
+from restore.images.strips import Strips
 
 if TYPE_CHECKING:
     import tifffile
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNKNOWN_TO_PILLOW",
+    "Encoder",
     "TiffHeader",
     "decode_deep",
-    "encode",
     "map_pixels",
     "read_header",
     "read_size",
@@ -50,6 +52,7 @@ UNKNOWN_TO_PILLOW = b"MM\0+"
 
 _RESOLUTIONS = (_X_RESOLUTION, _Y_RESOLUTION)
 _DESCRIPTIVE_TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, _EXIF_IFD, _GPS_IFD)
+_STRIP_BYTES = 1 << 22
 _MOST_CLASSIC = (1 << 32) - (1 << 27)  # bytes of pixels; offsets have 32 bits, and other blocks are before them
 
 
@@ -174,33 +177,92 @@ def without_orientation(data: bytes) -> bytes:
         return bytes(changed)
 
 
-def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, carried: Carried) -> bytes:
-    """A TIFF file: 1 to 4 channels of uint8, uint16 or float32, deflated, with the horizontal predictor for integers.
+class Encoder:
+    """Writes a TIFF file from top to bottom: deflated strips, with the horizontal predictor for integers.
 
-    Past 4 GiB it is a BigTIFF.
+    With more than 4 GiB of pixels it is a BigTIFF. The directory stands first; where the strips lie is known, and put
+    there, in the end.
+
+    Args:
+        file: where to; it can be written at any place.
+        shape: (H, W) or (H, W, C) of the image, 1 to 4 channels.
+        depth: uint8, uint16 or float32.
+        icc: the ICC profile.
+        exif: the EXIF block.
+        carried: what else the file says.
     """
-    from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    is_float = pixels.dtype.kind == "f"
-    samples = pixels if is_float else _differences(pixels)
-    strip = zlib.compress(samples.astype(pixels.dtype.newbyteorder("<"), order="C"), 3)
-    is_big = len(strip) > _MOST_CLASSIC
+    def __init__(
+        self,
+        file: BinaryIO,
+        shape: Sequence[int],
+        depth: np.dtype[Any],
+        icc: bytes | None,
+        exif: bytes | None,
+        carried: Carried,
+    ):
+        height, width, channels = shape[0], shape[1], shape[2] if len(shape) > 2 else 1
+        row_bytes = width * channels * depth.itemsize
+        strip_rows = min(height, max(1, _STRIP_BYTES // row_bytes))
+        self._file, self._strips = file, Strips(strip_rows)
+        self._lengths = [0] * -(-height // strip_rows)
+        self._written = 0
+        self._directory = directory = _directory(height * row_bytes > _MOST_CLASSIC)
+        _copy_exif(exif, directory)
+        directory[256], directory[257] = width, height
+        directory[258] = (8 * depth.itemsize,) * channels
+        directory[259] = 8  # deflate
+        directory[262] = 2 if channels > 2 else 1
+        directory[277], directory[278] = channels, strip_rows
+        directory[317] = 1 if depth.kind == "f" else 2
+        directory[339] = (3 if depth.kind == "f" else 1,) * channels
+        if channels in (2, 4):
+            directory[_EXTRA_SAMPLES] = 2  # alpha, not multiplied in
+        _describe(directory, icc, carried)
+        self._file.write(self._head())
+
+    def write(self, rows: np.ndarray) -> None:
+        """The next rows."""
+        for strip in self._strips.cut(rows):
+            self._put(strip)
+
+    def finish(self) -> None:
+        """What follows the last row."""
+        for strip in self._strips.rest():
+            self._put(strip)
+        self._file.seek(0)
+        self._file.write(self._head())
+
+    def _put(self, strip: np.ndarray) -> None:
+        samples = strip if strip.dtype.kind == "f" else _differences(strip)
+        data = zlib.compress(samples.astype(strip.dtype.newbyteorder("<"), order="C", copy=False), 3)
+        self._file.write(data)
+        self._lengths[self._written] = len(data)
+        self._written += 1
+
+    def _head(self) -> bytes:
+        """Header and directory, which is as long whatever the lengths of the strips are."""
+        self._directory[273] = tuple(itertools.accumulate(self._lengths[:-1], initial=0))  # it adds its own length
+        self._directory[279] = tuple(self._lengths)
+        head = io.BytesIO()
+        self._directory.save(head)
+        return head.getvalue()
+
+
+def _directory(is_big: bool) -> ImageFileDirectory_v2:
+    """An empty directory of a file in little-endian order; of a BigTIFF, whose strips lie at places of 64 bits."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
     directory = ImageFileDirectory_v2(b"II+\0\x08\0\0\0" + bytes(8) if is_big else b"II*\0" + bytes(4))
-    _copy_exif(exif, directory)
-    directory[256], directory[257] = pixels.shape[1], pixels.shape[0]
-    directory[258] = (8 * pixels.itemsize,) * channels
-    directory[259] = 8  # deflate
-    directory[262] = 2 if channels > 2 else 1
-    for tag in (273, 279) if is_big else ():
-        directory.tagtype[tag] = 16  # of 64 bits
-    directory[273] = 0  # where the strip begins: the directory adds its own length
-    directory[277] = channels
-    directory[278], directory[279] = pixels.shape[0], len(strip)
-    directory[317] = 1 if is_float else 2
-    directory[339] = (3 if is_float else 1,) * channels
-    if channels in (2, 4):
-        directory[338] = 2  # alpha, not multiplied in
+    for tag in (273, 279):
+        directory.tagtype[tag] = 16 if is_big else 4
+    return directory
+
+
+def _describe(directory: ImageFileDirectory_v2, icc: bytes | None, carried: Carried) -> None:
+    """Put resolution, profile and XMP into a directory."""
+    from PIL.TiffImagePlugin import IFDRational
+
     if carried.density:
         for tag, dots in ((_X_RESOLUTION, carried.density[0]), (_Y_RESOLUTION, carried.density[1])):
             exact = Fraction(dots).limit_denominator(1000)
@@ -210,9 +272,6 @@ def encode(pixels: np.ndarray, icc: bytes | None, exif: bytes | None, carried: C
         if block:
             directory.tagtype[tag] = 7 if tag == 34675 else 1
             directory[tag] = block
-    file = io.BytesIO()
-    directory.save(file)
-    return file.getvalue() + strip
 
 
 def _differences(pixels: np.ndarray) -> np.ndarray:
