@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from restore.allocator import give_back_memory
 from restore.commands.progress import naming_progress, summarise
 from restore.errors import ImageError, RestoreError
 from restore.terminal import open_console, tell_json
@@ -47,6 +48,7 @@ def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0, as_json: 
             for outcome in engine(jobs, on_progress=on_progress):
                 outcomes.append(outcome)
                 show(outcome.job.source.name, len(outcomes))
+        give_back_memory()  # before the interpreter's end, which touches pages of torch's libraries
     finally:
         if outcomes or not isinstance(sys.exc_info()[1], RestoreError):  # one that says why nothing was begun is enough
             made = f"restored in {time.perf_counter() - started:.1f} s"

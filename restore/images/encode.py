@@ -104,9 +104,9 @@ class ImageEncoder:
                 encode = partial(_encode_jpeg, quality, icc, exif, carried)
                 self._encoder = jpeg.Encoder(file, self._shape, encode, carried.density)
             elif self._format.name == "BMP":
-                self._encoder = _Whole(file, partial(_encode_bmp, carried))
+                self._encoder = _Whole(file, self._shape, partial(_encode_bmp, carried))
             else:
-                self._encoder = _Whole(file, partial(_encode_webp, quality, lossless, icc, exif, carried))
+                self._encoder = _Whole(file, self._shape, partial(_encode_webp, quality, lossless, icc, exif, carried))
 
     def write(self, rows: np.ndarray) -> None:
         """The next rows, (rows, W) or (rows, W, C).
@@ -143,16 +143,21 @@ class _Encoder(Protocol):
 class _Whole:
     """Holds rows until the last has come, for encoders that want all of them at once."""
 
-    def __init__(self, file: BinaryIO, encode: Callable[[np.ndarray], bytes]):
-        self._file, self._encode = file, encode
-        self._blocks: list[np.ndarray] = []
+    def __init__(self, file: BinaryIO, shape: Sequence[int], encode: Callable[[np.ndarray], bytes]):
+        self._file, self._shape, self._encode = file, tuple(shape), encode
+        self._pixels: np.ndarray | None = None
+        self._done = 0
 
     def write(self, rows: np.ndarray) -> None:
-        self._blocks.append(rows)
+        if self._pixels is None:
+            self._pixels = rows if rows.shape == self._shape else np.empty(self._shape, rows.dtype)
+        if rows is not self._pixels:
+            self._pixels[self._done : self._done + len(rows)] = rows
+        self._done += len(rows)
 
     def finish(self) -> None:
-        pixels = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
-        self._file.write(self._encode(pixels))
+        assert self._pixels is not None
+        self._file.write(self._encode(self._pixels))
 
 
 def _held(image: Image, shape: Sequence[int], fmt: Format) -> tuple[bytes | None, bytes | None, Carried]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from restore.errors import ImageError, OutputError, RestoreError
-from restore.images import Image, flatten, read_image, write_image
+from restore.images import Image, flatten, read_image, write_image, written_by_rows
 from restore.images.formats import check_fits
 from restore.inference.pipeline import WriteBehind, read_ahead
 from restore.inference.restorer import Restorer
@@ -23,6 +26,7 @@ from restore.terminal import one_line
 __all__ = ["Outcome", "restore_files"]
 
 READERS = WRITERS = 2
+HELD_BYTES = 64 << 20  # of a result: larger ones are written by rows
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # the next file would meet them too
 logger = logging.getLogger(__name__)
 
@@ -72,6 +76,9 @@ def restore_files(
         writes: WriteBehind[Outcome] = WriteBehind(writers)
         images = _readable(read_ahead(jobs, partial(_read, restorer=restorer, flat=flat), readers), failures)
         for batch in restorer.batches(images, image_of=lambda item: item[1]):
+            if len(batch) == 1 and _is_large(*batch[0], restorer):
+                yield _restored_by_rows(*batch[0], restorer, quality, on_progress)
+                continue
             for outcome, image in _restored(batch, restorer, on_progress):
                 if outcome.error is None:
                     writes.put(outcome, _writer(outcome.job.target, image, quality))
@@ -111,6 +118,44 @@ def _readable(read: Iterable[tuple[Job, Future[Image]]], failures: deque[Outcome
             failures.append(_failed(job, error))
 
 
+def _is_large(job: Job, image: Image, restorer: Restorer) -> bool:
+    """Whether the result is rather written by rows than held."""
+    shape, depth = restorer.result_of(image.pixels.shape, image.pixels.dtype.name)
+    return math.prod(shape) * np.dtype(depth).itemsize >= HELD_BYTES
+
+
+def _restored_by_rows(
+    job: Job, image: Image, restorer: Restorer, quality: int, on_progress: Callable[[Job, float], None] | None
+) -> Outcome:
+    """Restore an image and write its rows as they are finished, in a thread: the result is never held.
+
+    Raises:
+        OutputError: nothing more can be written.
+    """
+    started = time.perf_counter()
+    shape, depth = restorer.result_of(image.pixels.shape, image.pixels.dtype.name)
+    try:
+        with (
+            written_by_rows(job.target, image, shape, depth, quality=quality) as write,
+            ThreadPoolExecutor(1) as writer,
+        ):
+            behind: WriteBehind[int] = WriteBehind(writer, depth=2)
+            for number, rows in enumerate(restorer.rows(image, partial(on_progress, job) if on_progress else None)):
+                behind.put(number, partial(write, rows))
+                _check(behind.finished())
+            _check(behind.finished(all_of_them=True))
+    except Exception as error:  # whatever it is, it is told of this image and does not stop the others
+        _raise_fatal(error)
+        return _failed(job, error)
+    return Outcome(job, seconds=time.perf_counter() - started)
+
+
+def _check(writes: Iterable[tuple[int, Future[None]]]) -> None:
+    """Raise what went wrong in the writes that are done."""
+    for _, future in writes:
+        future.result()
+
+
 def _restored(
     batch: list[tuple[Job, Image]], restorer: Restorer, on_progress: Callable[[Job, float], None] | None
 ) -> Iterator[tuple[Outcome, Image | None]]:
@@ -119,7 +164,7 @@ def _restored(
     try:
         if len(batch) == 1:
             job, image = batch[0]
-            restored = [restorer(image, on_progress=(lambda share: on_progress(job, share)) if on_progress else None)]
+            restored = [restorer(image, on_progress=partial(on_progress, job) if on_progress else None)]
         else:
             restored = restorer.batch([image for _, image in batch])
     except Exception as error:  # whatever it is, it is told of this image and does not stop the others
@@ -142,9 +187,13 @@ def _writer(target: Path, image: Image | None, quality: int) -> Callable[[], Non
 def _written(writes: Iterable[tuple[Outcome, Future[None]]]) -> Iterator[Outcome]:
     for outcome, future in writes:
         error = future.exception()
-        if isinstance(error, OSError) and _errno(error) in FATAL:
-            raise error
+        _raise_fatal(error)
         yield outcome if error is None else _failed(outcome.job, error)
+
+
+def _raise_fatal(error: BaseException | None) -> None:
+    if isinstance(error, OSError) and _errno(error) in FATAL:
+        raise error
 
 
 def _errno(error: BaseException | None) -> int | None:

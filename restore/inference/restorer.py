@@ -49,7 +49,7 @@ Progress = Callable[[float], None]
 Auto = Literal["auto"]
 logger = logging.getLogger(__name__)
 
-LARGEST_TILE_PX = {"mps": 512, "cpu": 512}  # beyond it a tile gains nothing but an overlap saved
+LARGEST_TILE_PX = {"mps": 512, "cpu": 384}  # beyond it a tile gains nothing but an overlap saved
 BATCH_PIXELS = {"mps": 256 * 256, "cpu": 128 * 128}  # enough work to keep the device busy
 OF_OTHERS_PX = 1024  # the largest tile, and the side of a batch, of CUDA and its like
 SMALLEST_TILE_PX = 64
@@ -217,15 +217,16 @@ class Restorer:
             return x_BCHW if x_BCHW.shape[-2:] == size else resize(x_BCHW, size=size)
         return self._arrays([image], [out] if out is not None else None, on_progress)[0]
 
-    def rows(self, image: np.ndarray, on_progress: Progress | None = None) -> Iterator[np.ndarray]:
-        """Restore one array and hand out the result from top to bottom, in blocks of rows, as they are finished.
+    def rows(self, image: np.ndarray | Image, on_progress: Progress | None = None) -> Iterator[np.ndarray]:
+        """Restore one array or `Image` and hand out the result's pixels from top to bottom, as they are finished.
 
         For results that are too large to be held: no more than a row of tiles is in memory, unless they are resized.
         """
-        if self._is_resized(*image.shape[:2]):
-            yield self(image, on_progress=on_progress)
+        pixels, names = (image.pixels, [name_of(image)]) if isinstance(image, Image) else (image, None)
+        if self._is_resized(*pixels.shape[:2]):
+            yield self._arrays([pixels], None, on_progress, names)[0]
             return
-        source = PixelSource([image], self.spec.in_channels, self.scale, self.values)
+        source = PixelSource([pixels], self.spec.in_channels, self.scale, self.values, names)
         for block in self._blocks(source, on_progress):
             yield source.pixels(*block)[0]
 

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.padding import pad_to_multiple
+from restore.layers.padding import is_exporting, pad_to_multiple
 from restore.layers.reparameterised import RepConv3x3
 from restore.networks.base import Network, State
 from restore.networks.residual import conv3x3
@@ -106,16 +106,27 @@ class RepConvSR(Network):
         """(B, num_in_ch, H, W) in [0, 1] to (B, num_in_ch, H*s, W*s)."""
         padded = pad_to_multiple(x_BCHW, self.unshuffle)
         shallow = features = self.conv_first(F.pixel_unshuffle((padded - MIDDLE) * GAIN, self.unshuffle))
-        outputs = []
-        for block in self.body:
-            features = block(features)
-            outputs.append(features)
-        features = shallow + self.conv_body(self.fuse(torch.cat(outputs, 1)))
+        features = shallow + self.conv_body(self.fuse(self._outputs(features)))
         height, width = (side * self.upscale for side in x_BCHW.shape[2:])
         residual = self.pixel_shuffle(self.conv_last(features))[:, :, :height, :width]
         if self.upscale == 1:
             return residual + x_BCHW
         return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
+
+    def _outputs(self, features_BCHW: torch.Tensor) -> torch.Tensor:
+        """The outputs of all blocks side by side; without gradients each is put in its place and not kept beside it."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_exporting():
+            outputs = []
+            for block in self.body:
+                features_BCHW = block(features_BCHW)
+                outputs.append(features_BCHW)
+            return torch.cat(outputs, 1)
+        batch, channels, height, width = features_BCHW.shape
+        placed = features_BCHW.new_empty(batch, len(self.body) * channels, height, width)
+        for block, place in zip(self.body, placed.split(channels, 1), strict=True):
+            features_BCHW = block(features_BCHW)
+            place.copy_(features_BCHW)
+        return placed
 
     @classmethod
     def recognise(cls, state: State) -> dict[str, Any] | None:

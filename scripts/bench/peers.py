@@ -199,33 +199,42 @@ def _ours(job: Job) -> Forward:
 
 
 def _official(job: Job) -> Forward:
+    return in_precision(official_network(job), job)
+
+
+def official_network(job: Job, device: torch.device | str = "cpu") -> torch.nn.Module:
+    """The official network with the weights of the job.
+
+    Raises:
+        LeftOutError: says why there is none.
+    """
     if not job.official:
         raise LeftOutError("no folder was given with --official")
     make = {"SwinIR": _official_swinir, "Uformer": _official_uformer, "EDT": _official_edt}[job.options["type"]]
     root = Path(job.official).expanduser() / job.options["type"]
     if not root.is_dir():
         raise LeftOutError(f"there is no folder {root}")
-    network = make(root, job)
+    network = make(root, job, device)
     wanted = {key for key in network.state_dict() if not key.endswith(("attn_mask", "relative_position_index"))}
     state = {key: value for key, value in torch.load(job.weights).items() if key in wanted}
     missing = wanted - set(state)
     if missing:
         raise LeftOutError(f"it has other keys: {sorted(missing)[:3]}")
     network.load_state_dict(state, strict=False)
-    return in_precision(network.eval(), job)
+    return network.eval().to(device)
 
 
-def _official_swinir(root: Path, job: Job) -> torch.nn.Module:
+def _official_swinir(root: Path, job: Job, device: torch.device | str) -> torch.nn.Module:
     options = {key: value for key, value in job.options.items() if key != "type"} | {"img_size": job.side}
     return module(root / "models/network_swinir.py").SwinIR(**options)
 
 
-def _official_uformer(root: Path, job: Job) -> torch.nn.Module:
+def _official_uformer(root: Path, job: Job, device: torch.device | str) -> torch.nn.Module:
     options = {key: value for key, value in job.options.items() if key != "type"}
     return module(root / "model.py").Uformer(img_size=256, token_mlp="leff", **options)
 
 
-def _official_edt(root: Path, job: Job) -> torch.nn.Module:
+def _official_edt(root: Path, job: Job, device: torch.device | str) -> torch.nn.Module:
     options = {key.upper(): value for key, value in job.options.items() if key != "type"}
     defaults = {
         "IN_CHANNEL": 3,
@@ -238,7 +247,7 @@ def _official_edt(root: Path, job: Job) -> torch.nn.Module:
         "MLP_RATIO": 2,
         "RESI_CONNECTION": "1conv",
         "DOWNSAMPLE": 1,
-        "DEVICE": "cpu",
+        "DEVICE": str(device),
     }
     sys.path.insert(0, str(root))
     network = importlib.import_module("utils.modules.edt").Network(
@@ -252,6 +261,10 @@ def _official_edt(root: Path, job: Job) -> torch.nn.Module:
 
         def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
             return network.state_dict(*args, **kwargs)
+
+        def to(self, *args: Any, **kwargs: Any) -> Any:
+            network.to(*args, **kwargs)
+            return self
 
         def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
             return network.load_state_dict(*args, **kwargs)

@@ -95,6 +95,55 @@ def test_a_full_disk_stops_everything(tmp_path, enlarge, monkeypatch):
     assert len(network.seen) < 20
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_large_results_are_written_as_they_are_finished(tmp_path, tile_signed, monkeypatch, suffix):
+    """Pixel by pixel as when they are held, with several rows of tiles, alpha where the format has it, and progress."""
+    photo(tmp_path / "in" / "a.png", (150, 60, 3 if suffix == ".jpg" else 4))
+    photo(tmp_path / "in" / "b.png", (12, 10, 3))
+    restorer = Restorer(tile_signed(2), device="cpu", tile=40, tile_overlap=8)
+    shares = []
+    for name, bound in (("held", folder.HELD_BYTES), ("rows", 150 * 60 * 4)):
+        monkeypatch.setattr(folder, "HELD_BYTES", bound)
+        jobs = plan_jobs(tmp_path / "in", tmp_path / name, ext=suffix.removeprefix("."))
+        outcomes = list(restore_files(jobs, restorer, on_progress=lambda job, share: shares.append((job, share))))
+        assert [outcome.error for outcome in outcomes] == [None, None]
+    assert shares[-2][1] == 1.0
+    for name in ("a", "b"):
+        held, rows = (read_image(tmp_path / how / f"{name}{suffix}").pixels for how in ("held", "rows"))
+        np.testing.assert_array_equal(held, rows)
+
+
+def test_a_large_image_that_fails_halfway_leaves_nothing(tmp_path, enlarge, monkeypatch):
+    class Tiring(enlarge):
+        def forward(self, x):
+            if len(self.seen) == 3:
+                self.seen.append("the one that failed")
+                raise ValueError("I am tired")
+            return super().forward(x)
+
+    for seed in range(3):
+        photo(tmp_path / "in" / f"{seed}.png", (60, 10, 3), seed=seed)
+    monkeypatch.setattr(folder, "HELD_BYTES", 1)
+    restorer = Restorer(Tiring(2), device="cpu", tile=20, tile_overlap=4, tile_batch=1)
+    monkeypatch.setattr(restorer, "group_size", lambda height, width: 1)
+    outcomes = list(restore_files(plan_jobs(tmp_path / "in", tmp_path / "out"), restorer))
+    assert [outcome.error is None for outcome in outcomes] == [False, True, True]
+    assert "'" + str(tmp_path / "in" / "0.png") + "': ValueError: I am tired" in outcomes[0].error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.png", "2.png"]
+
+
+def test_a_disk_that_fills_halfway_stops_everything(tmp_path, enlarge, monkeypatch):
+    def full(self, rows):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    photo(tmp_path / "in" / "a.png", (60, 10, 3))
+    monkeypatch.setattr(folder, "HELD_BYTES", 1)
+    monkeypatch.setattr("restore.images.png.Encoder.write", full)
+    with pytest.raises(OutputError, match=r"cannot write .*a.png.*No space left"):
+        list(restore_files(plan_jobs(tmp_path / "in", tmp_path / "out"), Restorer(enlarge(2), device="cpu")))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_output_folder_that_cannot_be_made(tmp_path, enlarge):
     photo(tmp_path / "in" / "a.png")
     (tmp_path / "out").write_text("in the way")

@@ -1,0 +1,84 @@
+"""Many images in one process: resident memory and time per image have to stay where they are.
+
+    python scripts/bench/many.py [--images 10000] [--model fast_x4] [--sides 12 24] [--steps 10] [--json FILE]
+
+Small images of random sizes go from file to file by what `restore run` calls (`restore_files`), in one process. For
+each tenth of them it prints processor time and time for an image, and the memory that the process has at its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from timing import report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--model", default="fast_x4")
+    parser.add_argument("--sides", type=int, nargs=2, default=(12, 24), metavar=("LEAST", "MOST"))
+    parser.add_argument("--steps", type=int, default=10, help="rows of the table")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in", Path(folder) / "out"
+        make_images(source, arguments.images, *arguments.sides)
+        rows = restore_all(source, target, arguments.model, arguments.steps)
+    facts = {"model": arguments.model, "images": arguments.images, "sides": arguments.sides}
+    report("Many images in one process", rows, facts, None)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"facts": facts, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+def make_images(folder: Path, number: int, least: int, most: int) -> None:
+    """Random images, each side between `least` and `most` pixels."""
+    from restore.images import write_image
+
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for index in range(number):
+        height, width = rng.integers(least, most + 1, 2)
+        write_image(folder / f"{index:06}.png", rng.integers(0, 256, (height, width, 3), np.uint8))
+
+
+def restore_all(source: Path, target: Path, model: str, steps: int) -> list[dict]:
+    """A row for each step."""
+    import restore
+    from restore.inference.folder import restore_files
+    from restore.inference.memory import resident_bytes
+    from restore.jobs import plan_jobs
+
+    jobs = plan_jobs(source, target)
+    restorer = restore.load_model(model, device="cpu")
+    each = max(1, len(jobs) // steps)
+    rows: list[dict] = []
+    wall, spent = time.perf_counter(), time.process_time()
+    for number, outcome in enumerate(restore_files(jobs, restorer), 1):
+        assert outcome.error is None, outcome.error
+        if number % each == 0:
+            now, used = time.perf_counter(), time.process_time()
+            rows.append(
+                {
+                    "images": number,
+                    "resident MB": round(resident_bytes() / 1e6, 1),
+                    "processor ms each": (used - spent) / each * 1e3,
+                    "ms each": (now - wall) / each * 1e3,
+                }
+            )
+            wall, spent = now, used
+    assert len(list(target.iterdir())) == len(jobs)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
