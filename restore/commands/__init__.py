@@ -20,6 +20,7 @@ GROUPED = {
         "train": "train a model, as an option file says",
         "finetune": "train a model further on your own photographs, and measure what it brought",
         "sweep": "train the same small network with every mixer or encoder, and draw quality against cost",
+        "search": "find the best network within some milliseconds or parameters, ready to train on",
         "init": "write an option file that trains on your own folders",
         "options": "list, copy, explain, check or describe option files",
     },

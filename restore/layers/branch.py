@@ -5,7 +5,8 @@ A norm may stand between the two (Sub-LN), and the projection is where float16 o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -31,12 +32,16 @@ class Branch(nn.Module):
     Attributes:
         inner_norm: a norm of `inner_dim` channels before the output projection, or None; the placement of a block
             sets it.
+        side_by_side: layers whose outputs are several maps side by side, and how many: `{"qkv": 3}`. With what is said
+            here, the first channels of each layer make a narrower component of the same kind (see
+            `restore.networks.elastic`); None where they do not.
 
     Raises:
         ValueError: a number that is not above zero (`halo_px`: below zero).
     """
 
     inner_norm: nn.Module | None
+    side_by_side: ClassVar[Mapping[str, int] | None] = None
 
     def __init__(self, dim: int, inner_dim: int | None = None, halo_px: int | None = 0):
         super().__init__()

@@ -7,6 +7,8 @@ the base's. Those with `halo_px` 0 look at one position at a time, so they take 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +87,8 @@ class MLP(FeedForward):
         activation: between the two.
         bias: of the linear maps.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {}
 
     def __init__(
         self,
@@ -182,6 +186,8 @@ class GatedLinearUnit(FeedForward):
         activation: of the gate: "gelu" for GEGLU, "silu" for SwiGLU, "sigmoid" for GLU.
     """
 
+    side_by_side: ClassVar[Mapping[str, int]] = {"fc1": 2}
+
     def __init__(self, dim: int, mlp_ratio: float = 4.0, activation: Activation = "gelu"):
         super().__init__(dim, mlp_ratio)
         self.fc1 = nn.Linear(dim, 2 * self.inner_dim)
@@ -231,6 +237,8 @@ class DepthwiseFeedForward(FeedForward):
         kernel_size: side of the convolution, odd.
     """
 
+    side_by_side: ClassVar[Mapping[str, int]] = {}
+
     def __init__(self, dim: int, mlp_ratio: float = 4.0, kernel_size: int = 5):
         require_odd(kernel_size=kernel_size)
         super().__init__(dim, mlp_ratio, halo_px=kernel_size // 2)
@@ -252,6 +260,8 @@ class PositionFeedForward(FeedForward):
         dim: channels of the map.
         mlp_ratio: hidden width, in channels.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, dim: int, mlp_ratio: float = 4.0):
         super().__init__(dim, mlp_ratio, halo_px=1)
@@ -276,6 +286,8 @@ class GatedFeedForward(FeedForward):
         dim: channels of the map.
         mlp_ratio: hidden width of each half, in channels.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {"fc1": 2, "dwconv": 2}
 
     def __init__(self, dim: int, mlp_ratio: float = 4.0):
         super().__init__(dim, mlp_ratio, halo_px=1)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from restore.errors import DataError
-from restore.files import atomic_write, encoded
-from restore.terminal import plain
+from restore.evaluation.kept import KeptRecord
 
 __all__ = ["MEASURES", "Sweep"]
 
@@ -19,49 +15,18 @@ MEASURES = {"psnr": "PSNR [dB]", "srcc": "SRCC"}
 
 
 @dataclass
-class Sweep:
+class Sweep(KeptRecord):
     """What is known so far.
 
     Attributes:
-        settings: what trainings have in common; those of other settings cannot be compared.
-        environment: the machine.
         trials: one for each task, component and seed: {task, name, seed, seconds} with `psnr`, `srcc` or `error`.
         costs: by task and component: parameters, and multiply-adds, milliseconds and MiB for each side in pixels.
     """
 
-    settings: dict[str, Any]
-    environment: dict[str, Any] = field(default_factory=dict)
+    about: ClassVar[str] = "sweep"
+
     trials: list[dict[str, Any]] = field(default_factory=list)
     costs: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-
-    @classmethod
-    def opened(cls, path: Path, settings: dict[str, Any], environment: dict[str, Any]) -> Sweep:
-        """The record in this file, to be gone on with, or a new one.
-
-        Raises:
-            DataError: it is of other settings, or cannot be read.
-        """
-        if not path.exists():
-            return cls(settings, environment)
-        try:
-            found = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            message = f"{path}: not the record of a sweep ({error}). Move it away, or choose another folder."
-            raise DataError(message) from None
-        changed = [key for key in settings if found.settings.get(key, settings[key]) != settings[key]]
-        if changed:
-            raise DataError(
-                f"{path}: a sweep with other settings ({', '.join(changed)}), whose figures cannot be compared with "
-                "these. Choose another folder with -o, or the same settings to go on with it."
-            )
-        found.settings |= settings
-        return found
-
-    def save(self, path: Path) -> None:
-        """Write the record."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(encoded(json.dumps(plain(vars(self)), indent=1) + "\n"))
 
     def trial(self, task: str, name: str, seed: int) -> dict[str, Any] | None:
         """What a training found, if it was done."""

@@ -14,6 +14,7 @@ from restore.options.schema.degradation import DegradationOptions
 from restore.options.schema.logger import DistOptions, LoggerOptions
 from restore.options.schema.path import PathOptions, Paths
 from restore.options.schema.runtime import RuntimeOptions, TileOptions
+from restore.options.schema.search import SearchOptions
 from restore.options.schema.section import Block, Blocks, Name, Path, Section
 from restore.options.schema.train import TrainOptions
 from restore.options.schema.val import ValOptions
@@ -52,6 +53,8 @@ class _General(Section):
     """Validation, and what a test measures and writes."""
     logger: LoggerOptions = LoggerOptions()
     """What is written while training."""
+    search: SearchOptions | None = None
+    """Which networks `restore search` chooses from, and how."""
     runtime: RuntimeOptions = RuntimeOptions()
     """How images go through the network."""
     dist_params: DistOptions = DistOptions()

@@ -5,6 +5,9 @@ Restormer's multi-Dconv head transposed attention, Zamir et al. 2022, arXiv 2111
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,6 +27,8 @@ class ChannelAttention(Mixer):
         dim: channels of the map.
         num_heads: attention heads.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {"qkv": 3, "conv": 3}
 
     def __init__(self, dim: int, num_heads: int = 6):
         require_positive(num_heads=num_heads)

@@ -6,7 +6,8 @@ Official code: github.com/microsoft/Swin-Transformer (MIT). Checked against the 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -36,6 +37,7 @@ class WindowAttention(RelativePositionBias, Mixer):
 
     table_name = "table"
     derived_keys = ()
+    side_by_side: ClassVar[Mapping[str, int]] = {"qkv": 3}
 
     def __init__(
         self,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,6 +22,8 @@ class IdentityMixer(Mixer):
 
     MetaFormer Baselines, Yu et al. 2022, arXiv 2210.13452. Official code: github.com/sail-sg/metaformer (Apache-2.0).
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, dim: int):
         super().__init__(dim)
@@ -38,6 +43,8 @@ class Pooling(Mixer):
         dim: channels of the map.
         kernel_size: side of the neighbourhood, odd; beyond the border nothing is counted.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, dim: int, kernel_size: int = 3):
         require_odd(kernel_size=kernel_size)
@@ -60,6 +67,8 @@ class SeparableConvolution(Mixer):
         kernel_size: side of the convolution, odd.
         expansion: hidden width, in channels.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 2.0):
         require_odd(kernel_size=kernel_size)
@@ -89,6 +98,8 @@ class GatedConvolution(Mixer):
         kernel_size: side of the convolution, odd.
         expansion: width of the gated part, in channels.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {"expand": 2}
 
     def __init__(self, dim: int, kernel_size: int = 7, expansion: float = 1.0):
         require_odd(kernel_size=kernel_size)

@@ -6,6 +6,9 @@ github.com/HVision-NKU/Conv2Former (Apache-2.0). Checked against the official co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -25,6 +28,8 @@ class ConvModulation(Mixer):
         dim: channels of the map.
         kernel_size: side of the convolution, odd.
     """
+
+    side_by_side: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, dim: int, kernel_size: int = 11):
         require_odd(kernel_size=kernel_size)
