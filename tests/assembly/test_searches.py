@@ -19,6 +19,7 @@ from restore.images import write_image
 from restore.networks.checkpoint import read_weights
 from restore.options import load
 from restore.registry import NETWORKS
+from restore.training.history import read_history
 
 SPACE = {
     "embed_dim": [8, 12],
@@ -163,8 +164,8 @@ def test_paths_are_pruned_to_the_bound(run, tmp_path):
     state, block = read_weights(tmp_path / "out/9000params.pth")
     assert block["mixers"] == found["network_g"]["mixers"]
     NETWORKS.build(block).load_state_dict(state)
-    history = [json.loads(line) for line in next(tmp_path.glob("out/training/*/history.jsonl")).open()]
-    assert any(row.get("l_paths", 0) > 0 for row in history)
+    history = read_history(next(tmp_path.glob("out/training/*/history.jsonl")))
+    assert any(row.get("l_paths", 0) > 0 for row in history.values())
     assert run("--params", "1k", changes=changes)[0] == 2
 
 

@@ -82,7 +82,6 @@ class Space:
     def __init__(self, network: Mapping[str, Any], space: Mapping[str, Any]):
         self.network: dict[str, Any] = {"type": network.get("type")} | dict(network)
         self.network |= {name: _DEFAULTS[name] for name in AXES if name not in network}
-        self.network["mlp_ratio"] = _pair(self.network["mlp_ratio"])
         problems = _problems(network, space)
         if problems:
             raise OptionsError(problems)
@@ -99,8 +98,8 @@ class Space:
             **{f"depths.{stage}": values for stage, values in enumerate(depths)},
             **{f"mixers.{place}": self._mixers_of(place) for place in range(places)},
             "feed_forward": _forms(self.feed_forwards),
-            "mlp_ratio.0": ratios or [self.network["mlp_ratio"][0]],
-            "mlp_ratio.1": ratios or [self.network["mlp_ratio"][1]],
+            "mlp_ratio.0": ratios or [_pair(self.network["mlp_ratio"])[0]],
+            "mlp_ratio.1": ratios or [_pair(self.network["mlp_ratio"])[1]],
         }
         self._require_buildable()
         self._sizes = {name: [self._size(name, value) for value in values] for name, values in self.axes.items()}
