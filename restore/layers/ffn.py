@@ -88,7 +88,7 @@ class MLP(FeedForward):
         bias: of the linear maps.
     """
 
-    side_by_side: ClassVar[Mapping[str, int]] = {}
+    side_by_side: ClassVar[Mapping[str, int] | None] = {}
 
     def __init__(
         self,
@@ -169,6 +169,8 @@ class BatchNormMLP(MLP):
         bias: of the linear maps, before the norms.
         activation: between the two.
     """
+
+    side_by_side = None
 
     def __init__(self, dim: int, mlp_ratio: float = 4.0, bias: bool = True, activation: Activation = "gelu"):
         super().__init__(dim, mlp_ratio, activation=activation)

@@ -203,7 +203,11 @@ def test_choices_and_blocks():
             {"embed_dim": [8, 9], "mixers": [WINDOW]},
             "with embed_dim 9: window: dim 9 must be a multiple of num_heads 2",
         ),
-        ({}, {"embed_dim": [8, 12], "mixers": ["outlook"]}, "outlook cannot be cut .* These can: .*window"),
+        (
+            {},
+            {"embed_dim": [8, 12], "mixers": [{"type": "outlook", "num_heads": 2}]},
+            "outlook cannot be cut .* These can: .*window",
+        ),
         ({}, {"mlp_ratio": [1, 2], "feed_forward": ["light"]}, "light cannot be cut"),
         ({"type": "SwinIR"}, {"depths": [1]}, "SwinIR has no slots to choose for"),
         ({"share_blocks": 2}, {"depths": [1]}, "leave share_blocks and reversible out"),
