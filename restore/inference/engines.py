@@ -23,7 +23,7 @@ from restore.data.storage.cache import cache_folder
 from restore.errors import MissingError, OptionsError, nearest
 from restore.files import atomic_write, sha256_of
 from restore.inference.export import CHECKED_SMALL, ExportError, export_network, onnx_run
-from restore.inference.memory import bytes_per_pixel
+from restore.inference.fitting import probed_bytes
 from restore.inference.restorer import Restorer
 from restore.networks import ImageSpec
 from restore.networks.spec import spec_of
@@ -42,7 +42,6 @@ PROVIDERS = {  # of ONNX Runtime, the most wanted first
 }
 ON_REQUEST = ("tensorrt", "openvino")  # which compile for minutes, or are an engine of their own here
 COMPARED = (1, 40, 56)  # images, rows and columns
-PROBE_PX = 64
 TOLERANCES = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
 FORMAT = 1  # of the files in the cache: one more when they are made in another way
 LARGEST_SMALL_PX = 17  # every exported file takes sides from here on
@@ -241,10 +240,8 @@ def _import(name: str, extra: str) -> Any:
 
 def _pixel_bytes(network: nn.Module) -> float:
     """Memory that the network takes for a pixel in torch, which stands for the engine's: that cannot be asked."""
-    spec = spec_of(network)
-    side = -(-max(PROBE_PX, spec.min_size) // spec.size_multiple) * spec.size_multiple
     with torch.no_grad():
-        return bytes_per_pixel(network, network, torch.zeros(1, spec.in_channels, side, side))
+        return probed_bytes(network, spec_of(network), torch.device("cpu"), network)
 
 
 def _difference(network: nn.Module, exported: nn.Module) -> float:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -29,8 +27,9 @@ from restore.inference.bands import RecoveringForward, crop_blocks, restore_band
 from restore.inference.blocks import compile_blocks
 from restore.inference.channels import Layout, PixelSource, TensorSource, has_alpha
 from restore.inference.ensemble import self_ensemble_x8
+from restore.inference.fitting import Fitting, num_together
 from restore.inference.kinds import grouped, name_of, taken, through_stream
-from restore.inference.memory import bytes_per_pixel, empty_pixels, free_bytes
+from restore.inference.memory import empty_pixels
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
 from restore.inference.sizing import sizing_of
 from restore.inference.tiling import Plan, tiling_policy, whole_number, whole_number_or_auto
@@ -47,15 +46,6 @@ Item = TypeVar("Item")
 Restorable = TypeVar("Restorable", np.ndarray, torch.Tensor, Image)
 Progress = Callable[[float], None]
 Auto = Literal["auto"]
-logger = logging.getLogger(__name__)
-
-LARGEST_TILE_PX = {"mps": 512, "cpu": 384}  # beyond it a tile gains nothing but an overlap saved
-BATCH_PIXELS = {"mps": 256 * 256, "cpu": 128 * 128}  # enough work to keep the device busy
-OF_OTHERS_PX = 1024  # the largest tile, and the side of a batch, of CUDA and its like
-SMALLEST_TILE_PX = 64
-MEMORY_SHARE = 0.5  # of what is free, for a guess that errs
-PROBE_PX = 64
-SURELY_FITS_PX = 256 * 256  # not worth a measurement
 
 
 class Restorer:
@@ -147,7 +137,7 @@ class Restorer:
         self.is_folded, self.merge = fold, merge
         if self.device.type == "cpu":
             keep_freed_memory()
-        self._pixel_bytes: dict[torch.dtype, float] = {}
+        self._fitting = Fitting(self.network, self.spec, self.device, self._through_network)
         self._forwards = {
             dtype: RecoveringForward(
                 partial(self._through_network, dtype), self.scale, self.spec.size_multiple, self.tile_overlap
@@ -156,7 +146,7 @@ class Restorer:
         }
         if compile:
             if self.tile == "auto":
-                self._measure(self.dtype)
+                self._fitting.pixel_bytes(self.dtype)
             compile_blocks(self.network)
 
     @property
@@ -255,7 +245,7 @@ class Restorer:
 
     def group_size(self, height: int, width: int) -> int:
         """How many images of this size `batches` puts together."""
-        return max(1, BATCH_PIXELS.get(self.device.type, OF_OTHERS_PX**2) // (height * width))
+        return num_together(self.device, height * width)
 
     def tile_for(self, shape: tuple[int, ...], images: int = 1, depth: str = "uint8") -> int | None:
         """The largest side of a tile for arrays of this shape, by the free memory now where `tile` is auto.
@@ -274,7 +264,8 @@ class Restorer:
         alpha = has_alpha(channels) and channels != self.spec.in_channels and self.scale > 1
         planes = images * len(Layout(channels, self.spec.in_channels, alpha).planes)
         is_deep = {depth, str(self.values.depth_of(np.dtype(depth)))} != {"uint8"}
-        return self._auto_tile(*self._framed(*shape[:2]).size, planes, self._deep_dtype if is_deep else self.dtype)
+        dtype = self._deep_dtype if is_deep else self.dtype
+        return self._fitting.tile_px(*self._framed(*shape[:2]).size, planes, dtype)
 
     def with_tile(self, tile: int | None) -> Restorer:
         """The same restorer, sharing its network, with this side of tiles instead of its own."""
@@ -372,32 +363,14 @@ class Restorer:
     def _plan(self, framed: Frame, planes: int, dtype: torch.dtype) -> tuple[Plan, int]:
         """The tiles of an image, and how many of them to run at once."""
         height, width = framed.size
-        tile = self._auto_tile(height, width, planes, dtype) if self.tile == "auto" else self.tile or max(height, width)
+        if self.tile == "auto":
+            tile = self._fitting.tile_px(height, width, planes, dtype)
+        else:
+            tile = self.tile or max(height, width)
         plan = self.policy.plan(height, width, tile, self.tile_overlap, self.spec.size_multiple, self.scale)
         if self.tile_batch != "auto":
             return plan, self.tile_batch
-        pixels = planes * plan.tall.tile_px * plan.wide.tile_px
-        return plan, max(1, BATCH_PIXELS.get(self.device.type, OF_OTHERS_PX**2) // pixels)
-
-    def _auto_tile(self, height: int, width: int, planes: int, dtype: torch.dtype) -> int:
-        if height * width * planes <= SURELY_FITS_PX:
-            return max(height, width)
-        fitting = MEMORY_SHARE * free_bytes(self.device) / self._measure(dtype) / planes
-        multiple = self.spec.size_multiple
-        side = max(int(math.sqrt(fitting)) // multiple * multiple, SMALLEST_TILE_PX)
-        return min(side, LARGEST_TILE_PX.get(self.device.type, OF_OTHERS_PX))
-
-    def _measure(self, dtype: torch.dtype) -> float:
-        """Bytes that the network takes for each input pixel in this arithmetic, measured once on a small image."""
-        if self.spec.pixel_bytes:
-            return self.spec.pixel_bytes
-        if dtype not in self._pixel_bytes:
-            side = -(-max(PROBE_PX, self.spec.min_size) // self.spec.size_multiple) * self.spec.size_multiple
-            probe = torch.zeros(1, self.spec.in_channels, side, side, device=self.device)
-            with evaluating(self.network):
-                self._pixel_bytes[dtype] = bytes_per_pixel(self.network, partial(self._through_network, dtype), probe)
-            logger.debug("the network takes %.0f bytes per pixel", self._pixel_bytes[dtype])
-        return self._pixel_bytes[dtype]
+        return plan, num_together(self.device, planes * plan.tall.tile_px * plan.wide.tile_px)
 
     def _through_network(self, dtype: torch.dtype, x_BCHW: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), arithmetic(self.device, dtype):

@@ -23,7 +23,7 @@ from torch import nn
 from restore.errors import CheckpointError
 from restore.layers.finite import require_finite
 from restore.networks.base import Network, State
-from restore.networks.pickled import StandIn
+from restore.networks.pickled_values import StandIn
 from restore.networks.reading import read_checkpoint, read_header
 from restore.registry import DETECTORS, NETWORKS, QUALITY, Registry
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from restore.errors import CheckpointError, nearest
 from restore.files import expanded
-from restore.networks.pickled import DamagedError
+from restore.networks.pickled_values import DamagedError
 from restore.networks.stored import read_stored
 
 __all__ = ["read_checkpoint", "read_header"]

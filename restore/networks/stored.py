@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from restore.networks.pickled import DamagedError, PickleReader
+from restore.networks.pickled import PickleReader
+from restore.networks.pickled_values import DamagedError
 
 __all__ = ["read_stored"]
 

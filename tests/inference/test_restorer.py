@@ -9,9 +9,8 @@ from torch import nn
 
 from restore.errors import DeviceError, ImageError, OptionsError
 from restore.images import Image
-from restore.inference import Restorer
+from restore.inference import Restorer, fitting
 from restore.inference import memory as memory_module
-from restore.inference import restorer as restorer_module
 from restore.layers.reparameterised import RepConv3x3
 from restore.networks.repconv import RepConvSR
 
@@ -250,11 +249,11 @@ def test_automatic_tile_follows_free_memory(enlarge, deep, monkeypatch):
     image = torch.rand(1, 3, 300, 300)
     sides = []
     for free in (1 << 34, 1 << 24, 1 << 20):
-        monkeypatch.setattr(restorer_module, "free_bytes", lambda device, free=free: free)
-        sides.append(restorer._auto_tile(300, 300, 1, torch.float32))
+        monkeypatch.setattr(fitting, "free_bytes", lambda device, free=free: free)
+        sides.append(restorer.tile_for((300, 300, 3)))
     assert sides == sorted(sides, reverse=True)
     assert sides[0] > sides[1]
-    assert sides[-1] == restorer_module.SMALLEST_TILE_PX
+    assert sides[-1] == fitting.SMALLEST_TILE_PX
     assert restorer(image).shape == (1, 3, 600, 600)
 
 

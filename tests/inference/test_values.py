@@ -14,8 +14,7 @@ from torch import nn
 
 from restore.errors import ImageError, OptionsError
 from restore.images import Image, convert_depth, flatten, read_image, require_unit, write_image
-from restore.inference import Restorer
-from restore.inference import restorer as restorer_module
+from restore.inference import Restorer, fitting
 from restore.inference.folder import restore_files
 from restore.jobs import plan_jobs
 from restore.networks import ImageSpec
@@ -201,7 +200,7 @@ def test_auto_is_bf16_of_8_bits_alone(monkeypatch):
 
 def test_tiles_are_chosen_for_the_arithmetic(monkeypatch, deep):
     monkeypatch.setattr("restore.inference.precision.has_fast_bf16", lambda device: True)
-    monkeypatch.setattr(restorer_module, "free_bytes", lambda device: 1 << 23)
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: 1 << 23)
     restorer = Restorer(deep(scale=1, depth=4), device="cpu")
     assert restorer.tile_for((600, 600, 3), 1, "uint16") < restorer.tile_for((600, 600, 3), 1, "uint8")
 

@@ -171,11 +171,11 @@ def test_images_of_a_clip_go_on_the_same(tmp_path, make_clip, kept):
 def test_tiles_stay_as_they_were_when_the_job_began(tmp_path, make_clip, monkeypatch):
     """However much memory is free when it goes on."""
     clip = make_clip(tmp_path / "in.mkv", 4, (160, 96), codec="ffv1", pix_fmt="bgr0")
-    monkeypatch.setattr("restore.inference.restorer.SURELY_FITS_PX", 1)
+    monkeypatch.setattr("restore.inference.fitting.SURELY_FITS_PX", 1)
     how = {"segment_frames": 2, "codec": "ffv1"}
 
     def with_sides(side):
-        monkeypatch.setattr("restore.inference.restorer.Restorer._auto_tile", lambda self, *size: side)
+        monkeypatch.setattr("restore.inference.fitting.Fitting.tile_px", lambda self, *size: side)
 
     with_sides(80)
     restore_clip(clip, tmp_path / "at_once.mkv", Batched(), **how)
