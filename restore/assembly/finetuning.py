@@ -13,6 +13,7 @@ import yaml
 from restore.assembly.datasets import evaluation_sets
 from restore.assembly.metrics import metrics_of
 from restore.assembly.restorers import restorer_of
+from restore.assembly.tasks import inputs_of
 from restore.assembly.trainings import train
 from restore.errors import DataError, OptionsError
 from restore.evaluation import evaluate
@@ -22,9 +23,8 @@ from restore.options import load
 from restore.zoo import load_network
 from restore.zoo.load import network_block, weights_file
 
-__all__ = ["TASKS", "FineTuning", "finetune"]
+__all__ = ["FineTuning", "finetune"]
 
-TASKS = ("sr", "denoise", "jpeg", "pairs")
 HELD_OUT = 10
 """Every so many images, one is kept for validation."""
 PATCH_PX, BATCH = 48, 8
@@ -130,7 +130,8 @@ def _block(order: FineTuning) -> dict[str, Any]:
             if spec.scale > 1
             else f"{about}: name --task denoise or jpeg, or the folder of the bad versions with --lq."
         )
-    of_train, of_val = _degradations(order, task)
+    pairs = {"type": "PairedImageDataset"}
+    of_train, of_val = inputs_of(task, sigma=order.sigma, quality=order.quality) or (pairs, pairs)
     folder, photos = order.folder.resolve(), order.photos.resolve()
     common = {"dataroot_gt": str(photos)} | ({"dataroot_lq": str(order.bad.resolve())} if order.bad else {})
     return {
@@ -168,20 +169,3 @@ def _block(order: FineTuning) -> dict[str, Any]:
             "keep_checkpoints": 2,
         },
     }
-
-
-def _degradations(order: FineTuning, task: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What makes the inputs, in training and in validation."""
-    if task == "pairs":
-        return {"type": "PairedImageDataset"}, {"type": "PairedImageDataset"}
-    if task == "sr":
-        return {"type": "DownsampledImageDataset"}, {"type": "DownsampledImageDataset"}
-    if task == "denoise":
-        kind = {"type": "GaussianNoiseDataset"}
-        levels = {"sigma_type": "random", "sigma_range": [0, order.sigma]}
-        return {**kind, **levels}, {**kind, "sigma_test": order.sigma / 2}
-    kind = {"type": "DegradedImageDataset", "recipe": "jpeg"}
-    return (
-        {**kind, "variables": {"quality": [order.quality, 90]}},
-        {**kind, "variables": {"quality": min(95, 2 * order.quality)}},
-    )

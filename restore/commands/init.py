@@ -8,29 +8,16 @@ restore train -opt train_sr_x4.yml
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from restore.assembly.tasks import TASKS, inputs_of
 from restore.errors import OptionsError, OutputError
 
 __all__ = ["add_arguments", "run"]
 
-TASKS = {  # task: (what the network learns, the dataset that makes the bad versions, its options in train and in val)
-    "sr": ("to enlarge", "DownsampledImageDataset", (), ()),
-    "denoise": (
-        "to remove Gaussian noise",
-        "GaussianNoiseDataset",
-        ("sigma_type: random", "sigma_range: [0, 50]  # on the scale of 0 to 255"),
-        ("sigma_test: 25",),
-    ),
-    "jpeg": (
-        "to remove JPEG artefacts",
-        "DegradedImageDataset",
-        ("recipe: jpeg", "variables: {quality: [10, 90]}"),
-        ("recipe: jpeg", "variables: {quality: 40}"),
-    ),
-    "deblur": ("to remove blur", None, (), ()),
-    "derain": ("to remove rain", None, (), ()),
-}
+COMMENTS = {"sigma_range": "on the scale of 0 to 255"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,18 +62,20 @@ def option_text(arguments: argparse.Namespace) -> str:
     Raises:
         OptionsError: folders that do not belong together, or a task that needs pairs.
     """
-    purpose, alone, of_train, of_val = TASKS[arguments.task]
-    if alone is None and not arguments.lq:
+    made = inputs_of(arguments.task)
+    if made is None and not arguments.lq:
         raise OptionsError(f"{arguments.task} learns from pairs: name the folder of the bad versions with --lq.")
     if arguments.val and bool(arguments.lq) != bool(arguments.val_lq):
         raise OptionsError("--lq and --val-lq belong together: give both, or none to have the bad versions made.")
     scale = arguments.scale if arguments.task == "sr" else 1
     upsampler = "pixelshuffledirect" if scale > 1 else ""
     shown = f"_x{scale}" if scale > 1 else ""
-    train = _dataset("train", arguments.gt, arguments.lq, alone, of_train)
-    val = _dataset("val", arguments.val, arguments.val_lq, alone, of_val) if arguments.val else ""
+    pairs: dict[str, Any] = {"type": "PairedImageDataset"}
+    of_train, of_val = (pairs, pairs) if arguments.lq or made is None else made
+    train = _dataset("train", arguments.gt, arguments.lq, of_train)
+    val = _dataset("val", arguments.val, arguments.val_lq, of_val) if arguments.val else ""
     return f"""\
-# A training {purpose}, on {arguments.gt}. Every key is explained by `restore options explain FILE`.
+# A training {TASKS[arguments.task]}, on {arguments.gt}. Every key is explained by `restore options explain FILE`.
 #   restore data check -opt FILE       looks at the images first
 #   restore train -opt FILE            may be interrupted; the same line with --auto_resume goes on
 #   restore run -m experiments/{arguments.task}{shown}/models/net_g_latest.pth -i PHOTOS -o RESTORED
@@ -139,16 +128,13 @@ logger:
 """
 
 
-def _dataset(phase: str, good: str, bad: str | None, alone: str | None, options: tuple[str, ...]) -> str:
-    """A dataset block: pairs where there are bad versions, otherwise images from which they are made."""
+def _dataset(phase: str, good: str, bad: str | None, block: Mapping[str, Any]) -> str:
+    """A dataset block: of pairs, or of images from which bad versions are made."""
     import yaml
 
-    def quoted(path: str) -> str:
-        return yaml.safe_dump(str(path), allow_unicode=True, width=10**6).partition("\n")[0]
-
-    lines = [f"  {phase}:", f"    name: {phase}"]
-    if bad:
-        lines += ["    type: PairedImageDataset", f"    dataroot_gt: {quoted(good)}", f"    dataroot_lq: {quoted(bad)}"]
-    else:
-        lines += [f"    type: {alone}", f"    dataroot_gt: {quoted(good)}", *(f"    {line}" for line in options)]
+    folders = {"dataroot_gt": str(good)} | ({"dataroot_lq": str(bad)} if bad else {})
+    lines = [f"  {phase}:"]
+    for key, value in {"name": phase, "type": block["type"], **folders, **block}.items():
+        text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).partition("\n")[0]
+        lines.append(f"    {key}: {text}{f'  # {COMMENTS[key]}' if key in COMMENTS else ''}")
     return "\n".join(lines) + "\n"

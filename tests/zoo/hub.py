@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.server
 import json
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -120,7 +121,12 @@ def running():
         def log_message(self, *args):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+    class Threads(http.server.ThreadingHTTPServer):
+        def handle_error(self, request, client_address):
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # who has read enough goes
+                super().handle_error(request, client_address)
+
+    with Threads(("127.0.0.1", 0), Server) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         hub.address = f"http://127.0.0.1:{server.server_port}"
