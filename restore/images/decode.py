@@ -22,7 +22,7 @@ from restore.images.bounds import check_claim
 from restore.images.carried import Carried, carried_by
 from restore.images.exif import PREFIX, is_transposed, orientation_of, oriented, reset_orientation
 from restore.images.image import Image
-from restore.images.pillow import pixels_of
+from restore.images.pillow import pixels_of, without_pillows_bound
 from restore.terminal import one_line
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def is_animated(path: str | Path) -> bool:
 def _guarded(name: str | Path, action: Callable[[], Result]) -> Result:
     name = one_line(str(name))
     try:
-        return action()
+        with without_pillows_bound():
+            return action()
     except ImageError as error:
         raise ImageError(f"cannot read '{name}': {error}") from error
     except MemoryError as error:
@@ -236,7 +237,7 @@ def _check_claim_of(image: PillowImage, kind: str, held_bytes: int) -> None:
 
 
 def _open_with_pillow(kind: str, file: BinaryIO) -> PillowImage:
-    """Open through the format's own class: `PIL.Image.open` would refuse large photographs as bombs."""
+    """Open through the format's own class, so that no other format is tried."""
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
     opener = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import PIL.Image
@@ -12,10 +15,32 @@ from PIL.Image import Image as PillowImage
 from restore.errors import ImageError
 from restore.images.image import Image
 
-__all__ = ["from_pillow", "pixels_of", "to_pillow"]
+__all__ = ["from_pillow", "pixels_of", "to_pillow", "without_pillows_bound"]
 
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 logger = logging.getLogger(__name__)
+_lock = threading.Lock()
+_lifted: list[int | None] = []
+"""Pillow's own bound, once for each reader at work."""
+
+
+@contextlib.contextmanager
+def without_pillows_bound() -> Iterator[None]:
+    """Let Pillow decode images of any size: it refuses those above 179 megapixels, whatever their bytes hold.
+
+    How much a file may claim is compared with its bytes by its reader (`restore.images.bounds`). Pillow's bound is one
+    number for the process: it is put back when the last of several readers has ended.
+    """
+    with _lock:
+        _lifted.append(_lifted[0] if _lifted else PIL.Image.MAX_IMAGE_PIXELS)
+        PIL.Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _lock:
+            bound = _lifted.pop()
+            if not _lifted:
+                PIL.Image.MAX_IMAGE_PIXELS = bound
 
 
 def from_pillow(image: PillowImage) -> Image:

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from restore.errors import ImageError
-from restore.images import decode_image, encode_image, read_image, read_size
+from restore.images import decode_image, encode_image, read_image, read_size, write_image
+from restore.images.formats import WRITTEN_SUFFIXES
+from restore.images.pillow import without_pillows_bound
 from restore.images.png import SIGNATURE
 
 PASSES = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
@@ -350,12 +352,36 @@ def test_a_gif_claims_no_screen_that_its_bytes_could_not_fill():
         decode_image(bytes(data))
 
 
+@pytest.mark.parametrize("suffix", sorted({".gif", *WRITTEN_SUFFIXES}))
+def test_images_above_pillows_own_bound_are_read(monkeypatch, suffix, tmp_path):
+    """It is meant for images of unknown origin, whose claims are compared with their bytes here."""
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".gif":
+        path.write_bytes(saved("GIF", textured(70, 80)))
+    else:
+        write_image(path, textured(70, 80))
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 100)
+    assert read_size(path) == (70, 80)
+    assert read_image(path).pixels.shape[:2] == (70, 80)
+    assert PillowImage.MAX_IMAGE_PIXELS == 100
+
+
 def test_large_jpegs_with_restarts_are_read(monkeypatch):
-    """Pillow's own bound, for images of unknown origin, is not met where ours is not."""
-    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 2600)
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 100)
     for options in JPEGS.values():
         data = saved("JPEG", textured(70, 80), **options)
         assert decode_image(data).pixels.shape == (70, 80, 3)
+
+
+def test_pillows_bound_comes_back_after_the_last_of_several_readers(monkeypatch):
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 100)
+    first, second = without_pillows_bound(), without_pillows_bound()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert PillowImage.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert PillowImage.MAX_IMAGE_PIXELS == 100
 
 
 @pytest.mark.parametrize("tag", [258, 277, 278, 322, 323, 256, 257, 284, 317])
