@@ -26,6 +26,7 @@ from restore.inference import Restorer
 from restore.leaderboard.archive import Package
 from restore.leaderboard.checking import name_problems
 from restore.leaderboard.tasks import Records, Task
+from restore.terminal import one_line
 
 __all__ = ["DND_CROPS", "SIDD_FILE", "DndTask", "SiddTask", "read_blocks", "read_crops"]
 
@@ -138,11 +139,20 @@ class DndTask(Task):
     def _noisy(self, name: str) -> np.ndarray:
         number, crop = (int(part) for part in name.split("_"))
         if self._image is None or self._image[0] != number:
-            with _hdf5(self._source / "images_srgb" / f"{number:04}.mat") as file:
-                self._image = number, np.asarray(file["InoisySRGB"], dtype=np.float32).T
-            _require_pixels(self._image[1].clip(0, 1), f"{number:04}.mat")
-        top, left, bottom, right = self._boxes[number][crop - 1]
-        return np.ascontiguousarray(self._image[1][top:bottom, left:right]).clip(0, 1)
+            path = self._source / "images_srgb" / f"{number:04}.mat"
+            with _hdf5(path) as file:
+                pixels = np.asarray(file["InoisySRGB"], dtype=np.float32).T
+            if pixels.ndim != 3 or pixels.shape[2] != 3:
+                raise DataError(f"{path} holds {pixels.shape}; expected (H, W, 3).")
+            _require_pixels(pixels.clip(0, 1), str(path))
+            self._image = number, pixels
+        (top, left, bottom, right), pixels = self._boxes[number][crop - 1], self._image[1]
+        if not (0 <= top < bottom <= pixels.shape[0] and 0 <= left < right <= pixels.shape[1]):
+            raise DataError(
+                f"{self._source / 'info.mat'}: crop {crop} of image {number} is rows {top + 1} to {bottom}, columns "
+                f"{left + 1} to {right}, beyond the {pixels.shape[0]} x {pixels.shape[1]} px of the image."
+            )
+        return np.ascontiguousarray(pixels[top:bottom, left:right]).clip(0, 1)
 
     def _bundle(self, number: int) -> bytes:
         cells = np.empty(len(self._boxes[number]), dtype=object)
@@ -200,6 +210,8 @@ def _require_pixels(values: np.ndarray, what: str) -> None:
     Raises:
         DataError: says what is there.
     """
+    if not values.size:
+        raise DataError(f"{what} holds no pixels.")
     if values.dtype == np.uint8:
         return
     if values.dtype.kind != "f":
@@ -234,10 +246,10 @@ def _hdf5(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
-        if isinstance(error, RestoreError):
-            raise
-        raise DataError(f"cannot read '{path}' as a file of DND: {error}") from error
+    except RestoreError:
+        raise
+    except Exception as error:  # h5py and numpy raise a dozen kinds on damaged files
+        raise DataError(f"cannot read '{path}' as a file of DND: {one_line(str(error))}") from error
 
 
 def _dnd_boxes(path: Path) -> dict[int, list[tuple[int, int, int, int]]]:

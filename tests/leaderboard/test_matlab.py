@@ -115,6 +115,16 @@ def test_dnd(tmp_path, dnd, restorer):
     assert 20 <= values["psnr"] < 21
 
 
+@pytest.mark.parametrize(("rows", "found"), [((0, 24, 3), "no pixels"), ((15, 24, 3), "beyond the 15 x 24 px")])
+def test_crops_that_an_image_of_dnd_does_not_have(tmp_path, dnd, restorer, rows, found):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(dnd[0] / "images_srgb/0001.mat", "w") as file:
+        file["InoisySRGB"] = np.zeros(rows, np.float32).T
+    task = DndTask(restorer(1), dnd[0], tmp_path / "out")
+    with pytest.raises(DataError, match=found):
+        task.do("0001_02")
+
+
 def test_enlarging_models_do_not_denoise(sidd, restorer, tmp_path):
     with pytest.raises(DataError, match="this track denoises, the model enlarges 4 times"):
         SiddTask(restorer(), sidd[0], tmp_path / "out")

@@ -41,8 +41,9 @@ def read_mat(data: bytes, what: str) -> dict[str, np.ndarray]:
         DataError: it is no such file, is damaged, or unpacks to more than `LARGEST_BYTES`.
     """
     if not data.startswith(b"MATLAB 5.0") or len(data) < 128:
-        newer = " It is of version 7.3; save it with '-v7'." if data.startswith(b"MATLAB 7.3") else ""
-        raise DataError(f"{what} is not a readable MATLAB file.{newer}")
+        version = "7.3" if data.startswith((b"MATLAB 7.3", b"\x89HDF")) else "4" if _is_version_4(data) else None
+        advice = f" It is of version {version}; save it with '-v7'." if version else ""
+        raise DataError(f"{what} is not a readable MATLAB file.{advice}")
     variables = {}
     try:
         order = {b"IM": "<", b"MI": ">"}[data[126:128]]
@@ -63,6 +64,16 @@ def read_mat(data: bytes, what: str) -> dict[str, np.ndarray]:
     except (ValueError, LookupError, zlib.error, struct.error, OverflowError, MemoryError) as error:
         raise DataError(f"{what} is damaged: {error}.") from None
     return variables
+
+
+def _is_version_4(data: bytes) -> bool:
+    """Whether a file begins as those of MATLAB 4 do: type, sides and imaginary part of a matrix, length of its name."""
+    for order in "<>" if len(data) >= 20 else "":
+        kind, rows, columns, imaginary, letters = struct.unpack(f"{order}5i", data[:20])
+        is_matrix = 0 <= kind < 5000 and min(rows, columns) >= 0 and imaginary in (0, 1) and 1 < letters < 65
+        if is_matrix and data[19 + letters : 20 + letters] == b"\0":
+            return True
+    return False
 
 
 class _TooLargeError(Exception):

@@ -66,6 +66,10 @@ def test_what_is_no_such_file_is_said():
         read_mat(b"PK\x03\x04" + bytes(500), "x.mat")
     with pytest.raises(DataError, match=r"version 7\.3; save it with '-v7'"):
         read_mat(b"MATLAB 7.3 MAT-file" + bytes(500), "x.mat")
+    old = io.BytesIO()
+    savemat(old, {"blocks": np.eye(4)}, format="4")
+    with pytest.raises(DataError, match="version 4; save it with '-v7'"):
+        read_mat(old.getvalue(), "x.mat")
 
 
 def test_what_unpacks_to_anything_is_bounded(monkeypatch):
