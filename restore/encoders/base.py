@@ -30,7 +30,8 @@ from torch import nn
 from restore.encoders.features import Features
 from restore.encoders.heads import LinearHead
 from restore.layers.arguments import require_positive
-from restore.layers.padding import cut_tiles, pad_to_multiple, paste_tiles
+from restore.layers.exportable import ceil_divide
+from restore.layers.padding import crop, cut_tiles, pad_to_multiple, paste_tiles
 from restore.layers.tokens import Tokens
 
 __all__ = ["HALF", "IMAGENET", "Encoder", "Features", "Normalisation", "Statistics"]
@@ -204,8 +205,8 @@ class Encoder(nn.Module, ABC):
     def tile_side(self, side: int) -> int:
         """Of the tiles that an image of this side is cut into."""
         assert self.tile_px is not None, "this encoder takes images of any size whole"
-        num_tiles = -(-side // self.tile_px)
-        return -(-side // (num_tiles * self.size_multiple)) * self.size_multiple
+        num_tiles = ceil_divide(side, self.tile_px)
+        return ceil_divide(side, num_tiles * self.size_multiple) * self.size_multiple
 
     def _encoded(
         self, x_BCHW: torch.Tensor, features: Callable[[torch.Tensor], Features], indices: Sequence[int]
@@ -229,7 +230,9 @@ class Encoder(nn.Module, ABC):
     def _check(self, maps: Sequence[torch.Tensor], shape: Sequence[int]) -> None:
         """Maps are what the encoder declares: what comes out too large would be cut, and nobody would know."""
         B, _, H, W = shape
-        declared = [(B, channels, -(-H // stride), -(-W // stride)) for channels, stride in self._declared]
+        declared = [
+            (B, channels, ceil_divide(H, stride), ceil_divide(W, stride)) for channels, stride in self._declared
+        ]
         assert isinstance(maps, (list, tuple)), f"{type(self).__name__}.maps gave {type(maps).__name__}, not a list"
         found = [tuple(each.shape) for each in maps]
         assert found == declared, f"{type(self).__name__}.maps gave {found} where it declares {declared}"
@@ -265,13 +268,15 @@ def _by_channel(values_RGB: Sequence[float], in_chans: int) -> torch.Tensor:
 def _cut(map_BCHW: torch.Tensor, size: Sequence[int], stride: int) -> torch.Tensor:
     """The part of a map that belongs to an image of this size."""
     height, width = size
-    return map_BCHW[:, :, : -(-height // stride), : -(-width // stride)]
+    return crop(map_BCHW, ceil_divide(height, stride), ceil_divide(width, stride))
 
 
 def _cut_tokens(tokens: Tokens, size: Sequence[int], padded: Sequence[int]) -> Tokens:
     """The tokens without the patches that hold only padding."""
     assert tokens.grid is not None
-    height, width = (-(-side * places // whole) for side, places, whole in zip(size, tokens.grid, padded, strict=True))
+    height, width = (
+        ceil_divide(side * places, whole) for side, places, whole in zip(size, tokens.grid, padded, strict=True)
+    )
     if (height, width) == tuple(tokens.grid):
         return tokens
     return tokens.with_map(tokens.map_BCHW()[:, :, :height, :width])

@@ -21,6 +21,7 @@ from torch import nn
 
 from restore.errors import MissingError, OptionsError, RestoreError
 from restore.files import atomic_write
+from restore.layers.exportable import FixedSizeError
 from restore.layers.folding import fold
 from restore.networks.spec import spec_of
 
@@ -65,6 +66,7 @@ def export_network(
     Raises:
         OptionsError: another suffix, or a precision that it does not have.
         MissingError: ONNX is asked for, but onnx, onnxscript or onnxruntime is not installed.
+        FixedSizeError: the network is made anew for each size.
         ExportError: the network has branches that depend on the size, or the result differs.
     """
     path = Path(path)
@@ -103,7 +105,7 @@ def _traced(network: nn.Module) -> tuple[bytes, dict[tuple[int, int, int], float
     try:
         content, run = _onnx(_trace(network))
         differences = {size: _difference(network, run, size) for size in required}
-    except MissingError:
+    except (FixedSizeError, MissingError):
         raise
     except Exception as error:  # torch raises a dozen kinds
         logger.debug("the network cannot be traced for every size", exc_info=error)
@@ -194,6 +196,8 @@ def _program(network: nn.Module, channels: int, *, free_images: bool) -> torch.e
     try:
         with _sizes_of_one_are_usual() if free_images else contextlib.nullcontext():
             program = torch.export.export(network, (example,), dynamic_shapes=(shapes,))
+    except FixedSizeError:
+        raise
     except Exception as error:  # torch raises a dozen kinds
         reason = str(error).strip().splitlines()[0][:300]
         raise ExportError(
@@ -313,10 +317,13 @@ def _quiet() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)
+    prints_graphs = torch._C._jit_is_onnx_log_enabled()  # of what it cannot convert, whole
+    torch._C._jit_set_onnx_log_enabled(False)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        torch._C._jit_set_onnx_log_enabled(prints_graphs)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

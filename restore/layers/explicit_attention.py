@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from restore.layers.padding import is_exporting
+from restore.layers.exportable import is_exporting
 
 __all__ = ["explicit_attention", "suits_explicit_attention"]
 

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.errors import OptionsError
+from restore.layers.exportable import unflattened
 from restore.layers.mixers.base import TokenMixer
 from restore.layers.tokens import Tokens
 
@@ -244,7 +245,7 @@ class MergedMixer(nn.Module):
         if plan is None:
             return self.mixer(x)
         mixed_BNC = plan.spread(self.mixer(merged_tokens(tokens, plan)))
-        return mixed_BNC if isinstance(x, Tokens) else mixed_BNC.unflatten(1, x.shape[1:3])
+        return mixed_BNC if isinstance(x, Tokens) else unflattened(mixed_BNC, 1, x.shape[1:3])
 
 
 class MergedBlock(nn.Module):
@@ -262,7 +263,7 @@ class MergedBlock(nn.Module):
             return self.block(x)
         merged = merged_tokens(tokens, plan)
         changed_BNC = tokens.x_BNC + plan.spread(self.block(merged).x_BNC - merged.x_BNC)
-        return x.with_values(changed_BNC) if isinstance(x, Tokens) else changed_BNC.unflatten(1, x.shape[1:3])
+        return x.with_values(changed_BNC) if isinstance(x, Tokens) else unflattened(changed_BNC, 1, x.shape[1:3])
 
 
 def merged_tokens(tokens: Tokens, plan: Plan) -> Tokens:

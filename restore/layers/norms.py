@@ -57,7 +57,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, ..., C) to the same shape."""
-        return super().forward(x.movedim(-1, 1)).movedim(1, -1)
+        last = x.ndim - 1  # negative numbers of axes are lost in an export
+        return super().forward(x.movedim(last, 1)).movedim(1, last)
 
 
 @NORMS.add("batch")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-__all__ = ["crop", "cut_squares", "cut_tiles", "is_exporting", "pad_to_multiple", "paste_squares", "paste_tiles"]
+from restore.layers.exportable import ceil_divide, is_exporting
+
+__all__ = ["crop", "cut_squares", "cut_tiles", "pad_to_multiple", "paste_squares", "paste_tiles"]
 
 
 def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int | tuple[int, int]) -> torch.Tensor:
@@ -17,7 +19,7 @@ def pad_to_multiple(x_BCHW: torch.Tensor, multiple: int | tuple[int, int]) -> to
     H, W = x_BCHW.shape[-2:]
     rows, columns = (multiple, multiple) if isinstance(multiple, int) else multiple
     if is_exporting():  # one formula for every size
-        sizes = ((size, (size + each - 1) // each * each) for size, each in ((H, rows), (W, columns)))
+        sizes = ((size, ceil_divide(size, each) * each) for size, each in ((H, rows), (W, columns)))
         down, across = (_reflected_index(size, padded, x_BCHW.device) for size, padded in sizes)
         return x_BCHW.index_select(2, down).index_select(3, across)
     bottom, right = -H % rows, -W % columns
@@ -35,11 +37,6 @@ def crop(x_BCHW: torch.Tensor, height: int, width: int) -> torch.Tensor:
         rows, columns = (torch.arange(size, device=x_BCHW.device) for size in (height, width))
         return x_BCHW.index_select(2, rows).index_select(3, columns)
     return x_BCHW[:, :, :height, :width]
-
-
-def is_exporting() -> bool:
-    """Whether the network is being exported or traced, so that no branch may look at heights and widths."""
-    return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", lambda: False)()
 
 
 def _reflected_index(size: int, padded: int, device: torch.device) -> torch.Tensor:

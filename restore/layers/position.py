@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_odd, require_positive
+from restore.layers.exportable import is_of_size, resized_with_filter, unflattened
 from restore.registry import POSITIONS
 
 __all__ = ["ConvPosition", "LearnedPosition", "SinusoidPosition", "none", "resampled_table"]
@@ -61,7 +62,8 @@ class LearnedPosition(nn.Module):
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """(B, H, W, C) to the same shape."""
-        return x_BHWC + resampled_table(self.table.flatten(1, 2), x_BHWC.shape[1:3]).unflatten(1, x_BHWC.shape[1:3])
+        size = x_BHWC.shape[1:3]
+        return x_BHWC + unflattened(resampled_table(self.table.flatten(1, 2), size), 1, size)
 
 
 def resampled_table(
@@ -82,10 +84,13 @@ def resampled_table(
     """
     side = math.isqrt(table_1NC.shape[1] - num_prefix)
     assert side * side == table_1NC.shape[1] - num_prefix, "the table is of a square grid"
-    if tuple(size) == (side, side):
+    if is_of_size(size, (side, side)):
         return table_1NC
     grid_1CHW = table_1NC[:, num_prefix:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    resized_1CHW = F.interpolate(grid_1CHW, tuple(size), mode=mode, align_corners=False, antialias=antialias)
+    if antialias:
+        resized_1CHW = resized_with_filter(grid_1CHW, size, mode)
+    else:
+        resized_1CHW = F.interpolate(grid_1CHW, tuple(size), mode=mode, align_corners=False)
     resized_1NC = resized_1CHW.flatten(2).transpose(1, 2)
     return torch.cat([table_1NC[:, :num_prefix], resized_1NC], dim=1) if num_prefix else resized_1NC
 

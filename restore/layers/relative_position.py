@@ -103,7 +103,8 @@ class ContextualBias(RelativePosition):
         """(B, h, N, N)."""
         of_kinds_BhNK = queries_BhNd @ self.lookup_table_weight.to(queries_BhNd.dtype)
         kinds_NN = self.kinds(grid).to(of_kinds_BhNK.device)
-        return of_kinds_BhNK.gather(-1, kinds_NN.expand(*of_kinds_BhNK.shape[:2], -1, -1))
+        num_patches = grid[0] * grid[1]
+        return of_kinds_BhNK.gather(-1, kinds_NN.expand(*of_kinds_BhNK.shape[:2], num_patches, num_patches))
 
     def kinds(self, grid: tuple[int, int]) -> torch.Tensor:
         """(N, N): which vector belongs to each pair of patches."""

@@ -6,6 +6,8 @@ from typing import NamedTuple, TypeVar, cast
 
 import torch
 
+from restore.layers.exportable import unflattened
+
 __all__ = ["Tokens", "Values", "values_of", "with_values"]
 
 
@@ -58,7 +60,7 @@ class Tokens(NamedTuple):
                 f"these {self.x_BNC.shape[1]} tokens do not lie on a grid, so they are no map: what needs a map stands "
                 "before tokens are merged or left out"
             )
-        return self.patches_BNC.unflatten(1, self.grid)
+        return unflattened(self.patches_BNC, 1, self.grid)
 
     def with_map(self, map_BCHW: torch.Tensor) -> Tokens:
         """The same prefix before the positions of another map."""

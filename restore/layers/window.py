@@ -26,7 +26,7 @@ from torch import nn
 from restore.layers.compiled.attention import compiled_attention, suits_compiled_attention
 from restore.layers.compiled.branch import compiled_window_branch
 from restore.layers.explicit_attention import explicit_attention, suits_explicit_attention
-from restore.layers.padding import is_exporting
+from restore.layers.exportable import is_exporting
 
 __all__ = [
     "WindowPlan",

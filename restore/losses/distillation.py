@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.errors import ImageError
+from restore.layers.exportable import resized_with_filter
 from restore.registry import LOSSES, LossOption
 
 __all__ = [
@@ -177,7 +178,7 @@ class FeatureDistillationLoss(FeatureLoss):
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Relative squared error of (B, C, H, W)."""
         if student.shape[2:] != teacher.shape[2:]:
-            student = F.interpolate(student, teacher.shape[2:], mode="bilinear", antialias=True)
+            student = resized_with_filter(student, teacher.shape[2:])
         return F.mse_loss(student, teacher) / teacher.square().mean().clamp_min(1e-12)
 
 

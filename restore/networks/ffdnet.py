@@ -77,7 +77,7 @@ class FFDNet(Network):
         level = torch.as_tensor(self.sigma if sigma is None else sigma, dtype=x_BCHW.dtype, device=x_BCHW.device)
         x_BCHW = F.pad(x_BCHW, (0, width % 2, 0, height % 2), mode="replicate")
         quarter = F.pixel_unshuffle(x_BCHW, 2)
-        levels = (level / 255).reshape(-1, 1, 1, 1).expand(len(quarter), 1, *quarter.shape[2:])
+        levels = (level / 255).reshape(-1, 1, 1, 1).expand(quarter.shape[0], 1, *quarter.shape[2:])
         clean: torch.Tensor = F.pixel_shuffle(self.model(torch.cat([quarter, levels], dim=1)), 2)
         return clean[:, :, :height, :width]
 

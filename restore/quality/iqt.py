@@ -113,7 +113,7 @@ class _Tokens(nn.Module):
     def embed(self, map_BDHW: torch.Tensor) -> torch.Tensor:
         """(B, 1 + N, D): the quality token and the map's, with positions."""
         tokens = map_BDHW.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         rows, columns = map_BDHW.shape[2:]
         return self.dropout(tokens + fit_positions(self.pos_embedding, self.grid, (rows, columns)))
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.exportable import is_of_size, resized_with_filter
 from restore.layers.residual import LayerScale
 
 __all__ = ["Attention", "DecoderLayer", "EncoderLayer", "fit_positions"]
@@ -127,9 +128,9 @@ def fit_positions(table_1NC: torch.Tensor, grid: tuple[int, int], size: tuple[in
 
     The first row of the table belongs to the extra token and stays as it is.
     """
-    if tuple(size) == tuple(grid):
+    if is_of_size(size, grid):
         return table_1NC
     token, places = table_1NC[:, :1], table_1NC[:, 1:]
     map_1CHW = places.transpose(1, 2).unflatten(2, grid)
-    fitted = F.interpolate(map_1CHW, tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    fitted = resized_with_filter(map_1CHW, size, "bilinear")
     return torch.cat([token, fitted.flatten(2).transpose(1, 2)], dim=1)

@@ -20,6 +20,7 @@ from torch import nn
 
 from restore.errors import ImageError
 from restore.layers.boxes import box_of, exchanged
+from restore.layers.exportable import unflattened
 from restore.quality.base import QualityModel
 from restore.quality.features import FeaturesOption, build_features, map_side
 from restore.quality.transformer import EncoderLayer, fit_positions
@@ -114,13 +115,13 @@ class TRIQHead(nn.Module):
         pooled = self.pool(self.projection(map_BCHW))
         box = None if mix is None else box_of(mix, *pooled.shape[2:])
         tokens = self._transformed(pooled if box is None else exchanged(pooled, box))
-        patches_BLHW = self.patch_head(tokens[:, 1:]).transpose(1, 2).unflatten(2, pooled.shape[2:])
+        patches_BLHW = unflattened(self.patch_head(tokens[:, 1:]).transpose(1, 2), 2, pooled.shape[2:])
         return self.head(tokens[:, 0]), patches_BLHW if box is None else exchanged(patches_BLHW, box)
 
     def _transformed(self, pooled_BDHW: torch.Tensor) -> torch.Tensor:
         """(B, 1 + N, D): the quality token and the map's, after all layers."""
         tokens = pooled_BDHW.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.quality_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.quality_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = self.dropout(tokens + self._positions_of(*pooled_BDHW.shape[2:]))
         for layer in self.layers:
             tokens = layer(tokens)

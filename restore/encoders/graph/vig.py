@@ -21,6 +21,7 @@ from restore.encoders.features import Features
 from restore.encoders.isotropic import TokenEncoder
 from restore.encoders.staged import StagedEncoder, split_depths
 from restore.layers.block import MetaFormerBlock
+from restore.layers.exportable import is_of_size
 from restore.layers.ffn import BatchNormMLP
 from restore.layers.mixers.graph.neighbours import NeighbourGraph
 from restore.layers.tokens import Tokens
@@ -71,7 +72,7 @@ def _published_block(rest: str) -> str:
 
 
 def _with_positions(x_BCHW: torch.Tensor, table_1CHW: torch.Tensor) -> torch.Tensor:
-    if table_1CHW.shape[2:] != x_BCHW.shape[2:]:
+    if not is_of_size(table_1CHW.shape[2:], x_BCHW.shape[2:]):
         table_1CHW = F.interpolate(table_1CHW, x_BCHW.shape[2:], mode="bicubic", align_corners=False)
     return x_BCHW + table_1CHW
 

@@ -21,6 +21,7 @@ from restore.encoders.heads import LinearHead
 from restore.encoders.isotropic import TokenEncoder
 from restore.encoders.staged import ChannelsFirstNorm, PatchMerging, StagedEncoder, split_depths
 from restore.layers.block import MetaFormerBlock
+from restore.layers.exportable import is_of_size
 from restore.layers.ffn import MLP
 from restore.layers.mixers.mlp.adaptive import AdaptiveMixing
 from restore.layers.tokens import Tokens
@@ -187,7 +188,7 @@ class AMixerDeiT(TokenEncoder):
         """Normed patches with their positions."""
         patches_BCHW = self.patch_embed["norm"](self.patch_embed["proj"](x_BCHW))
         table_1CHW = self.pos_embed.permute(0, 3, 1, 2)
-        if patches_BCHW.shape[2:] != table_1CHW.shape[2:]:
+        if not is_of_size(table_1CHW.shape[2:], patches_BCHW.shape[2:]):
             table_1CHW = F.interpolate(table_1CHW, patches_BCHW.shape[2:], mode="bilinear", align_corners=True)
         return Tokens.of_map((patches_BCHW + table_1CHW).permute(0, 2, 3, 1))
 

@@ -18,6 +18,7 @@ from restore.encoders.features import Features
 from restore.encoders.heads import LinearHead
 from restore.encoders.isotropic import TokenEncoder
 from restore.encoders.staged import StagedEncoder, split_depths
+from restore.layers.exportable import unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.spectral.global_filter import GlobalFilter
 from restore.layers.position import resampled_table
@@ -166,7 +167,7 @@ class HierarchicalGFNet(StagedEncoder):
         if number:
             return x_BCHW
         table_1NC = resampled_table(self.pos_embed, x_BCHW.shape[2:])
-        return x_BCHW + table_1NC.unflatten(1, x_BCHW.shape[2:]).permute(0, 3, 1, 2)
+        return x_BCHW + unflattened(table_1NC, 1, x_BCHW.shape[2:]).permute(0, 3, 1, 2)
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""

@@ -27,6 +27,7 @@ from restore.encoders.timm.fitting import Fitting
 from restore.encoders.timm.head import Remainder, TimmHead, remainder
 from restore.encoders.timm.probe import Probe, build, channels_first, probe
 from restore.encoders.timm.weights import TimmModel, known
+from restore.layers.exportable import FixedSizeError, ceil_divide, is_exporting, is_of_size
 from restore.layers.merging import Merging
 from restore.layers.repeated import repeated_blocks
 from restore.layers.tokens import Tokens
@@ -198,6 +199,12 @@ class TimmEncoder(Encoder):
         for call in self._merged:
             call.grid = (int(x_BCHW.shape[2]) // self._declared[0][1], int(x_BCHW.shape[3]) // self._declared[0][1])
         if self._fitting is not None:
+            if is_exporting():
+                raise FixedSizeError(
+                    "this network cannot be exported: its encoder is made for images of one size and is made anew for "
+                    "each other, so that no one file holds for all. Encoders that take any size, such as convnext or "
+                    "vit, can be."
+                )
             self._fitting.apply(self.model, (int(x_BCHW.shape[2]), int(x_BCHW.shape[3])))
 
     def _release(self) -> None:
@@ -208,8 +215,8 @@ class TimmEncoder(Encoder):
         height, width = x_BCHW.shape[2:]
         resized = []
         for each, (_, stride) in zip(maps, self._declared, strict=True):
-            map_BCHW, size = channels_first(each, self.model), [-(-height // stride), -(-width // stride)]
-            fits = list(map_BCHW.shape[2:]) == size
+            map_BCHW, size = channels_first(each, self.model), [ceil_divide(side, stride) for side in (height, width)]
+            fits = is_of_size(map_BCHW.shape[2:], size)
             resized.append(map_BCHW if fits else F.interpolate(map_BCHW, size, mode="bilinear", align_corners=False))
         return resized
 

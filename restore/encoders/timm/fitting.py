@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.encoders.timm.weights import TimmModel
+from restore.layers.exportable import resized_with_filter
 
 __all__ = ["Fit", "Fitting", "Template", "UnfitError"]
 
@@ -348,8 +349,7 @@ def _mixing(table: torch.Tensor, before: Size, after: Size, inputs: bool, output
 
 
 def _picture(table_1CHW: torch.Tensor, size: Size) -> torch.Tensor:
-    resampled = F.interpolate(table_1CHW.float(), size, mode="bicubic", antialias=True, align_corners=False)
-    return resampled.to(table_1CHW.dtype)
+    return resized_with_filter(table_1CHW, size, "bicubic")
 
 
 def _stretched(table_1CHW: torch.Tensor, size: Size, *, centred: bool = False) -> torch.Tensor:

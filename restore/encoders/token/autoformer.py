@@ -21,6 +21,7 @@ from restore.encoders.heads import LinearHead
 from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder, linear_patches
 from restore.layers.block import MetaFormerBlock
+from restore.layers.exportable import unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.base import TokenMixer
 from restore.layers.tokens import Tokens
@@ -145,7 +146,7 @@ class _Attention(TokenMixer):
 
     def mix_tokens(self, tokens: Tokens) -> torch.Tensor:
         """Attention of every token to every other of its image."""
-        q, k, v = self.qkv(tokens.x_BNC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = unflattened(self.qkv(tokens.x_BNC), 2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         R, S = tokens.map_BHWC().shape[1:3]
         scores = (q @ k.transpose(-2, -1) + self.rel_pos_embed_k.scores(q, R, S)) * q.shape[-1] ** -0.5
         map_BhNN = scores.softmax(dim=-1)
@@ -174,7 +175,7 @@ class _Distances(nn.Module):
         """(B, h, N, N): products of each query with the vector of each pair."""
         rows_RRd, columns_SSd, other_d = self._vectors(R, S, query_BhNd.dtype)
         num_prefix = query_BhNd.shape[2] - R * S
-        patches = query_BhNd[:, :, num_prefix:].unflatten(2, (R, S))
+        patches = unflattened(query_BhNd[:, :, num_prefix:], 2, (R, S))
         by_row = torch.einsum("bhrsd,rkd->bhrsk", patches, rows_RRd)
         by_column = torch.einsum("bhrsd,skd->bhrsk", patches, columns_SSd)
         of_patches = (by_row[..., None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
@@ -188,7 +189,7 @@ class _Distances(nn.Module):
         rows_RRd, columns_SSd, other_d = self._vectors(R, S, map_BhNN.dtype)
         num_prefix = map_BhNN.shape[2] - R * S
         first = map_BhNN[:, :, :num_prefix].sum(dim=-1, keepdim=True) * other_d
-        patches = map_BhNN[:, :, num_prefix:, num_prefix:].unflatten(3, (R, S)).unflatten(2, (R, S))
+        patches = unflattened(unflattened(map_BhNN[:, :, num_prefix:, num_prefix:], 3, (R, S)), 2, (R, S))
         by_row = torch.einsum("bhrsk,rkd->bhrsd", patches.sum(dim=-1), rows_RRd)
         by_column = torch.einsum("bhrsk,skd->bhrsd", patches.sum(dim=-2), columns_SSd)
         to_others = map_BhNN[:, :, num_prefix:, :num_prefix].sum(dim=-1, keepdim=True) * other_d

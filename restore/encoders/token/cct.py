@@ -120,7 +120,7 @@ class CCT(TokenEncoder):
         tokens = Tokens.of_map(map_BCHW.permute(0, 2, 3, 1))
         x_BNC = tokens.x_BNC
         if self.num_prefix:
-            x_BNC = torch.cat([self.class_emb.expand(len(x_BNC), -1, -1), x_BNC], dim=1)
+            x_BNC = torch.cat([self.class_emb.expand(x_BNC.shape[0], -1, -1), x_BNC], dim=1)
         if self.positional_emb is not None:
             x_BNC = x_BNC + resampled_table(self.positional_emb, map_BCHW.shape[2:], self.num_prefix)
         return Tokens(x_BNC, tokens.grid, self.num_prefix)

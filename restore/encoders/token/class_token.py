@@ -65,7 +65,7 @@ class ClassTokenEncoder(TokenEncoder):
         grid = (patches_BCHW.shape[2], patches_BCHW.shape[3])
         x_BNC = patches_BCHW.flatten(2).transpose(1, 2)
         if self.cls_token is not None:
-            x_BNC = torch.cat([self.cls_token.expand(len(x_BCHW), -1, -1), x_BNC], dim=1)
+            x_BNC = torch.cat([self.cls_token.expand(x_BCHW.shape[0], -1, -1), x_BNC], dim=1)
         if self.pos_embed is not None:
             x_BNC = x_BNC + resampled_table(self.pos_embed, grid, self.num_prefix)
         return Tokens(x_BNC, grid, self.num_prefix)

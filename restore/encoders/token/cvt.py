@@ -146,7 +146,7 @@ class _Stage(nn.Module):
         x_BCHW = self.patch_embed["norm"](self.patch_embed["proj"](x_BCHW))
         tokens = Tokens.of_map(x_BCHW.permute(0, 2, 3, 1))
         if self.cls_token is not None:
-            first = self.cls_token.expand(len(x_BCHW), -1, -1)
+            first = self.cls_token.expand(x_BCHW.shape[0], -1, -1)
             tokens = Tokens(torch.cat([first, tokens.x_BNC], dim=1), tokens.grid, 1)
         for block in self.blocks:
             tokens = block(tokens)

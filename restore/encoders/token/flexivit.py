@@ -112,7 +112,7 @@ class FlexiViT(ClassTokenEncoder):
         size = patches_BCHW.shape[2:]
         table_1NC = resampled_table(self.pos_embed, size, mode="bilinear", antialias=True)
         patches_BNC = patches_BCHW.flatten(2).transpose(1, 2) + table_1NC
-        x_BNC = torch.cat([self.cls_token.expand(len(patches_BNC), -1, -1), patches_BNC], dim=1)
+        x_BNC = torch.cat([self.cls_token.expand(patches_BNC.shape[0], -1, -1), patches_BNC], dim=1)
         return Tokens(x_BNC, (size[0], size[1]), 1)
 
     def _run(self, x_BCHW: torch.Tensor) -> tuple[list[torch.Tensor], Tokens]:
@@ -132,5 +132,7 @@ def resampled_map(map_BCHW: torch.Tensor, size: Sequence[int], step: float) -> t
         (torch.arange(count, device=map_BCHW.device, dtype=map_BCHW.dtype) + 0.5) * step * 2 / places - 1
         for count, places in zip(size, map_BCHW.shape[2:], strict=True)
     )
-    places_BHW2 = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).expand(len(map_BCHW), -1, -1, -1)
+    places_BHW2 = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).expand(
+        map_BCHW.shape[0], -1, -1, -1
+    )
     return F.grid_sample(map_BCHW, places_BHW2, padding_mode="border", align_corners=False)

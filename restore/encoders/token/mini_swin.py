@@ -190,7 +190,7 @@ class _WindowAttention(RelativePositionBias, Branch):
         """(W, N, C) of windows that share a mask, or of all windows."""
         q, k, v = qkv_WNC.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5 + bias_hNN.to(q.dtype)
-        scores = before(scores.movedim(1, -1)).movedim(-1, 1)
+        scores = before(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         scores = scores if mask is None else scores + mask.to(scores.dtype)
-        weights = after(scores.softmax(dim=-1).movedim(1, -1)).movedim(-1, 1)
+        weights = after(scores.softmax(dim=-1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return (weights @ v).transpose(1, 2).flatten(2)

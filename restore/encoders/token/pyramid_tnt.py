@@ -22,6 +22,7 @@ from restore.encoders.base import HALF, Encoder, Normalisation
 from restore.encoders.heads import LinearHead
 from restore.encoders.staged import ChannelsFirstNorm, split_depths
 from restore.layers.branch import Branch
+from restore.layers.exportable import is_of_size, unflattened
 from restore.layers.ffn import MLP
 from restore.layers.padding import cut_squares, paste_squares
 from restore.layers.position import resampled_table
@@ -116,7 +117,7 @@ class PyramidTNT(Encoder):
         """One map of patches for each stage."""
         words_SHWc, x_BCHW = self.patch_embed(x_BCHW)
         words_SHWc = words_SHWc + self.inner_pos.unflatten(1, (_WORDS, _WORDS))
-        table_1CHW = resampled_table(self.outer_pos, x_BCHW.shape[2:]).unflatten(1, x_BCHW.shape[2:])
+        table_1CHW = unflattened(resampled_table(self.outer_pos, x_BCHW.shape[2:]), 1, x_BCHW.shape[2:])
         x_BCHW, maps = x_BCHW + table_1CHW.permute(0, 3, 1, 2), []
         for number, stage in enumerate(self.stages):
             if number:
@@ -220,7 +221,7 @@ class _Stage(nn.Module):
     def scores(self, size: Sequence[int]) -> torch.Tensor:
         """What is added to the scores of the patches of a map of this size: the table, resampled along both grids."""
         queries, keys = self.grids
-        if tuple(size) == queries:
+        if is_of_size(size, queries):
             return self.relative_pos
         table_hNM = self.relative_pos[0]
         size_keys = [side // self.reduction for side in size]
@@ -260,14 +261,14 @@ class _Block(nn.Module):
         if self.inner_dim is not None:
             shape = words_SHWc.shape[1:]
             words_SW = words_SHWc.flatten(1)
-            attended = self.inner_attn(self.inner_norm1(words_SW).unflatten(1, shape))
+            attended = self.inner_attn(unflattened(self.inner_norm1(words_SW), 1, shape))
             words_SW = words_SW + self.drop_path(attended.flatten(1))
             words_SW = words_SW + self.drop_path(
-                self.inner_mlp(self.inner_norm2(words_SW).unflatten(1, shape)).flatten(1)
+                self.inner_mlp(unflattened(self.inner_norm2(words_SW), 1, shape)).flatten(1)
             )
             told_SC = self.proj_norm2(self.proj(self.proj_norm1(words_SW)))
             x_BHWC = x_BHWC + told_SC.view(x_BHWC.shape)
-            words_SHWc = words_SW.unflatten(1, shape)
+            words_SHWc = unflattened(words_SW, 1, shape)
         x_BHWC = x_BHWC + self.drop_path(self.outer_attn(self.outer_norm1(x_BHWC), scores_1hNM))
         return words_SHWc, x_BHWC + self.drop_path(self.outer_mlp(self.outer_norm2(x_BHWC)))
 

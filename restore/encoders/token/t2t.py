@@ -20,6 +20,7 @@ from restore.encoders.base import Normalisation
 from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder
 from restore.layers.block import MetaFormerBlock
+from restore.layers.exportable import ceil_divide, unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.precision import without_autocast
@@ -127,9 +128,9 @@ class _TokensToToken(nn.Module):
             (3, 2, 1, self.attention2),
             (3, 2, 1, self.project),
         ):
-            height, width = (-(-side // stride) for side in x_BCHW.shape[2:])
+            height, width = (ceil_divide(side, stride) for side in x_BCHW.shape[2:])
             gathered_BNC = F.unfold(x_BCHW, size, stride=stride, padding=padding).transpose(1, 2)
-            x_BCHW = step(gathered_BNC).transpose(1, 2).unflatten(2, (height, width))
+            x_BCHW = unflattened(step(gathered_BNC).transpose(1, 2), 2, (height, width))
         return x_BCHW
 
 

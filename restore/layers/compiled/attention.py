@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from restore.layers.compiled.library import Problem, attention, is_usable
-from restore.layers.padding import is_exporting
+from restore.layers.exportable import is_exporting
 
 __all__ = ["NUMBERS", "attention_problem", "compiled_attention", "suits_compiled_attention"]
 

@@ -28,7 +28,8 @@ import torch
 
 from restore.layers.arguments import require_positive
 from restore.layers.branch import Branch
-from restore.layers.padding import cut_squares, is_exporting, pad_to_multiple, paste_squares
+from restore.layers.exportable import is_exporting, is_of_size, unflattened
+from restore.layers.padding import cut_squares, pad_to_multiple, paste_squares
 from restore.layers.tokens import Tokens
 
 __all__ = ["Mixer", "TokenMixer"]
@@ -101,7 +102,7 @@ class Mixer(Branch, ABC):
             self._check_size(*x_BHWC.shape[1:3])
             return self._checked(self.mix(x_BHWC), x_BHWC)
         _, H, W, _ = x_BHWC.shape
-        if H == W == self.grid_px:
+        if is_of_size((H, W), (self.grid_px, self.grid_px)):
             return self._checked(self.mix(x_BHWC), x_BHWC)
         padded_BHWC = pad_to_multiple(x_BHWC.permute(0, 3, 1, 2), self.grid_px).permute(0, 2, 3, 1)
         squares_SHWC = cut_squares(padded_BHWC, self.grid_px)
@@ -167,7 +168,7 @@ class TokenMixer(Mixer):
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """`mix_tokens` of the positions of the map."""
-        return self.mix_tokens(Tokens.of_map(x_BHWC)).unflatten(1, x_BHWC.shape[1:3])
+        return unflattened(self.mix_tokens(Tokens.of_map(x_BHWC)), 1, x_BHWC.shape[1:3])
 
     @abstractmethod
     def mix_tokens(self, tokens: Tokens) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import unflattened
 from restore.layers.mixers.base import Mixer
 from restore.registry import MIXERS
 
@@ -48,4 +49,4 @@ class ChannelAttention(Mixer):
         q, k, v = qkv.unflatten(1, (3, self.num_heads, -1)).unbind(1)  # each (B, h, C / h, HW)
         scores = F.normalize(q.float(), dim=-1) @ F.normalize(k.float(), dim=-1).transpose(-2, -1) * self.temperature
         mixed = scores.softmax(dim=-1).to(v.dtype) @ v
-        return mixed.flatten(1, 2).transpose(1, 2).unflatten(1, (H, W))
+        return unflattened(mixed.flatten(1, 2).transpose(1, 2), 1, (H, W))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import unflattened
 from restore.layers.mixers.base import Mixer
 from restore.layers.precision import without_autocast
 from restore.registry import MIXERS
@@ -83,7 +84,7 @@ class DeformableAttention(Mixer):
         rows, columns = (torch.arange(0.5, size, device=x_BHWC.device, dtype=exact) / size for size in (H, W))
         places_HW2 = torch.stack([columns.expand(H, -1), rows[:, None].expand(-1, W)], dim=-1)
         references = places_HW2.flatten(0, 1)[None, :, None].expand(B, -1, self.num_levels, -1)
-        return self.attend(x_BHWC.flatten(1, 2), references, maps).unflatten(1, (H, W))
+        return unflattened(self.attend(x_BHWC.flatten(1, 2), references, maps), 1, (H, W))
 
     def attend(
         self, query_BQC: torch.Tensor, references_BQLn: torch.Tensor, maps: Sequence[torch.Tensor]

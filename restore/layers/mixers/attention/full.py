@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import unflattened
 from restore.layers.mixers.base import TokenMixer
 from restore.layers.position import ConvPosition, SinusoidPosition
 from restore.layers.precision import without_autocast
@@ -97,7 +98,7 @@ class SelfAttention(TokenMixer):
         x_BNC = tokens.x_BNC
         if self.place is not None:
             x_BNC = tokens.with_map(self.place(tokens.map_BHWC()).permute(0, 3, 1, 2)).x_BNC
-        q, k, v = self.qkv(x_BNC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = unflattened(self.qkv(x_BNC), 2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if self.logit_scale is not None:
             q, k = cosine_queries_and_keys(q, k, self.logit_scale)
         return q, k, v

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import unflattened
 from restore.layers.mixers.base import TokenMixer
 from restore.layers.tokens import Tokens
 from restore.registry import MIXERS
@@ -88,4 +89,4 @@ class LinearAttention(TokenMixer):
             number = min(self.side**2, x_BNC.shape[1])
             return F.adaptive_avg_pool1d(x_BNC.transpose(1, 2), number).transpose(1, 2)
         size = (min(self.side, grid[0]), min(self.side, grid[1]))
-        return F.adaptive_avg_pool2d(x_BNC.transpose(1, 2).unflatten(2, grid), size).flatten(2).transpose(1, 2)
+        return F.adaptive_avg_pool2d(unflattened(x_BNC.transpose(1, 2), 2, grid), size).flatten(2).transpose(1, 2)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import resized_with_filter
 from restore.layers.mixers.base import Mixer
 from restore.layers.normed_linear import NormedLinear
 from restore.registry import MIXERS
@@ -65,10 +66,9 @@ class ResizedTokens(Mixer):
         """The tokens, at the size of the map."""
         B, H, W, _ = x_BHWC.shape
         x_BCHW, size = x_BHWC.permute(0, 3, 1, 2), (self.side, self.side)
-        exact_BCHW = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32))  # in which alone it can be made small
-        small_BCss = F.interpolate(exact_BCHW, size, mode="bilinear", antialias=self.antialias).to(x_BCHW.dtype)
+        small = resized_with_filter(x_BCHW, size) if self.antialias else F.interpolate(x_BCHW, size, mode="bilinear")
         places_BssC = self.places.to(x_BHWC.dtype).expand(B, -1, -1, -1)
-        seen_BssL = self.input_proj(torch.cat([small_BCss.permute(0, 2, 3, 1), places_BssC], dim=-1))
+        seen_BssL = self.input_proj(torch.cat([small.permute(0, 2, 3, 1), places_BssC], dim=-1))
         tokens_BLP = self.encoder(seen_BssL.flatten(1, 2).transpose(1, 2))
         if self.decoder is not None and self.query_embed is not None:
             tokens_BLP = self.decoder(tokens_BLP, self.query_embed.weight.expand(B, -1, -1))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import adaptive_means, unflattened
 from restore.layers.mixers.base import Mixer
 from restore.layers.padding import cut_tiles, paste_tiles
 from restore.registry import MIXERS
@@ -46,14 +47,14 @@ class ContextClusterMixer(Mixer):
         size = (H // self.num_folds, W // self.num_folds)
         features_RDHW, values_RDHW = (self._regions(layer(x_BHWC), size) for layer in (self.f, self.v))
         centres_RMD, centre_values_RMD = (
-            F.adaptive_avg_pool2d(each, self.num_centres).flatten(2).transpose(1, 2)
+            adaptive_means(each, (self.num_centres, self.num_centres)).flatten(2).transpose(1, 2)
             for each in (features_RDHW, values_RDHW)
         )
         similarity_RMN = self.similarity(centres_RMD, features_RDHW.flatten(2).transpose(1, 2))
         gathered_RMD = similarity_RMN @ values_RDHW.flatten(2).transpose(1, 2) + centre_values_RMD
         gathered_RMD = gathered_RMD / (similarity_RMN.sum(dim=-1, keepdim=True) + 1)
         taken_RDN = gathered_RMD.transpose(1, 2) @ similarity_RMN
-        taken_BDHW = paste_tiles(taken_RDN.unflatten(2, size), self.num_folds, self.num_folds)
+        taken_BDHW = paste_tiles(unflattened(taken_RDN, 2, size), self.num_folds, self.num_folds)
         return taken_BDHW.reshape(B, -1, H, W).permute(0, 2, 3, 1)
 
     def similarity(self, centres_RMD: torch.Tensor, points_RND: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import is_exporting, is_of_size, unflattened
 from restore.layers.mixers.base import Mixer
 from restore.layers.normed_linear import NormedLinear
 from restore.layers.precision import without_autocast
@@ -73,12 +74,12 @@ class NeighbourGraph(Mixer):
         neighbours_BNkC = y_BMC.reshape(-1, C)[chosen_BNk + first_B11]
         differences_BNC = neighbours_BNkC.amax(dim=2) - x_BNC
         both_BCN = torch.stack([x_BNC, differences_BNC], dim=-1).flatten(2).transpose(1, 2)
-        return self.nn(both_BCN).transpose(1, 2).unflatten(1, (H, W))
+        return unflattened(self.nn(both_BCN).transpose(1, 2), 1, (H, W))
 
     def _distances(self, num_positions: int) -> torch.Tensor | None:
         """(1, N, M): the table is resampled as if it were a picture, as the official code does."""
         table_1NM = self.relative_pos
-        if table_1NM is None or num_positions == table_1NM.shape[1]:
+        if table_1NM is None or is_of_size(table_1NM.shape[1:2], [num_positions]):
             return table_1NM
         size = (num_positions, num_positions // self.reduction**2)
         return F.interpolate(table_1NM[None], size, mode="bicubic")[0]
@@ -104,8 +105,14 @@ def nearest_neighbours(
         distances_BNM = x_square[:, :, None] - 2 * x_BNC @ y_BMC.transpose(1, 2) + y_square[:, None]
         if added_1NM is not None:
             distances_BNM = distances_BNM + added_1NM.to(exact)
-        number = min(num_neighbours * dilation, y_BMC.shape[1])
-        return (-distances_BNM).topk(number, dim=-1).indices[..., ::dilation]
+        number = num_neighbours * dilation
+        if is_exporting():  # there are always enough: where not, the nearest is given again
+            more_BNM = torch.full_like(distances_BNM[..., :1], torch.inf).expand(-1, -1, number)
+            chosen_BNk = torch.cat([distances_BNM, more_BNM], dim=-1).topk(number, dim=-1, largest=False).indices
+            chosen_BNk = torch.where(chosen_BNk < y_BMC.shape[1], chosen_BNk, chosen_BNk[..., :1])
+        else:
+            chosen_BNk = (-distances_BNM).topk(min(number, y_BMC.shape[1]), dim=-1).indices
+        return chosen_BNk[..., ::dilation]
 
 
 def relative_distances(dim: int, side: int, reduction: int = 1) -> torch.Tensor:

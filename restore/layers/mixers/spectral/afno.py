@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import frequencies, from_frequencies
 from restore.layers.mixers.base import Mixer
 from restore.layers.precision import without_autocast
 from restore.registry import MIXERS
@@ -51,14 +52,13 @@ class AdaptiveFourierOperator(Mixer):
         """The map and what the perceptron makes of it, computed in float32 or better."""
         exact = torch.float64 if x_BHWC.dtype == torch.float64 else torch.float32
         with without_autocast(x_BHWC):
-            spectrum = torch.fft.rfft2(x_BHWC.to(exact), dim=(1, 2), norm="ortho")
-            parts_2BHFKD = torch.view_as_real(spectrum).unflatten(3, (self.num_blocks, -1)).movedim(-1, 0)
+            parts_BCHF2 = frequencies(x_BHWC.to(exact).permute(0, 3, 1, 2))
+            parts_2BHFKD = parts_BCHF2.permute(4, 0, 2, 3, 1).unflatten(4, (self.num_blocks, -1))
             hidden_2BHFKE = F.relu(_complex_linear(parts_2BHFKD, self.w1, self.b1))
             parts_2BHFKD = _complex_linear(hidden_2BHFKE, self.w2, self.b2)
-            shrunk = F.softshrink(parts_2BHFKD, self.sparsity).movedim(0, -1).flatten(3, 4)
-            spectrum = torch.view_as_complex(shrunk.contiguous())
-            output = torch.fft.irfft2(spectrum, s=x_BHWC.shape[1:3], dim=(1, 2), norm="ortho")
-            return x_BHWC + output.to(x_BHWC.dtype)
+            shrunk_BCHF2 = F.softshrink(parts_2BHFKD, self.sparsity).flatten(4, 5).permute(1, 4, 2, 3, 0)
+            output_BCHW = from_frequencies(shrunk_BCHF2, x_BHWC.shape[1:3])
+            return x_BHWC + output_BCHW.permute(0, 2, 3, 1).to(x_BHWC.dtype)
 
 
 def _complex_linear(x_2BHFKD: torch.Tensor, weight_2KDE: torch.Tensor, bias_2KE: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
+from restore.layers.exportable import complex_product, frequencies, from_frequencies, is_of_size
 from restore.layers.mixers.base import Mixer
 from restore.layers.precision import without_autocast
 from restore.registry import MIXERS
@@ -39,7 +40,7 @@ class GlobalFilter(Mixer):
         weight_HFC2 = self.complex_weight.float()
         wanted = (x_BHWC.shape[1], x_BHWC.shape[2] // 2 + 1)
         # of an odd and an even number of columns with as many frequencies, the filter is taken as it is
-        if wanted != tuple(weight_HFC2.shape[:2]):
+        if not is_of_size(weight_HFC2.shape[:2], wanted):
             weight_HFC2 = _resampled(weight_HFC2.permute(2, 3, 0, 1), wanted, align=False).permute(2, 3, 0, 1)
         return filtered(x_BHWC.permute(0, 3, 1, 2), weight_HFC2.permute(2, 0, 1, 3)).permute(0, 2, 3, 1)
 
@@ -69,7 +70,7 @@ class LocalGlobalFilter(nn.Module):
         near, far = x_BCHW.chunk(2, dim=1)
         weight_CHF2 = self.complex_weight.float()
         wanted = (x_BCHW.shape[2], x_BCHW.shape[3] // 2 + 1)
-        if wanted != tuple(weight_CHF2.shape[1:3]):
+        if not is_of_size(weight_CHF2.shape[1:3], wanted):
             weight_CHF2 = _resampled(weight_CHF2.permute(0, 3, 1, 2), wanted, align=True).permute(0, 2, 3, 1)
         both = torch.stack([self.dw(near), filtered(far, weight_CHF2)], dim=2).flatten(1, 2)
         return self.post_norm(both.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -84,9 +85,8 @@ def filtered(x_BCHW: torch.Tensor, weight_CHF2: torch.Tensor) -> torch.Tensor:
     """
     exact = torch.float64 if x_BCHW.dtype == torch.float64 else torch.float32
     with without_autocast(x_BCHW):
-        weight = torch.view_as_complex(weight_CHF2.to(exact).contiguous())
-        spectrum = torch.fft.rfft2(x_BCHW.to(exact), norm="ortho") * weight
-        return torch.fft.irfft2(spectrum, s=x_BCHW.shape[2:], norm="ortho").to(x_BCHW.dtype)
+        parts_BCHF2 = complex_product(frequencies(x_BCHW.to(exact)), weight_CHF2.to(exact))
+        return from_frequencies(parts_BCHF2, x_BCHW.shape[2:]).to(x_BCHW.dtype)
 
 
 def filter_kernel(weight_CHF2: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
