@@ -28,7 +28,7 @@ def pytest_sessionstart():
 
 
 def pytest_collection_finish():
-    """What is loaded stays to the end: the collector need not look at it again and again (a tenth of the suite's time)."""
+    """What is loaded stays to the end: the collector need not look at it each time (a tenth of the suite's time)."""
     gc.freeze()
     gc.enable()
 
