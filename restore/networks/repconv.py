@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.exportable import is_exporting, pad_to_multiple
+from restore.layers.exportable import is_exporting
+from restore.layers.padding import pad_to_multiple
 from restore.layers.reparameterised import RepConv3x3
 from restore.networks.base import Network, State
 from restore.networks.residual import conv3x3
