@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import itertools
 import pkgutil
@@ -239,7 +240,9 @@ class Registry:
         return component, arguments
 
     def _load(self, until: object = None) -> None:
-        """Call the sources, one after the other, until the name `until` is known."""
+        """Import the module called `until`, then call the sources, one after the other, until that name is known."""
+        if self._sources and self._package and str(until).isidentifier() and not self._knows(until):
+            _import_module(self._package, str(until).lower())
         while self._sources and not self._knows(until):
             source = self._sources[0]
             source()
@@ -266,6 +269,12 @@ def _order(values: Any, parts: list[str]) -> list[int]:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
+
+
+def _import_module(package: str, name: str) -> None:
+    """Import one module of a package, if there is one of this name."""
+    if importlib.util.find_spec(f"{package}.{name}"):
+        importlib.import_module(f"{package}.{name}")
 
 
 def _import_all(package: str) -> None:

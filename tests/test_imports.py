@@ -37,3 +37,14 @@ def test_mypy():
 def test_start_up_imports_nothing_heavy(code):
     heavy = "{'torch', 'numpy', 'cv2', 'pydantic', 'timm', 'rich', 'yaml'}"
     assert _python(f"import sys; {code}; print(sorted({heavy} & set(sys.modules)))").strip() == "[]"
+
+
+def test_a_run_imports_what_it_needs_alone(tmp_path):
+    heavy = "{'scipy', 'triton', 'timm', 'torchvision', 'tensorboard', 'skimage', 'matplotlib', 'spandrel', 'pyiqa'}"
+    code = (
+        "import sys, numpy, torch; from restore.images import write_image; before = set(sys.modules); "
+        f"from restore.cli import main; write_image(r'{tmp_path}/in.png', numpy.zeros((8, 8, 3), numpy.uint8)); "
+        f"code = main(['run', '-q', '-m', 'fast_x2', '-i', r'{tmp_path}/in.png', '-o', r'{tmp_path}/out']); "
+        f"print(code, sorted({heavy} & (set(sys.modules) - before)))"
+    )
+    assert _python(code).splitlines()[-1] == "0 []"

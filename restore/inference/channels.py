@@ -21,7 +21,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from restore.errors import ImageError
 from restore.images import resize, to_tensor
@@ -206,6 +205,8 @@ class _Alpha:
         self.through_network = scale > 1 and bool((values_NHW != values_NHW.flat[0]).any())
         self._full = DEPTHS[values_NHW.dtype.name]
         if self.through_network:
+            from scipy import ndimage
+
             around = (1, SURROUNDINGS_PX, SURROUNDINGS_PX)
             self._opaque = ndimage.minimum_filter(values_NHW, around, mode="nearest") >= self._full
             self._clear = ndimage.maximum_filter(values_NHW, around, mode="nearest") <= 0
@@ -244,6 +245,8 @@ def _cover_transparent(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     hidden = alpha == 0
     if not hidden.any() or hidden.all():
         return pixels
+    from scipy import ndimage
+
     nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
     covered = pixels[tuple(nearest)]
     covered[..., -1] = alpha

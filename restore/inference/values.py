@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from restore.errors import ImageError, OptionsError
 from restore.images import to_pixels
@@ -134,5 +133,7 @@ def _filled(pixels: np.ndarray, name: str) -> np.ndarray:
     if not hole.any() or hole.all():
         return pixels
     logger.warning("%s: %d pixels are not finite and are filled from the nearest others", name, np.count_nonzero(hole))
+    from scipy import ndimage
+
     nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
     return np.ascontiguousarray(pixels[tuple(nearest)])

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import nn
@@ -49,13 +49,6 @@ NETWORK_BLOCK = "network"
 MOST_GROUPS, MOST_TENSORS, LONGEST_NAME, LARGEST_INDEX = 1000, 20_000, 256, 1000
 
 Fits = Callable[[State], bool]
-
-
-@runtime_checkable
-class _Deriving(Protocol):
-    """A module some of whose entries in the state dict follow from its arguments; see `Network.derived_keys`."""
-
-    derived_keys: tuple[str, ...]
 
 
 def read_state_dict(path: str | Path, key: str | None = None, fits: Fits | None = None) -> dict[str, torch.Tensor]:
@@ -261,16 +254,11 @@ def _differences(network: nn.Module, state: State, own: State) -> tuple[list[str
 
 def _derived(network: nn.Module, names: Iterable[str]) -> set[str]:
     """Those of the names of entries that follow from the arguments of the network, or of a part of it."""
-    owners = [
-        (f"{prefix}." if prefix else "", module.derived_keys)
-        for prefix, module in network.named_modules()
-        if isinstance(module, _Deriving) and module.derived_keys
-    ]
-    return {
-        name
-        for name in names
-        if any(name.startswith(prefix) and name.rpartition(".")[2] in keys for prefix, keys in owners)
-    }
+    owners: dict[str, list[str]] = {}  # of each key, the prefixes of the modules that have it
+    for prefix, module in network.named_modules():
+        for key in getattr(module, "derived_keys", ()):
+            owners.setdefault(key, []).append(f"{prefix}." if prefix else "")
+    return {name for name in names if name.startswith(tuple(owners.get(name.rpartition(".")[2], ())))}
 
 
 def digest_of(network: nn.Module) -> str:

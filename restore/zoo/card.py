@@ -80,9 +80,10 @@ def list_cards() -> tuple[Card, ...]:
     """Every card of the package, sorted by name."""
     import yaml
 
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     cards = []
     for path in sorted((FOLDER / "cards").glob("*.yml")):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        for document in yaml.load_all(path.read_text(encoding="utf-8"), Loader=fast):
             problems, card = validate(Card, document, owner="model card")
             if problems:
                 raise OptionsError([Problem(p.path, p.message, file=path.name) for p in problems])

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from restore.layers.compiled.library import Problem, attention, is_usable
 from restore.layers.exportable import is_exporting
@@ -228,18 +227,3 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _forward.register_autograd(_differentiate, setup_context=_keep)
-
-
-def _products(tokens: int, channels: int, num_tokens: int, num_products: int) -> int:
-    """Twice the multiply-adds."""
-    return 2 * num_products * tokens * num_tokens * (channels // 3)
-
-
-@register_flop_formula(torch.ops.restore.window_attention)
-def _(qkv: Any, *arguments: Any, **_options: Any) -> int:
-    return _products(qkv[0], qkv[1], arguments[5], 2)
-
-
-@register_flop_formula(torch.ops.restore.window_attention_backward)
-def _(_gradient: Any, _of_bias: Any, qkv: Any, *arguments: Any, **_options: Any) -> int:
-    return _products(qkv[0], qkv[1], arguments[5], 5)
