@@ -7,6 +7,12 @@ NIQE of `metrics.py`. It runs in two halves, before and after ours, so that a bu
 command in a process of its own, with its start, its report and its other files. Processor time stands beside the time
 of the clock, since on a busy machine that alone means something; divide it by the processes for a quiet one.
 
+    python scripts/bench/score.py --basicsr FOLDER [--pairs 100]
+
+compares instead with a loop over BasicSR's own `calculate_psnr`, `calculate_ssim` and `calculate_niqe`, of a checkout
+of github.com/XPixelGroup/BasicSR, which is imported before its time begins; ours is the whole command with its imports,
+and once in a process that has imported everything. They take turns, one thread each.
+
 In areas clipped to black or white, what NIQE measures is rounding error, whose sign the plain one counts
 as structure and ours does not: there the two may differ in the third decimal.
 """
@@ -14,20 +20,26 @@ as structure and ours does not: there the two may differ in the third decimal.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import functools
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import real_basicsr
 import skimage.data
+import torch
 from metrics import plain_niqe
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from timing import machine, report
+from timing import against, apart, machine, report
 
 METRICS = ("psnr", "ssim", "niqe")
 
@@ -74,14 +86,19 @@ def plain(pairs: list[tuple[Path, Path]]) -> tuple[np.ndarray, Seconds]:
     return np.array(rows), now() - start
 
 
-def command(folder: Path, workers: int) -> tuple[np.ndarray, Seconds]:
+def command_arguments(metrics: tuple[str, ...], workers: int) -> list[str]:
+    """What `restore score` is told."""
+    files = ["-r", "restored", "-g", "reference", "-o", f"out{workers}"]
+    return [*files, "--metrics", ",".join(metrics), "--workers", str(workers), "--fresh"]
+
+
+def command(folder: Path, workers: int, metrics: tuple[str, ...] = METRICS) -> tuple[np.ndarray, Seconds]:
     """The same of `restore score`."""
-    arguments = ["-r", "restored", "-g", "reference", "--metrics", ",".join(METRICS), "-o", f"out{workers}"]
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     start = now()
     subprocess.run(
-        [sys.executable, "-m", "restore.cli", "score", *arguments, "--workers", str(workers), "--fresh"],
+        [sys.executable, "-m", "restore.cli", "score", *command_arguments(metrics, workers)],
         cwd=folder,
         env=environment,
         check=True,
@@ -89,7 +106,40 @@ def command(folder: Path, workers: int) -> tuple[np.ndarray, Seconds]:
     )
     seconds = now() - start
     with (folder / f"out{workers}/scores.csv").open() as file:
-        return np.array([[float(row[name]) for name in METRICS] for row in csv.DictReader(file)]), seconds
+        return np.array([[float(row[name]) for name in metrics] for row in csv.DictReader(file)]), seconds
+
+
+def against_basicsr(arguments: argparse.Namespace, folder: Path, pairs: list[tuple[Path, Path]]) -> list[dict]:
+    """Rows of BasicSR's functions and of the command."""
+    files = [(str(restored), str(reference)) for restored, reference in pairs]
+    rows: list[dict] = []
+    for metrics in (("psnr", "ssim"), ("niqe",)):
+        title = f"{', '.join(metrics)}: "
+        candidates = {
+            f"{title}BasicSR": functools.partial(
+                real_basicsr.scores, str(Path(arguments.basicsr).resolve()), files, metrics
+            ),
+            f"{title}restore score": functools.partial(scored, folder, metrics, alone=True),
+            f"{title}restore score, imported": functools.partial(scored, folder, metrics, alone=False),
+        }
+        rows += against(apart(candidates, arguments.runs), f"{title}BasicSR")
+    return rows
+
+
+def scored(folder: Path, metrics: tuple[str, ...], *, alone: bool) -> Callable[[], object]:
+    """`restore score --workers 1` over all pairs, in a process of its own or in this one."""
+    if alone:
+        return lambda: command(folder, 1, metrics)
+
+    def work() -> None:
+        from restore.cli import main as restore
+
+        os.chdir(folder)
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = restore(["score", "-q", *command_arguments(metrics, 1)])
+        assert code == 0, code
+
+    return work
 
 
 def main() -> None:
@@ -97,17 +147,24 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--basicsr", metavar="FOLDER", help="a checkout of BasicSR to compare with")
+    parser.add_argument("--runs", type=int, default=3, help="rounds against BasicSR")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pairs = make_pairs(folder, arguments.pairs, arguments.side)
+        if arguments.basicsr:
+            torch.set_num_threads(1)
+            rows = against_basicsr(arguments, folder, pairs)
+            report(f"{len(pairs)} pairs of {arguments.side}x{arguments.side}", rows, machine(), arguments.json)
+            return
         half = len(pairs) // 2
         first, seconds = plain(pairs[:half])
         ours = {workers: command(folder, workers) for workers in arguments.workers}
         second, more = plain(pairs[half:])
     expected, plain_s = np.concatenate([first, second]), seconds + more
-    rows: list[dict[str, object]] = [{"": "plain loop", "seconds": plain_s[0], "processor s": plain_s[1]}]
+    rows = [{"": "plain loop", "seconds": plain_s[0], "processor s": plain_s[1]}]
     for workers, (values, seconds) in ours.items():
         faster, processor_faster = map(float, plain_s / seconds)
         difference = np.abs(values - expected).max(axis=0)

@@ -7,13 +7,108 @@ the table, so that a figure can be held against what the machine can do at all.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import torch
+
+Maker = Callable[[], Callable[[], object]]
+"""Gives what is to be timed. It is called in another process: a function of a module, or a partial of one."""
+
+
+@dataclass
+class Times:
+    """Seconds of one candidate, round by round.
+
+    Attributes:
+        clock: by the clock.
+        processor: of the processor, of its worker processes too.
+    """
+
+    clock: list[float]
+    processor: list[float]
+
+
+def apart(candidates: Mapping[str, Maker], runs: int = 5, warmup: int = 1) -> dict[str, Times]:
+    """Times of candidates that are each in a process of its own and take turns, as programs that exclude each other."""
+    processes = {name: _Process(maker) for name, maker in candidates.items()}
+    times = {name: Times([], []) for name in candidates}
+    try:
+        for round_ in range(-warmup, runs):
+            for name, process in processes.items():
+                clock, processor = process.run()
+                if round_ >= 0:
+                    times[name].clock.append(clock)
+                    times[name].processor.append(processor)
+    finally:
+        for process in processes.values():
+            process.stop()
+    return times
+
+
+def against(times: Mapping[str, Times], reference: str) -> list[dict[str, object]]:
+    """Rows for `report`: medians, and how many times as fast as the reference each is, round by round."""
+    base = times[reference]
+    return [
+        {
+            "what": name,
+            "clock [s]": statistics.median(each.clock),
+            "processor [s]": statistics.median(each.processor),
+            "times as fast": statistics.median(a / b for a, b in zip(base.clock, each.clock, strict=True)),
+            "by processor time": statistics.median(a / b for a, b in zip(base.processor, each.processor, strict=True)),
+        }
+        for name, each in times.items()
+    ]
+
+
+class _Process:
+    """A process that does its work once whenever it is told to."""
+
+    def __init__(self, maker: Maker):
+        self.pipe, there = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        self.process = context.Process(target=_serve, args=(maker, torch.get_num_threads(), there))
+        self.process.start()
+        there.close()
+        self.pipe.recv()
+
+    def run(self) -> tuple[float, float]:
+        self.pipe.send(True)
+        return self.pipe.recv()
+
+    def stop(self) -> None:
+        if self.process.is_alive():
+            self.pipe.send(False)
+        self.process.join()
+
+
+def _serve(maker: Maker, num_threads: int, pipe: Any) -> None:
+    if "fork" in multiprocessing.get_all_start_methods():  # as in a program: a process that was spawned would spawn
+        multiprocessing.set_start_method("fork", force=True)
+    torch.set_num_threads(num_threads)
+    work = maker()
+    pipe.send(None)
+    while pipe.recv():
+        start, begun = time.perf_counter(), _processor_seconds()
+        work()
+        pipe.send((time.perf_counter() - start, _processor_seconds() - begun))
+
+
+def _processor_seconds() -> float:
+    """Of this process, precisely, and of its children, those that have ended too, in hundredths."""
+    own = psutil.Process().cpu_times()
+    seconds = time.process_time() + own.children_user + own.children_system
+    for child in psutil.Process().children(recursive=True):
+        spent = child.cpu_times()
+        seconds += spent.user + spent.system
+    return seconds
 
 
 def interleaved(

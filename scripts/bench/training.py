@@ -9,29 +9,40 @@ line below the table says so. `bare` is forward, backward and optimizer step alo
 what the trainer takes beyond it is its fixed cost. The column `by` says what a row does that those before it do not.
 Loader: crops of 192 from 2-megapixel PNG files with one worker.
 Candidates take turns. The figures are printed, and written as JSON to results/bench/training.json.
+
+    python scripts/bench/training.py --basicsr FOLDER [--threads 1] [--only steps|loader]
+
+compares with BasicSR's own code, a checkout of github.com/XPixelGroup/BasicSR, each side in a process of its own and in
+turns, by the clock and by processor time: a step of its SwinIRModel, and batches of its PairedImageDataset over PNG
+sub-images of 480 px, cut as its script cuts them, with one worker.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import itertools
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
+import skimage.data
 import tifffile
 import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import real_basicsr
 from plain_swinir import PlainSwinIR
-from timing import interleaved, machine, report, summary
+from timing import Maker, against, apart, interleaved, machine, report, summary
 
-from restore.data.loading import training_loader
+from restore.allocator import keep_freed_memory
+from restore.data.loading import DeviceLoader, training_loader
 from restore.data.preparation.subimages import cut_image
 from restore.data.sampling import PatchStage, StreamSampler
 from restore.data.storage.databases import write_database
@@ -67,19 +78,85 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--only", choices=("steps", "loader"))
     parser.add_argument("--no-compile", dest="compile", action="store_false")
+    parser.add_argument("--basicsr", metavar="FOLDER", help="a checkout of BasicSR to compare with")
     parser.add_argument("--json", default="results/bench/training.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     rows = []
-    if arguments.only != "loader":
+    if arguments.basicsr:
+        rows += against_basicsr(arguments)
+    elif arguments.only != "loader":
         for block in (LIGHT, EDSR):
             if block["type"] in NETWORKS:
                 rows += steps(block, arguments)
-    if arguments.only != "steps":
+    if arguments.only != "steps" and not arguments.basicsr:
         rows += loaders(arguments)
     facts = machine(arguments.device) | {"native bf16": has_fast_bf16(torch.device(arguments.device))}
     report("Training", rows, facts, arguments.json)
+
+
+def against_basicsr(arguments: argparse.Namespace) -> list[dict]:
+    """Steps and batches of ours and BasicSR's."""
+    rows = []
+    if arguments.only != "loader":
+        candidates: dict[str, Maker] = {
+            "step: BasicSR": functools.partial(real_basicsr.step, arguments.basicsr, arguments.batch)
+        }
+        for dtype in (torch.float32, torch.bfloat16):
+            name = f"step: ours, {str(dtype).removeprefix('torch.')}"
+            candidates[name] = functools.partial(our_step, arguments.batch, dtype)
+        rows += against(apart(candidates, arguments.runs), "step: BasicSR")
+    if arguments.only != "steps":
+        with tempfile.TemporaryDirectory() as folder:
+            gt, lq = cut_as_basicsr(Path(folder))
+            block = {"name": "train", "type": "PairedImageDataset", "dataroot_gt": str(gt), "dataroot_lq": str(lq)}
+            block |= {"gt_size": 192, "scale": 4, "use_hflip": True, "use_rot": True}
+            block |= {"num_worker_per_gpu": 1, "batch_size_per_gpu": arguments.batch}
+            packed = {"cache": "packed", "cache_root": str(Path(folder) / "packs")}
+            batches = 25
+            candidates = {
+                "loader: BasicSR": functools.partial(real_basicsr.loader, arguments.basicsr, block, batches),
+                "loader: ours": functools.partial(our_loader, block, batches),
+                "loader: ours, packed": functools.partial(our_loader, block | packed, batches),
+            }
+            rows += against(apart(candidates, arguments.runs), "loader: BasicSR")
+    return rows
+
+
+def our_step(batch: int, dtype: torch.dtype) -> Callable[[], object]:
+    """The step that `real_basicsr.step` takes, as `restore/train.py` takes it."""
+    keep_freed_memory()
+    torch.manual_seed(0)
+    gt_BCHW = torch.rand(batch, 3, 192, 192)
+    data = {"lq": nn.functional.avg_pool2d(gt_BCHW, 4), "gt": gt_BCHW}
+    return trained(NETWORKS.build(dict(real_basicsr.LIGHT)), data, dtype)
+
+
+def our_loader(block: dict, batches: int) -> Callable[[], object]:
+    """`batches` batches of the same options, as `restore/train.py` makes them."""
+    known = {name: value for name, value in block.items() if not name.endswith("_per_gpu") and name != "scale"}
+    dataset = DATASETS.build(known, scale=block["scale"])
+    sampler = StreamSampler(len(dataset), [PatchStage(block["batch_size_per_gpu"])], total_iter=10**6)
+    loader = training_loader(dataset, sampler, num_workers=block["num_worker_per_gpu"], prefetch_factor=2)
+    stream = iter(DeviceLoader(loader, torch.device("cpu")))
+    return lambda: [next(stream) for _ in range(batches)]
+
+
+def cut_as_basicsr(folder: Path) -> tuple[Path, Path]:
+    """Pairs of sub-images, 480 px and 120 px, compressed as `scripts/data_preparation/extract_subimages.py` does."""
+    photographs = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.rocket(), skimage.data.chelsea()]
+    for name in ("gt", "lq"):
+        (folder / name).mkdir()
+    for number, photograph in enumerate(photographs * 6):
+        random = np.random.default_rng(number)
+        large = cv2.resize(photograph, None, fx=2.5, fy=2.5, interpolation=cv2.INTER_CUBIC)
+        top, left = (int(random.integers(side - 480)) for side in large.shape[:2])
+        grain = random.normal(scale=2, size=(480, 480, 3))
+        gt = np.clip(large[top : top + 480, left : left + 480] + grain, 0, 255).round().astype(np.uint8)
+        for path, pixels in (("gt", gt), ("lq", cv2.resize(gt, (120, 120), interpolation=cv2.INTER_AREA))):
+            cv2.imwrite(f"{folder}/{path}/{number:03}.png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    return folder / "gt", folder / "lq"
 
 
 def steps(block: dict, arguments: argparse.Namespace) -> list[dict]:
