@@ -11,7 +11,10 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PACKAGED = ("options", "datasets")  # folders of a checkout that `restore.packaged` finds again
-SOURCE = Path("restore/layers/compiled/source")
+SOURCES = {  # of each library
+    "attention": Path("restore/layers/compiled/source"),
+    "pixels": Path("restore/images/source"),
+}
 
 
 class BuildWithFiles(build_py):
@@ -51,13 +54,19 @@ class WheelOfLibrary(bdist_wheel):
 
 
 def libraries():
-    """Attention in windows, where there is a compiler; `RESTORE_COMPILED=0` leaves it out."""
+    """Attention in windows and loops over pixels, where there is a compiler; `RESTORE_COMPILED=0` leaves them out."""
     if os.environ.get("RESTORE_COMPILED") == "0" or os.name == "nt":
         return []
-    sources, headers = (sorted(map(str, SOURCE.glob(f"*.{kind}"))) for kind in ("c", "[hi]*"))
+    return [library(name, folder) for name, folder in SOURCES.items()]
+
+
+def library(name, folder):
+    """A library of all C files in a folder."""
+    sources, headers = (sorted(map(str, folder.glob(f"*.{kind}"))) for kind in ("c", "[hi]*"))
     flags = ["-std=gnu11", "-O3", "-fvisibility=hidden"]
-    name = ".".join((*SOURCE.parts, "attention"))
-    return [Extension(name, sources, depends=headers, extra_compile_args=flags, optional=True)]
+    if name == "pixels":  # so that its results are the same on every processor
+        flags.append("-ffp-contract=off")
+    return Extension(".".join((*folder.parts, name)), sources, depends=headers, extra_compile_args=flags, optional=True)
 
 
 setup(

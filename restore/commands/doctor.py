@@ -58,6 +58,7 @@ def report() -> dict[str, dict[str, Any]]:
     import torch
 
     import restore
+    from restore.images import compiled
     from restore.inference.memory import free_bytes
     from restore.inference.precision import has_fast_bf16
     from restore.layers.compiled.library import description
@@ -81,6 +82,7 @@ def report() -> dict[str, dict[str, Any]]:
             "instructions": torch.backends.cpu.get_cpu_capability(),
             "precisions": "fp32, bf16" + (" (fast)" if has_fast_bf16(torch.device("cpu")) else " (slow)"),
             "compiled attention": description(),
+            "compiled pixels": compiled.description(),
             **_accelerators(),
         },
         "room": {

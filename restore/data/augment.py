@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from restore.images import PngRows
 
 __all__ = ["Colours", "Crop", "Symmetry", "random_crop"]
 
@@ -17,8 +20,8 @@ class Crop(NamedTuple):
     height: int
     width: int
 
-    def of(self, pixels: np.ndarray) -> np.ndarray:
-        """The view of `pixels` (H, W[, C]) inside the rectangle."""
+    def of(self, pixels: np.ndarray | PngRows) -> np.ndarray:
+        """The part of `pixels` (H, W[, C]) inside the rectangle: a view of an array, decoded of a file."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def scaled(self, scale: int) -> Crop:

@@ -168,7 +168,7 @@ class PairedImageDataset(PatchDataset):
 
     def __getitem__(self, item: int | Draw) -> dict[str, Any]:
         index = item.index if isinstance(item, Draw) else item
-        gt, lq = self.gt.read(index), self.lq.read(index)
+        gt, lq = self.gt.view(index), self.lq.view(index)
         paths = {"lq_path": self.lq.name(index), "gt_path": self.gt.name(index)}
         self._check_sizes(gt, lq, exactly=isinstance(item, Draw), **paths)
         if isinstance(item, Draw):

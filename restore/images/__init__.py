@@ -12,9 +12,10 @@ from restore.images.decode import decode_image, is_animated, read_size, size_of
 from restore.images.encode import encode_image
 from restore.images.formats import WRITTEN_SUFFIXES, readable_suffixes
 from restore.images.image import Image, convert_depth, flatten, require_unit, to_pixels, to_tensor
-from restore.images.io import list_images, read_image, write_image, written_by_rows
+from restore.images.io import list_images, read_image, read_rows, write_image, written_by_rows
 from restore.images.padding import PADDINGS, Frame, crop, frame, pad
 from restore.images.resize import KERNELS, resize, resize_pixels
+from restore.images.rows import PngRows, open_rows
 
 __all__ = [
     "KERNELS",
@@ -22,6 +23,7 @@ __all__ = [
     "WRITTEN_SUFFIXES",
     "Frame",
     "Image",
+    "PngRows",
     "convert_depth",
     "crop",
     "decode_image",
@@ -31,8 +33,10 @@ __all__ = [
     "grey_to_rgb",
     "is_animated",
     "list_images",
+    "open_rows",
     "pad",
     "read_image",
+    "read_rows",
     "read_size",
     "readable_suffixes",
     "require_unit",

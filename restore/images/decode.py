@@ -1,9 +1,9 @@
 """From the bytes of a file to an `Image`. The bytes decide the format, not the file name.
 
-Pillow decodes what has 8 bits per sample and finds truncated data in every format; OpenCV decodes 16-bit PNG, which
-Pillow would cut to 8; `tiff` does 16-bit and float TIFF, `pnm` all of PNM, `plugins` what not everybody has. Missing
-pixels are an error; where all are there, whatever else is damaged is a warning. Palettes become RGB or RGBA, bilevel
-images grey, CMYK RGB.
+Pillow decodes what has 8 bits per sample and finds truncated data in every format; of plain PNG files `png` decodes the
+rows itself where its library was built. OpenCV decodes 16-bit PNG, which Pillow would cut to 8; `tiff` does 16-bit and
+float TIFF, `pnm` all of PNM, `plugins` what not everybody has. Missing pixels are an error; where all are there,
+whatever else is damaged is a warning. Palettes become RGB or RGBA, bilevel images grey, CMYK RGB.
 """
 
 from __future__ import annotations
@@ -135,7 +135,10 @@ def _decode_png(data: bytes, name: str | Path) -> Image:
     if file.unfinished:
         file.check_whole()
     icc, exif, carried = file.metadata()
-    if file.depth == 16:
+    decoded = file.decoded(file.size[0]) if file.is_plain else None
+    if decoded is not None:
+        pixels = decoded
+    elif file.depth == 16:
         pixels = _decode_deep_png(file)
     else:
         image = _open_with_pillow("PNG", io.BytesIO(file.plain()))

@@ -14,9 +14,10 @@ from restore.images.decode import decode_image
 from restore.images.encode import ImageEncoder
 from restore.images.formats import check_fits, readable_suffixes
 from restore.images.image import Image, require_unit
+from restore.images.rows import PngRows, open_rows
 from restore.terminal import one_line
 
-__all__ = ["list_images", "read_image", "write_image", "written_by_rows"]
+__all__ = ["list_images", "read_image", "read_rows", "write_image", "written_by_rows"]
 
 
 def read_image(path: str | Path, *, unit: bool = False) -> Image:
@@ -32,15 +33,31 @@ def read_image(path: str | Path, *, unit: bool = False) -> Image:
         ImageError: the file is missing, unreadable, truncated, damaged or of a kind that is not supported.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read '{one_line(str(path))}': {error.strerror or error}") from error
-    image = decode_image(data, path)
+    image = decode_image(_bytes_of(path), path)
     image.path = path
     if unit:
         require_unit(image.pixels, path)
     return image
+
+
+def read_rows(path: str | Path) -> PngRows | np.ndarray:
+    """The pixels of an image file, of which only what is cut out is decoded where it is a plain PNG file.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    path = Path(path)
+    pixels = open_rows(_bytes_of(path), path)
+    if isinstance(pixels, np.ndarray):
+        require_unit(pixels, path)
+    return pixels
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read '{one_line(str(path))}': {error.strerror or error}") from error
 
 
 def write_image(path: str | Path, image: Image | np.ndarray, *, quality: int = 95, lossless: bool = False) -> None:

@@ -11,6 +11,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+try:
+    from isal import isal_zlib as fast_zlib  # two to three times as fast; the same results
+except ImportError:
+    fast_zlib = zlib
+
+from restore.images import compiled
 from restore.images import exif as exif_blocks
 from restore.images.bounds import check_claim
 from restore.images.carried import Carried, text_of_bytes
@@ -30,6 +36,7 @@ _RAW_PROFILE = "Raw profile type "  # as ImageMagick keeps EXIF, profiles and XM
 _METRES_PER_INCH = 0.0254
 _STEP_BYTES = 1 << 20
 _SHOWN = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")  # the chunks that decide what is seen
+_PLAIN = {bytes([8, colour_type, 0, 0, 0]) for colour_type in (0, 2, 4, 6)}  # how the header of a plain file ends
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
 """First row, step of rows, first column, step of columns of Adam7's seven passes (PNG specification, section 8.2)."""
@@ -75,9 +82,37 @@ class Png:
         return bool(self.chunks[b"IHDR"][12])
 
     @property
+    def num_channels(self) -> int:
+        """Channels that are stored: 1 of a palette."""
+        return _CHANNELS.get(self.colour_type, 1)
+
+    @property
     def pixel_bits(self) -> int:
         """Bits of a pixel."""
-        return self.depth * _CHANNELS.get(self.colour_type, 1)
+        return self.depth * self.num_channels
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the pixels are the inflated rows: whole, 8 bits, no palette, passes, frames or transparent colour."""
+        special = self.unfinished or b"tRNS" in self.chunks or b"acTL" in self.chunks
+        plain = self.chunks[b"IHDR"][8:] in _PLAIN and min(self.size) > 0
+        return plain and not special
+
+    def decoded(self, num_rows: int) -> np.ndarray | None:
+        """The first rows of a plain file, (num_rows, W) or (num_rows, W, C).
+
+        None where the library of `restore.images.compiled` is absent, or the data are damaged.
+        """
+        width, channels = self.size[1], self.num_channels
+        needed = num_rows * (1 + width * channels)
+        try:
+            inflated = fast_zlib.decompressobj().decompress(self.data, needed)
+            if len(inflated) < needed:
+                return None
+            rows = compiled.unfiltered(inflated, num_rows, width * channels, channels)
+        except (zlib.error, fast_zlib.error, ValueError):
+            return None
+        return rows if rows is None or channels == 1 else rows.reshape(num_rows, width, channels)
 
     def metadata(self) -> tuple[bytes | None, bytes | None, Carried]:
         """The ICC profile, the EXIF block, and what else the file says."""
@@ -164,7 +199,7 @@ def read(file: BinaryIO, *, pixels: bool = True) -> Png:
             if kind == b"IDAT":
                 data.append(payload)
             break
-        if zlib.crc32(payload, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
+        if fast_zlib.crc32(payload, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
             if kind in _SHOWN:
                 raise ValueError(f"the file is damaged (wrong checksum in its {name} chunk)")
             png.complaints.append(f"wrong checksum in its {name} chunk")

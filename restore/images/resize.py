@@ -1,6 +1,7 @@
 """Image resizing that agrees with MATLAB's `imresize`, by which the low-resolution images of the field are made.
 
-Each axis is a matrix product with a banded matrix of kernel weights; these are kept sparse and cached. The kernel is
+Each axis is a matrix product with a banded matrix of kernel weights; these are kept sparse and cached. On the
+processor, sums of few pixels, as in enlarging, are computed by the library of `restore.images.compiled`. The kernel is
 widened when shrinking (antialiasing), centres of pixels are aligned, the borders are mirrored with the edge repeated,
 and the axis that shrinks most goes first. Source: the behaviour of MATLAB R2017b and later, and R. G. Keys, "Cubic
 Convolution Interpolation for Digital Image Processing", 1981 (a = -0.5).
@@ -14,15 +15,23 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from restore.errors import ImageError, nearest
+from restore.images import compiled
 from restore.images.image import checked, to_pixels, to_tensor
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 __all__ = ["KERNELS", "resize", "resize_pixels"]
+
+FEW_TAPS = 8
+"""Longer sums are faster as products with a sparse matrix."""
 
 
 def _box(x: np.ndarray) -> np.ndarray:
@@ -86,8 +95,9 @@ def resize(
             length = x_BCHW.shape[2 + axis]
             if (length, 1.0) == (sizes[axis], scales[axis]):
                 continue
-            weights = _weights(length, sizes[axis], scales[axis], kernel, antialias, x_BCHW.device, dtype)
-            planes_NRC = _along(planes_NRC, weights, axis)
+            how = (length, sizes[axis], scales[axis], kernel, antialias)
+            summed = _summed(planes_NRC, how, axis)
+            planes_NRC = _along(planes_NRC, _weights(*how, x_BCHW.device, dtype), axis) if summed is None else summed
     return planes_NRC.reshape(*x_BCHW.shape[:2], *sizes).to(x_BCHW.dtype)
 
 
@@ -154,6 +164,12 @@ def _weights(
     length: int, target: int, scale: float, kernel: str, antialias: bool, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The matrix (target, length) that resizes one axis, and its transpose for the gradient."""
+    matrix = _matrix(length, target, scale, kernel, antialias)
+    return _to_torch(matrix, device, dtype), _to_torch(matrix.T.tocsr(), device, dtype)
+
+
+def _matrix(length: int, target: int, scale: float, kernel: str, antialias: bool) -> csr_matrix:
+    """The matrix (target, length) that resizes one axis, its columns in order."""
     from scipy.sparse import csr_matrix
 
     function, width = KERNELS[kernel]
@@ -168,7 +184,39 @@ def _weights(
     rows = np.broadcast_to(np.arange(target)[:, None], columns.shape)
     matrix = csr_matrix((weights.ravel(), (rows.ravel(), columns.ravel())), shape=(target, length))
     matrix.eliminate_zeros()
-    return _to_torch(matrix, device, dtype), _to_torch(matrix.T.tocsr(), device, dtype)
+    matrix.sort_indices()
+    return matrix
+
+
+def _summed(planes_NRC: Tensor, how: tuple[int, int, float, str, bool], axis: int) -> Tensor | None:
+    """The planes resized along an axis by the compiled library; None where that is not for it."""
+    if planes_NRC.device.type != "cpu" or type(planes_NRC) is not Tensor or torch.compiler.is_compiling():
+        return None
+    if planes_NRC.requires_grad and torch.is_grad_enabled():
+        return None
+    sums = _sums(*how, planes_NRC.dtype == torch.float64)
+    if sums is None:
+        return None
+    result = compiled.resized(planes_NRC.detach().contiguous().numpy(), sums, axis)
+    return None if result is None else torch.from_numpy(result)
+
+
+@functools.lru_cache(maxsize=64)
+def _sums(
+    length: int, target: int, scale: float, kernel: str, antialias: bool, is_double: bool
+) -> compiled.Sums | None:
+    """What `_matrix` does, as sums of neighbours; None where they are long."""
+    matrix = _matrix(length, target, scale, kernel, antialias)
+    starts, last = matrix.indptr[:-1], matrix.indptr[1:] - 1
+    spans = matrix.indices[last] - matrix.indices[starts] + 1
+    if spans.max() > min(FEW_TAPS, length):
+        return None
+    num_taps = spans.max()
+    first = np.minimum(matrix.indices[starts], length - num_taps)
+    weights = np.zeros((target, num_taps))
+    rows = np.repeat(np.arange(target), np.diff(matrix.indptr))
+    weights[rows, matrix.indices - first[rows]] = matrix.data
+    return compiled.Sums(first.astype(np.int32), weights.astype(np.float64 if is_double else np.float32))
 
 
 def _to_torch(matrix: object, device: torch.device, dtype: torch.dtype) -> Tensor:

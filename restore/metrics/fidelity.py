@@ -7,13 +7,29 @@ rounding a published figure uses is said by `restore.metrics.PROTOCOLS`.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from restore.images.compiled import sum_of_similarity
 from restore.metrics.filters import filter_valid, gaussian_taps
-from restore.metrics.inputs import Bits, Border, Images, Luma, Preparation, White, as_pair, as_score, require_size
+from restore.metrics.inputs import (
+    Bits,
+    Border,
+    Images,
+    Luma,
+    Preparation,
+    White,
+    as_levels,
+    as_pair,
+    as_score,
+    require_sides,
+    require_size,
+)
 from restore.metrics.registration import metric
 
 __all__ = ["ms_ssim", "psnr", "psnr_b", "ssim", "ssim_map", "ssim_terms"]
@@ -40,7 +56,10 @@ def psnr(
     Raises:
         ImageError: the images differ in size or channels, or the border leaves nothing.
     """
-    x_BCHW, y_BCHW = as_pair(restored, reference, Preparation(border_px, luma, y_rounding, bits, data_range))
+    prepare = Preparation(border_px, luma, y_rounding, bits, data_range)
+    if levels := as_levels(restored, reference, prepare):
+        return _psnr_of_levels(*levels)
+    x_BCHW, y_BCHW = as_pair(restored, reference, prepare)
     return as_score(-10 * mean_squared_error(x_BCHW, y_BCHW).log10(), restored)
 
 
@@ -62,8 +81,13 @@ def ssim(
     Raises:
         ImageError: as `psnr`, or the images are smaller than the 11x11 window.
     """
-    x_BCHW, y_BCHW = as_pair(restored, reference, Preparation(border_px, luma, y_rounding, bits, data_range))
-    return as_score(ssim_map(x_BCHW, y_BCHW).mean(dim=(1, 2, 3)), restored)
+    prepare = Preparation(border_px, luma, y_rounding, bits, data_range)
+    if (levels := as_levels(restored, reference, prepare)) and (value := _mean_ssim(*levels)) is not None:
+        return value
+    x_BCHW, y_BCHW = as_pair(restored, reference, prepare)
+    require_size(x_BCHW, SSIM_WINDOW_PX, "SSIM")
+    values = [_mean_ssim_of_planes(*pair) for pair in zip(x_BCHW, y_BCHW, strict=True)]
+    return as_score(torch.stack(values), restored)
 
 
 @metric("ms_ssim", higher_is_better=True)
@@ -122,6 +146,31 @@ def psnr_b(
     require_size(x_BCHW, block_px + 1, "PSNR-B")
     error_BC = (x_BCHW - y_BCHW).square().mean(dim=(2, 3)) + _blocking_effect(x_BCHW, block_px)
     return as_score(-10 * error_BC.log10().mean(dim=1), restored)
+
+
+def _psnr_of_levels(x_HWC: np.ndarray, y_HWC: np.ndarray) -> float:
+    """PSNR of uint8 images; the squared differences are whole numbers, and summed as such."""
+    total = round(cv2.norm(x_HWC.reshape(len(x_HWC), -1), y_HWC.reshape(len(y_HWC), -1), cv2.NORM_L2SQR))
+    return -10 * math.log10(total / (255**2 * x_HWC.size)) if total else math.inf
+
+
+def _mean_ssim_of_planes(x_CHW: torch.Tensor, y_CHW: torch.Tensor) -> torch.Tensor:
+    """The mean of SSIM over one image: by the compiled library, or by maps where a gradient or a device is wanted."""
+    alike = {(each.dtype, each.device.type, each.requires_grad) for each in (x_CHW, y_CHW)}
+    if alike == {(torch.float64, "cpu", False)}:
+        x_HWC, y_HWC = (each.detach().permute(1, 2, 0).numpy() for each in (x_CHW, y_CHW))
+        if (value := _mean_ssim(x_HWC, y_HWC)) is not None:
+            return x_CHW.new_tensor(value)
+    return ssim_map(x_CHW[None], y_CHW[None]).mean()
+
+
+def _mean_ssim(x_HWC: np.ndarray, y_HWC: np.ndarray) -> float | None:
+    """The mean of SSIM of arrays, uint8 or float64 in [0, 1]; None without the compiled library."""
+    height, width, channels = x_HWC.shape
+    require_sides(height, width, SSIM_WINDOW_PX, "SSIM")
+    total = sum_of_similarity(x_HWC, y_HWC, np.array(gaussian_taps(SSIM_WINDOW_PX, 1.5)))
+    last = SSIM_WINDOW_PX - 1
+    return None if total is None else total / (channels * (height - last) * (width - last))
 
 
 def mean_squared_error(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> torch.Tensor:

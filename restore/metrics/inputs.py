@@ -27,9 +27,11 @@ __all__ = [
     "Preparation",
     "White",
     "as_batch",
+    "as_levels",
     "as_pair",
     "as_score",
     "luma_of",
+    "require_sides",
     "require_size",
 ]
 
@@ -39,6 +41,7 @@ Bits = Annotated[int, Field(ge=1, le=16)]
 White = Annotated[float, Field(gt=0)]
 Luma = bool | Literal["bt601", "edsr", "grey"]
 
+_NAMES = ("restored", "reference")
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
 _EDSR_LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
 
@@ -83,7 +86,36 @@ def as_pair(restored: Images, reference: Images, prepare: Preparation) -> tuple[
     Raises:
         ImageError: they differ in size or channels, or one of them cannot be measured.
     """
-    sizes = [_size(images, name) for images, name in ((restored, "restored"), (reference, "reference"))]
+    _require_alike(restored, reference)
+    return prepare(restored, "restored"), prepare(reference, "reference")
+
+
+def as_levels(restored: Images, reference: Images, prepare: Preparation) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both images as they are, (H, W, C) uint8 without their border, where 8-bit arrays are to be compared as such.
+
+    Raises:
+        ImageError: as `as_pair`.
+    """
+    if prepare.luma or prepare.bits not in (None, 8):
+        return None
+    pair = restored, reference
+    if not all(isinstance(images, np.ndarray) and images.dtype == np.uint8 for images in pair):
+        return None
+    _require_alike(restored, reference)
+    first, second = (_inside(images, prepare.border_px, name) for images, name in zip(pair, _NAMES, strict=True))
+    return first, second
+
+
+def _inside(pixels: Images, border_px: int, name: str) -> np.ndarray:
+    assert isinstance(pixels, np.ndarray)
+    pixels_HWC = pixels if pixels.ndim == 3 else pixels[..., None]
+    height, width = pixels_HWC.shape[:2]
+    _require_inside(height, width, border_px, name)
+    return np.ascontiguousarray(pixels_HWC[border_px : height - border_px, border_px : width - border_px])
+
+
+def _require_alike(restored: Images, reference: Images) -> None:
+    sizes = [_size(images, name) for images, name in zip((restored, reference), _NAMES, strict=True)]
     (count, height, width, channels), (reference_count, *reference_size, reference_channels) = sizes
     if [height, width] != reference_size:
         raise ImageError(
@@ -97,7 +129,6 @@ def as_pair(restored: Images, reference: Images, prepare: Preparation) -> tuple[
         )
     if count != reference_count:
         raise ImageError(f"the batches differ in length: restored {count}, reference {reference_count}.")
-    return prepare(restored, "restored"), prepare(reference, "reference")
 
 
 def as_batch(images: Images, data_range: float = 1.0, name: str = "image") -> torch.Tensor:
@@ -136,7 +167,11 @@ def require_size(x_BCHW: torch.Tensor, least_px: int, metric: str) -> None:
     Raises:
         ImageError: height or width (after the border is cut off) is under `least_px`.
     """
-    height, width = x_BCHW.shape[-2:]
+    require_sides(x_BCHW.shape[-2], x_BCHW.shape[-1], least_px, metric)
+
+
+def require_sides(height: int, width: int, least_px: int, metric: str) -> None:
+    """`require_size` by height and width."""
     if min(height, width) < least_px:
         raise ImageError(f"{metric} needs at least {least_px}x{least_px} px after the border; given: {height}x{width}.")
 
@@ -163,9 +198,13 @@ def _size(images: Images, name: str) -> tuple[int, int, int, int]:
 
 
 def _crop(x_BCHW: torch.Tensor, border_px: int, name: str) -> torch.Tensor:
+    height, width = x_BCHW.shape[-2:]
+    _require_inside(height, width, border_px, name)
+    return x_BCHW[..., border_px : height - border_px, border_px : width - border_px]
+
+
+def _require_inside(height: int, width: int, border_px: int, name: str) -> None:
     if border_px < 0:
         raise ImageError(f"border_px must be 0 or more; given: {border_px}.")
-    height, width = x_BCHW.shape[-2:]
     if min(height, width) <= 2 * border_px:
         raise ImageError(f"{name}: nothing is left of {height}x{width} px inside a border of {border_px} px.")
-    return x_BCHW[..., border_px : height - border_px, border_px : width - border_px]

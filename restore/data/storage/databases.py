@@ -24,7 +24,7 @@ import numpy as np
 from restore.data.complaints import complain
 from restore.errors import DataError, OutputError, RestoreError
 from restore.files import expanded, scratch_folder
-from restore.images import Image, decode_image, read_image, read_size
+from restore.images import Image, PngRows, decode_image, open_rows, read_image, read_size
 from restore.locks import reserved
 
 __all__ = ["DatabaseSource", "paired_databases", "stored_image", "stored_size", "unusable_key", "write_database"]
@@ -69,6 +69,11 @@ class DatabaseSource:
         """
         return stored_image(self.path / self.keys[index]).pixels
 
+    def view(self, index: int) -> np.ndarray | PngRows:
+        """Image `index`, decoded as far as it is cut out; raises as `read`, or later."""
+        path = self.path / self.keys[index]
+        return open_rows(_stored_bytes(path), path)
+
 
 def stored_image(path: Path) -> Image:
     """The image in a file, or that of a database.
@@ -79,12 +84,15 @@ def stored_image(path: Path) -> Image:
     """
     if not _is_in_database(path):
         return read_image(path, unit=True)
+    return decode_image(_stored_bytes(path), path)
+
+
+def _stored_bytes(path: Path) -> bytes:
     with _damage_named(path.parent), _environment(path.parent).begin(buffers=True) as transaction:
         value = transaction.get(path.name.encode("ascii"))
         if value is None:
             raise DataError(f"{path.parent}: meta_info.txt lists '{path.name}', the database does not hold it.")
-        data = bytes(value)
-    return decode_image(data, path)
+        return bytes(value)
 
 
 def stored_size(path: Path) -> tuple[int, int]:

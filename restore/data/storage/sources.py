@@ -1,7 +1,8 @@
 """Where the images of a dataset come from: files, or files decoded once into a pack.
 
 A source is a row of images: `len(source)`, `source.name(i)` for messages and results, and `source.read(i)`, the pixels
-as (H, W) or (H, W, C) of uint8, uint16 or float32 in RGB order, perhaps as a read-only view.
+as (H, W) or (H, W, C) of uint8, uint16 or float32 in RGB order, perhaps as a read-only view. Of `source.view(i)` only
+what is cut out of it is decoded, where the file lets that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from restore.data.storage.packing import Pack, pack_images
-from restore.images import read_image
+from restore.images import PngRows, read_image, read_rows
 from restore.images.colour import LUMA, STUDIO_LUMA
 from restore.images.tiff import map_pixels
 
@@ -36,6 +37,9 @@ class Source(Protocol):
 
     def read(self, index: int) -> np.ndarray:
         """The pixels of an image."""
+
+    def view(self, index: int) -> np.ndarray | PngRows:
+        """The pixels of an image, from which parts can be cut: `[rows, columns]`."""
 
 
 class FileSource:
@@ -57,6 +61,11 @@ class FileSource:
         mapped = map_pixels(path) if path.suffix.lower() in (".tif", ".tiff") else None
         return read_image(path, unit=True).pixels if mapped is None else mapped
 
+    def view(self, index: int) -> np.ndarray | PngRows:
+        """Image `index`, of a PNG file decoded as far as it is cut out."""
+        path = self.paths[index]
+        return read_rows(path) if path.suffix.lower() == ".png" else self.read(index)
+
 
 class PackedSource(FileSource):
     """Image files, decoded once into a memory-mapped pack that is kept for later runs.
@@ -72,6 +81,10 @@ class PackedSource(FileSource):
         """A read-only view of image `index`."""
         pixels = self._pack[index]
         return super().read(index) if pixels is None else pixels
+
+    def view(self, index: int) -> np.ndarray:
+        """As `read`: a view needs no more than what is cut out."""
+        return self.read(index)
 
 
 class JoinedSource:
@@ -93,6 +106,11 @@ class JoinedSource:
         """Decode image `index`."""
         source, inner = self._place(index)
         return source.read(inner)
+
+    def view(self, index: int) -> np.ndarray | PngRows:
+        """Image `index`, as its source views it."""
+        source, inner = self._place(index)
+        return source.view(inner)
 
     def _place(self, index: int) -> tuple[Source, int]:
         if not 0 <= index < len(self):
