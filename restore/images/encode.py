@@ -257,6 +257,7 @@ def _encode_webp(
         "WEBP",
         quality=quality,
         lossless=lossless,
+        method=min(quality // 20, 6) if lossless else 4,  # 4 is Pillow's own
         exact=lossless,
         icc_profile=icc or b"",
         exif=with_density(exif, carried.density) or b"",
