@@ -19,9 +19,9 @@ from restore.images.padding import Frame
 from restore.inference.memory import free_bytes, is_out_of_memory, release_cached
 from restore.inference.tiling import Axis, Plan, blend_axis
 
-__all__ = ["Forward", "Planes", "RecoveringForward", "crop_blocks", "restore_bands"]
+__all__ = ["PIECE_ROWS", "Forward", "Planes", "RecoveringForward", "crop_blocks", "restore_bands"]
 
-PIECE_ROWS = 128
+PIECE_ROWS = 32
 Forward = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
 

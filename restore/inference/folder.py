@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from restore.allocator import give_back_memory
 from restore.errors import ImageError, OutputError, RestoreError
 from restore.images import Image, flatten, read_image, write_image, written_by_rows
 from restore.images.formats import check_fits
+from restore.inference.bands import PIECE_ROWS
 from restore.inference.pipeline import WriteBehind, read_ahead
 from restore.inference.restorer import Restorer
 from restore.jobs import Job
@@ -133,6 +135,7 @@ def _restored_by_rows(
         OutputError: nothing more can be written.
     """
     started = time.perf_counter()
+    give_back_memory()  # what decoding took
     shape, depth = restorer.result_of(image.pixels.shape, image.pixels.dtype.name)
     try:
         with (
@@ -140,7 +143,13 @@ def _restored_by_rows(
             ThreadPoolExecutor(1) as writer,
         ):
             behind: WriteBehind[int] = WriteBehind(writer, depth=2)
+            # The rows wait where they disturb nobody: among the network's own blocks they would part its memory.
+            waiting = [np.empty((PIECE_ROWS, *shape[1:]), depth) for _ in range(3)]
             for number, rows in enumerate(restorer.rows(image, partial(on_progress, job) if on_progress else None)):
+                if len(rows) <= PIECE_ROWS:
+                    place = waiting[number % 3][: len(rows)]
+                    place[:] = rows
+                    rows = place
                 behind.put(number, partial(write, rows))
                 _check(behind.finished())
             _check(behind.finished(all_of_them=True))

@@ -60,7 +60,8 @@ class Restorer:
             bits, whose steps it would lose; see `restore.inference.precision`.
         channels_last: keep the channels of feature maps innermost, which speeds up convolutions on some processors.
         fold: run a copy of the network without the structure that only training needs; see `restore.layers.folding`.
-        compile: compile the network's repeated blocks with `torch.compile`, which pays for itself on many images.
+        compile: compile the network's repeated blocks with `torch.compile`, which pays for itself on many images; not
+            where a processor is faster without, which is said.
         tile: largest side of a tile in input pixels; None for whole images; "auto" by the free memory.
         tile_overlap: how far neighbouring tiles overlap, in input pixels. With 32 the shipped models differ from whole
             images by 0.13 of 255 at most, with 16 by 0.54 (`scripts/bench/seams.py`).
@@ -147,7 +148,7 @@ class Restorer:
         if compile:
             if self.tile == "auto":
                 self._fitting.pixel_bytes(self.dtype)
-            compile_blocks(self.network)
+            compile_blocks(self.network, learning=False)
 
     @property
     def scale(self) -> int:

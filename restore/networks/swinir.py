@@ -285,6 +285,8 @@ class _Stage(nn.Module):
 class _Block(nn.Module):
     """Pre-norm window attention and feed-forward network, each with a residual connection."""
 
+    whole_branches = True
+
     def __init__(
         self,
         dim: int,

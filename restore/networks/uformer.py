@@ -251,6 +251,8 @@ class Stage(nn.Module):
 class Block(nn.Module):
     """The LeWin block: pre-norm window attention and feed-forward network, modulated in the decoder."""
 
+    whole_branches = True
+
     def __init__(
         self,
         dim: int,

@@ -4,15 +4,19 @@
 
 Each row is one network, size and precision; the figures are seconds of processor time, medians of rounds, and the
 median of the rounds' ratios. `training` is the attention of a step alone, forward and backward.
+
+`--compile` compares `torch.compile` of the blocks with the blocks as they are instead: with the library, and without.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from swinir import LIGHT
 from timing import machine, report
 
+from restore.inference.blocks import compile_blocks
 from restore.layers.compiled.library import description, is_usable, switched_off
 from restore.layers.window import window_attention, window_plan
 from restore.networks.edt import EDT
@@ -42,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="part of a name")
     parser.add_argument("--sizes", type=int, nargs="*", help="instead of those of the table")
+    parser.add_argument("--compile", action="store_true", help="torch.compile against the blocks as they are")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", default="results/bench/compiled.json")
@@ -49,6 +55,10 @@ def main() -> None:
     if not is_usable():
         sys.exit(f"compiled attention: {description()}")
     torch.set_num_threads(arguments.threads)
+    if arguments.compile:
+        rows = [row for library in (True, False) for row in by_torch(arguments, library=library)]
+        report("torch.compile against the blocks as they are", rows, machine(), arguments.json)
+        return
     rows = []
     for name, (build, sizes) in CASES.items():
         if arguments.only not in name:
@@ -64,6 +74,31 @@ def main() -> None:
             rows.append(compared("training", dtype, training(dtype, 8, 8, 60), arguments.rounds))
             rows.append(compared("training, windows of 16", dtype, training(dtype, 1, 16, 180), arguments.rounds))
     report(f"compiled ({description()}) against torch's operators", rows, machine(), arguments.json)
+
+
+def by_torch(arguments: argparse.Namespace, *, library: bool) -> list[dict[str, object]]:
+    """A row for each network and precision; `first_s`: the first call, without the compiler's own processes."""
+    rows: list[dict[str, object]] = []
+    for name, (build, sizes) in CASES.items():
+        if arguments.only not in name:
+            continue
+        side = (arguments.sizes or sizes)[0]
+        plain, image = build().eval(), torch.rand(1, 3, side, side)
+        for dtype in (torch.float32, torch.bfloat16):
+            graphs, precision = copy.deepcopy(plain), str(dtype).removeprefix("torch.")
+            compile_blocks(graphs)
+            low = torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+            with torch.no_grad(), low, nullcontext() if library else switched_off():
+                first = seconds(partial(graphs, image))
+                seconds(partial(plain, image))
+                times = [
+                    (seconds(partial(graphs, image)), seconds(partial(plain, image))) for _ in range(arguments.rounds)
+                ]
+            ratio = statistics.median(one / other for one, other in times)
+            row = {"network": name, "library": library, "precision": precision, "first_s": first}
+            medians = (statistics.median(column) for column in zip(*times, strict=True))
+            rows.append(row | dict(zip(("compile_s", "plain_s"), medians, strict=True)) | {"ratio": ratio})
+    return rows
 
 
 def training(dtype: torch.dtype, patches: int, window: int, channels: int) -> Callable[[], object]:

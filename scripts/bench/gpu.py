@@ -103,7 +103,7 @@ def agreeing(device: torch.device, arguments: argparse.Namespace, until: float) 
             yield left_out(name)
             continue
         torch.manual_seed(0)
-        network = NETWORKS.build({"type": name, **SMALL[name]}).eval()
+        network = stirred(NETWORKS.build({"type": name, **SMALL[name]})).eval()
         x_BCHW = peers.image(48)[:, : network.spec.in_channels] * network.spec.value_range
         expected, gradients = run(network, x_BCHW)
         there = network.to(device)
@@ -114,6 +114,14 @@ def agreeing(device: torch.device, arguments: argparse.Namespace, until: float) 
             if precision in network.spec.precisions:
                 with torch.no_grad(), arithmetic(device, PRECISIONS[precision]):
                     yield judged(name, precision, apart(there(x_BCHW.to(device)), expected))
+
+
+def stirred(network: nn.Module) -> nn.Module:
+    """The network with every weight moved a little, so that none is zero and every layer has its say."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.03 * torch.randn(parameter.shape))
+    return network
 
 
 def run(network: nn.Module, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

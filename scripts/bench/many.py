@@ -75,6 +75,7 @@ def restore_all(source: Path, target: Path, model: str, steps: int) -> list[dict
                     "ms each": (now - wall) / each * 1e3,
                 }
             )
+            print(", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), flush=True)
             wall, spent = now, used
     assert len(list(target.iterdir())) == len(jobs)
     return rows

@@ -11,8 +11,10 @@ from restore.errors import DeviceError, ImageError, OptionsError
 from restore.images import Image
 from restore.inference import Restorer, fitting
 from restore.inference import memory as memory_module
+from restore.inference.blocks import compile_blocks
 from restore.layers.reparameterised import RepConv3x3
 from restore.networks.repconv import RepConvSR
+from restore.networks.swinir import SwinIR
 
 DEPTHS = [np.uint8, np.uint16, np.float32]
 SHAPES = [(1, 1), (19, 33), (33, 19, 1), (20, 31, 2), (21, 30, 3), (30, 21, 4), (3, 90, 3)]
@@ -309,6 +311,21 @@ def test_compiled_blocks_answer_alike(deep, monkeypatch):
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append(self))
     torch.testing.assert_close(Restorer(network, device="cpu", compile=True)(x), plain)
     assert compiled == list(network.blocks)
+
+
+def test_blocks_that_a_processor_computes_faster_are_not_compiled(monkeypatch, caplog):
+    """Those of SwinIR, in words; where the network learns they are."""
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append(self))
+    network = SwinIR(embed_dim=12, depths=[2], num_heads=[2], window_size=4, mlp_ratio=2, upscale=1)
+    Restorer(network, device="cpu", compile=True)
+    assert compiled == []
+    assert "2 of 2 blocks of SwinIR are not compiled" in caplog.text
+    caplog.clear()
+    Restorer(RepConvSR(num_feat=4, num_block=2, upscale=2), device="cpu", compile=True)
+    assert len(compiled) == 2
+    assert compile_blocks(network) == 2
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
