@@ -323,7 +323,7 @@ def test_blocks_that_a_processor_computes_faster_are_not_compiled(monkeypatch, c
     assert "2 of 2 blocks of SwinIR are not compiled" in caplog.text
     caplog.clear()
     Restorer(RepConvSR(num_feat=4, num_block=2, upscale=2), device="cpu", compile=True)
-    assert len(compiled) == 2
+    assert compiled
     assert compile_blocks(network) == 2
     assert caplog.text == ""
 
