@@ -150,11 +150,11 @@ def search(
         )
     measuring = {"image_px": how.image_px, "num_measured": how.num_measured}
     comparing = {"crop_px": how.crop_px, "max_images": how.max_images}
-    digest = hashlib.sha256(training.dump().encode()).hexdigest()[:12]
-    settings = {"training": digest, "means": how.means, **measuring, **comparing}
+    settings = {"training": _digest(training, how), "means": how.means, **measuring, **comparing}
     output.mkdir(parents=True, exist_ok=True)
     with reserved(output):
         record = Search.opened(output / RECORD, settings, machine())
+        record.save(output / RECORD)  # from here on, the folder is for these settings
         seed = options.manual_seed or 0
         shape = shape_of_network(options)
         channels = shape.spec.in_channels if shape is not None else 3
@@ -163,6 +163,13 @@ def search(
         if code == 0:
             (_pruned if how.means == "paths" else _evolved)(run, training)
     return code
+
+
+def _digest(training: Options, how: SearchOptions) -> str:
+    """What tells trainings apart: everything but where files go and what happens after the training."""
+    learnt = {name: value for name, value in training.resolved().items() if name not in ("path", "search")}
+    learnt["search"] = [how.sampling, how.num_drawn, how.path_weight]
+    return hashlib.sha256(json.dumps(learnt, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _trained(training: Options, say: Callable[[str], None]) -> int:

@@ -172,6 +172,7 @@ def reached(arguments, settings, name: str, block, seed: int, measure) -> float:
         f"network_g={json.dumps(block)}",
         f"train.total_iter={arguments.alone}",
         f"train.scheduler.periods=[{arguments.alone}]",
+        f"manual_seed={seed}",
     ]
     weights = trained(FILE, name, [*settings, *own], arguments.output / "alone", seed=seed)
     return measure(load_network(weights))

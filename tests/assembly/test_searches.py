@@ -134,7 +134,9 @@ def test_a_training_of_the_supernet_that_was_interrupted_goes_on_bit_by_bit(sett
 
 def test_an_interrupted_training_ends_the_search(run, monkeypatch):
     monkeypatch.setattr(module, "train", lambda options: 130)
-    assert run("--params", "5k") == (130, None)
+    code, record = run("--params", "5k")
+    assert code == 130
+    assert record["found"] == {}
 
 
 def test_what_was_measured_is_kept_when_it_is_interrupted(run, monkeypatch, tmp_path):
@@ -188,8 +190,10 @@ def test_what_cannot_be_is_refused(run, arguments, changes, message, capsys):
 
 def test_other_settings_are_another_search(run, capsys):
     assert run("--params", "5k")[0] == 0
-    assert run("--params", "5k", changes=["search.crop_px=12"])[0] == 2
-    assert "a search with other settings" in capsys.readouterr().err
+    assert run("--params", "6k", changes=["search.generations=0"])[0] == 0  # the same supernet
+    for change in ("search.crop_px=12", "search.num_drawn=3", "train.pixel_opt.type=MSELoss"):
+        assert run("--params", "5k", changes=[change])[0] == 2
+        assert "a search with other settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["SupernetModel", "PathsModel"])
