@@ -160,7 +160,10 @@ def search(
         channels = shape.spec.in_channels if shape is not None else 3
         run = _Run(file, overrides, options, how, space, output, record, bound, channels, seed, say)
         code = _trained(training, say)
-        if code == 0:
+        known = (output / f"{bound}.pth").is_file() and record.found.get(str(bound), {}).get("how") == how.resolved()
+        if code == 0 and known:
+            say(f"found before: {output / str(bound)}.yml and .pth")
+        elif code == 0:
             (_pruned if how.means == "paths" else _evolved)(run, training)
     return code
 
@@ -343,7 +346,7 @@ def _write(run: _Run, found: Found, own_score: float | None, measure: str, more:
             ("found", "own"), (found.score, own_score), networks, milliseconds, (found.block, own), strict=True
         )
     }
-    run.record.found[label] = {**rows, "measure": measure, "network_g": found.block, **more}
+    run.record.found[label] = {**rows, "measure": measure, "how": run.how.resolved(), "network_g": found.block, **more}
     took = "" if milliseconds[0] is None else f", {milliseconds[0]:.2f} ms"
     run.say(
         f"found {_text(found.block)}: {measure} {found.score:.3f}, {rows['found']['parameters']:,} parameters{took}"

@@ -38,7 +38,7 @@ def main() -> None:
     made = parser(__doc__ or "")
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--iterations", type=int, default=3500, help="of the supernet")
-    made.add_argument("--alone", type=int, default=1500, help="iterations of each network that is trained alone")
+    made.add_argument("--alone", type=int, default=500, help="iterations of each network that is trained alone")
     made.add_argument("--networks", type=int, default=8, help="how many of these")
     made.add_argument("--unseen", type=int, default=50, help="networks whose milliseconds are predicted")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the option file")

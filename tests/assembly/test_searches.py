@@ -111,6 +111,7 @@ def test_it_finds_writes_and_goes_on(run, settings, tmp_path, capsys):
     assert both["rounds"] == record["rounds"]
     assert both["found"]["4ms"] == record["found"]["4ms"]
     assert run("--latency", "4ms")[1]["found"]["4ms"] == found
+    assert "found before" in capsys.readouterr().err
 
 
 def test_a_training_of_the_supernet_that_was_interrupted_goes_on_bit_by_bit(settings, tmp_path):
