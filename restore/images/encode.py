@@ -92,7 +92,7 @@ class ImageEncoder:
         self._shape, dtype = tuple(shape or like.pixels.shape), np.dtype(depth or like.pixels.dtype)
         check_fits(suffix, self._shape, dtype.name, lossless=lossless)
         self._format = format_for(suffix)
-        if not 1 <= quality <= 100:
+        if not (0 if lossless else 1) <= quality <= 100:  # of a lossless image it is the effort
             raise ImageError(f"quality is {quality}; must be 1 to 100")
         icc, exif, carried = _held(like, self._shape, self._format)
         with self._told():
