@@ -205,6 +205,7 @@ def _program(network: nn.Module, channels: int, *, free_images: bool) -> torch.e
         ) from error
     if free_images:
         _forget_guards(program, channels)
+    _forget_smallest_sides(program)
     return program
 
 
@@ -232,6 +233,14 @@ def _forget_guards(program: torch.export.ExportedProgram, channels: int) -> None
         return all(eval(guard, {"torch": torch, "L": by_name}) for by_name in inputs)
 
     program._guards_code = [guard for guard in guards if holds(guard)]
+
+
+def _forget_smallest_sides(program: torch.export.ExportedProgram) -> None:
+    """Take out the least sides that torch has concluded, such as 33 px where a side of 32 px needs no padding."""
+    ranges = program.range_constraints
+    for symbol, allowed in ranges.items():
+        if allowed.lower > 1:
+            ranges[symbol] = type(allowed)(1, allowed.upper)
 
 
 def _torch(program: torch.export.ExportedProgram) -> tuple[bytes, Run]:

@@ -1,4 +1,4 @@
-"""Weights that are no numbers: a network with one of them makes black images, and says nothing."""
+"""Weights that are no numbers, or whole ones: a network with them makes senseless images, and says nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ import torch
 
 from restore.errors import CheckpointError
 
-__all__ = ["require_finite"]
+__all__ = ["require_finite", "require_fractions"]
 
 _MOST_LISTED = 8
+
+
+def require_fractions(state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Refuse whole numbers in the place of weights: what they were before they were quantised is not in them."""
+    whole = [name for name, value in state.items() if not value.is_floating_point() and value.numel() > 1]
+    if whole:
+        raise CheckpointError(
+            f"{source}: {len(whole)} of {len(state)} tensors hold whole numbers ({whole[0]}: "
+            f"{str(state[whole[0]].dtype).removeprefix('torch.')}) where the network has fractions: quantised weights "
+            "are not read here. Take the file in float32 or float16."
+        )
 
 
 def require_finite(state: Mapping[str, torch.Tensor], source: str) -> None:

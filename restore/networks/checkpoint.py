@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from restore.errors import CheckpointError
-from restore.layers.finite import require_finite
+from restore.layers.finite import require_finite, require_fractions
 from restore.networks.base import Network, State
 from restore.networks.pickled_values import StandIn
 from restore.networks.reading import read_checkpoint, read_header
@@ -220,6 +220,14 @@ def load_weights(network: nn.Module, state: State, *, source: str = "weights", s
     own, state = network.state_dict(), _own_branch(network, state)
     missing, extra, sizes = _differences(network, state, own)
     skipped = {*extra, *sizes}
+    require_fractions(
+        {
+            name: state[name]
+            for name, value in own.items()
+            if name in state and name not in skipped and value.is_floating_point()
+        },
+        source,
+    )
     require_finite({name: value for name, value in state.items() if name in own and name not in skipped}, source)
     network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
     return sorted({*missing, *skipped})

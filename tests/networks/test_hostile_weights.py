@@ -22,6 +22,7 @@ import restore
 from restore.errors import CheckpointError, OptionsError
 from restore.networks.checkpoint import fits_into, load_weights, read_state_dict
 from restore.networks.reading import read_checkpoint
+from restore.networks.repconv import RepConvSR
 from restore.networks.swinir import SwinIR
 from restore.quality import load_quality
 from restore.zoo.load import load_network, network_block
@@ -480,3 +481,11 @@ def test_a_header_may_lie(tmp_path, state):
         (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
         with pytest.raises(CheckpointError, match=r"x\.safetensors: damaged"):
             read_checkpoint(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool])
+def test_whole_numbers_are_no_weights(dtype):
+    network = RepConvSR(num_feat=4, num_block=1, upscale=2)
+    state = {name: value.to(dtype) for name, value in network.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"a\.pth: \d+ of \d+ tensors hold whole numbers \(conv_first"):
+        load_weights(network, state, source="a.pth")
