@@ -11,6 +11,7 @@ from restore.terminal import is_quiet, one_line, open_console
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 __all__ = ["ProgressBar", "naming_progress", "summarise"]
 
@@ -31,7 +32,7 @@ class ProgressBar:
         return partial(self._progress.advance, self._task)
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        _stop(self._progress)
 
     def resize(self, total: int) -> None:
         """Say how much there is to do, once it is known."""
@@ -61,9 +62,19 @@ def naming_progress(
     console = console or open_console(stderr=True)
     done = TextColumn("{task.percentage:>3.0f}%") if percent else MofNCompleteColumn()
     columns = (BarColumn(), done, TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as progress:
+    progress = Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal)
+    progress.start()
+    try:
         task = progress.add_task("", total=total)
         yield lambda name, num_done: progress.update(task, completed=num_done, description=escape(one_line(name)))
+    finally:
+        _stop(progress)
+
+
+def _stop(progress: Progress) -> None:
+    """Rich before 15 ends a bar that is not shown with an empty line."""
+    if not progress.disable:
+        progress.stop()
 
 
 def summarise(

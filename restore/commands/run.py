@@ -291,6 +291,6 @@ def _model_for(arguments: argparse.Namespace) -> str:
     scale = arguments.scale or (4 if arguments.task in ("sr", "photo") else 1)
     card = choose_model(arguments.task, scale=scale, sigma=arguments.sigma, quality=arguments.jpeg_quality)
     logger.info("model: %s. %s", card.name, card.summary)
-    if better := better_download(card):
+    if better := better_download(card, sigma=arguments.sigma, quality=arguments.jpeg_quality):
         logger.info("%s would be downloaded when named with -m: %s", better[0].name, better[1])
     return card.name

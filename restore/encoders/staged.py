@@ -37,15 +37,16 @@ class PatchMerging(nn.Module):
         dim: channels of the map, whose sides are even.
         bias: of the linear map.
         by_rows: the four stand in the order of reading, instead of column by column as in Swin Transformer.
+        out_dim: channels of what comes out, where these are not twice as many.
     """
 
-    def __init__(self, dim: int, bias: bool = False, by_rows: bool = False):
+    def __init__(self, dim: int, bias: bool = False, by_rows: bool = False, out_dim: int | None = None):
         super().__init__()
-        self.norm, self.reduction = nn.LayerNorm(4 * dim), nn.Linear(4 * dim, 2 * dim, bias=bias)
+        self.norm, self.reduction = nn.LayerNorm(4 * dim), nn.Linear(4 * dim, out_dim or 2 * dim, bias=bias)
         self.by_rows = by_rows
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
+        """(B, C, H, W) to (B, 2 C or `out_dim`, H / 2, W / 2)."""
         places = [(0, 0), (0, 1), (1, 0), (1, 1)] if self.by_rows else [(0, 0), (1, 0), (0, 1), (1, 1)]
         four_BCHW = torch.cat([x_BCHW[:, :, row::2, column::2] for row, column in places], dim=1)
         return self.reduction(self.norm(four_BCHW.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)

@@ -220,21 +220,35 @@ def _source(image: Image) -> str:
 
 
 def _encode_bmp(carried: Carried, pixels: np.ndarray) -> bytes:
+    pixels = _as_rgba(pixels)
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+    encoded = _bmp_with_alpha(pixels) if has_alpha else _bmp_without_alpha(pixels)
+    if carried.density:
+        per_metre = (min(round(dots / 0.0254), (1 << 31) - 1) for dots in carried.density[:2])
+        struct.pack_into("<ii", encoded, 38, *per_metre)
+    return bytes(encoded)
+
+
+def _bmp_without_alpha(pixels: np.ndarray) -> bytearray:
     import cv2
 
-    pixels = _as_rgba(pixels)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     try:
-        done, encoded = cv2.imencode(".bmp", pixels)
+        done, encoded = cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
     except cv2.error as error:
         raise ValueError(str(error)) from error
     if not done:
         raise ValueError("the encoder failed")
-    if carried.density:
-        per_metre = (min(round(dots / 0.0254), (1 << 31) - 1) for dots in carried.density[:2])
-        struct.pack_into("<ii", encoded, 38, *per_metre)
-    return encoded.tobytes()
+    return bytearray(encoded.tobytes())
+
+
+def _bmp_with_alpha(rgba: np.ndarray) -> bytearray:
+    """A file with a header of version 4; OpenCV before 4.13 writes none, and readers then ignore the alpha channel."""
+    height, width = rgba.shape[:2]
+    size, start, by_masks = rgba.nbytes, 14 + 108, 3
+    head = struct.pack("<2sIHHI", b"BM", start + size, 0, 0, start)
+    layout = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, by_masks, size, 0, 0, 0, 0)
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    return bytearray(head + layout + masks + b"BGRs" + bytes(48) + rgba[::-1, :, [2, 1, 0, 3]].tobytes())
 
 
 def _encode_jpeg(

@@ -261,15 +261,17 @@ class PositionFeedForward(FeedForward):
     Args:
         dim: channels of the map.
         mlp_ratio: hidden width, in channels.
+        kernel_size: side of the convolution, odd.
     """
 
     side_by_side: ClassVar[Mapping[str, int]] = {}
 
-    def __init__(self, dim: int, mlp_ratio: float = 4.0):
-        super().__init__(dim, mlp_ratio, halo_px=1)
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, kernel_size: int = 3):
+        require_odd(kernel_size=kernel_size)
+        super().__init__(dim, mlp_ratio, halo_px=kernel_size // 2)
         hidden = self.inner_dim
         self.fc1 = nn.Linear(dim, hidden)
-        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.dwconv: nn.Module = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
     def expand(self, x_BHWC: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["RelativePositionBias", "gather_bias", "relative_position_index", "resized_bias_table"]
+__all__ = [
+    "RelativePositionBias",
+    "gather_bias",
+    "mean_of_cells",
+    "relative_position_index",
+    "relative_positions",
+    "resized_bias_table",
+]
 
 
 class RelativePositionBias(nn.Module):
@@ -81,11 +88,34 @@ class RelativePositionBias(nn.Module):
             self.folded()
 
 
-def relative_position_index(window: tuple[int, int]) -> torch.Tensor:
-    """(N, N) row of the table for each pair of tokens, in the published order."""
-    y, x = torch.meshgrid(torch.arange(window[0]), torch.arange(window[1]), indexing="ij")
-    y, x = y.flatten(), x.flatten()
-    return (y[:, None] - y[None] + window[0] - 1) * (2 * window[1] - 1) + (x[:, None] - x[None] + window[1] - 1)
+def relative_position_index(window: tuple[int, int], cell: tuple[int, int] = (1, 1)) -> torch.Tensor:
+    """(N, N) row of the table for each pair of tokens, in the published order.
+
+    With a larger cell (N, N / cell): each token with each cell of tokens, for a table that `mean_of_cells` made.
+    """
+    y, x = _places(window, (1, 1))
+    key_y, key_x = _places(window, cell)
+    rows, columns = window[0] - cell[0], window[1] - cell[1]
+    return (y[:, None] - key_y + rows) * (window[1] + columns) + (x[:, None] - key_x + columns)
+
+
+def _places(window: tuple[int, int], step: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and columns of every token of a window, or of each `step`-th."""
+    y, x = torch.meshgrid(torch.arange(0, window[0], step[0]), torch.arange(0, window[1], step[1]), indexing="ij")
+    return y.flatten(), x.flatten()
+
+
+def relative_positions(window: tuple[int, int]) -> torch.Tensor:
+    """(R, 2) rows and columns between two tokens, in the order of a table."""
+    return torch.stack(_places((2 * window[0] - 1, 2 * window[1] - 1), (1, 1)), dim=1) - torch.tensor(window) + 1
+
+
+def mean_of_cells(table_Rh: torch.Tensor, window: tuple[int, int], cell: tuple[int, int]) -> torch.Tensor:
+    """The table for tokens and cells of tokens: of every place of a cell, the mean over its tokens."""
+    if cell == (1, 1):
+        return table_Rh
+    picture_1hRR = table_Rh.T.view(1, -1, 2 * window[0] - 1, 2 * window[1] - 1)
+    return F.avg_pool2d(picture_1hRR, cell, stride=1).flatten(2)[0].T
 
 
 def gather_bias(table_Rh: torch.Tensor, index_NN: torch.Tensor) -> torch.Tensor:

@@ -192,7 +192,7 @@ class _Gathering(_Efficient):
         first = x_BCHW = self.fea_conv(x_BCHW)
         outputs = []
         for name in self._names:
-            x_BCHW = self.get_submodule(name)(x_BCHW)
+            x_BCHW = getattr(self, name)(x_BCHW)
             outputs.append(x_BCHW)
         features: torch.Tensor = self.upsampler(self.LR_conv(self.c(torch.cat(outputs, dim=1))) + first)
         return features
@@ -302,7 +302,7 @@ class RLFN(_Efficient):
     def _features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         first = x_BCHW = self.conv_1(x_BCHW)
         for name in self._names:
-            x_BCHW = self.get_submodule(name)(x_BCHW)
+            x_BCHW = getattr(self, name)(x_BCHW)
         features: torch.Tensor = self.upsampler(self.conv_2(x_BCHW) + first)
         return features
 
@@ -332,7 +332,7 @@ class _Folded(nn.Module):
         self.act = nn.PReLU(channels)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        y_BCHW: torch.Tensor = self.act(self.get_submodule(self._name)(x_BCHW))
+        y_BCHW: torch.Tensor = self.act(getattr(self, self._name)(x_BCHW))
         return y_BCHW
 
 

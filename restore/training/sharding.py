@@ -27,7 +27,7 @@ def shard(network: nn.Module) -> None:
     """Split the parameters of `network` in place, block by block; optimizers must be built afterwards.
 
     Raises:
-        TrainingError: this torch has no FSDP2.
+        TrainingError: this torch has no FSDP2, or none for the processor.
     """
     try:
         from torch.distributed.fsdp import fully_shard
@@ -35,9 +35,15 @@ def shard(network: nn.Module) -> None:
         raise TrainingError(
             f"dist_params.strategy is fsdp, which needs torch 2.6 or newer; this is {torch.__version__}. Use ddp."
         ) from None
+    kind = next(network.parameters()).device.type
+    if kind == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise TrainingError(
+            f"dist_params.strategy is fsdp, which torch {torch.__version__} does not do on the processor. "
+            "Use ddp, or a newer torch."
+        )
     # Results that are views, such as cropped images, must not be changed in place: torch warns, nobody here does so.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
-    mesh = distributed.init_device_mesh(next(network.parameters()).device.type, (distributed.get_world_size(),))
+    mesh = distributed.init_device_mesh(kind, (distributed.get_world_size(),))
     for module in dict.fromkeys([*repeated_blocks(network), network]):
         fully_shard(module, mesh=mesh, reshard_after_forward=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from restore.errors import OptionsError, nearest
-from restore.zoo.card import Card, list_cards
+from restore.zoo.card import Card, Figure, list_cards
 from restore.zoo.download import Place, place_of
 
 __all__ = ["better_download", "choose_model"]
@@ -76,14 +76,19 @@ def choose_model(
     return min(fitting, key=order)
 
 
-def better_download(card: Card) -> tuple[Card, str] | None:
+def better_download(card: Card, *, sigma: float | None = None, quality: int | None = None) -> tuple[Card, str] | None:
     """The best model for the same as `card` that is only to be downloaded, and what it brings; None if nothing better.
 
-    Models are for the same if task, scale, noise level, JPEG quality and colours are.
+    Models are for the same if task, scale, noise level, JPEG quality and colours are. A model that needs no level is
+    also for the same as those that were trained for the level of the images.
+
+    Args:
+        card: of the model that would be used.
+        sigma: noise level of the images, where it is known.
+        quality: JPEG quality of the images, where it is known.
     """
-    others = [
-        other for other in list_cards() if place_of(other) is Place.DOWNLOADABLE and _purpose(other) == _purpose(card)
-    ]
+    purposes = (_purpose(card), _purpose(card, {"sigma": sigma, "quality": quality}))
+    others = [other for other in list_cards() if place_of(other) is Place.DOWNLOADABLE and _purpose(other) in purposes]
     if card.real:
         return _better_for_real_life(card, others)
     gains = []
@@ -92,17 +97,24 @@ def better_download(card: Card) -> tuple[Card, str] | None:
         if common and (gain := _psnr(other, common) - _psnr(card, common)) > 0:
             gains.append((gain, other, common))
     if not gains:
-        return None
+        of_level = [other for other in others if _purpose(other) != _purpose(card)]
+        measured = any(_common_datasets([card, other]) for other in of_level)
+        return None if measured else _largest(card, of_level)
     gain, other, common = max(gains, key=lambda found: (found[0], found[1].name))
     return other, f"{_size(other)}{gain:.1f} dB more on {', '.join(sorted(common))}"
 
 
 def _better_for_real_life(card: Card, others: list[Card]) -> tuple[Card, str] | None:
-    """By LPIPS where it is known of both; else the largest one, beside one that comes with the package."""
+    """By LPIPS where it is known of both."""
     known = [other for other in others if _lpips(other) < _lpips(card) < float("inf")]
     if known:
         other = min(known, key=lambda each: (_lpips(each), each.name))
         return other, f"{_size(other)}LPIPS {_lpips(other):.2f} instead of {_lpips(card):.2f} (lower is better)"
+    return _largest(card, others)
+
+
+def _largest(card: Card, others: list[Card]) -> tuple[Card, str] | None:
+    """Where nothing is known of both: the largest one, beside one that comes with the package."""
     if not card.path or not others:
         return None
     other = max(others, key=lambda each: (each.size_bytes or 0, each.name))
@@ -118,8 +130,11 @@ def _size(card: Card) -> str:
     return f"{card.size_bytes / 1e6:.0f} MB, " if card.size_bytes else ""
 
 
-def _purpose(card: Card) -> tuple[Any, ...]:
-    return card.task, card.scale, card.sigma, card.quality, card.grey, card.drawn, card.real
+def _purpose(card: Card, unsaid: dict[str, float | None] | None = None) -> tuple[Any, ...]:
+    """What a model is for; `unsaid` are the levels for one that needs none."""
+    own = {level: getattr(card, level) for level in LEVELS}
+    levels = tuple(own[level] if own[level] is not None else (unsaid or {}).get(level) for level in LEVELS)
+    return card.task, card.scale, *levels, card.grey, card.drawn, card.real
 
 
 def _is_here(card: Card) -> bool:
@@ -128,14 +143,20 @@ def _is_here(card: Card) -> bool:
 
 def _common_datasets(cards: Iterable[Card]) -> set[str]:
     """The datasets on which the PSNR of every one of these models is known, of those that tell any."""
-    known = [{figure.dataset for figure in card.figures if figure.psnr is not None} for card in cards]
+    known = [{_measured(card, figure) for figure in card.figures if figure.psnr is not None} for card in cards]
     return set.intersection(*filter(None, known)) if any(known) else set()
 
 
 def _psnr(card: Card, datasets: set[str]) -> float:
     """Mean PSNR over these datasets; lower than any if it is not known."""
-    values = [figure.psnr for figure in card.figures if figure.dataset in datasets and figure.psnr is not None]
+    values = [each.psnr for each in card.figures if _measured(card, each) in datasets and each.psnr is not None]
     return sum(values) / len(values) if values else float("-inf")
+
+
+def _measured(card: Card, figure: Figure) -> str:
+    """The dataset of a figure with the level, which models of one level leave out: "McMaster, sigma 25"."""
+    levels = [f"{level} {getattr(card, level):g}" for level in LEVELS if getattr(card, level) is not None]
+    return ", ".join([figure.dataset.partition(",")[0], *levels]) if levels else figure.dataset
 
 
 def _blind(cards: list[Card], task: str, level: str) -> list[Card]:

@@ -26,8 +26,10 @@ COMMANDS = [
 ]
 SCRIPTS = {command for command in COMMANDS if command.startswith("bash scripts/")}
 SHORTENED = {  # what makes a command small enough for a test; nothing else is changed
-    "train.py": ["train.total_iter=2", "network_g.depths=[1]", "network_g.num_heads=[2]", "network_g.embed_dim=12",
-                 "datasets.train.gt_size=64", "datasets.train.batch_size_per_gpu=1"],
+    "train.py": ["train.total_iter=2", "network_g.num_feat=8", "network_g.num_block=1", "datasets.train.gt_size=32",
+                 "datasets.train.batch_size_per_gpu=1"],
+    "python example": ["train.total_iter=2", "network_g.depths=[1]", "network_g.num_heads=[2]",
+                       "network_g.embed_dim=12", "datasets.train.gt_size=64", "datasets.train.batch_size_per_gpu=1"],
 }  # fmt: skip
 
 
@@ -36,7 +38,7 @@ def workspace(tmp_path_factory):
     from restore.images import resize_pixels, write_image
 
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("restore", "options"):
+    for name in ("restore", "options", "docs"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "datasets", folder / "datasets", ignore=shutil.ignore_patterns("train", "benchmark"))
     demo = folder / "datasets/demo.yml"
@@ -90,7 +92,8 @@ def test_python_example(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
     load = restore.options.load
     monkeypatch.setattr(
-        "restore.options.load", lambda file, overrides: load(file, [*overrides, *SHORTENED["train.py"]], is_train=True)
+        "restore.options.load",
+        lambda file, overrides: load(file, [*overrides, *SHORTENED["python example"]], is_train=True),
     )
     exec(code, names)
     assert names["upscaled"].shape == (32, 36, 3)

@@ -143,6 +143,19 @@ def test_the_best_of_those_on_this_machine_is_taken(server, tmp_path, monkeypatc
     assert better_download(choose_model("sr", scale=4)) is None
 
 
+def test_beside_a_model_for_every_level_those_for_the_given_one_are_named(server):
+    blind = choose_model("denoise", sigma=25)
+    assert (blind.sigma, blind.path is not None) == (None, True)
+    better, gain = better_download(blind, sigma=25)
+    assert better.name == "swinir_color_dn25"
+    assert gain.endswith(" dB more on McMaster, sigma 25")
+    assert better_download(blind, sigma=30) is None  # nobody was trained for it
+    assert better_download(blind) is None
+    better, about = better_download(choose_model("jpeg", quality=10), quality=10)  # without a figure in common
+    assert better.name == "swinir_color_jpeg10"
+    assert about == "103 MB, SwinIR-M for colour JPEG images of quality 10."
+
+
 def test_of_models_for_real_life_the_one_that_was_fetched_is_taken(server, tmp_path, monkeypatch):
     better, about = better_download(choose_model("photo", scale=4))
     assert better.real

@@ -169,10 +169,23 @@ class CardDataset(DownsampledImageDataset):
         card: path of a card, or the name of one in a `datasets` folder.
         name: name of the dataset, for results and messages.
         scale: size of a reference over the size of its input.
+        gt_size: side of the reference patches in training.
+        use_hflip: mirror at random in training.
+        use_rot: flip and transpose at random in training.
     """
 
-    def __init__(self, card: str, *, name: str = "test", scale: int = 1):
-        super().__init__(str(prepare(read_card(card))), name=name, scale=scale)
+    def __init__(
+        self,
+        card: str,
+        *,
+        name: str = "test",
+        scale: int = 1,
+        gt_size: int | None = None,
+        use_hflip: bool = False,
+        use_rot: bool = False,
+    ):
+        folder = str(prepare(read_card(card)))
+        super().__init__(folder, name=name, scale=scale, gt_size=gt_size, use_hflip=use_hflip, use_rot=use_rot)
 
 
 def read_card(card: str | Path) -> Card:

@@ -91,7 +91,7 @@ def filtered(x_BCHW: torch.Tensor, weight_CHF2: torch.Tensor) -> torch.Tensor:
 
 def filter_kernel(weight_CHF2: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """The kernel (C, H, W) whose circular convolution `filtered` computes."""
-    return torch.fft.irfft2(torch.view_as_complex(weight_CHF2.contiguous()), s=size)
+    return torch.fft.irfft2(torch.complex(*weight_CHF2.unbind(-1)), s=size)
 
 
 def _resampled(weight_C2HF: torch.Tensor, size: tuple[int, int], align: bool) -> torch.Tensor:
