@@ -16,7 +16,7 @@ from restore.options.loading import load_datasets
 OPTIONS = Path(__file__).parents[2] / "options"
 FILES = {path.stem: path for path in sorted(OPTIONS.glob("*.yml"))}
 BENCHMARKS = {path.stem: path for path in sorted((OPTIONS / "benchmarks").glob("*.yml"))}  # which name no network
-HERE = ("swinir_x4",)  # the demo's photographs come with a package
+HERE = ("swinir_x4", "train_first_x2")  # whose photographs come with a package
 
 
 def roots(options):
