@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from restore.cli import main
+from restore.commands import COMMANDS as COMMANDS_OF_RESTORE
+from restore.commands.parser import command_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("commands.md", "defects.md", "models.md")
@@ -64,3 +67,35 @@ def test_python(page, code, workspace, monkeypatch, capsys):
     exec(code, {})
     for line in re.findall(r"print\(.*?\)  +# (.*)", code):
         assert line in capsys.readouterr().out
+
+
+PLACES = ("docs/*.md", "*.md", "options/README.md", "datasets/README.md")
+WRITTEN = sorted({path.relative_to(ROOT).as_posix() for place in PLACES for path in ROOT.glob(place)})
+SHELL = re.compile(r"\s(?:&&|[|>;&])(?:\s|$)|\s#\s")
+
+
+def written(page):
+    """The commands of the repository that a page shows, as words."""
+    for block in re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(SHELL.split(f"{line} ")[0], comments=True)
+            if words and (words[0] == "restore" or (words[0] in ("python", "bash") and "." in words[1][:-1])):
+                yield words
+
+
+@pytest.mark.parametrize("page", [page for page in WRITTEN if any(written(page))])
+def test_commands_of_every_page_are_understood(page):
+    """Those that take long are not run: their arguments are read, and their scripts and option files are there."""
+    for words in written(page):
+        if words[0] == "restore":
+            name = " ".join(words[1:3]) if " ".join(words[1:3]) in COMMANDS_OF_RESTORE else words[1]
+            command_parser(name, COMMANDS_OF_RESTORE[name])[1].parse_args(words[1 + len(name.split()) :])
+        else:
+            assert (ROOT / words[1]).is_file(), words[1]
+            if words[1].startswith("scripts/"):  # what studies share stands beside them
+                beside = "".join(each.read_text(encoding="utf-8") for each in (ROOT / words[1]).parent.glob("*.py"))
+                unknown = [word for word in words[2:] if word.startswith("--") and f'"{word}"' not in beside]
+                assert unknown in ([], ["--set"]), words  # which is added for all
+        for option, value in itertools.pairwise(words):
+            if option == "-opt" and value.startswith(("options/", "scripts/")):
+                assert (ROOT / value).is_file(), value
