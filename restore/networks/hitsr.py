@@ -249,7 +249,8 @@ class _Correlation(nn.Module):
         flat = values_BCHW.flatten(0, 1)[:, None]
         cells = F.conv2d(flat, weight, self.spatial_linear.bias, stride=self.cell)[:, 0]
         cells_BHWC = cells.unflatten(0, values_BCHW.shape[:2]).permute(0, 2, 3, 1)
-        return split_windows(cells_BHWC, window_plan(*cells_BHWC.shape[:3], self.base, (0, 0), cells_BHWC.device))
+        B, H, W, _ = cells_BHWC.shape
+        return split_windows(cells_BHWC, window_plan(B, H, W, self.base, (0, 0), cells_BHWC.device))
 
     def _positions(self, queries_WNC: torch.Tensor, keys_WMC: torch.Tensor) -> torch.Tensor:
         """(W, N, C): keys weighted by their products with the queries, divided by d, plus the bias."""

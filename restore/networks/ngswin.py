@@ -260,7 +260,8 @@ class _Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        plan = window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device)
+        B, H, W, _ = x_BHWC.shape
+        plan = window_plan(B, H, W, self.window, self.shift, x_BHWC.device)
         attended_WNC = self.attn(split_windows(self.ngram_window_partition.ngram_context(x_BHWC), plan), plan)
         mixed_BHWC = join_windows(self.attn.proj(attended_WNC), plan, x_BHWC.shape)
         x_BHWC = x_BHWC + self.drop_path(self.norm1(mixed_BHWC))

@@ -190,7 +190,8 @@ class _Block(nn.Module):
         self.mlp = MLP(dim, mlp_ratio, drop)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        x_BHWC = self._attended(x_BHWC, window_plan(*x_BHWC.shape[:3], self.window, self.shift, x_BHWC.device))
+        B, H, W, _ = x_BHWC.shape
+        x_BHWC = self._attended(x_BHWC, window_plan(B, H, W, self.window, self.shift, x_BHWC.device))
         whole = compiled_mlp_branch(self, x_BHWC, self.norm2, self.mlp.fc1, self.mlp.fc2)
         return x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC))) if whole is None else whole
 
