@@ -144,7 +144,7 @@ def run(*arguments: str) -> str:
 def texts(checkout: Path, data: Path, folder: Path) -> Iterator[tuple[str, str]]:
     """What commands print."""
     yield "help", (overview := run("--help"))
-    for command in re.findall(r"^  (\w+) {2,}", overview.partition("commands:")[2], re.MULTILINE):
+    for command in re.findall(r"^  ([a-z]\w+) {2,}", overview, re.MULTILINE):
         yield f"help {command}", run(command, "--help")
     for path in sorted((checkout / "options").rglob("*.yml")):
         name = str(path.relative_to(checkout))

@@ -4,10 +4,11 @@
     python scripts/bench/peers.py --only SwinIR-light --sides 64 --engines ours onnxruntime
 
 Every engine is a process of its own; they take turns, one forward pass each, and nothing else should run. All have the
-same weights and image. Printed are medians over the rounds of seconds by the clock and of the processor, and the median
-of each round's ratio of ours to the other's time by the clock; and the largest difference from float32 through torch's
-own operators. `--official` names a folder with checkouts of the official repositories, SwinIR, Uformer and EDT. Engines
-that are not installed or do not have a network are left out. ONNX Runtime has no bf16 on processors.
+same weights and image. Printed are medians over the rounds of seconds by the clock and of the processor, and medians
+of each round's ratio of ours to the other's time, by both (with one thread and beside other work, that of the processor
+is fairer); and the largest difference from float32 through torch's own operators. `--official` names a folder with
+checkouts of the official repositories, SwinIR, Uformer, EDT and IPT. Engines that are not installed or do not have a
+network are left out. ONNX Runtime has no bf16 on processors.
 
 `ours` is a `restore.inference.Restorer` in a Python program. Others get the network without its padding, and files of
 one fixed size, which suits them best.
@@ -55,6 +56,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {  # options, side
     ),
     "EDT-T x2": ({"type": "EDT", "scales": [2], **TINY_EDT}, (96,)),
     "EDT-B x2": ({"type": "EDT", "scales": [2], **BASE_EDT}, (96,)),
+    "IPT x2": ({"type": "IPT", "scale": [2], "patch_size": 48, "rgb_range": 1}, (48,)),
 }
 ENGINES = ("ours", "official", "spandrel", "openvino", "onnxruntime")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -78,7 +80,7 @@ class LeftOutError(Exception):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--official", default="", help="folder with checkouts of SwinIR, Uformer and EDT")
+    parser.add_argument("--official", default="", help="folder with checkouts of SwinIR, Uformer, EDT and IPT")
     parser.add_argument("--only", default="", help="part of a network's name")
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
     parser.add_argument("--precisions", nargs="+", default=list(DTYPES), choices=DTYPES)
@@ -125,16 +127,18 @@ def compared(job: Job, arguments: argparse.Namespace) -> list[dict[str, object]]
             processor[name].append(work)
     rows: list[dict[str, object]] = []
     for name, engine in engines.items():
-        ratio = (
-            statistics.median(a / b for a, b in zip(wall["ours"], wall[name], strict=True)) if "ours" in wall else ""
-        )
+        ratios = [
+            statistics.median(a / b for a, b in zip(times["ours"], times[name], strict=True)) if "ours" in times else ""
+            for times in (wall, processor)
+        ]
         rows.append(
             {
                 "precision": job.precision,
                 "engine": name,
                 "clock [s]": statistics.median(wall[name]),
                 "processor [s]": statistics.median(processor[name]),
-                "ours / this": ratio,
+                "ours / this": ratios[0],
+                "by processor": ratios[1],
                 "difference": (engine.answer - expected).abs().max().item(),
             }
         )
@@ -210,12 +214,15 @@ def official_network(job: Job, device: torch.device | str = "cpu") -> torch.nn.M
     """
     if not job.official:
         raise LeftOutError("no folder was given with --official")
-    make = {"SwinIR": _official_swinir, "Uformer": _official_uformer, "EDT": _official_edt}[job.options["type"]]
+    make = {"SwinIR": _official_swinir, "Uformer": _official_uformer, "EDT": _official_edt, "IPT": _official_ipt}[
+        job.options["type"]
+    ]
     root = Path(job.official).expanduser() / job.options["type"]
     if not root.is_dir():
         raise LeftOutError(f"there is no folder {root}")
     network = make(root, job, device)
-    wanted = {key for key in network.state_dict() if not key.endswith(("attn_mask", "relative_position_index"))}
+    made = ("attn_mask", "relative_position_index", "position_ids")  # by the network itself
+    wanted = {key for key in network.state_dict() if not (key.endswith(made) or "_mean." in key)}
     state = {key: value for key, value in torch.load(job.weights).items() if key in wanted}
     missing = wanted - set(state)
     if missing:
@@ -274,6 +281,14 @@ def _official_edt(root: Path, job: Job, device: torch.device | str) -> torch.nn.
 
     network.eval()
     return First()
+
+
+def _official_ipt(root: Path, job: Job, device: torch.device | str) -> torch.nn.Module:
+    defaults = {"n_colors": 3, "n_feats": 64, "patch_dim": 3, "num_heads": 12, "num_layers": 12, "num_queries": 1}
+    off = dict.fromkeys(("no_mlp", "pos_every", "no_pos", "no_norm"), False)
+    arguments = defaults | off | {"dropout_rate": 0} | job.options
+    sys.path.insert(0, str(root))
+    return importlib.import_module("model.ipt").ipt(SimpleNamespace(**arguments))
 
 
 def _spandrel(job: Job) -> Forward:
