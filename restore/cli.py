@@ -39,9 +39,11 @@ INTERRUPTED, NOBODY_READS = 130, 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `restore` command; returns the exit code."""
     try:
-        with _interruptible():
+        with _interruptible() as interruptions:
             code = _dispatched(argv)
             sys.stdout.flush()  # while a reader that has gone can still be told from an error
+        if code and interruptions:  # a library made another error of it, and images failed
+            raise interruptions[0]
         return code
     except KeyboardInterrupt:
         _complain("interrupted: everything finished so far is kept.")
@@ -127,20 +129,23 @@ class _Interruption(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Inside, SIGTERM is what Ctrl-C is: schedulers and containers send it to stop a process."""
+def _interruptible() -> Iterator[list[_Interruption]]:
+    """Inside, SIGTERM is what Ctrl-C is: schedulers and containers send it to stop a process. Gives those that came."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     if threading.current_thread() is not threading.main_thread():
         usual = {}
     changed = {number: handler for number, handler in usual.items() if signal.getsignal(number) == handler}
 
+    came: list[_Interruption] = []
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise _Interruption
+        came.append(_Interruption())
+        raise came[-1]
 
     for number in changed:
         signal.signal(number, interrupt)
     try:
-        yield
+        yield came
     finally:
         for number, handler in changed.items():
             signal.signal(number, handler)

@@ -173,6 +173,21 @@ def test_signals_are_treated_so_in_every_command_and_left_as_they_were(monkeypat
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.parametrize(("code", "expected"), [(1, 130), (0, 0)])
+def test_a_signal_that_a_library_swallows_is_told_where_work_failed(monkeypatch, capsys, code, expected):
+    from restore.commands import doctor
+
+    def swallowed(arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            return code
+
+    monkeypatch.setattr(doctor, "run", swallowed)
+    assert main(["doctor"]) == expected
+    assert ("interrupted" in capsys.readouterr().err) == (expected == 130)
+
+
 @pytest.mark.parametrize("command", [["models"], ["options", "list"], ["models", "--json"]])
 def test_a_reader_that_goes_away_is_no_error(command):
     reading, writing = os.pipe()
