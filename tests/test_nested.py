@@ -232,8 +232,8 @@ def test_build_model_names_all_nested_mistakes():
 REGISTRIES = [each for each in vars(registries).values() if isinstance(each, Registry)]
 
 
-PLAIN_BLOCKS = {"io_backend", "variables", "model_args"}
-"""Arguments that take a block of plain values, which names no component."""
+PLAIN_BLOCKS = {"io_backend", "variables", "model_args", "space"}
+"""Arguments that take a block of plain values, which names no component, or lists of components to choose from."""
 
 
 def takes_any_block(annotation: Any) -> bool:

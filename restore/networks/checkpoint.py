@@ -220,14 +220,8 @@ def load_weights(network: nn.Module, state: State, *, source: str = "weights", s
     own, state = network.state_dict(), _own_branch(network, state)
     missing, extra, sizes = _differences(network, state, own)
     skipped = {*extra, *sizes}
-    require_fractions(
-        {
-            name: state[name]
-            for name, value in own.items()
-            if name in state and name not in skipped and value.is_floating_point()
-        },
-        source,
-    )
+    weights = {name for name, value in own.items() if value.is_floating_point()} - skipped - _derived(network, own)
+    require_fractions({name: value for name, value in state.items() if name in weights}, source)
     require_finite({name: value for name, value in state.items() if name in own and name not in skipped}, source)
     network.load_state_dict({name: value for name, value in state.items() if name not in skipped}, strict=False)
     return sorted({*missing, *skipped})

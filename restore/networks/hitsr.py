@@ -76,7 +76,7 @@ class HiTSRF(ResidualGroups):
         ValueError: numbers that do not go together.
     """
 
-    example = {"embed_dim": 12, "depths": [2], "num_heads": [2]}  # noqa: RUF012
+    example = {"embed_dim": 16, "depths": [2], "num_heads": [2]}  # noqa: RUF012
 
     def __init__(
         self,

@@ -108,7 +108,8 @@ class SwinIR(ResidualGroups):
         require_positive(window_size=window_size, mlp_ratio=mlp_ratio, upscale=upscale, img_range=img_range)
         if any(embed_dim % heads for heads in num_heads):
             raise ValueError(f"embed_dim {embed_dim} is not divisible by num_heads {tuple(num_heads)}")
-        self.size_multiple, self.use_checkpoint = window_size, use_checkpoint
+        self.window_size, self.use_checkpoint = window_size, use_checkpoint
+        self.size_multiple = window_size
         self.begin(in_chans, embed_dim, img_size, patch_norm=patch_norm, ape=ape, drop_rate=drop_rate)
         for heads, rates in zip(num_heads, stochastic_depth(drop_path_rate, depths), strict=True):
             blocks = [

@@ -40,7 +40,7 @@ IMAGE = {"VGGStyleDiscriminator": (128, 128)}
 def test_networks(name, assert_folds):
     torch.manual_seed(0)
     registry = NETWORKS if name in NETWORKS else DISCRIMINATORS
-    network = registry.build({"type": name, **SMALL.get(name, {})})
+    network = registry.build({"type": name, **SMALL.get(name, getattr(registry.get(name), "example", {}))})
     channels = network.spec.in_channels if name in NETWORKS else 3
     assert_folds(network, torch.rand(1, channels, *IMAGE.get(name, (16, 21))))
 

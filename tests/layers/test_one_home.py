@@ -11,7 +11,10 @@ import restore
 
 ROOT = Path(restore.__file__).parent
 HOMES = {  # what a definition looks like, whatever it is called, and where alone it may stand
-    "windows": (r"window_partition|window_reverse|def \w*(split|join|cut|merge)_windows", {"layers/window.py"}),
+    "windows": (
+        r"(?<!ngram_)window_partition|window_reverse|def \w*(split|join|cut|merge)_windows",
+        {"layers/window.py"},
+    ),
     "tiles of a map": (
         r"(view|reshape)\([^)]*// (\w+(\[\d\])?), \2, [^)]*// (\w+(\[\d\])?), \4[,)]",
         {"layers/padding.py", "degradations/operators/jpeg.py"},  # the latter's are the blocks of JPEG

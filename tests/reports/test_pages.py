@@ -55,6 +55,7 @@ def test_the_rooms_are_all_there():
         "models",
         "opinions",
         "scoring",
+        "searches",
         "serving",
         "sweeps",
         "training",
