@@ -287,7 +287,8 @@ class _CosineAttention(RelativePositionBias):
             q, k, v = qkv_WNC.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
             q, k = cosine_queries_and_keys(q, k, self.logit_scale)
             qkv_WNC = torch.stack([q, k, v.to(q.dtype)]).permute(1, 3, 0, 2, 4).flatten(2)
-            return window_attention(qkv_WNC, self.num_heads, self.position_bias(), plan, scale=1.0)
+            mixed_WNC = window_attention(qkv_WNC, self.num_heads, self.position_bias(), plan, scale=1.0)
+        return mixed_WNC.to(windows_WNC.dtype)
 
 
 class _Context(nn.Module):

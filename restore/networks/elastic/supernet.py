@@ -101,6 +101,12 @@ class Supernet(Network):
         """The state dict of a network of the space, copied out."""
         return {name: tensor.detach().clone() for name, tensor in self.network_of(choice).state_dict().items()}
 
+    def folded(self) -> nn.Module:
+        """The chosen network by itself."""
+        network, parameter = _built(self.space.block(self.chosen)), next(self.parameters())
+        network.to(parameter.device, parameter.dtype).load_state_dict(self.weights_of(self.chosen))
+        return network.eval()
+
     def _place(self, name: str, mixers: list[int], feed_forward: int) -> str:
         """Where a tensor of a network stands here."""
         parts = name.split(".")
