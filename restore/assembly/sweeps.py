@@ -22,7 +22,7 @@ from restore.assembly.trainings import train
 from restore.encoders.miniatures import miniatures, with_pyramid
 from restore.errors import DataError, OptionsError, Problem, RestoreError, nearest
 from restore.evaluation.environment import machine
-from restore.evaluation.sweeps import MEASURES, Sweep, bounded_memory, measured, render
+from restore.evaluation.sweeps import MEASURES, Sweep, bounded_memory, is_clocked, measured, render
 from restore.inference.memory import is_out_of_memory
 from restore.options import Options, load
 from restore.options.components import slot_of
@@ -76,7 +76,7 @@ def sweep(
         num_seeds: trainings of each.
         iterations: of each training; None for what the files say.
         remeasure: measure time and memory again, also of what was done before.
-        measure: measure time and memory of what has not been measured yet.
+        measure: measure time and memory of what has not been measured yet; without, only what can be counted is.
         overrides: assignments for all option files.
         say: is told what happens.
 
@@ -106,8 +106,7 @@ def sweep(
                 return 130
             quality, value = _last(options)
             trial |= {quality: value, "seconds": time.monotonic() - since}
-            if measure:
-                _measure(record, options, name)
+            _measure(record, options, name, clock=measure)
         except (RestoreError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RestoreError) and not is_out_of_memory(error):
                 raise
@@ -119,8 +118,8 @@ def sweep(
         found = f"failed: {trial['error']}" if "error" in trial else f"{quality.upper()} {value:.3f}"
         minutes = each * (len(left) - number) / 60
         say(f"{options.name} {name} seed {seed}: {found}; {len(left) - number} left, {minutes:.0f} min")
-    for options, name, seed in trials if measure else ():
-        if record.trial(options.name, name, seed) is not None and _measure(record, options, name):
+    for options, name, seed in trials:
+        if record.trial(options.name, name, seed) is not None and _measure(record, options, name, clock=measure):
             say(f"{options.name} {name}: measured again")
             _write(record, output)
     return 1 if failed else 0
@@ -179,13 +178,13 @@ def _trials(
                 yield options, name, seed
 
 
-def _measure(record: Sweep, options: Options, name: str) -> bool:
+def _measure(record: Sweep, options: Options, name: str, *, clock: bool) -> bool:
     """Keep what a body costs, where that is not known yet; returns whether it was not."""
     costs = record.costs.setdefault(options.name, {})
-    if name in costs:
+    if name in costs and (is_clocked(costs[name]) or not clock):
         return False
     network = as_network(build_network(options))
-    costs[name] = measured(network, network.spec.in_channels, chosen_device(options))
+    costs[name] = measured(network, network.spec.in_channels, chosen_device(options), clock=clock)
     return True
 
 

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-measure",
         action="store_true",
-        help="train only; time and memory are left for a later --remeasure, on a quiet machine",
+        help="train and count; time and memory are measured by the next run without this, on a quiet machine",
     )
     add_threads(parser)
     add_override_arguments(parser)

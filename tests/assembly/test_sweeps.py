@@ -44,8 +44,9 @@ def sweep(tmp_path, one_thread, monkeypatch):
 
     real = module.measured
 
-    def quick(network, channels, device):
-        return {"parameters": 1, **{side: {"macs": 1, "ms": 1.0, "mib": 1.0} for side in ("16", "24")}}
+    def quick(network, channels, device, clock=True):
+        runs = {"ms": 1.0, "mib": 1.0} if clock else {}
+        return {"parameters": 1, **{side: {"macs": 1, **runs} for side in ("16", "24")}}
 
     def run(*arguments, tasks=("sr_x4", "denoise_25"), output=tmp_path / "out", measure=False, **more):
         monkeypatch.setattr(module, "measured", real if measure else quick)
@@ -57,6 +58,16 @@ def sweep(tmp_path, one_thread, monkeypatch):
         return code, json.loads(record.read_text()) if record.exists() else None
 
     return run
+
+
+def test_what_is_counted_beside_other_work_is_clocked_later(sweep, tmp_path):
+    arguments = ("--mixers", "pooling", "--seeds", "1")
+    code, record = sweep(*arguments, "--no-measure", tasks=("denoise_25",))
+    assert (code, record["costs"]["sweep_denoise_25"]["pooling"]["16"]) == (0, {"macs": 1})
+    assert "multiply-adds" in (tmp_path / "out/sweep.html").read_text()
+    code, clocked = sweep(*arguments, tasks=("denoise_25",))
+    assert (code, clocked["trials"]) == (0, record["trials"])
+    assert clocked["costs"]["sweep_denoise_25"]["pooling"]["16"] == {"macs": 1, "ms": 1.0, "mib": 1.0}
 
 
 def test_it_trains_measures_draws_and_goes_on(sweep, tmp_path, capsys):

@@ -7,7 +7,7 @@ import copy
 import multiprocessing
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -20,7 +20,7 @@ from restore.analysis.cost import cost_of, count_parameters
 from restore.evaluation.gauges import Gauge
 from restore.inference.memory import free_bytes, is_out_of_memory
 
-__all__ = ["SIDES", "bounded_memory", "measured"]
+__all__ = ["SIDES", "bounded_memory", "is_clocked", "measured"]
 
 SIDES = (64, 128)
 """Sides of the images, in pixels of the input."""
@@ -31,24 +31,31 @@ _ENOUGH_MS = 5000.0
 _NOTHING: dict[str, float | None] = {"ms": None, "mib": None}
 
 
-def measured(network: nn.Module, channels: int, device: torch.device) -> dict[str, Any]:
+def measured(network: nn.Module, channels: int, device: torch.device, *, clock: bool = True) -> dict[str, Any]:
     """Parameters; and by side of the image: multiply-adds, the median of milliseconds, and the most MiB.
 
     The network runs in a process of its own, whose memory is its alone. Where memory does not suffice, the last two are
-    None.
+    None. Without `clock` it does not run, and they are not there.
     """
     nowhere = copy.deepcopy(network).to("meta")
     found: dict[str, Any] = {"parameters": count_parameters(network)}
-    arguments = (network.cpu().eval(), channels, SIDES, str(device), torch.get_num_threads())
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            runs = pool.submit(_runs, *arguments).result()
-        except BrokenProcessPool:  # the system ended it
-            runs = [dict(_NOTHING) for _ in SIDES]
+    runs: list[dict[str, float | None]] = [{} for _ in SIDES]
+    if clock:
+        arguments = (network.cpu().eval(), channels, SIDES, str(device), torch.get_num_threads())
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            try:
+                runs = pool.submit(_runs, *arguments).result()
+            except BrokenProcessPool:  # the system ended it
+                runs = [dict(_NOTHING) for _ in SIDES]
     for side, run in zip(SIDES, runs, strict=True):
         image = torch.rand(1, channels, side, side, device="meta")
         found[str(side)] = {"macs": cost_of(nowhere, image).macs, **run}
     return found
+
+
+def is_clocked(costs: Mapping[str, Any]) -> bool:
+    """Whether what `measured` gave has time and memory."""
+    return all("ms" in costs[str(side)] for side in SIDES)
 
 
 def _runs(
