@@ -40,9 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `restore` command; returns the exit code."""
     try:
         with _interruptible() as interruptions:
-            code = _dispatched(argv)
-            sys.stdout.flush()  # while a reader that has gone can still be told from an error
-        if code and interruptions:  # a library made another error of it, and images failed
+            try:
+                code = _dispatched(argv)
+                sys.stdout.flush()  # while a reader that has gone can still be told from an error
+            except BrokenPipeError:
+                raise
+            except Exception:
+                if not interruptions:
+                    raise
+                code = INTERRUPTED
+        if code and interruptions:  # a library that was being imported, say, made another error of it
             raise interruptions[0]
         return code
     except KeyboardInterrupt:

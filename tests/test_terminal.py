@@ -188,6 +188,20 @@ def test_a_signal_that_a_library_swallows_is_told_where_work_failed(monkeypatch,
     assert ("interrupted" in capsys.readouterr().err) == (expected == 130)
 
 
+def test_a_signal_that_a_library_makes_another_error_of_is_no_traceback(monkeypatch, capsys):
+    from restore.commands import doctor
+
+    def changed(arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr(doctor, "run", changed)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "error: interrupted: everything finished so far is kept.\n"
+
+
 @pytest.mark.parametrize("command", [["models"], ["options", "list"], ["models", "--json"]])
 def test_a_reader_that_goes_away_is_no_error(command):
     reading, writing = os.pipe()
