@@ -98,7 +98,7 @@ def _probed(name: str, in_chans: int, img_size: int | None, model_args: Mapping[
         found = probe(name, 3, img_size, model_args)
         options = {**found.options, "in_chans": in_chans}
         side = found.template.side if found.template else found.size_multiple
-        if not any(_takes(build(name, options, device=device), side, side) for device in ("meta", None)):
+        if not any(_takes(build(name, options, device=device), side, side, in_chans) for device in ("meta", None)):
             raise ValueError(f"'{name}' takes no images of {in_chans} channels")
         native = found.native and replace(found.native, options={**found.native.options, "in_chans": in_chans})
         return replace(found, options=options, native=native)
@@ -232,11 +232,11 @@ def _of_one_size(name: str, options: dict[str, Any], side: int) -> Probe:
 
 
 @torch.no_grad()
-def _takes(net: TimmModel, height: int, width: int) -> bool:
+def _takes(net: TimmModel, height: int, width: int, in_chans: int = 3) -> bool:
     """Whether the model gives a map for each of its strides of such an image."""
     device = next(net.parameters()).device
     try:
-        maps = net.eval()(torch.zeros(1, net.in_chans, height, width, device=device))
+        maps = net.eval()(torch.zeros(1, in_chans, height, width, device=device))
     except _REFUSALS:
         return False
     channels = net.feature_info.channels()
