@@ -7,7 +7,6 @@ where it was interrupted. Another bound, in the same folder, begins with what is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import random
@@ -150,7 +149,8 @@ def search(
         )
     measuring = {"image_px": how.image_px, "num_measured": how.num_measured}
     comparing = {"crop_px": how.crop_px, "max_images": how.max_images}
-    settings = {"training": _digest(training, how), "means": how.means, **measuring, **comparing}
+    learning = {"sampling": how.sampling, "num_drawn": how.num_drawn, "path_weight": how.path_weight}
+    settings = {"training": training.digest("path", "search"), "means": how.means, **learning, **measuring, **comparing}
     output.mkdir(parents=True, exist_ok=True)
     with reserved(output):
         record = Search.opened(output / RECORD, settings, machine())
@@ -166,13 +166,6 @@ def search(
         elif code == 0:
             (_pruned if how.means == "paths" else _evolved)(run, training)
     return code
-
-
-def _digest(training: Options, how: SearchOptions) -> str:
-    """What tells trainings apart: everything but where files go and what happens after the training."""
-    learnt = {name: value for name, value in training.resolved().items() if name not in ("path", "search")}
-    learnt["search"] = [how.sampling, how.num_drawn, how.path_weight]
-    return hashlib.sha256(json.dumps(learnt, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _trained(training: Options, say: Callable[[str], None]) -> int:

@@ -8,7 +8,6 @@ those of one stride stand in a pyramid.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import logging
@@ -88,7 +87,7 @@ def sweep(
     tasks = {name: (file, _compared(base, mixers, encoders)) for name, (file, base) in bases.items()}
     settings: dict[str, Any] = {"iterations": iterations}
     for name, (_, base) in bases.items():
-        settings[name] = hashlib.sha256(base.dump().encode()).hexdigest()[:12]
+        settings[name] = base.digest("path", "logger")
     record = Sweep.opened(output / RECORD, settings, machine())
     trials = list(_trials(tasks, num_seeds, output, iterations, overrides))
     left = [each for each in trials if record.trial(each[0].name, each[1], each[2]) is None]

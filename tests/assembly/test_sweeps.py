@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from restore.errors import DataError
 from restore.evaluation.sweeps import Sweep, bounded_memory, measured
 from restore.images import write_image
 from restore.inference.memory import free_bytes
+from restore.options import load
 from restore.registry import MIXERS
 
 
@@ -58,6 +60,25 @@ def sweep(tmp_path, one_thread, monkeypatch):
         return code, json.loads(record.read_text()) if record.exists() else None
 
     return run
+
+
+@pytest.mark.parametrize("kind", ["mixers", "encoders"])
+def test_the_records_in_the_docs_are_of_the_option_files_as_they_are(kind):
+    kept = json.loads((Path(__file__).parents[2] / f"docs/sweep/{kind}.json").read_text(encoding="utf-8"))["settings"]
+    files = [f"train_{name}" for name in kept if name != "iterations"]
+    assert kept == {"iterations": None} | {
+        file.removeprefix("train_"): load(file, [], is_train=True).digest("path", "logger") for file in files
+    }
+
+
+def test_a_sweep_goes_on_with_a_copy_of_its_option_file(sweep, tmp_path, monkeypatch):
+    arguments = ("--mixers", "pooling", "--seeds", "1", "--no-measure")
+    assert sweep(*arguments, tasks=("denoise_25",))[0] == 0
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree("options", elsewhere / "options")
+    monkeypatch.chdir(elsewhere)
+    code, record = sweep(*arguments, tasks=("denoise_25",))
+    assert (code, len(record["trials"])) == (0, 1)
 
 
 def test_what_is_counted_beside_other_work_is_clocked_later(sweep, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -132,6 +134,15 @@ class Options(DegradationOptions, _General):
         """The resolved options as YAML that loads to the same options."""
         header = "".join(f"# {line}\n" for line in self._header.splitlines())
         return header + yaml.dump(self.resolved(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+    def digest(self, *without: str) -> str:
+        """Twelve hexadecimal digits that tell one set of options from another, wherever their file lies.
+
+        Args:
+            without: sections that make no difference.
+        """
+        counted = {name: value for name, value in self.resolved().items() if name not in without}
+        return hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Options) and self.resolved() == other.resolved()
