@@ -9,6 +9,7 @@ from typing import Any
 
 from restore.assembly.metrics import metrics_of
 from restore.assembly.networks import chosen_device
+from restore.assembly.trainings import options_in
 from restore.assembly.validations import validation_sets
 from restore.errors import DataError, OptionsError, Problem
 from restore.evaluation.searches import Comparison
@@ -61,16 +62,8 @@ def training_options(file: str | Path, overrides: Sequence[Any], output: Path, i
     else:
         network = {"type": "Supernet", "network": options.network_g, "space": how.space}
         kind = "SupernetModel"
-    own = [
-        f"network_g={json.dumps(network)}",
-        f"model_type={kind}",
-        f"path.experiments_root={output.absolute() / 'training'}",
-    ]
-    if iterations is not None:
-        own += [f"train.total_iter={iterations}", f"train.scheduler.periods=[{iterations}]"]
-    training = load(file, [*overrides, *own], is_train=True)
-    training._auto_resume = True
-    return training
+    own = [f"network_g={json.dumps(network)}", f"model_type={kind}"]
+    return options_in(output.absolute() / "training", file, [*overrides, *own], iterations)
 
 
 def supernet_of(training: Options) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.assembly.networks import as_network, build_network, chosen_device, given_by
-from restore.assembly.trainings import train
+from restore.assembly.trainings import options_in, train
 from restore.encoders.miniatures import miniatures, with_pyramid
 from restore.errors import DataError, OptionsError, Problem, RestoreError, nearest
 from restore.evaluation.environment import machine
@@ -165,16 +165,8 @@ def _trials(
         for task, (file, compared) in tasks.items():
             for name, (argument, value) in compared.items():
                 place = output / "runs" / task / name / str(seed)
-                own = [
-                    f"network_g.{argument}={json.dumps(value)}",
-                    f"manual_seed={seed}",
-                    f"path.experiments_root={place}",
-                ]
-                if iterations is not None:
-                    own += [f"train.total_iter={iterations}", f"train.scheduler.periods=[{iterations}]"]
-                options = load(file, [*overrides, *own], is_train=True)
-                options._auto_resume = True
-                yield options, name, seed
+                own = [f"network_g.{argument}={json.dumps(value)}", f"manual_seed={seed}"]
+                yield options_in(place, file, [*overrides, *own], iterations), name, seed
 
 
 def _measure(record: Sweep, options: Options, name: str, *, clock: bool) -> bool:

@@ -9,9 +9,11 @@ networks, datasets, and what learns.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +29,7 @@ from restore.errors import OptionsError, Problem
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import resolve_precision
 from restore.locks import reserved
+from restore.options import Options, load
 from restore.registry import SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
 from restore.training.distribution import Processes, processes_of_run
@@ -42,17 +45,16 @@ from restore.training.resuming import resume, state_to_resume
 from restore.training.run import Training
 from restore.training.run import train as run_training
 from restore.training.saving import Saver
-from restore.training.schedules import RateControl
+from restore.training.schedules import RateControl, stretched
 from restore.training.sparsity import DynamicSparsity
 from restore.training.trainable import train_only
 from restore.training.trainer import Callback, Plan, Trainer
 
 if TYPE_CHECKING:
-    from restore.options import Options
     from restore.options.schema.train import TrainOptions
     from restore.training.objectives import Objective
 
-__all__ = ["build_training", "train"]
+__all__ = ["build_training", "options_in", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,31 @@ def train(options: Options) -> int:
         reserved(options.paths.experiments_root) if processes.is_main else contextlib.nullcontext(),
     ):
         return run_training(build_training(options, processes), run_log)
+
+
+def options_in(folder: Path, file: str | Path, changes: Sequence[Any], iterations: int | None = None) -> Options:
+    """The options of a training that is one of several, which goes on where it was interrupted.
+
+    Args:
+        folder: where its own folder is made.
+        file: the option file.
+        changes: assignments, the last of which counts.
+        iterations: its length; the schedule of the learning rate is stretched with it. None for what the file says.
+
+    Raises:
+        OptionsError: mistakes in the option file or the changes.
+    """
+    own = [*changes, f"path.experiments_root={folder}"]
+    options = load(file, own, is_train=True)
+    if iterations is not None:
+        train = learning(options)
+        length = [f"train.total_iter={iterations}"]
+        if train.scheduler is not None and train.total_iter:
+            schedule = stretched(train.scheduler, iterations / train.total_iter)
+            length += [f"train.scheduler.{key}={json.dumps(value)}" for key, value in schedule.items() if key != "type"]
+        options = load(file, [*own, *length], is_train=True)
+    options._auto_resume = True
+    return options
 
 
 def learning(options: Options) -> TrainOptions:

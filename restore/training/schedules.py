@@ -10,7 +10,8 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch.optim import Optimizer
 
@@ -26,9 +27,12 @@ __all__ = [
     "RateControl",
     "Schedule",
     "TrueCosineAnnealingLR",
+    "stretched",
 ]
 
 Schedule = Callable[[int, float], float]
+
+_IN_ITERATIONS = ("milestones", "restarts", "periods", "T_max", "hold", "total", "total_steps")
 
 
 class RateControl:
@@ -66,6 +70,19 @@ class RateControl:
         step = max(iteration - 1, 0)
         fields = {key: value for key, value in vars(self.schedule).items() if not key.startswith("_")}
         return {**fields, "base_lrs": base, "last_epoch": step, "_step_count": step + 1, "_last_lr": rates}
+
+
+def stretched(block: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """The block of a scheduler for a training that is `factor` times as long: what counts iterations, rounded up."""
+
+    def longer(count: int) -> int:
+        return math.ceil(round(count * factor, 6))
+
+    return dict(block) | {
+        key: [longer(each) for each in block[key]] if isinstance(block[key], Sequence) else longer(block[key])
+        for key in _IN_ITERATIONS
+        if key in block
+    }
 
 
 @SCHEDULERS.add("Constant", "ConstantLR")

@@ -12,6 +12,7 @@ import torch
 
 import restore.assembly.sweeps as module
 from restore.assembly.sweeps import bodies
+from restore.assembly.trainings import options_in
 from restore.cli import main
 from restore.errors import DataError
 from restore.evaluation.sweeps import Sweep, bounded_memory, measured
@@ -79,6 +80,15 @@ def test_a_sweep_goes_on_with_a_copy_of_its_option_file(sweep, tmp_path, monkeyp
     monkeypatch.chdir(elsewhere)
     code, record = sweep(*arguments, tasks=("denoise_25",))
     assert (code, len(record["trials"])) == (0, 1)
+
+
+def test_schedules_of_every_kind_are_stretched_to_the_iterations(tmp_path):
+    """A file's own schedule need not be the one of the tasks that come with the package."""
+    short = options_in(tmp_path, "options/train_swinir_light_x4.yml", ["train.total_iter=500000"], 1000)
+    assert short.train.total_iter == 1000
+    assert short.train.scheduler["milestones"] == [500, 800, 900, 950]
+    assert short.auto_resume
+    assert options_in(tmp_path, "options/train_fast_x4.yml", []).train.total_iter > 1000
 
 
 def test_what_is_counted_beside_other_work_is_clocked_later(sweep, tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from restore.errors import OptionsError
 from restore.registry import SCHEDULERS
-from restore.training.schedules import RateControl
+from restore.training.schedules import RateControl, stretched
 
 BASE = 2e-4
 
@@ -119,3 +119,19 @@ def test_a_rate_that_holds_and_then_falls():
     assert ours[8:] == pytest.approx([1e-5] * 2)
     with pytest.raises(ValueError, match="less than total"):
         SCHEDULERS.build({"type": "HoldCosineLR", "hold": 8, "total": 8})
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"type": "HoldCosineLR", "hold": 40, "total": 100, "eta_min": 1e-6}, {"hold": 10, "total": 25}),
+        ({"type": "CosineAnnealingRestartLR", "periods": [30, 70], "restart_weights": [1, 1]}, {"periods": [8, 18]}),
+        ({"type": "MultiStepLR", "milestones": [50, 80], "gamma": 0.5, "restarts": [0]}, {"milestones": [13, 20]}),
+        ({"type": "TrueCosineAnnealingLR", "T_max": 100}, {"T_max": 25}),
+        ({"type": "OneCycleLR", "max_lr": 1e-3, "total_steps": 100}, {"total_steps": 25}),
+        ({"type": "ConstantLR"}, {}),
+    ],
+)
+def test_a_schedule_is_stretched_with_its_training(block, expected):
+    assert stretched(block, 0.25) == block | expected
+    assert SCHEDULERS.build(stretched(block, 0.25))(0, 1.0) >= 0
