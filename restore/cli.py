@@ -137,7 +137,7 @@ class _Interruption(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[list[_Interruption]]:
-    """Inside, SIGTERM is what Ctrl-C is: schedulers and containers send it to stop a process. Gives those that came."""
+    """Inside, SIGTERM is what Ctrl-C is: schedulers and containers send it to end a process. Yields those that came."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     if threading.current_thread() is not threading.main_thread():
         usual = {}

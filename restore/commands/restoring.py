@@ -48,7 +48,7 @@ def run_jobs(jobs: list[Job], engine: Engine, *, num_skipped: int = 0, as_json: 
             for outcome in engine(jobs, on_progress=on_progress):
                 outcomes.append(outcome)
                 show(outcome.job.source.name, len(outcomes))
-        give_back_memory()  # before the interpreter's end, which touches pages of torch's libraries
+        give_back_memory()  # the end of the interpreter loads more of torch's libraries, on top of what is kept
     finally:
         if outcomes or not isinstance(sys.exc_info()[1], RestoreError):  # one that says why nothing was begun is enough
             made = f"restored in {time.perf_counter() - started:.1f} s"

@@ -275,8 +275,8 @@ def _raw_profile(text: str) -> bytes | None:
 class Encoder:
     """Writes a PNG file from top to bottom; what it carries stands right after its header.
 
-    Each byte less the same byte of the pixel to its left, deflated by run lengths and Huffman's code alone: for
-    photographs as small as level 3 of all that deflate can do, and twice as fast.
+    Rows have the filter "Sub" and are deflated with run lengths and Huffman codes only (`Z_RLE`). Files of photographs
+    are as small as at zlib's level 3, and take half the time.
 
     Args:
         file: where to.

@@ -180,8 +180,8 @@ def without_orientation(data: bytes) -> bytes:
 class Encoder:
     """Writes a TIFF file from top to bottom: deflated strips, with the horizontal predictor for integers.
 
-    With more than 4 GiB of pixels it is a BigTIFF. The directory stands first; where the strips lie is known, and put
-    there, in the end.
+    With more than 4 GiB of pixels it is a BigTIFF. The directory comes first; the places of the strips are written into
+    it at the end.
 
     Args:
         file: where to; it can be written at any place.

@@ -143,7 +143,7 @@ def _restored_by_rows(
             ThreadPoolExecutor(1) as writer,
         ):
             behind: WriteBehind[int] = WriteBehind(writer, depth=2)
-            # The rows wait where they disturb nobody: among the network's own blocks they would part its memory.
+            # Rows wait in buffers of their own: allocated among the network's tensors, they would fragment its memory.
             waiting = [np.empty((PIECE_ROWS, *shape[1:]), depth) for _ in range(3)]
             for number, rows in enumerate(restorer.rows(image, partial(on_progress, job) if on_progress else None)):
                 if len(rows) <= PIECE_ROWS:

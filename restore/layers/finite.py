@@ -1,4 +1,4 @@
-"""Weights that are no numbers, or whole ones: a network with them makes senseless images, and says nothing."""
+"""Weights that are NaN, infinite or integers: a network would make senseless images of them, without an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ _MOST_LISTED = 8
 
 
 def require_fractions(state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Refuse whole numbers in the place of weights: what they were before they were quantised is not in them."""
+    """Refuse tensors of integers where the network has fractions, as quantised files hold without their scales.
+
+    Args:
+        state: the weights by name, those alone that are fractions in the network.
+        source: what to call them in the message.
+
+    Raises:
+        CheckpointError: names the first of them and its type.
+    """
     whole = [name for name, value in state.items() if not value.is_floating_point() and value.numel() > 1]
     if whole:
         raise CheckpointError(
