@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from restore.layers.compiled import library
 from restore.layers.compiled.branch import compiled_mlp_branch, compiled_window_branch
@@ -187,3 +188,17 @@ def test_what_has_to_be_seen_is_computed_part_by_part():
     nn.utils.parametrizations.weight_norm(block.first)
     assert compiled_mlp_branch(block, x, *parts) is None
     assert compiled_mlp_branch(block.bfloat16(), x, *parts) is None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_counter_of_operations_sees_all_of_a_network(name):
+    def counted():
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network(x)
+        return counter.get_total_flops()
+
+    network = NETWORKS[name]().eval().requires_grad_(False)  # torch's counter stumbles over views of what learns
+    x = torch.rand(1, 3, 64, 64)
+    seen = counted()
+    with library.switched_off():
+        assert seen == counted()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from restore.layers.compiled.library import Problem, attention, is_usable
 from restore.layers.exportable import is_exporting
@@ -26,8 +27,14 @@ NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
 
 
 def suits_compiled_attention(x: Tensor) -> bool:
-    """Whether queries, keys and values like `x` can be given to the library: not where others will run the network."""
+    """Whether queries, keys and values like `x` can be given to the library.
+
+    Not where others will run the network, nor where a mode such as torch's counter of operations looks at every
+    operator: it knows nothing of the library's.
+    """
     if x.device.type != "cpu" or x.dtype not in NUMBERS or is_exporting():
+        return False
+    if not torch.compiler.is_compiling() and is_in_torch_dispatch_mode():
         return False
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in NUMBERS:
         return False
