@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["PixelShuffleUpsampler", "Reconstruction", "residual_conv"]
+__all__ = ["PixelShuffleUpsampler", "Reconstruction", "enlarged", "residual_conv"]
+
+
+def enlarged(x_BCHW: torch.Tensor, scale: int, mode: Literal["bilinear", "bicubic"]) -> torch.Tensor:
+    """(B, C, H * scale, W * scale): the interpolated image that a network adds what it has learnt to.
+
+    "bicubic" is PyTorch's, with a = -0.75, which is a little sharper than MATLAB's with a = -0.5.
+    """
+    return F.interpolate(x_BCHW, scale_factor=scale, mode=mode, align_corners=False)
 
 
 class PixelShuffleUpsampler(nn.Sequential):
@@ -82,6 +92,13 @@ class Reconstruction(nn.Module):
             doubles = [copy.deepcopy(step) for _ in range(int(math.log2(scale))) for step in double]
             steps = [*before, *doubles, nn.Conv2d(num_feat, num_feat, 3, padding=1), nn.LeakyReLU(0.2), last]
         self.steps = nn.Sequential(*steps)
+
+    @torch.no_grad()
+    def start_at_zero(self) -> None:
+        """Let the last convolution give 0, so that a network starts as what it is added to."""
+        last = [step for step in self.steps if isinstance(step, nn.Conv2d)][-1]
+        for parameter in last.parameters():
+            parameter.zero_()
 
     def forward(self, features_BCHW: torch.Tensor, image_BCHW: torch.Tensor) -> torch.Tensor:
         """The image; `image_BCHW` is the input, which only the residual kind needs."""

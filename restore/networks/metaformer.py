@@ -25,7 +25,7 @@ from torch import nn
 from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
 from restore.layers.build import build_feed_forward, build_position
-from restore.layers.convolution import Reconstruction, residual_conv
+from restore.layers.convolution import Reconstruction, enlarged, residual_conv
 from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half
@@ -64,10 +64,13 @@ class MetaFormerRestorer(Network):
             training does not grow with their number; see `restore.layers.reversible`.
         share_blocks: so many consecutive blocks of a stage share the weights of their mixers and feed-forward networks;
             see `restore.layers.sharing`.
+        base: the enlarged image that is added to what the network makes of it, "bilinear" or "bicubic", which is then
+            also what it starts as; "none": the network makes the whole image. For upscale 1 it is the image itself.
 
     Raises:
         OptionsError: a component that does not exist or options that it does not have.
-        ValueError: an upscale that the upsampler cannot make, widths that do not divide, or more mixers than blocks.
+        ValueError: an upscale that the upsampler cannot make, a base where nothing is enlarged, widths that do not
+            divide, or more mixers than blocks.
     """
 
     telltale = "first_norm.weight"
@@ -90,9 +93,12 @@ class MetaFormerRestorer(Network):
         resi_connection: Literal["1conv", "3conv"] = "1conv",
         reversible: bool = False,
         share_blocks: int = 1,
+        base: Literal["none", "bilinear", "bicubic"] = "none",
     ):
         super().__init__()
-        self.in_chans, self.upscale = in_chans, upscale
+        if base != "none" and upscale == 1:
+            raise ValueError(f"base '{base}' is for upscale 2 and more: without one, the image itself is added to")
+        self.in_chans, self.upscale, self.base = in_chans, upscale, base
         require_positive(in_chans=in_chans, embed_dim=embed_dim, depths=depths, mlp_ratio=mlp_ratio, upscale=upscale)
         choices = [mixers] if isinstance(mixers, (str, Mapping)) else mixers
         if norm in ("pre", "post", "res-post"):
@@ -149,6 +155,8 @@ class MetaFormerRestorer(Network):
         self.last_norm = nn.LayerNorm(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
         self.reconstruction = Reconstruction(embed_dim, in_chans, upscale, upsampler)
+        if base != "none":
+            self.reconstruction.start_at_zero()
         self.size_multiple = math.lcm(*(side for mixer in self.mixers() for side in mixer.size_multiple))
 
     def mixers(self) -> list[Mixer]:
@@ -175,8 +183,8 @@ class MetaFormerRestorer(Network):
         for stage in self.stages:
             x_BHWC = stage(x_BHWC)
         deep = float32_when_half(self.conv_after_body, self.last_norm(x_BHWC).permute(0, 3, 1, 2)) + shallow
-        restored = self.reconstruction(deep, padded - 0.5) + 0.5
-        return crop(restored, height * self.upscale, width * self.upscale)
+        restored = crop(self.reconstruction(deep, padded - 0.5), height * self.upscale, width * self.upscale)
+        return restored + (0.5 if self.base == "none" else enlarged(x_BCHW, self.upscale, self.base))
 
 
 class Stage(nn.Module):

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.convolution import enlarged
 from restore.layers.exportable import is_exporting
 from restore.layers.padding import pad_to_multiple
 from restore.layers.reparameterised import RepConv3x3
@@ -112,7 +113,7 @@ class RepConvSR(Network):
         residual = self.pixel_shuffle(self.conv_last(features))[:, :, :height, :width]
         if self.upscale == 1:
             return residual + x_BCHW
-        return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
+        return residual + enlarged(x_BCHW, self.upscale, "bilinear")
 
     def _outputs(self, features_BCHW: torch.Tensor) -> torch.Tensor:
         """The outputs of all blocks side by side; without gradients each is put in its place and not kept beside it."""

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.convolution import PixelShuffleUpsampler
+from restore.layers.convolution import PixelShuffleUpsampler, enlarged
 from restore.networks.base import Network, State
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
@@ -113,7 +113,7 @@ class MSRResNet(Network):
         for upconv in self._upconvs:
             features = F.leaky_relu(self.pixel_shuffle(upconv(features)), 0.1)
         residual = self.conv_last(F.leaky_relu(self.conv_hr(features), 0.1))
-        return residual + F.interpolate(x_BCHW, scale_factor=self.upscale, mode="bilinear", align_corners=False)
+        return residual + enlarged(x_BCHW, self.upscale, "bilinear")
 
     @classmethod
     def recognise(cls, state: State) -> dict[str, Any] | None:

@@ -40,6 +40,8 @@ class TestMetaFormerRestorer(NetworkTester):
             "upsampler": "nearest+conv",
             "resi_connection": "3conv",
         },
+        "on_bicubic": TINY
+        | {"mixers": "window", "embed_dim": 24, "upscale": 3, "upsampler": "pixelshuffledirect", "base": "bicubic"},
         "slots": TINY
         | {
             "mixers": [{"type": "attention", "num_heads": 2}, "separable_conv"],
@@ -180,3 +182,33 @@ def test_parameters_keep_their_order(reversible):
     network = MetaFormerRestorer(mixers=["identity"], embed_dim=4, depths=[1], reversible=reversible)
     names = [name for name, _ in network.named_parameters() if name.startswith("stages.0.")]
     assert [name.split(".")[2] for name in names] == ["blocks"] * (len(names) - 2) + ["conv"] * 2
+
+
+@pytest.mark.parametrize("base", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("upsampler", "upscale"), [("pixelshuffledirect", 3), ("pixelshuffle", 3), ("nearest+conv", 2)]
+)
+def test_on_a_base_it_starts_as_that_and_learns(base, upsampler, upscale):
+    """Also where the map is padded to whole windows, and with the same weights as without."""
+    mixers = {"type": "window", "num_heads": 2, "window_size": 4}
+    network = tiny(mixers=mixers, upscale=upscale, upsampler=upsampler, base=base)
+    plain = tiny(mixers=mixers, upscale=upscale, upsampler=upsampler)
+    x = torch.rand(2, 3, 7, 9)
+    enlarged = torch.nn.functional.interpolate(x, scale_factor=upscale, mode=base, align_corners=False)
+    assert torch.equal(network(x), enlarged)
+    assert not torch.allclose(plain(x), enlarged, atol=0.1)
+    network.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), plain(x) - 0.5 + enlarged)
+
+    optimizer = torch.optim.SGD(network.parameters(), 0.01)
+    for _ in range(2):  # the last convolution moves first, then everything
+        optimizer.zero_grad()
+        (network(x) - x.mean()).square().mean().backward()
+        optimizer.step()
+    assert all(parameter.grad.abs().max() > 0 for parameter in network.reconstruction.parameters())
+
+
+def test_at_the_size_of_the_image_there_is_no_other_base():
+    with pytest.raises(ValueError, match="base 'bicubic' is for upscale 2 and more"):
+        tiny(base="bicubic")
