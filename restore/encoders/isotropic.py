@@ -25,9 +25,10 @@ from torch import nn
 from restore.encoders.base import Encoder, Normalisation, Statistics
 from restore.encoders.features import Features
 from restore.encoders.heads import LinearHead
+from restore.layers.position import resampled_table
 from restore.layers.tokens import Tokens
 
-__all__ = ["TokenEncoder"]
+__all__ = ["MapBlocksEncoder", "TokenEncoder"]
 
 
 class TokenEncoder(Encoder):
@@ -119,3 +120,28 @@ class TokenEncoder(Encoder):
             tokens = self.block(block, tokens)
             maps.append(tokens.map_BCHW())
         return maps, tokens
+
+
+class MapBlocksEncoder(TokenEncoder):
+    """Base of isotropic encoders without a class token, whose blocks work on the map of patches.
+
+    A subclass sets `patch_embed`, `pos_embed`, `stack` and `norm`. Images of another size than that of the positions
+    get them by bicubic resampling.
+    """
+
+    patch_embed: nn.Module
+    pos_embed: nn.Parameter
+
+    def embed(self, x_BCHW: torch.Tensor) -> Tokens:
+        """Patches with their positions."""
+        patches_BCHW = self.patch_embed(x_BCHW)
+        tokens = Tokens.of_map(patches_BCHW.permute(0, 2, 3, 1))
+        return tokens.with_values(tokens.x_BNC + resampled_table(self.pos_embed, patches_BCHW.shape[2:]))
+
+    def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
+        """A block is given the map."""
+        return tokens.with_values(block(tokens.map_BHWC()).flatten(1, 2))
+
+    def head(self, num_classes: int) -> nn.Module:
+        """One linear layer on the mean of the tokens."""
+        return LinearHead(self._declared[-1][0], num_classes, pooling="patches")

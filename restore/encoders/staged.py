@@ -11,15 +11,24 @@ The map of a stage is what its last block gives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 
 import torch
 from torch import nn
 
 from restore.encoders.base import Encoder, Normalisation, Statistics
+from restore.layers.patches import patch_projection
 
-__all__ = ["ChannelsFirstNorm", "PatchMerging", "StagedEncoder", "norm_reductions", "patch_stem", "split_depths"]
+__all__ = [
+    "ChannelsFirstNorm",
+    "PatchMerging",
+    "StagedEncoder",
+    "layers_key",
+    "norm_reductions",
+    "normed_patches",
+    "split_depths",
+]
 
 
 class ChannelsFirstNorm(nn.LayerNorm):
@@ -119,9 +128,9 @@ class StagedEncoder(Encoder):
         self.stages = self.stages[: self.num_maps]
 
 
-def patch_stem(in_chans: int, dim: int) -> nn.Sequential:
-    """ConvNeXt's stem: patches of 4 px and a norm."""
-    return nn.Sequential(nn.Conv2d(in_chans, dim, 4, 4), ChannelsFirstNorm(dim, eps=1e-6))
+def normed_patches(in_chans: int, dim: int, eps: float = 1e-5) -> nn.Sequential:
+    """Patches of 4 px and a norm: the stem of Swin Transformer, and with an eps of 1e-6 that of ConvNeXt."""
+    return nn.Sequential(patch_projection(in_chans, dim, 4), ChannelsFirstNorm(dim, eps=eps))
 
 
 def norm_reductions(dims: Sequence[int]) -> list[nn.Sequential]:
@@ -137,6 +146,25 @@ def split_depths(depths: Sequence[int], drop_path: float) -> list[list[float]]:
     total = sum(depths)
     rates = iter([drop_path * number / max(total - 1, 1) for number in range(total)])
     return [[next(rates) for _ in range(depth)] for depth in depths]
+
+
+def layers_key(key: str, block_key: Callable[[str], str] = str) -> str:
+    """The published name of a key where blocks and the reduction after them stand in a stage of a list called `layers`.
+
+    So it is in Swin Transformer: stage i is `layers.i.blocks`, the reduction before it `layers.(i - 1).downsample`, and
+    before the first stage stand `normed_patches` as `patch_embed`.
+
+    Args:
+        key: of a `StagedEncoder` whose reductions are single layers.
+        block_key: what the rest of a key is called there, after the number of the block.
+    """
+    kind, stage, rest = key.split(".", 2)
+    if kind == "stages":
+        block, _, rest = rest.partition(".")
+        return f"layers.{stage}.blocks.{block}.{block_key(rest)}"
+    if stage == "0":
+        return f"patch_embed.{'proj' if rest.startswith('0.') else 'norm'}.{rest[2:]}"
+    return f"layers.{int(stage) - 1}.downsample.{rest}"
 
 
 def network_key(key: str, renamed: Mapping[str, str]) -> str:

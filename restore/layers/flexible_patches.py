@@ -16,6 +16,7 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.padding import pad_to_multiple
+from restore.layers.patches import patch_projection
 from restore.layers.precision import without_autocast
 
 __all__ = ["FlexiblePatches", "Interpolation", "pi_matrix", "pi_resize", "resize_matrix"]
@@ -75,7 +76,7 @@ class FlexiblePatches(nn.Module):
         super().__init__()
         sides = sorted({patch_px, *others_px})
         require_positive(stored_px=stored_px, patch_px=sides)
-        self.proj = nn.Conv2d(in_chans, dim, stored_px, stored_px)
+        self.proj = patch_projection(in_chans, dim, stored_px)
         self.patch_px, self.sides = patch_px, sides
         for side in sides:
             matrix = pi_matrix(stored_px, side, interpolation).float()

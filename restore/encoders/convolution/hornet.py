@@ -14,7 +14,7 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import StagedEncoder, norm_reductions, patch_stem, split_depths
+from restore.encoders.staged import StagedEncoder, norm_reductions, normed_patches, split_depths
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.convolution.recursive import RecursiveGatedConvolution
@@ -68,7 +68,7 @@ class HorNet(StagedEncoder):
     ):
         dims = [base_dim << stage for stage in range(len(depths))]
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
-        self.downsample_layers = nn.ModuleList([patch_stem(in_chans, dims[0]), *norm_reductions(dims)])
+        self.downsample_layers = nn.ModuleList([normed_patches(in_chans, dims[0], eps=1e-6), *norm_reductions(dims)])
         filters = filter_sizes or (None,) * len(depths)
         stages = zip(dims, split_depths(depths, drop_path), orders, filters, strict=True)
         self.stages = nn.ModuleList(

@@ -15,7 +15,7 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import StagedEncoder, norm_reductions, patch_stem, split_depths
+from restore.encoders.staged import StagedEncoder, norm_reductions, normed_patches, split_depths
 from restore.layers.ffn import MLP
 from restore.layers.mixers.convolution.large import LargeKernel
 from restore.layers.residual import DropPath, LayerScale
@@ -66,7 +66,7 @@ class SLaK(StagedEncoder):
     ):
         dims = [int(dim * width_factor) for dim in dims]
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
-        self.downsample_layers = nn.ModuleList([patch_stem(in_chans, dims[0]), *norm_reductions(dims)])
+        self.downsample_layers = nn.ModuleList([normed_patches(in_chans, dims[0], eps=1e-6), *norm_reductions(dims)])
         self.stages = nn.ModuleList(
             nn.Sequential(*(_Block(dim, kernel_size, small_size, rate) for rate in rates))
             for dim, kernel_size, rates in zip(dims, kernel_sizes, split_depths(depths, drop_path), strict=True)

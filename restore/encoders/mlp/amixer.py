@@ -18,12 +18,20 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.isotropic import TokenEncoder
-from restore.encoders.staged import ChannelsFirstNorm, PatchMerging, StagedEncoder, split_depths
+from restore.encoders.isotropic import MapBlocksEncoder
+from restore.encoders.staged import (
+    ChannelsFirstNorm,
+    PatchMerging,
+    StagedEncoder,
+    layers_key,
+    normed_patches,
+    split_depths,
+)
 from restore.layers.block import MetaFormerBlock
 from restore.layers.exportable import is_of_size
 from restore.layers.ffn import MLP
 from restore.layers.mixers.mlp.adaptive import AdaptiveMixing
+from restore.layers.patches import linear_patches
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
 
@@ -81,7 +89,7 @@ class AMixer(StagedEncoder):
     ):
         dims = [embed_dim << stage for stage in range(len(depths))]
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
-        patches = nn.Sequential(nn.Conv2d(in_chans, embed_dim, 4, 4), ChannelsFirstNorm(embed_dim))
+        patches = normed_patches(in_chans, embed_dim)
         merging = [PatchMerging(dim, bias=True, by_rows=True) for dim in dims[:-1]]
         self.downsample_layers = nn.ModuleList([patches, *merging])
         self.stages = nn.ModuleList()
@@ -104,13 +112,8 @@ class AMixer(StagedEncoder):
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
-        kind, stage, rest = key.split(".", 2)
-        if kind == "stages":
-            block, _, rest = rest.partition(".")
-            return f"layers.{stage}.blocks.{block}.{_published_block(rest, 'spatial_mixer')}"
-        if stage == "0":
-            return f"patch_embed.{'proj' if rest.startswith('0.') else 'norm'}.{rest[2:]}"
-        return f"layers.{int(stage) - 1}.downsample.{rest.replace('reduction.', 'proj.')}"
+        published = layers_key(key, lambda rest: _published_block(rest, "spatial_mixer"))
+        return published.replace(".downsample.reduction.", ".downsample.proj.")
 
     def head(self, num_classes: int) -> nn.Module:
         """One linear layer on the mean of the normed map."""
@@ -119,7 +122,7 @@ class AMixer(StagedEncoder):
 
 
 @ENCODERS.add("amixer_deit", variants={"small": {}})
-class AMixerDeiT(TokenEncoder):
+class AMixerDeiT(MapBlocksEncoder):
     """A map of stride `patch_size` for each block; images larger than `img_size` are cut into tiles.
 
     Args:
@@ -163,12 +166,8 @@ class AMixerDeiT(TokenEncoder):
             normalisation=normalisation,
         )
         side = img_size // patch_size
-        self.patch_embed = nn.ModuleDict(
-            {
-                "proj": nn.Conv2d(in_chans, embed_dim, patch_size, patch_size),
-                "norm": ChannelsFirstNorm(embed_dim, eps=1e-6),
-            }
-        )
+        self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
+        self.patch_embed.add_module("norm", ChannelsFirstNorm(embed_dim, eps=1e-6))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, side, side, embed_dim))
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
@@ -186,15 +185,11 @@ class AMixerDeiT(TokenEncoder):
 
     def embed(self, x_BCHW: torch.Tensor) -> Tokens:
         """Normed patches with their positions."""
-        patches_BCHW = self.patch_embed["norm"](self.patch_embed["proj"](x_BCHW))
+        patches_BCHW = self.patch_embed(x_BCHW)
         table_1CHW = self.pos_embed.permute(0, 3, 1, 2)
         if not is_of_size(table_1CHW.shape[2:], patches_BCHW.shape[2:]):
             table_1CHW = F.interpolate(table_1CHW, patches_BCHW.shape[2:], mode="bilinear", align_corners=True)
         return Tokens.of_map((patches_BCHW + table_1CHW).permute(0, 2, 3, 1))
-
-    def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
-        """Mixers work on the map."""
-        return tokens.with_values(block(tokens.map_BHWC()).flatten(1, 2))
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
@@ -202,7 +197,3 @@ class AMixerDeiT(TokenEncoder):
             return key
         _, number, rest = key.split(".", 2)
         return f"blocks.{number}.{_published_block(rest, 'spatil_mlp')}"
-
-    def head(self, num_classes: int) -> nn.Module:
-        """One linear layer on the mean of the tokens."""
-        return LinearHead(self._declared[-1][0], num_classes, pooling="patches")

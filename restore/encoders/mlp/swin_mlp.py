@@ -15,7 +15,7 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import ChannelsFirstNorm, PatchMerging, StagedEncoder, split_depths
+from restore.encoders.staged import PatchMerging, StagedEncoder, layers_key, normed_patches, split_depths
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.mlp.spatial import SpatialMLP
@@ -65,7 +65,7 @@ class SwinMLP(StagedEncoder):
     ):
         dims = [embed_dim << stage for stage in range(len(depths))]
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
-        patches = nn.Sequential(nn.Conv2d(in_chans, embed_dim, 4, 4), ChannelsFirstNorm(embed_dim))
+        patches = normed_patches(in_chans, embed_dim)
         self.downsample_layers = nn.ModuleList([patches, *(PatchMerging(dim) for dim in dims[:-1])])
         self.stages = nn.ModuleList()
         for stage, rates in enumerate(split_depths(depths, drop_path)):
@@ -87,14 +87,7 @@ class SwinMLP(StagedEncoder):
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
-        kind, stage, rest = key.split(".", 2)
-        if kind == "stages":
-            for own, published in {"mixer.": "", "ffn.": "mlp."}.items():
-                rest = rest.replace(f".{own}", f".{published}")
-            return f"layers.{stage}.blocks.{rest}"
-        if stage == "0":
-            return f"patch_embed.{'proj' if rest.startswith('0.') else 'norm'}.{rest[2:]}"
-        return f"layers.{int(stage) - 1}.downsample.{rest}"
+        return layers_key(key, lambda rest: rest.removeprefix("mixer.").replace("ffn.", "mlp."))
 
     def head(self, num_classes: int) -> nn.Module:
         """One linear layer on the mean of the normed map."""

@@ -15,21 +15,19 @@ import torch
 from torch import nn
 
 from restore.encoders.base import Normalisation
-from restore.encoders.heads import LinearHead
-from restore.encoders.isotropic import TokenEncoder
+from restore.encoders.isotropic import MapBlocksEncoder
 from restore.encoders.staged import split_depths
 from restore.layers.ffn import MLP
 from restore.layers.mixers.spectral.afno import AdaptiveFourierOperator
-from restore.layers.position import resampled_table
+from restore.layers.patches import linear_patches
 from restore.layers.residual import DropPath
-from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
 
 __all__ = ["AFNO"]
 
 
 @ENCODERS.add("afno")
-class AFNO(TokenEncoder):
+class AFNO(MapBlocksEncoder):
     """A map of stride `patch_size` for each block.
 
     Args:
@@ -70,7 +68,7 @@ class AFNO(TokenEncoder):
             out_indices=out_indices,
             normalisation=normalisation,
         )
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(in_chans, embed_dim, patch_size, patch_size)})
+        self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, (img_size // patch_size) ** 2, embed_dim))
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
@@ -79,24 +77,10 @@ class AFNO(TokenEncoder):
         )
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
 
-    def embed(self, x_BCHW: torch.Tensor) -> Tokens:
-        """Patches with their positions."""
-        patches_BCHW = self.patch_embed["proj"](x_BCHW)
-        tokens = Tokens.of_map(patches_BCHW.permute(0, 2, 3, 1))
-        return tokens.with_values(tokens.x_BNC + resampled_table(self.pos_embed, patches_BCHW.shape[2:]))
-
-    def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
-        """Frequencies are of maps."""
-        return tokens.with_values(block(tokens.map_BHWC()).flatten(1, 2))
-
     def published_key(self, key: str) -> str:
         """The names of the official code."""
         key = super().published_key(key)
         return key.replace(".mixer.", ".filter.").replace(".ffn.", ".mlp.")
-
-    def head(self, num_classes: int) -> nn.Module:
-        """One linear layer on the mean of the tokens."""
-        return LinearHead(self._declared[-1][0], num_classes, pooling="patches")
 
 
 class _Block(nn.Module):

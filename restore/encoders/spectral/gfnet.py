@@ -15,15 +15,14 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
-from restore.encoders.heads import LinearHead
-from restore.encoders.isotropic import TokenEncoder
+from restore.encoders.isotropic import MapBlocksEncoder
 from restore.encoders.staged import StagedEncoder, split_depths
 from restore.layers.exportable import unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.spectral.global_filter import GlobalFilter
+from restore.layers.patches import linear_patches
 from restore.layers.position import resampled_table
 from restore.layers.residual import DropPath, LayerScale
-from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
 
 __all__ = ["GFNet", "HierarchicalGFNet"]
@@ -63,7 +62,7 @@ def _published(key: str) -> str:
 
 
 @ENCODERS.add("gfnet", variants=_SIZES)
-class GFNet(TokenEncoder):
+class GFNet(MapBlocksEncoder):
     """A map of stride `patch_size` for each block.
 
     Args:
@@ -99,29 +98,15 @@ class GFNet(TokenEncoder):
             normalisation=normalisation,
         )
         side = img_size // patch_size
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(in_chans, embed_dim, patch_size, patch_size)})
+        self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, side * side, embed_dim))
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(_Block(embed_dim, side, mlp_ratio, rate, None) for rate in rates)
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
 
-    def embed(self, x_BCHW: torch.Tensor) -> Tokens:
-        """Patches with their positions."""
-        patches_BCHW = self.patch_embed["proj"](x_BCHW)
-        tokens = Tokens.of_map(patches_BCHW.permute(0, 2, 3, 1))
-        return tokens.with_values(tokens.x_BNC + resampled_table(self.pos_embed, patches_BCHW.shape[2:]))
-
-    def block(self, block: nn.Module, tokens: Tokens) -> Tokens:
-        """Filters work on the map."""
-        return tokens.with_values(block(tokens.map_BHWC()).flatten(1, 2))
-
     def published_key(self, key: str) -> str:
         """The names of the official code."""
         return _published(super().published_key(key))
-
-    def head(self, num_classes: int) -> nn.Module:
-        """One linear layer on the mean of the tokens."""
-        return LinearHead(self._declared[-1][0], num_classes, pooling="patches")
 
 
 @ENCODERS.add("gfnet_h", variants=_HIERARCHICAL)

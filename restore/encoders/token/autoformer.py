@@ -19,11 +19,12 @@ from torch import nn
 from restore.encoders.base import IMAGENET, Normalisation
 from restore.encoders.heads import LinearHead
 from restore.encoders.staged import split_depths
-from restore.encoders.token.class_token import ClassTokenEncoder, linear_patches
+from restore.encoders.token.class_token import ClassTokenEncoder
 from restore.layers.block import MetaFormerBlock
 from restore.layers.exportable import unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.base import TokenMixer
+from restore.layers.patches import linear_patches
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
 

@@ -21,6 +21,7 @@ from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.patches import patch_projection
 from restore.layers.residual import DropPath
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -113,7 +114,7 @@ class _Stem(nn.Module):
         self.backbone.add_module("conv", nn.Conv2d(in_chans, width, 7, 2, 3, bias=False))
         self.backbone.add_module("bn", nn.BatchNorm2d(width))
         self.backbone.add_module("maxpool", nn.MaxPool2d(3, 2, 1))
-        self.proj = nn.Conv2d(width, dim, 4, 4)
+        self.proj = patch_projection(width, dim, 4)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         return self.proj(self.backbone(x_BCHW))

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from restore.encoders.isotropic import TokenEncoder
+from restore.layers.patches import patch_projection
 from restore.layers.position import resampled_table
 from restore.layers.tokens import Tokens
 
-__all__ = ["ClassTokenEncoder", "ConvStem", "linear_patches"]
+__all__ = ["ClassTokenEncoder", "ConvStem"]
 
 
 class ClassTokenEncoder(TokenEncoder):
@@ -82,13 +83,6 @@ class ClassTokenEncoder(TokenEncoder):
         return key
 
 
-def linear_patches(in_chans: int, dim: int, patch_px: int) -> nn.Sequential:
-    """(B, in_chans, H, W) to (B, dim, H / patch_px, W / patch_px): one linear map for each patch, called `proj`."""
-    patches = nn.Sequential()
-    patches.add_module("proj", nn.Conv2d(in_chans, dim, patch_px, patch_px))
-    return patches
-
-
 class ConvStem(nn.Module):
     """Convolutions of 7x7 (stride 2) and 3x3 with batch norms, then patches of 8: stride 16 in all.
 
@@ -110,7 +104,7 @@ class ConvStem(nn.Module):
             setattr(self, f"conv{number}", nn.Conv2d(before, width, size, stride, size // 2, bias=False))
             setattr(self, f"bn{number}", nn.BatchNorm2d(width))
             before = width
-        self.proj = nn.Conv2d(before, dim, patch_px // 2, patch_px // 2)
+        self.proj = patch_projection(before, dim, patch_px // 2)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """(B, in_chans, H, W) to (B, dim, H / patch_px, W / patch_px)."""

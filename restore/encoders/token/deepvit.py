@@ -14,11 +14,12 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.staged import split_depths
-from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem, linear_patches
+from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.mixers.attention.reattention import ReAttention
+from restore.layers.patches import linear_patches
 from restore.layers.residual import FixedScale
 from restore.registry import ENCODERS
 

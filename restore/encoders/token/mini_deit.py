@@ -15,11 +15,12 @@ from torch import nn
 
 from restore.encoders.base import IMAGENET, Normalisation
 from restore.encoders.staged import split_depths
-from restore.encoders.token.class_token import ClassTokenEncoder, linear_patches
+from restore.encoders.token.class_token import ClassTokenEncoder
 from restore.layers.arguments import require_positive
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.mixers.attention.talking_heads import HeadMixing
+from restore.layers.patches import linear_patches
 from restore.layers.relative_position import ContextualBias
 from restore.layers.residual import DropPath
 from restore.layers.tokens import Tokens

@@ -19,7 +19,7 @@ from torch import nn
 
 from restore.encoders.base import IMAGENET, Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import ChannelsFirstNorm, PatchMerging, StagedEncoder, split_depths
+from restore.encoders.staged import PatchMerging, StagedEncoder, layers_key, normed_patches, split_depths
 from restore.layers.branch import Branch
 from restore.layers.ffn import MLP
 from restore.layers.padding import crop, pad_to_multiple
@@ -91,7 +91,7 @@ class MiniSwin(StagedEncoder):
             normalisation=normalisation,
             weights_statistics=IMAGENET,
         )
-        patches = nn.Sequential(nn.Conv2d(in_chans, embed_dim, 4, 4), ChannelsFirstNorm(embed_dim))
+        patches = normed_patches(in_chans, embed_dim)
         self.downsample_layers = nn.ModuleList([patches, *(PatchMerging(dim) for dim in dims[:-1])])
         self.stages = nn.ModuleList()
         for stage, rates in enumerate(split_depths(depths, drop_path)):
@@ -106,13 +106,7 @@ class MiniSwin(StagedEncoder):
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
-        kind, stage, rest = key.split(".", 2)
-        if kind == "stages":
-            block, _, rest = rest.partition(".")
-            return f"layers.{stage}.blocks.{block}.{rest}"
-        if stage == "0":
-            return f"patch_embed.{'proj' if rest.startswith('0.') else 'norm'}.{rest[2:]}"
-        return f"layers.{int(stage) - 1}.downsample.{rest}"
+        return layers_key(key)
 
     def head(self, num_classes: int) -> nn.Module:
         """One linear layer on the mean of the normed map."""

@@ -33,6 +33,7 @@ from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.padding import pad_to_multiple
+from restore.layers.patches import patch_projection
 from restore.layers.position import ConvPosition
 from restore.layers.residual import DropPath, LayerScale
 from restore.layers.token_selection import TokenSelector, run_with_selection, selection_places
@@ -208,15 +209,15 @@ class HierarchicalStem(nn.Sequential):
     def __init__(self, in_chans: int, dim: int):
         quarter = dim // 4
         super().__init__(
-            nn.Conv2d(in_chans, quarter, 4, 4), nn.BatchNorm2d(quarter), nn.GELU(),
-            nn.Conv2d(quarter, quarter, 2, 2), nn.BatchNorm2d(quarter), nn.GELU(),
-            nn.Conv2d(quarter, dim, 2, 2), nn.BatchNorm2d(dim),
+            patch_projection(in_chans, quarter, 4), nn.BatchNorm2d(quarter), nn.GELU(),
+            patch_projection(quarter, quarter, 2), nn.BatchNorm2d(quarter), nn.GELU(),
+            patch_projection(quarter, dim, 2), nn.BatchNorm2d(dim),
         )  # fmt: skip
 
 
 def _stem(kind: str, in_chans: int, dim: int, patch_size: int, widths: Sequence[int]) -> nn.Module:
     if kind == "patch":
-        return nn.Conv2d(in_chans, dim, patch_size, patch_size)
+        return patch_projection(in_chans, dim, patch_size)
     if kind == "hmlp":
         return HierarchicalStem(in_chans, dim)
     if len(widths) < 4:
