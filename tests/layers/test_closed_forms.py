@@ -6,7 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from restore.layers.build import build_norm, build_position
+from restore.analysis.cost import cost_of
+from restore.layers.block import MetaFormerBlock
+from restore.layers.build import build_feed_forward, build_norm, build_position
+from restore.layers.folding import fold
 from restore.layers.mixers import build_mixer
 
 DIM = 12
@@ -130,3 +133,115 @@ def test_a_filter_keeps_energy_within_its_largest_factor():
     x = torch.randn(3, 6, 8, DIM, dtype=torch.double)
     largest = mixer.complex_weight.square().sum(-1).sqrt().amax((0, 1))
     assert (mixer(x).square().sum((1, 2)) <= largest.square() * x.square().sum((1, 2)) * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("gate", [0, 1, 2])
+def test_a_gate_of_zeros_closes_a_recursive_gated_convolution(gate):
+    torch.manual_seed(0)
+    mixer = build_mixer({"type": "recursive_gated_conv", "order": 3}, DIM)
+    assert mixer.widths[0] + sum(mixer.widths) == 2 * DIM
+    x = torch.randn(1, 5, 6, DIM)
+    assert mixer.mix(x).abs().max() > 0
+    with torch.no_grad():
+        for layer in mixer.pws:
+            layer.bias.zero_()
+        for parameter in mixer.dwconv.parameters():
+            parameter.split(mixer.widths)[gate].zero_()
+    assert not mixer.mix(x).any()
+
+
+@pytest.mark.parametrize("part", ["v", "conv"])
+def test_modulation_is_linear_in_values_and_in_what_weighs_them(part):
+    torch.manual_seed(0)
+    mixer = build_mixer({"type": "conv_modulation", "kernel_size": 5}, DIM).double()
+    x, layer = torch.randn(1, 6, 7, DIM, dtype=torch.double), mixer.get_submodule(part)
+    one, other = ([torch.randn_like(each) for each in layer.parameters()] for _ in range(2))
+
+    def mixed(parameters):
+        names = [f"{part}.{name}" for name, _ in layer.named_parameters()]
+        return torch.func.functional_call(mixer, dict(zip(names, parameters, strict=True)), (x,)) - mixer.proj.bias
+
+    both = [2 * a - 3 * b for a, b in zip(one, other, strict=True)]
+    assert torch.allclose(mixed(both), 2 * mixed(one) - 3 * mixed(other), atol=1e-10)
+
+
+def test_long_kernels_have_a_fifth_of_the_weights_of_the_square_that_they_fold_into():
+    mixer = build_mixer({"type": "large_kernel", "kernel_size": 51}, 2)
+    kernels = [layer.weight[0].numel() for layer in mixer.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert sorted(kernels) == [25, 5 * 51, 5 * 51]
+    assert sum(kernels) == 535
+    (square,) = (layer for layer in fold(mixer).modules() if isinstance(layer, torch.nn.Conv2d))
+    assert square.weight[0].numel() == 2601
+
+
+def test_points_of_clusters_take_no_more_than_the_largest_value():
+    torch.manual_seed(0)
+    mixer = build_mixer({"type": "context_cluster", "num_heads": 2, "head_dim": 3, "num_folds": 2}, DIM).double()
+    x = 9 * torch.randn(2, 8, 6, DIM, dtype=torch.double)
+    largest = mixer.v(x).abs().amax((1, 2), keepdim=True)
+    assert (mixer.mix(x).abs() < largest).all()
+
+
+def test_a_perceptron_of_frequencies_tells_shifts_apart():
+    """Its ReLU acts on real and imaginary parts, which turn with a shift: it does not commute, as global filters do."""
+    torch.manual_seed(0)
+    mixer = build_mixer({"type": "afno", "num_blocks": 3}, DIM).double()
+    for parameter in mixer.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(1, 6, 8, DIM, dtype=torch.double)
+    moved = mixer(x.roll((1, 2), (1, 2))).roll((-1, -2), (1, 2))
+    assert not torch.allclose(moved, mixer(x), atol=1e-3)
+    assert mixer(x).dtype == torch.double  # real numbers stay real
+
+
+@pytest.mark.parametrize("name", ["class_attention", "semantic_tokens", "context_cluster"])
+def test_few_that_look_at_all_cost_by_a_straight_line(name):
+    counts = [cost_of(build_mixer(name, DIM), torch.rand(1, side, 8, DIM)).macs for side in (8, 16, 24)]
+    assert counts[2] - counts[1] == counts[1] - counts[0] > 0
+
+
+def test_a_block_whose_last_maps_are_zero_is_the_identity():
+    torch.manual_seed(0)
+    mixer = build_mixer({"type": "spatial_mlp", "mode": "mlp", "window_size": 4}, DIM)
+    block = MetaFormerBlock(DIM, mixer, build_feed_forward("mlp", DIM))
+    x = torch.randn(1, 8, 4, DIM)
+    assert not torch.allclose(block(x), x)
+    with torch.no_grad():
+        for parameter in (*mixer.spatial_mlp.parameters(), *block.ffn.fc2.parameters()):
+            parameter.zero_()
+    assert torch.equal(block(x), x)
+
+
+def test_layers_of_groups_that_do_not_see_the_input_again_are_a_plain_pile():
+    torch.manual_seed(0)
+    unit = build_feed_forward({"type": "group", "depth": 4, "max_groups": 4}, 16).double()
+    x = torch.randn(2, 3, 3, 16, dtype=torch.double)
+    hidden = F.gelu(unit.norm1(unit.fc1(x)))
+    projected = hidden.shape[-1]
+    with torch.no_grad():
+        for number, (layer, norm, groups) in enumerate(zip(unit.layers, unit.norms, unit.groups, strict=True)):
+            matrices = layer.weight.unflatten(0, (groups, -1))
+            if number:
+                matrices[..., : projected // groups] = 0
+                matrices = matrices[..., projected // groups :]
+            parts = hidden.unflatten(-1, (groups, -1))[..., None]
+            hidden = (matrices @ parts)[..., 0] + layer.bias.unflatten(0, (groups, -1))
+            hidden = F.gelu(norm(hidden)).flatten(-2)
+        unit.fc2.weight[:, :projected] = 0
+    assert torch.allclose(unit(x), F.linear(hidden, unit.fc2.weight[:, projected:], unit.fc2.bias), atol=1e-12)
+
+
+def test_channels_of_groups_take_turns():
+    torch.manual_seed(0)
+    unit = build_feed_forward({"type": "light", "max_groups": 4}, 16)
+    number = next(number for number, groups in enumerate(unit.groups) if groups == 4)
+    seen = []
+    unit.layers[number].register_forward_hook(lambda _, __, output: seen.append(output[0, 0, 0]))
+    unit.norms[number].register_forward_pre_hook(lambda _, given: seen.append(given[0][0, 0, 0].flatten()))
+    unit(torch.randn(1, 1, 1, 16))
+    before, after = seen
+    assert not torch.equal(before, after)
+    assert torch.equal(before.sort().values, after.sort().values)
+    width = len(before) // 4  # channels that follow each other come from different groups
+    places = [before.tolist().index(value) // width for value in after.tolist()]
+    assert places[:4] == [0, 1, 2, 3]
