@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+import re
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["arrow", "counted_images", "figure", "heading", "memory", "milliseconds", "signed", "titled", "verdict"]
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+__all__ = [
+    "arrow",
+    "breakable",
+    "counted_images",
+    "figure",
+    "heading",
+    "memory",
+    "milliseconds",
+    "signed",
+    "titled",
+    "verdict",
+]
 
 _LONGEST_ACRONYM = 8
 
@@ -20,6 +35,13 @@ class Metric(Protocol):
 def counted_images(count: int) -> str:
     """`1 image`, `1,200 images`."""
     return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def breakable(name: Any) -> Markup:
+    """The name of a component for a page, whose lines may end after `_`, `/` and `.`: not in the middle of a word."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/.])(?=[^_/.])", str(name)))
 
 
 def heading(label: str) -> str:

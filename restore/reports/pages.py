@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from restore import __version__
-from restore.reports.format import arrow, figure, heading, memory, milliseconds, signed, titled, verdict
+from restore.reports.format import arrow, breakable, figure, heading, memory, milliseconds, signed, titled, verdict
 
 __all__ = ["fill_page"]
 
-_FILTERS = (arrow, figure, heading, memory, milliseconds, signed, titled, verdict)
+_FILTERS = (arrow, breakable, figure, heading, memory, milliseconds, signed, titled, verdict)
 
 
 def fill_page(package: str, template: str, *, title: str, **values: Any) -> str:

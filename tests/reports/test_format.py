@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from restore.evaluation import MetricRecord
-from restore.reports.format import figure, heading, memory, milliseconds, signed, titled, verdict
+from restore.reports.format import breakable, figure, heading, memory, milliseconds, signed, titled, verdict
 
 DB = MetricRecord("psnr", unit="dB")
 PLAIN = MetricRecord("lpips", better="lower")
@@ -35,3 +35,18 @@ PLAIN = MetricRecord("lpips", better="lower")
 )
 def test_figures_are_written_alike(text, expected):
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("recursive_gated_conv", ["recursive_", "gated_", "conv"]),
+        ("stages.0/blocks", ["stages.", "0/", "blocks"]),
+        ("__private_", ["__", "private_"]),
+        ("window", ["window"]),
+        ("a<b>_&", ["a&lt;b&gt;_", "&amp;"]),
+        (3, ["3"]),
+    ],
+)
+def test_names_end_a_line_between_words_and_are_no_markup(name, pieces):
+    assert str(breakable(name)).split("<wbr>") == pieces
