@@ -52,7 +52,11 @@ def test_without_places_the_patches_of_a_vit_may_stand_anywhere():
 
 def test_keys_of_cvt_are_a_quarter_of_its_queries_and_a_shift_is_a_shift_inside():
     torch.manual_seed(0)
-    stage = build_encoder({"type": "cvt", "dims": [8, 16, 32], "depths": [1, 1, 1]}).eval().stages[0]
+    stage = (
+        build_encoder({"type": "cvt", "dims": [8, 16, 32], "depths": [1, 1, 1], "num_heads": [1, 1, 1]})
+        .eval()
+        .stages[0]
+    )
     attention, x = stage.blocks[0].attn, torch.randn(1, 12, 16, 8)
     tokens = Tokens.of_map(x)
     lengths = [attention._heads(name, tokens.map_BCHW(), tokens).shape[2] for name in "qkv"]
@@ -84,7 +88,7 @@ def test_patches_of_early_convolutions_overlap_on_the_same_grid():
 def test_places_of_levit_are_the_same_both_ways():
     """Scores depend on how far rows and columns are apart, not on which comes first: flips of both axes."""
     torch.manual_seed(0)
-    encoder = build_encoder({"type": "levit_128s", "img_size": 96}).eval()
+    encoder = build_encoder({"type": "levit_128s", "img_size": 128}).eval()
     attention = next(each for each in encoder.modules() if hasattr(each, "attention_biases"))
     nn.init.normal_(attention.attention_biases)
     biases = attention.attention_biases[:, attention.attention_bias_idxs]
