@@ -275,6 +275,21 @@ def test_a_processor_is_chosen_by_name_and_never_beyond_what_there_is():
 
 
 @needs_library
+def test_pairs_of_bfloat16_are_preferred_on_amd_processors_alone():
+    functions, pairs = library._library.functions, library.PROCESSORS.index("avx512_bf16")
+    most, preferred = functions.restore_processor(), functions.restore_preferred()
+    info = Path("/proc/cpuinfo")
+    is_amd = info.is_file() and "AuthenticAMD" in info.read_text()
+    assert preferred == (pairs - 1 if most == pairs and not is_amd else most)
+
+
+@needs_library
+def test_a_library_of_other_sources_is_not_taken(monkeypatch):
+    monkeypatch.setattr(library.ctypes, "CDLL", lambda path: object())
+    assert "built of other sources" in library._load(library.PATH, "").reason
+
+
+@needs_library
 def test_threads_are_those_that_torch_has(tmp_path):
     """Calls from Python's threads at once give what they give one after the other; no second pool is loaded."""
     script = tmp_path / "script.py"

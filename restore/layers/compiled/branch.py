@@ -2,7 +2,7 @@
 
 The tokens of a window, or 64 others, go from the stream to the stream without leaving the cache: norm, queries, keys
 and values, attention, projection and sum; or norm, linear map, GELU, linear map and sum. Numbers are float32 inside;
-under bfloat16's autocast products are of bfloat16 where the processor has matrix tiles for it.
+under bfloat16's autocast products are of bfloat16 where the library has code that multiplies it faster.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The shared library: found, loaded, and whether it is used.
 
-`RESTORE_COMPILED=0` switches it off; `amx`, `avx512`, `avx2` or `neon` chooses code that is not more than the processor
-can run. Threads are those of torch: the library takes `GOMP_parallel` from the OpenMP that torch itself has loaded, so
+`RESTORE_COMPILED=0` switches it off; `amx`, `avx512_bf16`, `avx512`, `avx2` or `neon` chooses code that is not more than the
+processor can run. Threads are those of torch: the library takes `GOMP_parallel` from the OpenMP that torch itself has loaded, so
 there is one pool of them, of `torch.get_num_threads()`.
 """
 
@@ -18,7 +18,7 @@ import torch
 
 __all__ = ["PROCESSORS", "Branch", "Problem", "attention", "branch", "description", "is_usable", "switched_off"]
 
-PROCESSORS = ("none", "neon", "avx2", "avx512", "amx")
+PROCESSORS = ("none", "neon", "avx2", "avx512", "avx512_bf16", "amx")
 """In the order of their numbers in source/attention.c."""
 VARIABLE = "RESTORE_COMPILED"
 PATH = Path(os.environ.get("RESTORE_COMPILED_LIBRARY") or Path(__file__).parent / "source" / "attention.so")
@@ -73,8 +73,10 @@ def _load(path: Path, wanted: str) -> _Library:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         return _Library(None, 0, None, f"cannot be loaded: {error}")
+    if not hasattr(library, "restore_preferred"):
+        return _Library(None, 0, None, "built of other sources: `python setup.py build_ext --inplace`, or install again")
     best = library.restore_processor()
-    processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else best
+    processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else library.restore_preferred()
     if not best or processor > best:
         return _Library(None, 0, None, f"no code for this processor{f', which lacks {wanted}' if best else ''}")
     library.restore_window_attention.argtypes = [ctypes.POINTER(Problem)]

@@ -3,12 +3,26 @@
 #include "tiles.h"
 #include <stdlib.h>
 
-extern const struct kernels restore_kernels_amx, restore_kernels_avx512, restore_kernels_avx2, restore_kernels_neon;
+extern const struct kernels restore_kernels_amx, restore_kernels_avx512_bf16, restore_kernels_avx512, restore_kernels_avx2,
+    restore_kernels_neon;
 
-enum { NONE, NEON, AVX2, AVX512, AMX };
+enum { NONE, NEON, AVX2, AVX512, AVX512_BF16, AMX };
+
+#ifdef __x86_64__
+#include <cpuid.h>
+
+static int has_pairs(void)
+{
+#ifdef HAS_PAIRS
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+#else
+    return 0;
+#endif
+}
+#endif
 
 #ifdef HAS_TILES
-#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,8 +31,6 @@ static int has_tiles(void)
 {
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1))
-        return 0;
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) /* AVX512_BF16 */
         return 0;
     return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
 }
@@ -34,7 +46,7 @@ static int supported(void)
         return NONE;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        return has_tiles() ? AMX : AVX512;
+        return !has_pairs() ? AVX512 : has_tiles() ? AMX : AVX512_BF16;
     return AVX2;
 #elif defined(__aarch64__)
     return NEON;
@@ -43,12 +55,20 @@ static int supported(void)
 #endif
 }
 
-const struct kernels *restore_kernels_of(int processor)
+/* NULL on a processor without code. */
+const struct kernels *restore_kernels_of(const struct attention *a)
 {
+    int processor = a->processor;
+    if (processor > AVX512 && (a->arithmetic != BFLOAT16 || a->gradient))
+        processor = AVX512; /* what multiplies bfloat16 does nothing else */
 #if defined(__x86_64__)
 #ifdef HAS_TILES
     if (processor == AMX)
         return &restore_kernels_amx;
+#endif
+#ifdef HAS_PAIRS
+    if (processor == AVX512_BF16)
+        return &restore_kernels_avx512_bf16;
 #endif
     if (processor == AVX512)
         return &restore_kernels_avx512;
@@ -61,8 +81,20 @@ const struct kernels *restore_kernels_of(int processor)
     return NULL;
 }
 
-/* The best code that this processor can run: 0 none, 1 NEON, 2 AVX2, 3 AVX-512, 4 with AMX. */
+/* The most that this processor can run: 0 none, 1 NEON, 2 AVX2, 3 AVX-512, 4 with bfloat16, 5 with AMX. */
 __attribute__((visibility("default"))) int restore_processor(void) { return supported(); }
+
+/* What it is taken to run fastest. A product of pairs counts as much as two of float32 on AMD's processors (Zen 4 and later),
+ * but takes at least twice as long as one on Intel's that were measured, which have tiles for the purpose. */
+__attribute__((visibility("default"))) int restore_preferred(void)
+{
+    int most = supported();
+#if defined(__x86_64__)
+    if (most == AVX512_BF16 && !__builtin_cpu_is("amd"))
+        return AVX512;
+#endif
+    return most;
+}
 
 struct table_call {
     const struct attention *a;
@@ -197,7 +229,7 @@ static int run_backward(struct call *c)
 /* Forward, or backward where there is a gradient. Gives 0; 1 without memory; 2 on a processor without code for it. */
 __attribute__((visibility("default"))) int restore_window_attention(const struct attention *a)
 {
-    struct call c = {.a = a, .kernels = restore_kernels_of(a->processor)};
+    struct call c = {.a = a, .kernels = restore_kernels_of(a)};
     if (!c.kernels)
         return 2;
     int failed = restore_prepare(a, c.kernels, &c.prepared);

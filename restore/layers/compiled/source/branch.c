@@ -33,7 +33,7 @@ static void branch_piece(void *context, int64_t piece, float *workspace)
 __attribute__((visibility("default"))) int restore_branch(const struct branch *b)
 {
     const struct attention *a = &b->attention;
-    struct branch_call c = {.b = b, .kernels = restore_kernels_of(a->processor)};
+    struct branch_call c = {.b = b, .kernels = restore_kernels_of(a)};
     if (!c.kernels)
         return 2;
     int64_t lanes = c.kernels->lanes, inner = a->num_windows ? b->channels : b->hidden;

@@ -4,6 +4,7 @@
 
 #include "branch.h"
 
+/* In bfloat16 kernels of their own multiply, without gradients, where the processor has products of it. */
 struct kernels {
     int64_t lanes;
     unsigned long (*enter)(void); /* around all that a thread computes: denormal numbers are zeros there */
@@ -24,8 +25,13 @@ struct kernels {
 #define enter enter_tiles
 #define leave leave_tiles
 #endif
+#ifdef SINGLES
+#define GRADIENTS backward
+#else
+#define GRADIENTS NULL
+#endif
 #define KERNELS \
-    {LANES, enter, leave, tiled_workspace, table, forward_tiles, backward, branch_workspace, pack_branch, run_branch}
+    {LANES, enter, leave, tiled_workspace, table, forward_tiles, GRADIENTS, branch_workspace, pack_branch, run_branch}
 
 struct prepared {
     struct tables tables;
@@ -33,7 +39,7 @@ struct prepared {
     unsigned char *masking;
 };
 
-const struct kernels *restore_kernels_of(int processor);
+const struct kernels *restore_kernels_of(const struct attention *a);
 int64_t restore_class_of(const struct attention *a, int64_t window);
 int restore_prepare(const struct attention *a, const struct kernels *kernels, struct prepared *prepared);
 void restore_forget(struct prepared *prepared);

@@ -73,6 +73,21 @@ static inline void vec_transpose(vec rows[LANES])
     }
 }
 
+#if defined(PAIRS) || defined(TILES)
+/* 32 numbers of bfloat16, rounded: `low` first. */
+static inline vec pack_bf16(vec low, vec high) { return (vec)_mm512_cvtne2ps_pbh(high, low); }
+
+/* The numbers of `low` and `high` in turns: (low[0], high[0]), (low[1], high[1]) ... */
+static inline vec pair_bf16(vec low, vec high)
+{
+    const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (vec)_mm512_permutexvar_epi16(turns, (__m512i)pack_bf16(low, high));
+}
+
+static inline vec vec_add_pairs(vec sum, vec a, vec b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+#endif
+
 static unsigned long enter(void)
 {
     unsigned before = _mm_getcsr();
