@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO, Protocol
@@ -18,7 +17,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from restore.errors import ImageError
-from restore.images import jpeg, png, tiff
+from restore.images import bmp, jpeg, png, tiff
 from restore.images.carried import Carried, say_left_behind, xmp_of_size
 from restore.images.exif import PREFIX, is_readable, with_density, with_size
 from restore.images.formats import Format, check_fits, format_for
@@ -63,7 +62,7 @@ def encode_image(image: Image | np.ndarray, suffix: str, *, quality: int = 95, l
 class ImageEncoder:
     """Writes an image to an open file from top to bottom, in the format that an ending asks for.
 
-    PNG, TIFF and JPEG are encoded as the rows come; WebP and BMP hold them until the last.
+    Rows are encoded as they come; WebP holds them until the last.
 
     Args:
         file: where to; it can be written at any place.
@@ -104,7 +103,7 @@ class ImageEncoder:
                 encode = partial(_encode_jpeg, quality, icc, exif, carried)
                 self._encoder = jpeg.Encoder(file, self._shape, encode, carried.density)
             elif self._format.name == "BMP":
-                self._encoder = _Whole(file, self._shape, partial(_encode_bmp, carried))
+                self._encoder = bmp.Encoder(file, self._shape, carried)
             else:
                 self._encoder = _Whole(file, self._shape, partial(_encode_webp, quality, lossless, icc, exif, carried))
 
@@ -141,7 +140,7 @@ class _Encoder(Protocol):
 
 
 class _Whole:
-    """Holds rows until the last has come, for encoders that want all of them at once."""
+    """Holds rows until the last has come, for an encoder that wants all of them at once."""
 
     def __init__(self, file: BinaryIO, shape: Sequence[int], encode: Callable[[np.ndarray], bytes]):
         self._file, self._shape, self._encode = file, tuple(shape), encode
@@ -217,38 +216,6 @@ def _is_srgb(colour: dict[bytes, bytes]) -> bool:
 def _source(image: Image) -> str:
     suffix = image.path.suffix.lower().lstrip(".") if image.path else ""
     return f"{suffix} files" if suffix else "an image"
-
-
-def _encode_bmp(carried: Carried, pixels: np.ndarray) -> bytes:
-    pixels = _as_rgba(pixels)
-    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
-    encoded = _bmp_with_alpha(pixels) if has_alpha else _bmp_without_alpha(pixels)
-    if carried.density:
-        per_metre = (min(round(dots / 0.0254), (1 << 31) - 1) for dots in carried.density[:2])
-        struct.pack_into("<ii", encoded, 38, *per_metre)
-    return bytes(encoded)
-
-
-def _bmp_without_alpha(pixels: np.ndarray) -> bytearray:
-    import cv2
-
-    try:
-        done, encoded = cv2.imencode(".bmp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
-    except cv2.error as error:
-        raise ValueError(str(error)) from error
-    if not done:
-        raise ValueError("the encoder failed")
-    return bytearray(encoded.tobytes())
-
-
-def _bmp_with_alpha(rgba: np.ndarray) -> bytearray:
-    """A file with a header of version 4; OpenCV before 4.13 writes none, and readers then ignore the alpha channel."""
-    height, width = rgba.shape[:2]
-    size, start, by_masks = rgba.nbytes, 14 + 108, 3
-    head = struct.pack("<2sIHHI", b"BM", start + size, 0, 0, start)
-    layout = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, by_masks, size, 0, 0, 0, 0)
-    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
-    return bytearray(head + layout + masks + b"BGRs" + bytes(48) + rgba[::-1, :, [2, 1, 0, 3]].tobytes())
 
 
 def _encode_jpeg(

@@ -34,6 +34,7 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _FRAME_FOLLOWS, _SCAN_FOLLOWS = b"\xff\xc0", b"\xff\xda"
 _UNIT_PX = 8  # side of a unit of code, of colour without subsampling
 _LONGEST_INTERVAL = 0xFFFF  # units between restart markers
+_STRIP_UNITS = 1 << 14  # of a larger image, about a megapixel
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ class Encoder:
         self._file, self._encode, self._density, self._height = file, encode, density, shape[0]
         self._units = -(-shape[1] // _UNIT_PX)  # of code in a row of them
         rows = _LONGEST_INTERVAL // self._units * _UNIT_PX
-        self._is_one, self._rows, self._strips, self._written = rows >= self._height, rows, Strips(rows), 0
+        self._is_one = rows >= self._height
+        if not self._is_one:  # then they may as well be smaller, of which an encoder holds several copies
+            rows = min(rows, max(1, _STRIP_UNITS // self._units) * _UNIT_PX)
+        self._rows, self._strips, self._written = rows, Strips(rows), 0
 
     def write(self, rows: np.ndarray) -> None:
         """The next rows."""

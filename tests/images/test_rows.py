@@ -133,6 +133,19 @@ def test_other_programs_read_tiff_strips(small_strips, depth):
     np.testing.assert_array_equal(read[..., ::-1], pixels)
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 37])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_other_programs_read_bmp(channels, width):
+    pixels = np.ascontiguousarray(pixels_of(channels=channels)[:, :width])
+    data = encode_image(pixels, ".bmp")
+    with PillowImage.open(io.BytesIO(data)) as file:
+        expected = pixels[..., [0, 0, 0, 1]] if channels == 2 else pixels
+        assert np.array_equal(np.asarray(file), expected)
+    by_opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    order = {1: ..., 2: (..., [0, 0, 0, 1]), 3: (..., [2, 1, 0]), 4: (..., [2, 1, 0, 3])}[channels]
+    assert np.array_equal(by_opencv, pixels[order])
+
+
 def test_nothing_is_left_of_an_image_that_breaks_off(tmp_path):
     def breaking_off():
         with written_by_rows(path, Image(pixels_of()), (64, 37, 3), "uint8") as write:
