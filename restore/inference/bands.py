@@ -22,6 +22,7 @@ from restore.inference.tiling import Axis, Plan, blend_axis
 __all__ = ["PIECE_ROWS", "Forward", "Planes", "RecoveringForward", "crop_blocks", "restore_bands"]
 
 PIECE_ROWS = 32
+ADDED_ROWS = 256
 Forward = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def restore_bands(
 
     Args:
         source: the planes.
-        forward: tiles (B, C, h, w) to (B, C, h * scale, w * scale).
+        forward: tiles (B, C, h, w) to (B, C, h * scale, w * scale) in float32.
         plan: the tiles and how they join.
         index: for each row and column of the plan, the row or column of `source` that lies there (-1: zeros).
         scale: of the network.
@@ -73,7 +74,7 @@ def restore_bands(
             for i, tile in zip(chosen, restored, strict=True):
                 weights = torch.from_numpy(plan.weights(number, i)).to(band.device)
                 left = wide.starts[i] * scale
-                band[..., left : left + tile.shape[-1]] += tile.to(band.device) * weights
+                _add(band[..., left : left + tile.shape[-1]], tile.to(band.device), weights)
             if on_progress:
                 on_progress((number + (chosen[-1] + 1) / len(wide.starts)) / len(tall.starts))
         assert band is not None
@@ -97,6 +98,13 @@ def crop_blocks(blocks: Iterable[torch.Tensor], framed: Frame, scale: int) -> It
         for first in range(start, stop, PIECE_ROWS):
             yield block[..., first : min(first + PIECE_ROWS, stop), left : left + width], row + first
         row += block.shape[-2]
+
+
+def _add(band: torch.Tensor, tile: torch.Tensor, weights: torch.Tensor) -> None:
+    """Add a weighted tile to its part of the band, some rows at a time: no second tile is made."""
+    for first in range(0, tile.shape[-2], ADDED_ROWS):
+        rows = slice(first, first + ADDED_ROWS)
+        band[..., rows, :] += tile[..., rows, :] * weights[rows]
 
 
 def _empty_band(tile: torch.Tensor, width: int) -> torch.Tensor:

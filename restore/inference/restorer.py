@@ -377,4 +377,6 @@ class Restorer:
         with torch.no_grad(), arithmetic(self.device, dtype):
             white = self.spec.value_range
             run = partial(self_ensemble_x8, self.network) if self.self_ensemble else self.network
+            if white == 1:
+                return run(x_BCHW).float()
             return run(x_BCHW * white).float() / white
