@@ -56,19 +56,22 @@ def naming_progress(
         console: where to; by default standard error.
         percent: whether the share that is done stands beside the bar, instead of the count.
     """
+    console = console or open_console(stderr=True)
+    if is_quiet() or not console.is_terminal:
+        yield lambda name, num_done: None
+        return
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = console or open_console(stderr=True)
     done = TextColumn("{task.percentage:>3.0f}%") if percent else MofNCompleteColumn()
     columns = (BarColumn(), done, TimeRemainingColumn(), TextColumn("{task.description}"))
-    progress = Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal)
+    progress = Progress(*columns, console=console, transient=True)
     progress.start()
     try:
         task = progress.add_task("", total=total)
         yield lambda name, num_done: progress.update(task, completed=num_done, description=escape(one_line(name)))
     finally:
-        _stop(progress)
+        progress.stop()
 
 
 def _stop(progress: Progress) -> None:
@@ -99,10 +102,11 @@ def summarise(
         name_failed: whether to print the table.
     """
     from rich.markup import escape
-    from rich.table import Table
 
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed and name_failed:
+        from rich.table import Table
+
         table = Table("failed", "why")
         rows = [(outcome.job.source.name, outcome.error) for outcome in failed]
         for row in dict.fromkeys(rows):  # the copies of one image fail alike

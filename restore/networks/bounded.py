@@ -19,7 +19,6 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from restore.encoders.timm.weights import without_pretrained
 from restore.errors import CheckpointError, OptionsError, RestoreError
 from restore.networks.base import State
 from restore.networks.checkpoint import load_weights, require_fit
@@ -50,6 +49,8 @@ def build_as_stored(registry: Registry, block: Mapping[str, Any], state: State, 
     def build() -> nn.Module:
         network: nn.Module = registry.build(block, path="network")
         return network
+
+    from restore.encoders.timm.weights import without_pretrained
 
     with no_larger_than(state, source), without_pretrained():
         shape = None

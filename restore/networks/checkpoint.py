@@ -215,10 +215,10 @@ def load_weights(network: nn.Module, state: State, *, source: str = "weights", s
     Raises:
         CheckpointError: which keys do not fit, and what the weights seem to be; or which are not finite.
     """
-    if strict:
-        require_fit(network, state, source)
     own, state = network.state_dict(), _own_branch(network, state)
     missing, extra, sizes = _differences(network, state, own)
+    if strict and (missing or extra or sizes):
+        raise CheckpointError(_mismatch(network, state, own, source, missing, extra, sizes))
     skipped = {*extra, *sizes}
     weights = {name for name, value in own.items() if value.is_floating_point()} - skipped - _derived(network, own)
     require_fractions({name: value for name, value in state.items() if name in weights}, source)

@@ -19,16 +19,17 @@ import json
 import logging
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
-
-import pydantic
 
 from restore.downloads import read_json
 from restore.errors import MissingError, OptionsError
 from restore.files import atomic_write
 from restore.zoo.card import Card, find_card
 from restore.zoo.download import local_weights, weights_folder
+
+if TYPE_CHECKING:
+    from restore.zoo.hub import File, Repository
 
 __all__ = ["SUFFIXES", "card_of", "is_address"]
 
@@ -154,23 +155,6 @@ def _of_url(address: str) -> Card:
     )
 
 
-class _Large(pydantic.BaseModel):
-    sha256: str = pydantic.Field(pattern="^[0-9a-f]{64}$")
-
-
-class _File(pydantic.BaseModel):
-    rfilename: str
-    size: int | None = None
-    lfs: _Large | None = None
-
-
-class _Repository(pydantic.BaseModel):
-    sha: str = pydantic.Field(pattern=r"^[\w.-]{1,100}$")
-    siblings: list[_File] = []
-    cardData: dict[str, Any] | None = None  # noqa: N815
-    tags: list[str] = []
-
-
 def _of_hub(address: str, rest: str) -> Card:
     """The weights of a repository of the hub, at the commit that it has now."""
     found = _HF.fullmatch(rest)
@@ -185,9 +169,11 @@ def _of_hub(address: str, rest: str) -> Card:
              403: "it needs a login: fetch its file by hand and name it by its path",
              404: "there is no such model or revision"},
     )  # fmt: skip
+    from restore.zoo.hub import Repository
+
     try:
-        repository = _Repository.model_validate(answer)
-    except pydantic.ValidationError:
+        repository = Repository.model_validate(answer)
+    except ValueError:
         raise MissingError(f"{address}: the hub's answer makes no sense.") from None
     chosen = _chosen(address, file, repository.siblings)
     return Card.model_validate(
@@ -205,7 +191,7 @@ def _of_hub(address: str, rest: str) -> Card:
     )
 
 
-def _chosen(address: str, file: str | None, files: list[_File]) -> _File:
+def _chosen(address: str, file: str | None, files: list[File]) -> File:
     """The file that is meant: the one that is named, or the one weights file of the best kind."""
     by_name = {each.rfilename: each for each in files}
     weights = [name for name in by_name if name.lower().endswith(SUFFIXES)]
@@ -225,7 +211,7 @@ def _chosen(address: str, file: str | None, files: list[_File]) -> _File:
     raise OptionsError(f"{address} holds {len(weights)} weights files: name one, as {address}/FILE: {listed}.")
 
 
-def _licence(repository: _Repository) -> str:
+def _licence(repository: Repository) -> str:
     told = repository.cardData or {}
     licence = told.get("license_name") if told.get("license") == "other" else told.get("license")
     if licence is None:

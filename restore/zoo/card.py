@@ -7,6 +7,7 @@ licence, and which figures were measured with which command. Related cards may s
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,25 +79,37 @@ class Card(pydantic.BaseModel, extra="forbid"):
 @functools.cache
 def list_cards() -> tuple[Card, ...]:
     """Every card of the package, sorted by name."""
+    return tuple(sorted((_read(*document) for document in _documents()), key=lambda card: card.name))
+
+
+def _documents() -> Iterator[tuple[str, str]]:
+    """The text of every card, with the name of its file."""
+    for path in sorted((FOLDER / "cards").glob("*.yml")):
+        for text in path.read_text(encoding="utf-8").split("\n---\n"):
+            yield text, path.name
+
+
+def _read(text: str, file: str) -> Card:
     import yaml
 
-    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    cards = []
-    for path in sorted((FOLDER / "cards").glob("*.yml")):
-        for document in yaml.load_all(path.read_text(encoding="utf-8"), Loader=fast):
-            problems, card = validate(Card, document, owner="model card")
-            if problems:
-                raise OptionsError([Problem(p.path, p.message, file=path.name) for p in problems])
-            cards.append(card)
-    return tuple(sorted(cards, key=lambda card: card.name))
+    values = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    problems, card = validate(Card, values, owner="model card")
+    if problems:
+        raise OptionsError([Problem(p.path, p.message, file=file) for p in problems])
+    found: Card = card
+    return found
 
 
+@functools.cache
 def find_card(name: str) -> Card:
-    """The card of that name.
+    """The card of that name; no other is read.
 
     Raises:
         OptionsError: no such model; the message gives the nearest name and the list.
     """
+    for text, file in _documents():
+        if f"\nname: {name}\n" in f"\n{text}":
+            return _read(text, file)
     cards = {card.name: card for card in list_cards()}
     if name not in cards:
         near = nearest(name, cards, most=3)

@@ -32,6 +32,13 @@ def test_names_and_kinds():
         list_models(kind="networks")
 
 
+def test_a_card_is_found_without_reading_the_others(monkeypatch):
+    cards = list_cards()
+    monkeypatch.setattr("restore.zoo.card.list_cards", lambda: ())
+    find_card.cache_clear()
+    assert [find_card(card.name) for card in cards] == list(cards)
+
+
 def test_unknown_models_and_files():
     with pytest.raises(OptionsError, match="unknown model 'swinir_lihgt_x4'"):
         find_card("swinir_lihgt_x4")
