@@ -1,8 +1,8 @@
 """The shared library: found, loaded, and whether it is used.
 
-`RESTORE_COMPILED=0` switches it off; `amx`, `avx512_bf16`, `avx512`, `avx2` or `neon` chooses code that is not more than the
-processor can run. Threads are those of torch: the library takes `GOMP_parallel` from the OpenMP that torch itself has loaded, so
-there is one pool of them, of `torch.get_num_threads()`.
+`RESTORE_COMPILED=0` switches it off; `amx`, `avx512_bf16`, `avx512`, `avx2` or `neon` chooses code that is not more
+than the processor can run. Threads are those of torch: the library takes `GOMP_parallel` from the OpenMP that torch
+itself has loaded, so there is one pool of them, of `torch.get_num_threads()`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _load(path: Path, wanted: str) -> _Library:
     except OSError as error:
         return _Library(None, 0, None, f"cannot be loaded: {error}")
     if not hasattr(library, "restore_preferred"):
-        return _Library(None, 0, None, "built of other sources: `python setup.py build_ext --inplace`, or install again")
+        return _Library(None, 0, None, "built of other sources: `python setup.py build_ext --inplace`")
     best = library.restore_processor()
     processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else library.restore_preferred()
     if not best or processor > best:

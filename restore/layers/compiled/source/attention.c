@@ -84,8 +84,8 @@ const struct kernels *restore_kernels_of(const struct attention *a)
 /* The most that this processor can run: 0 none, 1 NEON, 2 AVX2, 3 AVX-512, 4 with bfloat16, 5 with AMX. */
 __attribute__((visibility("default"))) int restore_processor(void) { return supported(); }
 
-/* What it is taken to run fastest. A product of pairs counts as much as two of float32 on AMD's processors (Zen 4 and later),
- * but takes at least twice as long as one on Intel's that were measured, which have tiles for the purpose. */
+/* What it is taken to run fastest. A vector of products of pairs is meant to take as long as one of float32 on AMD's
+ * processors; on one of Intel's, which has tiles for the purpose, it was measured to take at least twice as long. */
 __attribute__((visibility("default"))) int restore_preferred(void)
 {
     int most = supported();
