@@ -6,6 +6,7 @@
  * is. Prints the largest difference of each kind of case, as a share of the largest number; exit code 1 where one is too
  * large. */
 #include "../restore/layers/compiled/source/branch.h"
+#include "../restore/layers/compiled/source/layer_norm.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 int restore_processor(void);
 int restore_window_attention(const struct attention *a);
 int restore_branch(const struct branch *b);
+int restore_layer_norm(const struct layer_norm *b);
 
 static uint64_t state = 88172645463325252ull;
 static int processor, failures;
@@ -289,6 +291,45 @@ static double check_branch(int64_t N, int64_t d, int64_t h, int with_attention, 
     return found;
 }
 
+/* The largest differences of out, the gradient of x, and those of weight and bias. */
+static void check_norm(int64_t rows, int64_t C, int affine, int type, double worst[3])
+{
+    struct layer_norm b = {.num_rows = rows, .channels = C, .epsilon = 1e-5f, .type = type, .processor = processor};
+    float *weight = affine ? numbers(C, FLOAT32, 1) : NULL, *bias = affine ? numbers(C, FLOAT32, 1) : NULL;
+    void *gradient = numbers(rows * C, type, 1);
+    b.threads.num_threads = 1, b.weight = weight, b.bias = bias;
+    b.x = numbers(rows * C, type, 2), b.out = numbers(rows * C, type, 1), b.x_gradient = numbers(rows * C, type, 1);
+    b.statistics = room(rows * 2 * 4), b.affine_gradient = affine ? room(2 * C * 4) : NULL;
+    double *out = room(rows * C * 8), *of_x = room(rows * C * 8), *of_affine = room(2 * C * 8);
+    for (int64_t row = 0; row < rows; row++) {
+        double mean = 0, squares = 0, sum = 0, product = 0;
+        for (int64_t c = 0; c < C; c++)
+            mean += number(b.x, type, row * C + c) / (double)C;
+        for (int64_t c = 0; c < C; c++)
+            squares += pow(number(b.x, type, row * C + c) - mean, 2) / (double)C;
+        for (int pass = 0; pass < 2; pass++)
+            for (int64_t c = 0, i = row * C; c < C; c++, i++) {
+                double normed = (number(b.x, type, i) - mean) / sqrt(squares + 1e-5), g = number(gradient, type, i);
+                double weighted = g * (weight ? weight[c] : 1);
+                if (pass) {
+                    out[i] = normed * (weight ? weight[c] : 1) + (bias ? bias[c] : 0);
+                    of_x[i] = (weighted - sum - normed * product) / sqrt(squares + 1e-5);
+                    of_affine[c] += g * normed, of_affine[C + c] += g;
+                } else
+                    sum += weighted / (double)C, product += weighted * normed / (double)C;
+            }
+    }
+    failures += restore_layer_norm(&b) != 0;
+    b.gradient = gradient;
+    failures += restore_layer_norm(&b) != 0;
+    worst[0] = fmax(worst[0], difference(b.out, type, out, rows * C));
+    worst[1] = fmax(worst[1], difference(b.x_gradient, type, of_x, rows * C));
+    if (affine)
+        worst[2] = fmax(worst[2], difference(b.affine_gradient, FLOAT32, of_affine, 2 * C));
+    free(weight), free(bias), free(gradient), free((void *)b.x), free(b.out), free(b.x_gradient), free(b.statistics);
+    free(b.affine_gradient), free(out), free(of_x), free(of_affine);
+}
+
 int main(int argc, char **argv)
 {
     static const int64_t tokens[] = {1, 3, 16, 49, 64}, widths[] = {1, 7, 10, 16, 30, 32};
@@ -316,6 +357,12 @@ int main(int argc, char **argv)
         judge("branch with attention", type, attention, limit);
         judge("branch with GELU", type, gelu, limit);
         judge("branch, bfloat16 products", type, products, 3e-2);
+        double norms[3] = {0};
+        for (int64_t C = 6; C <= 130; C += C < 70 ? 1 : 13)
+            check_norm(1 + C % 7 * 100, C, C % 3 != 0, type, norms);
+        judge("layer norm", type, norms[0], limit);
+        judge("its gradient of x", type, norms[1], limit);
+        judge("of weight and bias", type, norms[2], 5e-6);
     }
     return failures != 0;
 }

@@ -11,13 +11,7 @@ from torch import nn
 from restore.layers.folding import scale_weights
 from restore.registry import NORMS
 
-__all__ = ["BatchNorm", "GlobalResponseNorm", "GroupNorm", "RMSNorm", "layer", "none", "scale_output"]
-
-
-@NORMS.add("layer")
-def layer(dim: int, eps: float = 1e-5) -> nn.LayerNorm:
-    """Mean 0 and variance 1 over the channels of each position (Ba et al. 2016, arXiv 1607.06450)."""
-    return nn.LayerNorm(dim, eps)
+__all__ = ["BatchNorm", "GlobalResponseNorm", "GroupNorm", "RMSNorm", "none", "scale_output"]
 
 
 @NORMS.add("rms")

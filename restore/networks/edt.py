@@ -29,6 +29,7 @@ from restore.layers.arguments import require_positive
 from restore.layers.convolution import residual_conv
 from restore.layers.ffn import DepthwiseFeedForward
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.mixers.attention.stripe import StripeAttention
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half
@@ -291,7 +292,7 @@ class Body(nn.Module):
         self.size_multiple = math.lcm(*window)
         rates = iter([drop_path_rate * index / max(sum(depths) - 1, 1) for index in range(sum(depths))])
         self.patch_embed: Any = nn.Module()
-        self.patch_embed.norm = nn.LayerNorm(dim)
+        self.patch_embed.norm = LayerNorm(dim)
         self.layers = nn.ModuleList()
         for depth, heads in zip(depths, num_heads, strict=True):
             stage: Any = nn.Module()
@@ -300,7 +301,7 @@ class Body(nn.Module):
                 *(Block(dim, heads, window, index % 2 == 1, mlp_ratio, next(rates), img_size) for index in range(depth))
             )
             self.layers.append(stage)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.conv_after_body = residual_conv(dim, resi_connection)
         self.apply(initialise_linear)
 
@@ -334,8 +335,8 @@ class Block(StripeAttention):
     ):
         super().__init__(dim, num_heads, window_size, shifted)
         self.shifted, self.img_size = shifted, img_size
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
         self.mlp = DepthwiseFeedForward(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
 

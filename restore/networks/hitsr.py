@@ -24,6 +24,7 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.ffn import PositionFeedForward
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.padding import pad_to_multiple
 from restore.layers.position_bias import gather_bias, mean_of_cells, relative_position_index, relative_positions
 from restore.layers.precision import without_autocast
@@ -154,10 +155,10 @@ class _Block(nn.Module):
     def __init__(self, dim: int, heads: int, window: Pair, base: Pair, mlp_ratio: float, drop_path: float):
         super().__init__()
         self.window = window
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
         self.correlation = _Correlation(dim, heads, window, base)
         self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
         self.mlp = _FeedForward(dim, mlp_ratio)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
@@ -202,7 +203,7 @@ class _PositionNetwork(nn.Module):
         super().__init__()
         self.pos_proj = nn.Linear(2, dim)
         self.pos1, self.pos2, self.pos3 = (
-            nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, outputs)) for outputs in (dim, dim, num_heads)
+            nn.Sequential(LayerNorm(dim), nn.ReLU(), nn.Linear(dim, outputs)) for outputs in (dim, dim, num_heads)
         )
 
     def forward(self, positions_R2: torch.Tensor) -> torch.Tensor:

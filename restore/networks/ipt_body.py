@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.merging import Merging, Plan
 from restore.layers.tokens import Tokens
 
@@ -115,8 +116,8 @@ class Layer(nn.Module):
         self.self_attn = BiaslessAttention(dim, num_heads, dropout)
         self.linear1 = nn.Linear(dim, 4 * dim)
         self.linear2 = nn.Linear(4 * dim, dim)
-        self.norm1 = nn.LayerNorm(dim) if norm else nn.Identity()
-        self.norm2 = nn.LayerNorm(dim) if norm else nn.Identity()
+        self.norm1 = LayerNorm(dim) if norm else nn.Identity()
+        self.norm2 = LayerNorm(dim) if norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     def merged(self, merging: Merging, *, whole: bool) -> nn.Module:
@@ -150,7 +151,7 @@ class DecoderLayer(Layer):
     def __init__(self, dim: int, num_heads: int, dropout: float, norm: bool):
         super().__init__(dim, num_heads, dropout, norm)
         self.multihead_attn = BiaslessAttention(dim, num_heads, dropout)
-        self.norm3 = nn.LayerNorm(dim) if norm else nn.Identity()
+        self.norm3 = LayerNorm(dim) if norm else nn.Identity()
 
     def forward(
         self,

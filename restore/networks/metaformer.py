@@ -26,6 +26,7 @@ from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
 from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction, enlarged, residual_conv
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half
@@ -142,7 +143,7 @@ class MetaFormerRestorer(Network):
             return made
 
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
-        self.first_norm = nn.LayerNorm(embed_dim)
+        self.first_norm = LayerNorm(embed_dim)
         self.stages = nn.ModuleList(
             Stage(
                 build_position(position, embed_dim),
@@ -152,7 +153,7 @@ class MetaFormerRestorer(Network):
             )
             for stage, depth in enumerate(depths)
         )
-        self.last_norm = nn.LayerNorm(embed_dim)
+        self.last_norm = LayerNorm(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
         self.reconstruction = Reconstruction(embed_dim, in_chans, upscale, upsampler)
         if base != "none":

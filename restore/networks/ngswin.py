@@ -26,6 +26,7 @@ from restore.encoders.staged import PatchMerging
 from restore.layers.arguments import require_positive
 from restore.layers.ffn import MLP
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.mixers.attention.full import cosine_queries_and_keys
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.position_bias import RelativePositionBias
@@ -129,7 +130,7 @@ class NGswin(Network):
         self.decoder_layer1 = _Stage(
             dec_dim, rates[3], dec_num_heads, dec_head_dim, ngrams[3], window_size, mlp_ratio, qkv_bias
         )
-        self.norm = nn.LayerNorm(dec_dim)
+        self.norm = LayerNorm(dec_dim)
         self.to_target = nn.Sequential()
         self.to_target.add_module("before_shuffle", conv3x3(dec_dim, in_chans * self.scale**2))
         self.to_target.add_module("shuffler", nn.PixelShuffle(self.scale))
@@ -255,7 +256,7 @@ class _Block(nn.Module):
         self.ngram_window_partition: Any = nn.Module()
         self.ngram_window_partition.ngram_context = _Context(dim, window, ngram, num_heads)
         self.attn = _CosineAttention(dim, num_heads, self.window, head_dim, qkv_bias)
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm1, self.norm2 = LayerNorm(dim), LayerNorm(dim)
         self.ffn = MLP(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
@@ -339,7 +340,7 @@ class _Bottleneck(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.depthwise = nn.Conv2d(dim * 21 // 16, dim * 21 // 16, 3, padding=1, groups=dim * 21 // 16)
-        self.pointwise, self.norm = nn.Linear(dim * 21 // 16, dim), nn.LayerNorm(dim)
+        self.pointwise, self.norm = nn.Linear(dim * 21 // 16, dim), LayerNorm(dim)
 
     def forward(self, shallow_BCHW: torch.Tensor, maps_BHWC: Sequence[torch.Tensor]) -> torch.Tensor:
         large = []

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half
 from restore.networks.base import Network, State
@@ -54,7 +55,7 @@ class ResidualGroups(Network):
         self.in_chans = in_chans
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, 1, 1)
         self.patch_embed: Any = nn.Module()
-        self.patch_embed.add_module("norm", nn.LayerNorm(embed_dim) if patch_norm else None)
+        self.patch_embed.add_module("norm", LayerNorm(embed_dim) if patch_norm else None)
         self.absolute_pos_embed = nn.Parameter(torch.zeros(1, img_size**2, embed_dim)) if ape else None
         self.pos_drop = nn.Dropout(drop_rate)
         self.layers = nn.ModuleList()
@@ -64,7 +65,7 @@ class ResidualGroups(Network):
     ) -> None:
         """Make what stands after the groups, and draw all weights."""
         self.upscale, self.img_range, self.upsampler = upscale, img_range, upsampler or ""
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = LayerNorm(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
         self._add_reconstruction(embed_dim, self.in_chans)
         mean = RGB_MEAN if self.in_chans == 3 else (0.0,)

@@ -24,6 +24,7 @@ from torch import nn
 from restore.layers.arguments import require_positive
 from restore.layers.compiled.branch import compiled_mlp_branch
 from restore.layers.ffn import MLP
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch
 from restore.layers.residual import DropPath
@@ -184,10 +185,10 @@ class _Block(nn.Module):
     ):
         super().__init__()
         self.window, self.shift, self.img_size = (window, window), (shift, shift), img_size
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
         self.attn = _Attention(dim, heads, self.window, qkv_bias, qk_scale, drop)
         self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
         self.mlp = MLP(dim, mlp_ratio, drop)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:

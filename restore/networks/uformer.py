@@ -32,6 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from restore.layers.arguments import require_positive
 from restore.layers.ffn import MLP
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.padding import pad_to_multiple
 from restore.layers.residual import DropPath
 from restore.layers.window import (
@@ -278,12 +279,12 @@ class Block(nn.Module):
         self.cross_modulator = nn.Embedding(window_size**2, dim) if cross_modulator else None
         if cross_modulator:
             self.cross_attn = TableAttention(dim, num_heads, qkv_bias, qk_scale, drop)
-            self.norm_cross = nn.LayerNorm(dim)
+            self.norm_cross = LayerNorm(dim)
             self.cross_norm = cross_norm
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
         self.attn = WindowAttention(dim, num_heads, self.window, qkv_bias, qk_scale, drop, token_projection)
         self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
         self.mlp = LocalFeedForward(dim, mlp_ratio) if token_mlp in ("leff", "fastleff") else MLP(dim, mlp_ratio, drop)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.exportable import is_of_size, resized_with_filter
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.residual import LayerScale
 
 __all__ = ["Attention", "DecoderLayer", "EncoderLayer", "fit_positions"]
@@ -91,9 +92,9 @@ class EncoderLayer(nn.Module):
     ):
         super().__init__()
         self.self_attn = Attention(width, num_heads, head_width)
-        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
+        self.layer_norm1 = LayerNorm(width, eps=eps)
         self.pos_ffn = FeedForward(width, ffn_width, activation)
-        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+        self.layer_norm2 = LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
         scales = (nn.Identity() if layer_scale is None else LayerScale(width, layer_scale) for _ in range(2))
         self.scale1, self.scale2 = scales
@@ -111,7 +112,7 @@ class DecoderLayer(EncoderLayer):
     def __init__(self, width: int, num_heads: int, head_width: int, ffn_width: int, *, eps: float, **options: Any):
         super().__init__(width, num_heads, head_width, ffn_width, eps=eps, **options)
         self.dec_enc_attn = Attention(width, num_heads, head_width)
-        self.layer_norm3 = nn.LayerNorm(width, eps=eps)
+        self.layer_norm3 = LayerNorm(width, eps=eps)
 
     def forward(  # type: ignore[override]  # it has the parts of an encoder layer, but is not used as one
         self, tokens_BNC: torch.Tensor, memory_BMC: torch.Tensor, *, causal: bool = False

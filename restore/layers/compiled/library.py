@@ -16,7 +16,18 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["PROCESSORS", "Branch", "Problem", "attention", "branch", "description", "is_usable", "switched_off"]
+__all__ = [
+    "PROCESSORS",
+    "Branch",
+    "NormProblem",
+    "Problem",
+    "attention",
+    "branch",
+    "description",
+    "is_usable",
+    "layer_norm",
+    "switched_off",
+]
 
 PROCESSORS = ("none", "neon", "avx2", "avx512", "avx512_bf16", "amx")
 """In the order of their numbers in source/attention.c."""
@@ -53,6 +64,20 @@ class Branch(ctypes.Structure):
     ]
 
 
+class NormProblem(ctypes.Structure):
+    """`struct layer_norm` of source/layer_norm.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("num_rows", "channels")),
+        *((name, ctypes.c_void_p) for name in ("x", "out", "gradient", "x_gradient", "statistics")),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "affine_gradient")),
+        ("parallel", ctypes.c_void_p),
+        ("num_threads", ctypes.c_int64),
+        ("epsilon", ctypes.c_float),
+        *((name, ctypes.c_int32) for name in ("type", "processor", "unused")),
+    ]
+
+
 class _Library(NamedTuple):
     functions: ctypes.CDLL | None
     processor: int
@@ -73,7 +98,7 @@ def _load(path: Path, wanted: str) -> _Library:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         return _Library(None, 0, None, f"cannot be loaded: {error}")
-    if not hasattr(library, "restore_preferred"):
+    if not hasattr(library, "restore_layer_norm"):
         return _Library(None, 0, None, "built of other sources: `python setup.py build_ext --inplace`")
     best = library.restore_processor()
     processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else library.restore_preferred()
@@ -81,6 +106,7 @@ def _load(path: Path, wanted: str) -> _Library:
         return _Library(None, 0, None, f"no code for this processor{f', which lacks {wanted}' if best else ''}")
     library.restore_window_attention.argtypes = [ctypes.POINTER(Problem)]
     library.restore_branch.argtypes = [ctypes.POINTER(Branch)]
+    library.restore_layer_norm.argtypes = [ctypes.POINTER(NormProblem)]
     return _Library(library, processor, _parallel(), "")
 
 
@@ -143,7 +169,14 @@ def branch(problem: Branch) -> None:
     _check(_library.functions.restore_branch(ctypes.byref(problem)))
 
 
-def _decide(problem: Problem) -> None:
+def layer_norm(problem: NormProblem) -> None:
+    """Compute a layer norm, forward or backward; raises as `attention` does."""
+    _decide(problem)
+    assert _library.functions is not None
+    _check(_library.functions.restore_layer_norm(ctypes.byref(problem)))
+
+
+def _decide(problem: Problem | NormProblem) -> None:
     """Fill in what the machine decides."""
     problem.processor = _library.processor
     problem.parallel = _library.parallel
@@ -153,4 +186,4 @@ def _decide(problem: Problem) -> None:
 def _check(code: int) -> None:
     assert code in (0, 1), code
     if code:
-        raise MemoryError("no memory for attention in windows: use smaller tiles or batches, or fewer threads")
+        raise MemoryError("no memory for compiled code: use smaller tiles or batches, or fewer threads")

@@ -3,6 +3,7 @@
 #define RESTORE_KERNELS_H
 
 #include "branch.h"
+#include "layer_norm.h"
 
 /* In bfloat16 kernels of their own multiply, without gradients, where the processor has products of it. */
 struct kernels {
@@ -19,6 +20,8 @@ struct kernels {
     void (*pack_branch)(const struct branch *b, struct packed *p, int64_t part); /* 0 and 1 */
     void (*run_branch)(const struct branch *b, const struct packed *p, const struct tables *t, int64_t piece,
                        int64_t kind, float *work);
+    /* rows from .. to; sums of the gradients of weight and bias, padded to lanes, are added to, or NULL */
+    void (*layer_norm)(const struct layer_norm *b, int64_t from, int64_t to, float *of_weight, float *of_bias);
 };
 
 #ifdef TILES
@@ -27,11 +30,13 @@ struct kernels {
 #endif
 #ifdef SINGLES
 #define GRADIENTS backward
+#define NORM layer_norm
 #else
 #define GRADIENTS NULL
+#define NORM NULL
 #endif
 #define KERNELS \
-    {LANES, enter, leave, tiled_workspace, table, forward_tiles, GRADIENTS, branch_workspace, pack_branch, run_branch}
+    {LANES, enter, leave, tiled_workspace, table, forward_tiles, GRADIENTS, branch_workspace, pack_branch, run_branch, NORM}
 
 struct prepared {
     struct tables tables;

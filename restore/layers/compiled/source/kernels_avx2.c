@@ -9,6 +9,7 @@
 #include "simd_avx2.h"
 #include "attention.inc"
 #include "branch.inc"
+#include "layer_norm.inc"
 #include "kernels.h"
 
 const struct kernels restore_kernels_avx2 = KERNELS;

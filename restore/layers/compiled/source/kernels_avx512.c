@@ -9,6 +9,7 @@
 #include "simd_avx512.h"
 #include "attention.inc"
 #include "branch.inc"
+#include "layer_norm.inc"
 #include "kernels.h"
 
 const struct kernels restore_kernels_avx512 = KERNELS;

@@ -4,6 +4,7 @@
 #include "simd_neon.h"
 #include "attention.inc"
 #include "branch.inc"
+#include "layer_norm.inc"
 #include "kernels.h"
 
 const struct kernels restore_kernels_neon = KERNELS;
