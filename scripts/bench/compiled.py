@@ -3,7 +3,8 @@
     python scripts/bench/compiled.py [--only SwinIR] [--threads 1] [--rounds 9] [--json results/bench/compiled.json]
 
 Each row is one network, size and precision; the figures are seconds of processor time, medians of rounds, and the
-median of the rounds' ratios. `training` is the attention of a step alone, forward and backward.
+median of the rounds' ratios. `training` is the attention or the layer norm of a step alone, forward and backward, and a
+whole step of SwinIR-light.
 
 `--compile` compares `torch.compile` of the blocks with the blocks as they are instead: with the library, and without.
 """
@@ -26,8 +27,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from swinir import LIGHT
 from timing import machine, report
 
+from restore.allocator import keep_freed_memory
 from restore.inference.blocks import compile_blocks
 from restore.layers.compiled.library import description, is_usable, switched_off
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.window import window_attention, window_plan
 from restore.networks.edt import EDT
 from restore.networks.swinir import SwinIR
@@ -55,6 +58,7 @@ def main() -> None:
     if not is_usable():
         sys.exit(f"compiled attention: {description()}")
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as trainings do
     if arguments.compile:
         rows = [row for library in (True, False) for row in by_torch(arguments, library=library)]
         report("torch.compile against the blocks as they are", rows, machine(), arguments.json)
@@ -73,6 +77,8 @@ def main() -> None:
         for dtype in (torch.float32, torch.bfloat16):
             rows.append(compared("training", dtype, training(dtype, 8, 8, 60), arguments.rounds))
             rows.append(compared("training, windows of 16", dtype, training(dtype, 1, 16, 180), arguments.rounds))
+            rows.append(compared("training, layer norm", dtype, norm_training(dtype), arguments.rounds))
+            rows.append(compared("training, a whole step", dtype, step(dtype), arguments.rounds))
     report(f"compiled ({description()}) against torch's operators", rows, machine(), arguments.json)
 
 
@@ -108,6 +114,24 @@ def training(dtype: torch.dtype, patches: int, window: int, channels: int) -> Ca
     qkv = torch.randn(sum(plan.counts), num_tokens, 3 * channels, dtype=dtype, requires_grad=True)
     bias = torch.randn(6, num_tokens, num_tokens, requires_grad=True)
     return lambda: torch.autograd.grad(window_attention(qkv, 6, bias, plan).sum(), (qkv, bias))
+
+
+def norm_training(dtype: torch.dtype) -> Callable[[], object]:
+    """The layer norm of eight patches of 32 px and 60 channels, with its gradients."""
+    norm, x = LayerNorm(60), torch.randn(8, 32, 32, 60, dtype=dtype, requires_grad=True)
+    return lambda: torch.autograd.grad(norm(x).sum(), [x, *norm.parameters()])
+
+
+def step(dtype: torch.dtype) -> Callable[[], object]:
+    """Eight patches of 32 px through SwinIR-light and back, without the optimizer."""
+    network, x_BCHW = SwinIR(**LIGHT).train(), torch.rand(8, 3, 32, 32)
+
+    def run() -> object:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = network(x_BCHW).float().abs().mean()
+        return torch.autograd.grad(loss, list(network.parameters()))
+
+    return run
 
 
 def compared(name: str, dtype: torch.dtype, run: Callable[[], object], rounds: int) -> dict[str, object]:
