@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from restore.layers.compiled.attention import NUMBERS, attention_problem, suits_compiled_attention
 from restore.layers.compiled.library import Branch, branch
-from restore.layers.layer_norm import LayerNorm
+from restore.layers.compiled.norm import LayerNorm
 
 __all__ = ["compiled_mlp_branch", "compiled_window_branch"]
 

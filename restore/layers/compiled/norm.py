@@ -9,15 +9,34 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restore.layers.compiled.attention import NUMBERS, suits_compiled_attention
 from restore.layers.compiled.library import NormProblem, layer_norm
+from restore.registry import NORMS
 
-__all__ = ["compiled_layer_norm"]
+__all__ = ["LayerNorm", "compiled_layer_norm"]
 
 FEWEST_NUMBERS = 1 << 13
 """Where there are fewer, calling the library costs more than it gains."""
+
+
+@NORMS.add("layer")
+class LayerNorm(nn.LayerNorm):
+    """Mean 0 and variance 1 over the channels of each position (Ba et al. 2016, arXiv 1607.06450).
+
+    Args:
+        dim: channels.
+        eps: added to the variance.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        super().__init__(dim, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ..., C) to the same shape."""
+        out = compiled_layer_norm(x, self.weight, self.bias, self.eps)
+        return super().forward(x) if out is None else out
 
 
 def compiled_layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor | None:
@@ -40,7 +59,7 @@ def compiled_layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, e
     if any(each is not None and not (each.is_cpu and each.dtype == torch.float32) for each in (weight, bias)):
         return None
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, weight, bias)):
-        return _Differentiable.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call,no-any-return]
+        return _Differentiable.apply(x, weight, bias, eps)
     return _forward(x.contiguous(), weight, bias, eps, None)
 
 
@@ -53,7 +72,7 @@ class _Differentiable(torch.autograd.Function):
         return _forward(x, weight, bias, eps, statistics)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[misc]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, statistics = ctx.saved_tensors
         of_weight, of_bias = ctx.needs_input_grad[1:3]
