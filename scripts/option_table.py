@@ -3,10 +3,12 @@
     python scripts/option_table.py ~/HAT/options            # each file: it loads, or what must be written instead
     python scripts/option_table.py ~/forks --by-message     # each message once, with the number of its files
     python scripts/option_table.py ~/HAT/options --train    # what loads is built, and trained for three iterations
+    python scripts/option_table.py ~/forks --train --count # a row for each folder: files, what loads, what trains
 
 Files that another repository wrote for BasicSR's schema show what its users meet here. With --train, their datasets are
 a few patches of noise, their validation is left out, and of each kind of network and objective the first file alone is
-trained, on the processor, with at most two blocks in each stage; nothing else of it is changed.
+trained, on the processor, with at most two blocks in each stage; nothing else of it is changed. With --count, files of
+a kind that trains count as training, and what is refused counts once, with its first mistake.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import os
 import re
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from restore.terminal import markdown_cell
 
 LOADS = "loads"
 TRAINS = "loads, builds, trains"
+AS_ANOTHER = f"{TRAINS}, as another of its kind does"
 PATCH_PX = 32  # of the degraded image
 _BLOCKS = re.compile(r"depths?|.*blocks?|.*blk_nums?|n_feats_blocks")
 
@@ -43,13 +46,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--by-message", action="store_true", help="one row for each message, the most frequent first")
     parser.add_argument("--train", action="store_true", help="build and train the network of each training file")
+    parser.add_argument("--count", action="store_true", help="one row for each folder, with numbers of files")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     files = sorted(path for path in arguments.folder.rglob("*") if path.suffix in (".yml", ".yaml"))
     rows = [(path.relative_to(arguments.folder), message) for path in files for message in messages(path)]
     if arguments.train:
         rows = trained(arguments.folder, rows)
-    if arguments.by_message:
+    if arguments.count:
+        _print("folder | files | load | train | refused", counted(rows))
+    elif arguments.by_message:
         found: defaultdict[str, list[Path]] = defaultdict(list)
         for path, message in rows:
             found[message].append(path)
@@ -75,16 +81,39 @@ def messages(path: Path) -> list[str]:
 
 def trained(folder: Path, rows: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
     """The rows, where the first training of each kind of network and objective says what became of it."""
-    seen, found = set(), []
+    seen: dict[tuple[Any, ...], str] = {}
+    found = []
     for path, message in rows:
         if message == LOADS:
             values = yaml.safe_load((folder / path).read_text(encoding="utf-8"))
-            kind = (values.get("model_type"), str((values.get("network_g") or {}).get("type")))
-            if "train" in (values.get("datasets") or {}) and "train" in values and kind not in seen:
-                seen.add(kind)
-                message = training(values)
+            kind = (_folder(path), values.get("model_type"), str((values.get("network_g") or {}).get("type")))
+            if "train" in (values.get("datasets") or {}) and "train" in values:
+                if kind not in seen:
+                    message = seen[kind] = training(values)
+                elif seen[kind].startswith(TRAINS):
+                    message = AS_ANOTHER
         found.append((path, message))
     return found
+
+
+def _folder(path: Path) -> str:
+    """The first folder on the way to a file; `.` for one that lies beside it."""
+    return path.parts[0] if len(path.parts) > 1 else "."
+
+
+def counted(rows: list[tuple[Path, str]]) -> list[tuple[str, ...]]:
+    """For each folder: files, those that load, those of a kind that trains, and the first mistakes of the others."""
+    folders: dict[str, dict[Path, str]] = {}
+    for path, message in rows:
+        folders.setdefault(_folder(path), {}).setdefault(path, message)
+    table = []
+    for name, found in folders.items():
+        loading = [message for message in found.values() if message.startswith(LOADS)]
+        training = [message for message in loading if message != LOADS]
+        refused = Counter(message for message in found.values() if not message.startswith(LOADS))
+        why = "; ".join(f"{number}: {message}" for message, number in refused.most_common())
+        table.append((name, str(len(found)), str(len(loading)), str(len(training)), why))
+    return table
 
 
 def training(values: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from restore.errors import OptionsError, Problem
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import resolve_precision
 from restore.locks import reserved
+from restore.networks.foreign import ForeignNetwork
 from restore.options import Options, load
 from restore.registry import SCHEDULERS
 from restore.training.checkpoints import CheckpointFolder
@@ -207,7 +208,7 @@ def _trainer(
         log.info("%s of %s parameters learn (%.1f %%)", f"{learning:,}", f"{everything:,}", 100 * learning / everything)
     if train.ema_decay:
         objective.keep_average(train.ema_decay, warmup=train.ema_warmup)
-    if train.activation_checkpointing:
+    if train.activation_checkpointing or (isinstance(network, ForeignNetwork) and network.use_checkpoint):
         checkpoint_blocks(network)
     if train.compile:
         compile_blocks(network)

@@ -1,10 +1,13 @@
 """Networks of other families, through spandrel (MIT), which has the code of some forty architectures.
 
+Some more are in spandrel_extra_arches, whose architectures have licences of their own, for research only in part:
+Restormer, SRFormer, MPRNet, MIRNet-v2, M3SNet (`pip install 'restore-toolkit[foreign-extra]'`).
+
     network_g: {type: HAT, upscale: 4, embed_dim: 96, depths: [6, 6, 6, 6], num_heads: [6, 6, 6, 6], window_size: 16}
 
 They are configured and trained by name, like any network here; a weights file is recognised by its keys. Where we have
 a network of the same name, ours is taken. Arguments, defaults and keys of the state dict are those of spandrel's class:
-the published ones, without arguments that only training reads. spandrel is optional: `pip install
+the published ones, without arguments that only training reads but `use_checkpoint`. spandrel is optional: `pip install
 'restore-toolkit[foreign]'`.
 """
 
@@ -28,15 +31,20 @@ from restore.layers.finite import require_finite
 from restore.layers.padding import pad_to_multiple
 from restore.networks.base import Network
 from restore.networks.bounded import no_larger_than
+from restore.networks.local_pooling import pool_locally
 from restore.networks.spec import ImageSpec
 from restore.registry import NETWORKS
 
 __all__ = ["ForeignNetwork", "SpandrelNames", "load_foreign"]
 
 INSTALL = "pip install 'restore-toolkit[foreign]'"
+PACKAGES = ("spandrel", "spandrel_extra_arches")
 PADS_AGAIN = ("CRAFT",)
 """Networks whose code adds a mirrored window to every image, also to one that fits already."""
-NOT_BY_NAME = ("AuraSR", "GFPGAN", "LaMa", "MMRealSR", "RestoreFormer")
+NOT_BY_NAME = (
+    *("AuraSR", "GFPGAN", "LaMa", "MMRealSR", "RestoreFormer"),
+    *("AdaCode", "CodeFormer", "DDColor", "FeMaSR", "MAT"),
+)
 """Families that cannot be trained from pairs of images alone."""
 RENAMED = {"Generator": "SwiftSRGAN"}
 """Classes whose own names say nothing."""
@@ -50,10 +58,13 @@ class ForeignNetwork(Network):
     Attributes:
         architecture: spandrel's `Architecture`, which tells from a state dict what images a network takes.
         original: spandrel's class.
+        use_checkpoint: whether training computes activations again in the backward pass, as the published argument of
+            this name says.
     """
 
     architecture: ClassVar[Any]
     original: ClassVar[Any]
+    use_checkpoint: bool = False
 
     def _follow(self, descriptor: Any) -> None:
         """Treat images as spandrel's descriptor of such a network says."""
@@ -127,6 +138,8 @@ def load_foreign(state: Mapping[str, torch.Tensor], *, source: str = "weights") 
         import spandrel
     except ImportError:
         raise MissingError("spandrel, which knows some forty other families, is not installed") from None
+    if importlib.util.find_spec("spandrel_extra_arches") is not None:
+        importlib.import_module("spandrel_extra_arches").install(ignore_duplicates=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of code that is not ours
         try:
@@ -165,12 +178,17 @@ def _kind(original: Any, architecture: Any) -> type[ForeignNetwork]:
     if original in _KINDS:
         return _KINDS[original]
     parameters = [each for each in inspect.signature(original).parameters.values() if _is_plain(each)]
+    if recomputes := all(each.name != "use_checkpoint" for each in parameters):
+        parameters.append(inspect.Parameter("use_checkpoint", inspect.Parameter.KEYWORD_ONLY, default=False))
 
     def construct(self: ForeignNetwork, **arguments: Any) -> None:
+        wanted = arguments.pop("use_checkpoint", False) if recomputes else False
         with warnings.catch_warnings(), _refusals():
             warnings.simplefilter("ignore")  # of code that is not ours
             original.__init__(self, **arguments)
             self._follow(architecture.load({key: value.detach() for key, value in self.state_dict().items()}))
+        if recomputes:
+            self.use_checkpoint = wanted
 
     signature = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *parameters]
     construct.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
@@ -216,22 +234,43 @@ def _version() -> str:
 @functools.cache
 def _kinds() -> Mapping[str, type[ForeignNetwork]]:
     """Every network of spandrel that can be trained, by name; none where it is not installed."""
-    if importlib.util.find_spec("spandrel") is None:
-        return {}
+    found = {kind.__name__: kind for package in PACKAGES for kind in _kinds_of(package)}
+    if "NAFNet" in found:
+        found["NAFNetLocal"] = _pooling_locally(found["NAFNet"])
+    return found
+
+
+def _kinds_of(package: str) -> Iterator[type[ForeignNetwork]]:
+    if importlib.util.find_spec(package) is None:
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of code that is not ours
         import spandrel
-        import spandrel.architectures as families
 
-        kinds = []
+        families = importlib.import_module(f"{package}.architectures")
         for info in pkgutil.iter_modules(families.__path__):
             if not info.name.startswith("_") and info.name not in NOT_BY_NAME:
                 module = importlib.import_module(f"{families.__name__}.{info.name}")
                 own = [each for each in vars(module).values() if inspect.isclass(each)]
                 own = [each for each in own if f"{each.__module__}.".startswith(f"{module.__name__}.")]
                 architecture = next(each for each in own if issubclass(each, spandrel.Architecture))()
-                kinds += [_kind(each, architecture) for each in own if issubclass(each, nn.Module)]
-    return {kind.__name__: kind for kind in kinds}
+                yield from (_kind(each, architecture) for each in own if issubclass(each, nn.Module))
+
+
+def _pooling_locally(kind: type[ForeignNetwork]) -> type[ForeignNetwork]:
+    """NAFNet as its repository tests it on images larger than the patches of its training."""
+    construct: Any = kind.__init__
+
+    def construct_locally(self: ForeignNetwork, train_size: Sequence[int] = (1, 3, 256, 256), **arguments: Any) -> None:
+        construct(self, **arguments)
+        pool_locally(self, train_size)
+
+    parameters = [*construct.__signature__.parameters.values()]
+    size = inspect.Parameter("train_size", inspect.Parameter.KEYWORD_ONLY, default=(1, 3, 256, 256))
+    construct_locally.__signature__ = inspect.Signature([*parameters, size])  # type: ignore[attr-defined]
+    construct_locally.__annotations__ = construct.__annotations__ | {"train_size": Sequence[int]}
+    members = {"__init__": construct_locally, "__module__": __name__, "__doc__": f"{kind.__doc__} It pools locally."}
+    return type("NAFNetLocal", (kind,), members)
 
 
 class SpandrelNames:

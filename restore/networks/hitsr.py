@@ -61,6 +61,7 @@ class HiTSRF(ResidualGroups):
         num_heads: heads of the correlation of positions in each group.
         base_win_size: rows and columns of the window to which `hier_win_ratios` refer.
         mlp_ratio: hidden width of the feed-forward network, in C.
+        expansion_factor: what published option files call `mlp_ratio`; None: `mlp_ratio` says it.
         drop_rate: 0, the only published value.
         value_drop_rate: 0, the only published value.
         drop_path_rate: stochastic depth of the last block, rising linearly from 0; active in training only.
@@ -100,8 +101,10 @@ class HiTSRF(ResidualGroups):
         upsampler: Upsampler | None = "pixelshuffledirect",
         resi_connection: Literal["1conv", "3conv"] = "1conv",
         hier_win_ratios: Sequence[float] = (0.5, 1, 2, 4, 6, 8),
+        expansion_factor: float | None = None,
     ):
         super().__init__()
+        mlp_ratio = mlp_ratio if expansion_factor is None else expansion_factor
         require_positive(in_chans=in_chans, img_size=img_size, embed_dim=embed_dim, depths=depths, num_heads=num_heads)
         require_positive(base_win_size=base_win_size, hier_win_ratios=hier_win_ratios, mlp_ratio=mlp_ratio)
         require_positive(upscale=upscale, img_range=img_range)

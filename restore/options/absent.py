@@ -93,30 +93,36 @@ _FAMILIES = (
         _names(
             """
             ATD CIDNet CRAFT DAT DCTLSA DITN_Real DRCT DRUNet DnCNN FBCNN FDAT FFTformer GRL HAT KBNet_l KBNet_s
-            MixDehazeNet MoESR MoSR NAFNet OmniSR PLKSR RGT RealPLKSR RetinexFormer SAFMN SAFMN_BCIE SCUNet SPAN SeemoRe
-            SwiftSRGAN Swin2SR UpCunet2x UpCunet2x_fast UpCunet3x UpCunet4x
+            MixDehazeNet MoESR MoSR NAFNet NAFNetLocal OmniSR PLKSR RGT RealPLKSR RetinexFormer SAFMN SAFMN_BCIE SCUNet
+            SPAN SeemoRe SwiftSRGAN Swin2SR UpCunet2x UpCunet2x_fast UpCunet3x UpCunet4x
             """
         ),
     ),
     Family(
+        "it comes from spandrel_extra_arches, which is not installed and has parts that are for research only",
+        "pip install 'restore-toolkit[foreign-extra]'",
+        _names("Restormer SRFormer MPRNet MIRNet_v2 M3SNet M3SNetLocal"),
+    ),
+    Family(
         "this network is not here",
-        "NAFNet is the nearest (pip install 'restore-toolkit[foreign]'); for denoising and deblurring also Uformer.",
-        _names("NAFNetLocal Baseline BaselineLocal Restormer"),
+        "NAFNet and NAFNetLocal are the nearest (pip install 'restore-toolkit[foreign]'); for denoising and deblurring"
+        " also Uformer.",
+        _names("Baseline BaselineLocal"),
     ),
     Family(
         "this transformer or state-space network is not here",
         "The nearest is SwinIR; HAT, DAT, ATD and RGT come with pip install 'restore-toolkit[foreign]'.",
         _names(
             """
-            ART ARTUNet CAT CAT_Unet HATFIR HiT_SIR HiT_SNG HiT_SRF MambaIR MambaIRUNet MambaIRv2 MambaIRv2Light
-            SRFormer SwinFIR ELAN srformer hit_sir hit_sng hit_srf elan emt
+            ART ARTUNet CAT CAT_Unet HATFIR HiT_SIR HiT_SNG MambaIR MambaIRUNet MambaIRv2 MambaIRv2Light
+            SwinFIR ELAN srformer hit_sir hit_sng elan emt
             """
         ),
     ),
     Family(
         "this convolutional network is not here",
         "The nearest are EDSR, RCAN and, with pip install 'restore-toolkit[foreign]', PLKSR, SPAN and SAFMN.",
-        _names("ESC ESCFP ESCReal MAN man man_light man_tiny sebica eimn_l eimn_a flexnet metaflexnet"),
+        _names("ESC ESCFP ESCReal sebica eimn_l eimn_a flexnet metaflexnet"),
     ),
     Family(
         "it restores no dual-pixel pairs",

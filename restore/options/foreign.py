@@ -32,22 +32,17 @@ _LIIF_DATASET = (
 _ONE_SCALE = "Leave it out: a network here is of one scale, `scale`; val.metrics says how its results are measured."
 
 _KEYS = {
-    "use_amp": _PRECISION,
     "amp_bf16": _PRECISION,
     "train.use_amp": _PRECISION,
     "*use_channels_last": "Write train.channels_last: true, and for a test runtime.channels_last.",
     "fast_matmul": "Write train.tf32: true.",
     "use_compile": _COMPILE,
     "compile_mode": _COMPILE,
-    "print_network": "Leave it out: `restore models network` describes networks.",
     "deterministic": "Leave it out: manual_seed gives a run the same random numbers again.",
     "detect_anomaly": "Leave it out: the first loss that is not finite is named, and stops the run.",
     "onnx": "Leave it out: `restore export` writes ONNX files.",
-    "val.use_chop": _TILES,
-    "val.patchwise_testing": _TILES,
     "val.tile_size": "Write runtime.tile, by default auto: by the free memory.",
     "val.tile_overlap": "Write runtime.tile_overlap.",
-    "val.selfensemble_testing": "Write runtime.self_ensemble: true.",
     "val.val_enabled": _VALIDATION,
     "val.metrics_enabled": "Leave it out: without val.metrics nothing is measured.",
     "train.grad_clip": _CLIPPING,
@@ -85,6 +80,7 @@ _KEYS = {
     "epoch_val": "Write val.val_freq, in iterations.",
     "epoch_save": "Write logger.save_checkpoint_freq, in iterations.",
     "resume": "Write path.resume_state: FILE, or go on with --auto_resume.",
+    "network_?.use_pa": "Leave it out: the published code of PLKSR does not take it either.",
     "network_?.use_checkpoint": "Write train.activation_checkpointing: true.",
 }
 """What to write, by the dotted path of a key; wildcards as in file names."""
@@ -93,8 +89,7 @@ _REGISTRIES: dict[str, Registry] = {
     each.kind: each for each in (DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES)
 }
 _NAMES = {
-    (OBJECTIVES.kind, r"ESRModel|HATFIRModel|MambaIRv2\w*Model|CATModel_Unet|\w*IRv?\d*Model"): "Write SRModel",
-    (OBJECTIVES.kind, "CATSEModel"): "Write SRModel, and runtime.self_ensemble: true",
+    (OBJECTIVES.kind, r"\w*IRv?\d*Model"): "Write SRModel",
     (DISCRIMINATORS.kind, "dunet|unet"): "Write UNetDiscriminatorSN",
     (NETWORKS.kind, "esrgan|ESRGAN"): "Write RRDBNet",
     (NETWORKS.kind, "compact"): "Write SRVGGNetCompact",

@@ -154,9 +154,9 @@ def _load_plugins(tree: Tree) -> None:
 
 
 def _without_strays(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with the keys put right that stand at the top of two of BasicSR's own files, where it does not look."""
+    """`values` with the keys put right that stand at the top of files, where BasicSR does not look or only logs."""
     stray = {key: values[key] for key in ("save_img", "suffix") if key in values}
-    values = {key: value for key, value in values.items() if key not in stray and key != "crop_border"}
+    values = {key: value for key, value in values.items() if key not in (*stray, *_READ_BY_NOBODY)}
     if stray and isinstance(values.get("val") or {}, Mapping):
         values["val"] = stray | (values.get("val") or {})
     return values
@@ -203,10 +203,14 @@ def _shorten(options: Options) -> None:
     options.logger.wandb.project = None
 
 
+_READ_BY_NOBODY = ("crop_border", "print_network")
 _NO_EFFECT = {
     "crop_border": "every metric has its own",
+    "print_network": "`restore models network` describes networks",
     "datasets.*.use_shuffle": "training data is always shuffled, other data never",
     "val.window_size": "every network knows the multiple it needs; runtime.padding changes how it is reached",
+    "val.use_chop": "runtime.tile: auto fits tiles to the free memory",
+    "val.patchwise_testing": "runtime.tile: auto fits tiles to the free memory",
     "val.rgb2bgr": "images are RGB everywhere",
     "val.use_image": "metrics that want rounded images round them",
     "val.crop_size_h_ratio": "runtime.tile: auto fits tiles to the free memory",

@@ -47,6 +47,7 @@ SMALL: dict[str, dict[str, Any]] = {  # every registered network
     "HiT_SRF": {"embed_dim": 16, "depths": [2], "num_heads": [2]},
     "IMDN": {"nf": 16, "num_modules": 2},
     "IPT": {"n_feats": 4, "num_layers": 1, "num_heads": 12, "scale": 2, "patch_size": 12},
+    "MAN": {"n_resblocks": 2, "n_feats": 12},
     "MSRResNet": {"num_feat": 8, "num_block": 2},
     "MetaFormerRestorer": {
         "embed_dim": 16,

@@ -89,6 +89,54 @@ def test_copies_and_loaded_files_are_networks_of_the_same_kind(name, tmp_path):
     assert type(told) is type(network)
 
 
+def test_the_published_argument_recomputes_activations():
+    """`use_checkpoint`, which spandrel leaves out; where it has an argument of the name, that one stands."""
+    network = NETWORKS.build({"type": "ATD", **SMALL["ATD"], "use_checkpoint": True})
+    assert network.use_checkpoint is True
+    assert build("ATD").use_checkpoint is False
+    assert network.state_dict().keys() == build("ATD").state_dict().keys()
+    with pytest.raises(OptionsError, match="use_checkpoint"):
+        NETWORKS.build({"type": "ATD", **SMALL["ATD"], "use_checkpoint": "sometimes"})
+
+
+def test_nafnet_local_is_nafnet_up_to_the_size_of_its_windows():
+    block = {**SMALL["NAFNet"], "train_size": [1, 3, 32, 48]}
+    torch.manual_seed(0)
+    local, plain = NETWORKS.build({"type": "NAFNetLocal", **block}).eval(), build("NAFNet")
+    local.load_state_dict(plain.state_dict())
+    for module in (*local.modules(), *plain.modules()):
+        for name in ("beta", "gamma"):
+            if isinstance(getattr(module, name, None), torch.nn.Parameter):
+                torch.nn.init.normal_(getattr(module, name), generator=torch.Generator().manual_seed(1))
+    small, large = torch.rand(1, 3, 48, 72), torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(local(small), plain(small), rtol=0, atol=1e-5)
+        assert (local(large) - plain(large)).abs().max() > 1e-4
+    with pytest.raises(OptionsError, match="a training patch"):
+        NETWORKS.build({"type": "NAFNetLocal", "train_size": [256, 256]})
+
+
+EXTRA = {
+    "Restormer": {"dim": 16, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1, "heads": [1, 1, 2, 2]},
+    "SRFormer": {"upscale": 2, "img_size": 16, "embed_dim": 16, "depths": [2], "num_heads": [2], "window_size": 8,
+                 "mlp_ratio": 2, "upsampler": "pixelshuffledirect"},
+    "MPRNet": {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_networks_of_restrictive_licences_where_they_are_installed(name):
+    pytest.importorskip("spandrel_extra_arches")
+    torch.manual_seed(0)
+    network = NETWORKS.build({"type": name, **EXTRA[name]})
+    image = torch.rand(1, 3, 19, 21, requires_grad=True)
+    restored = network.train()(image)
+    assert restored.shape[2:] == (19 * network.spec.scale, 21 * network.spec.scale)
+    restored.square().mean().backward()
+    assert image.grad.abs().max() > 0
+    assert type(load_foreign(network.state_dict())) is type(network)
+
+
 def test_mistakes_are_named_like_those_of_ours():
     with pytest.raises(OptionsError) as caught:
         NETWORKS.build({"type": "HAT", "embed_dmi": 12, "depths": 6, "upscale": "four"}, path="network_g")

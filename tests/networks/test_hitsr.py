@@ -35,6 +35,13 @@ class TestHiTSRF(NetworkTester):
 
 def test_size():
     assert counts(HiTSRF) == (866_420, 882)
+    assert counts(HiTSRF, upscale=2)[0] == 846_944
+
+
+def test_published_option_files_call_the_ratio_a_factor():
+    network = NETWORKS.build({**SMALL, "expansion_factor": 3})
+    wanted = NETWORKS.build({**SMALL, "mlp_ratio": 3})
+    assert [each.shape for each in network.parameters()] == [each.shape for each in wanted.parameters()]
 
 
 @pytest.mark.parametrize(("options", "message"), [

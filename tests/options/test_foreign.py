@@ -23,11 +23,9 @@ path: {pretrain_network_g: net.pth}
 """
 
 KEYS = {
-    "use_amp: true": "use_amp: unknown option. Write train.precision: bf16",
-    "val: {use_chop: true}": "val.use_chop: unknown option. Leave it out: .* runtime.tile: 256",
-    "val: {patchwise_testing: true}": "val.patchwise_testing: .*runtime.tile",
     "val: {tile_size: 0}": "val.tile_size: unknown option. Write runtime.tile",
-    "val: {selfensemble_testing: true}": "val.selfensemble_testing: .*Write runtime.self_ensemble: true",
+    "amp_bf16: true": "amp_bf16: unknown option. Write train.precision: bf16",
+    "network_h: {type: RCAN, use_pa: true}": "network_h.use_pa: .*Leave it out",
     "use_channels_last: true": "use_channels_last: .*Write train.channels_last: true",
     "train: {total_iter: 5, grad_clip: true}": "train.grad_clip: .*Write train.clip_norm",
     "train: {total_iter: 5, losses: []}": "train.losses: .*pixel_opt, perceptual_opt, gan_opt",
@@ -47,8 +45,7 @@ KEYS = {
 }  # fmt: skip
 
 NAMES = {
-    "model_type: MambaIRv2LightModel": "Write SRModel",
-    "model_type: CATSEModel": "Write SRModel, and runtime.self_ensemble: true",
+    "model_type: FancyIRModel": "Write SRModel",
     "network_h: {type: rcan}": "Write RCAN",
     "network_h: {type: swinir_m}": "Write SwinIR: what makes it 'm' are its arguments",
     "network_h: {type: compact}": "Write SRVGGNetCompact",
@@ -93,21 +90,49 @@ def test_what_is_told_to_be_written_is_known(tmp_path):
         assert all(name in registry for name in names)
 
 
-@pytest.mark.parametrize("name", ["DAT", "ATD", "CAT", "ART", "HAT", "RGT", "SRFormer", "SwinFIR", "MambaIR"])
+@pytest.mark.parametrize("name", ["DAT", "ATD", "CAT", "ART", "HAT", "RGT", "SRFormer", "SwinFIR", "MambaIR", "HATFIR",
+                                  "MambaIRv2", "MambaIRv2Light", "ESR", "HIT"])  # fmt: skip
 def test_model_types_of_repositories_are_objectives(name):
     assert OBJECTIVES.get(f"{name}Model") is OBJECTIVES.get("SRModel")
     assert OBJECTIVES.get("RealHATGANModel") is OBJECTIVES.get("RealESRGANModel")
+
+
+@pytest.mark.parametrize("text", ["print_network: false", "val: {use_chop: true}", "val: {patchwise_testing: false}"])
+def test_what_has_no_effect_here_is_taken(tmp_path, text):
+    (tmp_path / "file.yml").write_text(f"{FILE}{text}\n")
+    assert load(tmp_path / "file.yml").runtime.tile == "auto"
+
+
+def test_averages_of_flips_under_other_names(tmp_path):
+    for text in ("model_type: CATSEModel", "val: {selfensemble_testing: true}"):
+        (tmp_path / "file.yml").write_text(f"{FILE}{text}\n")
+        assert load(tmp_path / "file.yml").runtime.self_ensemble is True
+    for text in ("model_type: CATModel", "val: {selfensemble_testing: false}"):
+        (tmp_path / "file.yml").write_text(f"{FILE}{text}\n")
+        assert load(tmp_path / "file.yml").runtime.self_ensemble is False
+    text = "val: {selfensemble_testing: true}\nruntime: {self_ensemble: false}"
+    (tmp_path / "file.yml").write_text(f"{FILE}{text}\n")
+    assert load(tmp_path / "file.yml").runtime.self_ensemble is False  # the newer name goes first
+
+
+def test_mixed_precision_of_a_training(tmp_path):
+    text = "datasets: {train: {name: a, type: PairedImageDataset, dataroot_gt: a, dataroot_lq: b, gt_size: 64,"
+    text += " batch_size_per_gpu: 1}}"
+    text += "\nuse_amp: true\ntrain: {total_iter: 5, optim_g: {type: Adam, lr: 1e-4}, pixel_opt: {type: L1Loss}"
+    for more, wanted in (("}", "auto"), (", precision: fp32}", "fp32")):
+        (tmp_path / "file.yml").write_text(f"{FILE}{text}{more}\n")
+        assert load(tmp_path / "file.yml").train.precision == wanted
 
 
 @pytest.mark.slow
 def test_the_table_of_a_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/loads.yml").write_text(FILE)
-    (tmp_path / "refused.yaml").write_text(f"{FILE}use_amp: true\n")
+    (tmp_path / "refused.yaml").write_text(f"{FILE}amp_bf16: true\n")
     script = [sys.executable, str(ROOT / "scripts/option_table.py"), str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     assert "| a/loads.yml | loads |" in done.stdout
-    assert "| refused.yaml | use_amp: unknown option. Write train.precision" in done.stdout
+    assert "| refused.yaml | amp_bf16: unknown option. Write train.precision" in done.stdout
     assert done.stderr == "1 of 2 files load\n"
     done = subprocess.run([*script, "--by-message"], capture_output=True, text=True, check=True)
     assert "| 1 | loads | a/loads.yml |" in done.stdout

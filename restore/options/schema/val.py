@@ -40,6 +40,12 @@ class ValOptions(Section):
     """NAFNet: width of a crop as a part of the image's; here runtime.tile: auto does better."""
     trans_num: PositiveInt | None = None
     """NAFSSR: number of flips to average over; understood as runtime.self_ensemble where it is above 1."""
+    selfensemble_testing: bool | None = None
+    """ART, CAT, MambaIR: understood as runtime.self_ensemble."""
+    use_chop: bool | None = None
+    """CAT, DAT, HiT-SR, RGT: whether a test cuts images into parts; here runtime.tile: auto does so as needed."""
+    patchwise_testing: bool | None = None
+    """ART, MambaIR: the same."""
     rgb2bgr: bool | None = None
     """Restormer, NAFNet: channel order given to metrics. Here metrics see RGB and know it: no effect."""
     use_image: bool | None = None

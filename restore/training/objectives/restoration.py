@@ -28,11 +28,15 @@ _EXAMPLE_PX = 64
 _LOG_NAMES = {"pixel_opt": "pix", "perceptual_opt": "percep"}
 
 
-_NETWORKS = ("SwinIR", "HAT", "DAT", "CAT", "ART", "ATD", "RGT", "DRCT", "SRFormer", "SwinFIR", "MambaIR", "Uformer")
-"""Their repositories have a `model_type` each, which differs from SRModel in how a test pads and cuts images."""
+_OTHERS = (
+    *("SwinIRModel", "HATModel", "HATFIRModel", "DATModel", "CATModel", "CATSEModel", "CATModel_Unet", "ARTModel"),
+    *("ATDModel", "RGTModel", "DRCTModel", "SRFormerModel", "SwinFIRModel", "UformerModel", "ESRModel", "HITModel"),
+    *("MambaIRModel", "MambaIRv2Model", "MambaIRv2LightModel", "ImageCleanModel", "ImageRestorationModel"),
+)
+"""Names that other repositories have for it; they differ from SRModel in how a test pads, cuts and averages images."""
 
 
-@OBJECTIVES.add("SRModel", *(f"{name}Model" for name in _NETWORKS), "ImageCleanModel", "ImageRestorationModel")
+@OBJECTIVES.add("SRModel", *_OTHERS)
 class Restoration(Taught):
     """Losses between `network(lq)` and `gt`, and between the network and its teacher.
 
