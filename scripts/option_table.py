@@ -36,7 +36,7 @@ from restore.terminal import markdown_cell
 LOADS = "loads"
 TRAINS = "loads, builds, trains"
 AS_ANOTHER = f"{TRAINS}, as another of its kind does"
-PATCH_PX = 32  # of the degraded image
+PATCH_PX = 16  # of the degraded image
 _BLOCKS = re.compile(r"depths?|.*blocks?|.*blk_nums?|n_feats_blocks")
 
 
@@ -136,6 +136,8 @@ def training(values: dict[str, Any]) -> str:
         except RestoreError as error:
             problems = getattr(error, "problems", None)
             return "; ".join(f"{each.path}: {each.message}" for each in problems) if problems else str(error)
+        except Exception as error:  # of a network's own code: this is a row, too
+            return f"fails in training: {type(error).__name__}: {error}"
         history = next(Path("experiments").rglob("history.jsonl")).read_text(encoding="utf-8").splitlines()
         rows = [yaml.safe_load(line) for line in history]
         losses = [sum(value for key, value in row.items() if key.startswith("l_")) for row in rows if "lr" in row]
@@ -159,7 +161,7 @@ def shortened(values: dict[str, Any], scale: int) -> dict[str, Any]:
     for key in ("meta_info_file", "meta_info", "filename_tmpl", "mini_batch_sizes", "gt_sizes", "iters", "cache"):
         data.pop(key, None)
     data |= {"dataroot_gt": "gt", "io_backend": {"type": "disk"}, "gt_size": PATCH_PX * scale}
-    data |= {"batch_size_per_gpu": 1, "num_worker_per_gpu": 0}
+    data |= {"batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
     if "dataroot_lq" in data:
         data["dataroot_lq"] = "lq"
     values["datasets"] = {"train": data}
