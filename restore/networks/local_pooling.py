@@ -76,8 +76,8 @@ def pool_locally(network: nn.Module, train_size: Sequence[int]) -> None:
     if len(train_size) != 4:
         raise ValueError(f"train_size is {list(train_size)}: batch, channels, rows and columns of a training patch")
     sides = [int(side * _LARGER) for side in train_size[2:]]
-    encoders, middle, decoders = (list(network.get_submodule(n)) for n in ("encoders", "middle_blks", "decoders"))
-    levels = [*enumerate(encoders), (len(encoders), nn.ModuleList(middle))]
+    encoders, decoders = (list(network.get_submodule(name).children()) for name in ("encoders", "decoders"))
+    levels = [*enumerate(encoders), (len(encoders), network.get_submodule("middle_blks"))]
     levels += [(len(encoders) - 1 - number, decoder) for number, decoder in enumerate(decoders)]
     for level, blocks in levels:
         window = [max(1, side // 2**level) for side in sides]
