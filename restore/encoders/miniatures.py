@@ -80,6 +80,7 @@ MINIATURES: dict[str, Mapping[str, Any]] = {
     "identityformer": _STAGES,
     "levit": {"model_args": {"embed_dim": [64, 96, 128], "depth": [1, 1, 1], "num_heads": [2, 3, 4]}},
     "lvvit": {**_TOKENS, "stem_width": 32},
+    "metaformer": _STAGES,
     "mini_deit": _TOKENS,
     "mini_swin": {**_WINDOWS, "num_shared": [2, 2, 2, 2], "window_size": 4},
     "parallel_vit": {**_TOKENS, "depth": 2},

@@ -24,6 +24,7 @@ __all__ = [
     "ChannelsFirstNorm",
     "PatchMerging",
     "StagedEncoder",
+    "conv_reductions",
     "layers_key",
     "norm_reductions",
     "normed_patches",
@@ -139,6 +140,26 @@ def norm_reductions(dims: Sequence[int]) -> list[nn.Sequential]:
         nn.Sequential(ChannelsFirstNorm(before, eps=1e-6), nn.Conv2d(before, after, 2, 2))
         for before, after in pairwise(dims)
     ]
+
+
+def conv_reductions(in_chans: int, dims: Sequence[int]) -> list[nn.Sequential]:
+    """MetaFormer's: a 7x7 convolution of stride 4 and a norm, then norms and 3x3 convolutions of stride 2."""
+    first = _reduction(in_chans, dims[0], 7, 4, 2, "post_norm")
+    return [first, *(_reduction(before, after, 3, 2, 1, "pre_norm") for before, after in pairwise(dims))]
+
+
+def _reduction(before: int, after: int, size: int, stride: int, padding: int, norm: str) -> nn.Sequential:
+    """A convolution, with a norm without bias before or after it."""
+    layers = {
+        "pre_norm": ChannelsFirstNorm(before, eps=1e-6, bias=False),
+        "conv": nn.Conv2d(before, after, size, stride, padding),
+        "post_norm": ChannelsFirstNorm(after, eps=1e-6, bias=False),
+    }
+    reduction = nn.Sequential()
+    for name, layer in layers.items():
+        if name in ("conv", norm):
+            reduction.add_module(name, layer)
+    return reduction
 
 
 def split_depths(depths: Sequence[int], drop_path: float) -> list[list[float]]:

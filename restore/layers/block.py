@@ -7,6 +7,8 @@ Yu et al. 2022, arXiv 2111.11418.
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -18,11 +20,12 @@ from restore.layers.merging import MergedBlock, MergedMixer, Merging, takes_sets
 from restore.layers.mixers.base import Mixer
 from restore.layers.mixers.build import build_mixer
 from restore.layers.norms import scale_output
+from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.residual import DropPath, LayerScale
 from restore.layers.tokens import Tokens, Values, values_of, with_values
 from restore.registry import FeedForwardOption, MixerOption, NormOption, PlacementOption
 
-__all__ = ["MetaFormerBlock"]
+__all__ = ["MetaFormerBlock", "common_multiple", "run_padded"]
 
 
 class MetaFormerBlock(nn.Module):
@@ -147,3 +150,20 @@ class MetaFormerBlock(nn.Module):
         assert self.norm2 is not None
         assert self.ffn is not None
         return self.norm2, self.ffn, self.scale2
+
+
+def common_multiple(blocks: Iterable[MetaFormerBlock]) -> tuple[int, int]:
+    """What rows and columns of a map must be multiples of, for the mixers of all blocks."""
+    multiples = [block.mixer.size_multiple for block in blocks]
+    return math.lcm(*(rows for rows, _ in multiples)), math.lcm(*(columns for _, columns in multiples))
+
+
+def run_padded(
+    x_BCHW: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor], multiple: tuple[int, int]
+) -> torch.Tensor:
+    """What `run` makes of the channels-last map, reflected up to whole multiples and cropped; (B, C, H, W)."""
+    if multiple == (1, 1):
+        return run(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    padded_BCHW = pad_to_multiple(x_BCHW, multiple)
+    refined_BCHW = run(padded_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return crop(refined_BCHW, x_BCHW.shape[2], x_BCHW.shape[3])

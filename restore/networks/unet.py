@@ -16,7 +16,6 @@ Shapes: B batch, H x W image, s upscale.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -26,7 +25,7 @@ from torch import nn
 
 from restore.encoders import build_encoder
 from restore.layers.arguments import require_positive
-from restore.layers.block import MetaFormerBlock
+from restore.layers.block import MetaFormerBlock, common_multiple, run_padded
 from restore.layers.build import build_feed_forward, build_position
 from restore.layers.convolution import Reconstruction
 from restore.layers.mixers import build_mixer
@@ -156,14 +155,9 @@ class Join(nn.Module):
         super().__init__()
         self.narrow = nn.Conv2d(coarse, fine, 1)
         self.position, self.blocks = position, nn.Sequential(*blocks)
-        rows, columns = (math.lcm(*(block.mixer.size_multiple[axis] for block in blocks)) for axis in (0, 1))
-        self.size_multiple = (rows, columns)
+        self.size_multiple = common_multiple(blocks)
 
     def forward(self, coarse_BCHW: torch.Tensor, fine_BCHW: torch.Tensor) -> torch.Tensor:
         height, width = fine_BCHW.shape[2:]
         larger = F.interpolate(self.narrow(coarse_BCHW), (height, width), mode="bilinear", align_corners=False)
-        joined_BCHW = larger + fine_BCHW
-        whole = self.size_multiple == (1, 1)
-        padded_BCHW = joined_BCHW if whole else pad_to_multiple(joined_BCHW, self.size_multiple)
-        refined_BCHW = self.blocks(self.position(padded_BCHW.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
-        return refined_BCHW if whole else crop(refined_BCHW, height, width)
+        return run_padded(larger + fine_BCHW, lambda x_BHWC: self.blocks(self.position(x_BHWC)), self.size_multiple)

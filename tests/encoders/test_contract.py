@@ -63,6 +63,7 @@ SMALL = {  # options that make an encoder small enough to test in seconds; all o
     },
     "flexivit": {"embed_dim": 16, "depth": 3, "num_heads": 2},
     "repopt_vgg": {"depths": [1, 2, 1, 1], "width_factors": [0.125, 0.125, 0.0625, 0.0625]},
+    "metaformer": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
     "identityformer": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
     "randformer": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "grids": [None, None, 4, 2]},
     "mini_deit": {"img_size": 32, "embed_dim": 16, "depth": 6, "num_heads": 2},

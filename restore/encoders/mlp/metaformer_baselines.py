@@ -10,14 +10,13 @@ B batch, H x W image, C channels of a stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import nn
 
 from restore.encoders.base import IMAGENET, Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import ChannelsFirstNorm, StagedEncoder, split_depths
+from restore.encoders.staged import StagedEncoder, conv_reductions, split_depths
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.convolution.local import IdentityMixer
@@ -78,8 +77,7 @@ class MetaFormerBaseline(StagedEncoder):
             normalisation=normalisation,
             weights_statistics=IMAGENET,
         )
-        self.downsample_layers = nn.ModuleList([_reduction(in_chans, dims[0], 7, 4, 2, "post_norm")])
-        self.downsample_layers.extend(_reduction(*pair, 3, 2, 1, "pre_norm") for pair in pairwise(dims))
+        self.downsample_layers = nn.ModuleList(conv_reductions(in_chans, dims))
         self.stages = nn.ModuleList(
             nn.Sequential(*(_Block(dim, grid, mlp_ratio, rate, scaled=stage >= 2) for rate in rates))
             for stage, (dim, grid, rates) in enumerate(zip(dims, grids, split_depths(depths, drop_path), strict=True))
@@ -97,20 +95,6 @@ class MetaFormerBaseline(StagedEncoder):
         """One linear layer on the norm of the mean of the coarsest map."""
         dim = self._declared[-1][0]
         return LinearHead(dim, num_classes, norm=nn.LayerNorm(dim, eps=1e-6))
-
-
-def _reduction(before: int, after: int, size: int, stride: int, padding: int, norm: str) -> nn.Sequential:
-    """A convolution, with a norm without bias before or after it."""
-    layers = {
-        "pre_norm": ChannelsFirstNorm(before, eps=1e-6, bias=False),
-        "conv": nn.Conv2d(before, after, size, stride, padding),
-        "post_norm": ChannelsFirstNorm(after, eps=1e-6, bias=False),
-    }
-    reduction = nn.Sequential()
-    for name, layer in layers.items():
-        if name in ("conv", norm):
-            reduction.add_module(name, layer)
-    return reduction
 
 
 class _Block(MetaFormerBlock):
