@@ -5,7 +5,8 @@
 
 A variant is a name and, after a colon, assignments with semicolons between. The same command goes on where it was
 interrupted. PSNR is the mean over the dataset `val`, or, with `--crop`, over the middles of its images; ± is the
-standard deviation over the seeds.
+standard deviation over the seeds. Where all begin with the weights of `path.pretrain_network_g`, these are measured,
+too, and the last column is the share of what the first variant gains over them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main() -> None:
         variants[name.strip()] = [each.strip() for each in assignments.split(";") if each.strip()]
     found: dict[str, list[float]] = {name: [] for name in variants}
     counts = {}
+    before = None
     for seed in range(arguments.seeds):
         for name, assignments in variants.items():
             periods = f"train.scheduler.periods=[{arguments.iterations}]"
@@ -52,19 +54,28 @@ def main() -> None:
             own = [f"manual_seed={seed}", f"path.experiments_root={place}"]
             options = load(arguments.opt, [*arguments.set, *length, *own, *assignments], is_train=True)
             options._auto_resume = True
+            source, entry, strict = options.path.pretrained()
+            if before is None and source and strict:
+                before = value_of(options, arguments.crop, source, entry)
+                print(f"before: {before:.3f} dB", flush=True)
             if train(options) != 0:
                 return
             counts[name] = parameters(options)
             found[name].append(value_of(options, arguments.crop))
             print(f"{name}, seed {seed}: {found[name][-1]:.3f} dB", flush=True)
     first = next(iter(found.values()))
-    print("| variant | parameters | that learn | PSNR [dB] | ± | change |")
-    print("|---|---|---|---|---|---|")
+    last = "" if before is None else " of the gain |"
+    print(f"| variant | parameters | that learn | PSNR [dB] | ± | change |{last}")
+    print("|---|---|---|---|---|---|" + ("---|" if last else ""))
+    gain = statistics.mean(first) - (before or 0.0)
+    if before is not None:
+        print(f"| before | {counts[next(iter(variants))][0]:,} | | {before:.3f} | | {-gain:+.3f} | |")
     for name, values in found.items():
         change = statistics.mean(one - other for one, other in zip(values, first, strict=True))
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         mean, (everything, learning) = statistics.mean(values), counts[name]
-        print(f"| {name} | {everything:,} | {learning:,} | {mean:.3f} | {spread:.3f} | {change:+.3f} |")
+        part = f" {1 + change / gain:.0%} |" if last else ""
+        print(f"| {name} | {everything:,} | {learning:,} | {mean:.3f} | {spread:.3f} | {change:+.3f} |{part}")
 
 
 def parameters(options) -> tuple[int, int]:
@@ -75,10 +86,10 @@ def parameters(options) -> tuple[int, int]:
     return everything, everything if wanted is None else train_only(network, wanted)[0]
 
 
-def value_of(options, crop: int | None) -> float:
+def value_of(options, crop: int | None, weights=None, key: str | None = "params") -> float:
     """Mean PSNR of what was trained; of the weights themselves, as averages of few iterations lag behind."""
-    folder = options.paths.experiments_root / "models"
-    restorer = load_model(folder / "net_g_latest.pth", key="params", device="cpu", tile=64, tile_overlap=16).measuring()
+    weights = weights or options.paths.experiments_root / "models/net_g_latest.pth"
+    restorer = load_model(weights, key=key, device="cpu", tile=64, tile_overlap=16).measuring()
     dataset = dataset_of(options)
     values = [psnr_of(restorer, dataset[index], crop, restorer.scale) for index in range(len(dataset))]
     return statistics.mean(values)

@@ -36,6 +36,7 @@ def main() -> None:
     made = parser(__doc__.splitlines()[0])
     made.add_argument("--iterations", type=int, default=80)
     made.add_argument("--rate", type=float, default=3e-3)
+    made.add_argument("--gt-px", type=int, default=24, help="side of the patches of training")
     made.add_argument("--placements", nargs="+", default=list(PLACEMENTS))
     arguments = made.parse_args()
     data, n = arguments.data, arguments.iterations
@@ -47,10 +48,10 @@ def main() -> None:
         for seed in arguments.seeds:
             weights = trained(
                 "options/train_sweep_denoise_25.yml",
-                f"very_deep_{placement}_{seed}",
+                f"very_deep_{placement}_{arguments.rate:g}_{n}_{seed}",
                 [
                     f"datasets.train.dataroot_gt=[{data}/train/photos]",
-                    "datasets.train.gt_size=24",
+                    f"datasets.train.gt_size={arguments.gt_px}",
                     "datasets.train.num_worker_per_gpu=0",
                     "datasets.val=~",
                     "val=~",
