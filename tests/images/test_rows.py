@@ -48,7 +48,8 @@ def blocks_of(pixels, sizes=(1, 20, 7)):
 def small_strips(monkeypatch):
     """Strips as of much larger images: TIFF of few rows, JPEG of 16."""
     monkeypatch.setattr("restore.images.tiff._STRIP_BYTES", 8 * WIDTH)
-    monkeypatch.setattr("restore.images.jpeg._LONGEST_INTERVAL", 2 * -(-WIDTH // 8))
+    monkeypatch.setattr("restore.images.jpeg._LONGEST_INTERVAL", 3 * -(-WIDTH // 8))
+    monkeypatch.setattr("restore.images.jpeg._STRIP_UNITS", 2 * -(-WIDTH // 8))
 
 
 def test_blocks_become_strips_of_one_height():
