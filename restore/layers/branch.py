@@ -35,6 +35,8 @@ class Branch(nn.Module):
         side_by_side: layers whose outputs are several maps side by side, and how many: `{"qkv": 3}`. With what is said
             here, the first channels of each layer make a narrower component of the same kind (see
             `restore.networks.elastic`); None where they do not.
+        chooses: whether it chooses among what it sees (neighbours, centres, buckets), so that rounding may decide
+            between two that are almost alike.
 
     Raises:
         ValueError: a number that is not above zero (`halo_px`: below zero).
@@ -42,6 +44,7 @@ class Branch(nn.Module):
 
     inner_norm: nn.Module | None
     side_by_side: ClassVar[Mapping[str, int] | None] = None
+    chooses: ClassVar[bool] = False
 
     def __init__(self, dim: int, inner_dim: int | None = None, halo_px: int | None = 0):
         super().__init__()

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from restore import build_model
 from restore.errors import OptionsError
 from restore.inference import export
 from restore.inference.export import CHECKED, CHECKED_SMALL, LARGE, ExportError, export_network
 from restore.layers.folding import fold
+from restore.layers.mixers.graph.neighbours import NeighbourGraph
+from restore.networks.base import Network
 from restore.networks.repconv import RepConvSR
+from restore.networks.spec import ImageSpec
 from restore.networks.swinir import SwinIR
 from restore.zoo import load_network
 
@@ -201,3 +205,28 @@ def test_a_network_that_does_not_enlarge_is_compared_with_itself(needs_onnx, tmp
     loss = measured_loss(network, network, tmp_path / "set")
     assert (loss.network, loss.file) == (None, float("inf"))
     assert "own results" in str(loss)
+
+
+@pytest.mark.parametrize("chooses", [False, True])
+def test_a_network_that_chooses_may_meet_an_image_where_rounding_decides(chooses):
+    """A file that differs for one image is taken of such a network alone, and one that always differs of none."""
+
+    class Halves(Network):
+        def __init__(self):
+            super().__init__()
+            self.inner = NeighbourGraph(4) if chooses else nn.Identity()
+
+        spec = ImageSpec(1, 3, 3)
+
+        def forward(self, x_BCHW):
+            return x_BCHW / 2
+
+    seen = []
+
+    def turned_once(image):
+        seen.append(image)
+        return image / 2 + (0.01 if len(seen) == 1 else 0)
+
+    assert (export._difference(Halves(), turned_once, (1, 4, 5)) <= export.TOLERANCE) == chooses
+    assert len(seen) == 1 + chooses
+    assert export._difference(Halves(), lambda image: image / 2 + 0.01, (1, 4, 5)) == pytest.approx(0.01, rel=1e-3)

@@ -45,6 +45,7 @@ class HashAttention(TokenMixer):
         rotations: (h, d, R, num_buckets / 2), a buffer.
     """
 
+    chooses = True
     rotations: torch.Tensor
 
     def __init__(self, dim: int, num_heads: int = 6, num_buckets: int = 8, chunk_size: int = 64, num_rounds: int = 2):

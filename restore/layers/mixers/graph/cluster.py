@@ -33,6 +33,8 @@ class ContextClusterMixer(Mixer):
         num_folds: rows, and columns, of the regions of the map, whose sides are multiples of it.
     """
 
+    chooses = True
+
     def __init__(self, dim: int, num_heads: int = 4, head_dim: int = 24, num_centres: int = 2, num_folds: int = 1):
         require_positive(num_heads=num_heads, head_dim=head_dim, num_centres=num_centres, num_folds=num_folds)
         super().__init__(dim, inner_dim=num_heads * head_dim, size_multiple=num_folds, halo_px=None)

@@ -37,6 +37,7 @@ class NeighbourGraph(Mixer):
             to those of features; for maps of another size they are resampled. None: only features count.
     """
 
+    chooses = True
     relative_pos: torch.Tensor | None
 
     def __init__(
