@@ -26,10 +26,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.convolution import residual_conv
 from restore.layers.ffn import DepthwiseFeedForward
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.mixers.attention.stripe import StripeAttention
 from restore.layers.padding import pad_to_multiple
 from restore.layers.precision import float32_when_half

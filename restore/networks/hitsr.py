@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.ffn import PositionFeedForward
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.padding import pad_to_multiple
 from restore.layers.position_bias import gather_bias, mean_of_cells, relative_position_index, relative_positions
 from restore.layers.precision import without_autocast

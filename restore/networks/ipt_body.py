@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.compiled.norm import LayerNorm
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.merging import Merging, Plan
 from restore.layers.tokens import Tokens
 

@@ -25,8 +25,8 @@ from torch import nn
 from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
 from restore.layers.build import build_feed_forward, build_position
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.convolution import Reconstruction, enlarged, residual_conv
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.mixers import Mixer, build_mixer
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half

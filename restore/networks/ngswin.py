@@ -24,9 +24,9 @@ from torch import nn
 
 from restore.encoders.staged import PatchMerging
 from restore.layers.arguments import require_positive
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.ffn import MLP
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.mixers.attention.full import cosine_queries_and_keys
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.position_bias import RelativePositionBias

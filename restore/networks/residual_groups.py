@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.convolution import PixelShuffleUpsampler, residual_conv
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.padding import crop, pad_to_multiple
 from restore.layers.precision import float32_when_half
 from restore.networks.base import Network, State

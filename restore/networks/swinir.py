@@ -23,8 +23,8 @@ from torch import nn
 
 from restore.layers.arguments import require_positive
 from restore.layers.compiled.branch import compiled_mlp_branch
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.ffn import MLP
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.position_bias import RelativePositionBias
 from restore.layers.precision import add_branch
 from restore.layers.residual import DropPath

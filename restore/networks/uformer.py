@@ -30,9 +30,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from restore.layers.arguments import require_positive
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.ffn import MLP
 from restore.layers.initialisation import initialise_linear
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.padding import pad_to_multiple
 from restore.layers.residual import DropPath
 from restore.layers.window import (

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from restore.layers.compiled.norm import LayerNorm
 from restore.layers.exportable import is_of_size, resized_with_filter
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.residual import LayerScale
 
 __all__ = ["Attention", "DecoderLayer", "EncoderLayer", "fit_positions"]

@@ -30,7 +30,7 @@ from timing import machine, report
 from restore.allocator import keep_freed_memory
 from restore.inference.blocks import compile_blocks
 from restore.layers.compiled.library import description, is_usable, switched_off
-from restore.layers.compiled.norm import LayerNorm
+from restore.layers.layer_norm import LayerNorm
 from restore.layers.window import window_attention, window_plan
 from restore.networks.edt import EDT
 from restore.networks.swinir import SwinIR

@@ -152,10 +152,15 @@ def test_resizing_is_the_same_without_the_library(monkeypatch, dtype, kernel, sc
 @needs_library
 def test_8_bit_images_are_enlarged_to_the_same_levels(monkeypatch):
     pixels = np.random.default_rng(0).integers(256, size=(40, 33, 3), dtype=np.uint8)
-    found = [resize_pixels(pixels, scale=scale) for scale in (2, 3, 4, 1.7)]
+    found = [resize_pixels(pixels, scale=scale, round_each_axis=False) for scale in (2, 3, 4, 1.7)]
     monkeypatch.setattr(compiled, "_library", None)
     for scale, enlarged in zip((2, 3, 4, 1.7), found, strict=True):
-        assert (resize_pixels(pixels, scale=scale) == enlarged).all()
+        exact = (
+            resize(torch.from_numpy(pixels).double().permute(2, 0, 1)[None], scale=scale)[0].permute(1, 2, 0).numpy()
+        )
+        tie = np.abs(exact % 1 - 0.5) < 1e-9  # where the order of a sum decides, which is that of the machine's library
+        differs = resize_pixels(pixels, scale=scale, round_each_axis=False) != enlarged
+        assert not (differs & ~tie).any()
 
 
 @needs_library

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.compiled import library, norm
-from restore.layers.compiled.norm import LayerNorm, compiled_layer_norm
+from restore.layers.compiled.norm import compiled_layer_norm
+from restore.layers.layer_norm import LayerNorm
 
 BEST = library._library.processor
 PROCESSORS = [1] if BEST == 1 else range(2, BEST + 1)

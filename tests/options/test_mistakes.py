@@ -287,7 +287,7 @@ STEREO = """
             "4: network_g.type: StyleGAN2Generator is not part of this package: ",
             ["ESRGANModel", "FFHQDataset"],
         ),
-        (RESTORMER, "7: network_g.type: Restormer is not part of this package: ", ["NAFNet", "Uformer"]),
+        (RESTORMER, "7: network_g.type: Restormer is not part of this package: ", ["spandrel_extra_arches"]),
         (STEREO, "5: network_g.type: NAFSSR is not part of this package: ", ["SwinIR", "calculate_skimage_ssim"]),
     ],
     ids=["video", "stylegan", "restormer", "stereo"],

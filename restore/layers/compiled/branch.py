@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from restore.layers.compiled.attention import NUMBERS, attention_problem, suits_compiled_attention
 from restore.layers.compiled.library import Branch, branch
-from restore.layers.compiled.norm import LayerNorm
 
 __all__ = ["compiled_mlp_branch", "compiled_window_branch"]
 
@@ -74,9 +73,9 @@ def _suits(block: nn.Module, x: Tensor, parts: Sequence[nn.Module], tables: Sequ
     if not suits_compiled_attention(x) or type(x) is not Tensor:
         return False
     norm, *maps = parts
-    if type(norm) not in (nn.LayerNorm, LayerNorm) or not all(
-        type(each) is nn.Linear or _is_map(each) for each in maps
-    ):
+    if type(norm) is not nn.LayerNorm and not getattr(norm, "computes_layer_norm", False):
+        return False
+    if not all(type(each) is nn.Linear or _is_map(each) for each in maps):
         return False
     if any(map(_has_hooks, block.modules())):
         return False

@@ -9,34 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restore.layers.compiled.attention import NUMBERS, suits_compiled_attention
 from restore.layers.compiled.library import NormProblem, layer_norm
-from restore.registry import NORMS
 
-__all__ = ["LayerNorm", "compiled_layer_norm"]
+__all__ = ["compiled_layer_norm"]
 
 FEWEST_NUMBERS = 1 << 13
 """Where there are fewer, calling the library costs more than it gains."""
-
-
-@NORMS.add("layer")
-class LayerNorm(nn.LayerNorm):
-    """Mean 0 and variance 1 over the channels of each position (Ba et al. 2016, arXiv 1607.06450).
-
-    Args:
-        dim: channels.
-        eps: added to the variance.
-    """
-
-    def __init__(self, dim: int, eps: float = 1e-5):
-        super().__init__(dim, eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, ..., C) to the same shape."""
-        out = compiled_layer_norm(x, self.weight, self.bias, self.eps)
-        return super().forward(x) if out is None else out
 
 
 def compiled_layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor | None:
