@@ -97,7 +97,7 @@ def from_frequencies(parts_BCHF2: torch.Tensor, size: Sequence[int]) -> torch.Te
     """The real maps (B, C, H, W) whose orthonormal Fourier transform this is."""
     H, W = size
     if not is_exporting():
-        return torch.fft.irfft2(torch.view_as_complex(parts_BCHF2.contiguous()), s=(H, W), norm="ortho")
+        return torch.fft.irfft2(_as_complex(parts_BCHF2), s=(H, W), norm="ortho")
     real, imaginary = parts_BCHF2.unbind(-1)
     cosine, sine = _waves(H, real)
     real, imaginary = cosine @ real - sine @ imaginary, cosine @ imaginary + sine @ real
@@ -112,7 +112,7 @@ def from_frequencies(parts_BCHF2: torch.Tensor, size: Sequence[int]) -> torch.Te
 def complex_product(a_2: torch.Tensor, b_2: torch.Tensor) -> torch.Tensor:
     """The product of complex numbers, whose real and imaginary parts are in the last dimension of either and of it."""
     if not is_exporting():
-        return torch.view_as_real(torch.view_as_complex(a_2) * torch.view_as_complex(b_2.contiguous()))
+        return torch.view_as_real(_as_complex(a_2) * _as_complex(b_2))
     (a, b), (c, d) = a_2.unbind(-1), b_2.unbind(-1)
     return torch.stack([a * c - b * d, a * d + b * c], dim=-1)
 
@@ -150,3 +150,10 @@ def _mean_matrix(old: int, new: int, like: torch.Tensor) -> torch.Tensor:
     inside = (place >= number * old // new) & (place < ((number + 1) * old + new - 1) // new)
     weight = inside.to(like.dtype)
     return weight / weight.sum(dim=1, keepdim=True)
+
+
+def _as_complex(parts_2: torch.Tensor) -> torch.Tensor:
+    """Pairs as complex numbers. Torch 2.6 looks at the strides of dimensions of one, too, and wants them even."""
+    if any(stride % 2 for stride in parts_2.stride()[:-1]):
+        return torch.view_as_complex(parts_2.clone(memory_format=torch.contiguous_format))
+    return torch.view_as_complex(parts_2.contiguous())

@@ -182,9 +182,9 @@ def test_encoders_judge_and_join_the_record_of_others(sweep, tmp_path):
 
 
 def test_a_network_that_holds_nothing_to_compare_is_refused(sweep, capsys):
-    fixed = of_encoders("denoise", network_g="{type: DnCNN, in_nc: 3, out_nc: 3}")
+    fixed = of_encoders("denoise", network_g="{type: SRVGGNetCompact, upscale: 1}")
     assert sweep("--encoders", "vit", tasks=("encoders_denoise_25",), **fixed)[0] == 2
-    assert "network_g.type: DnCNN has neither the argument `mixers` nor `encoder`" in capsys.readouterr().err
+    assert "network_g.type: SRVGGNetCompact has neither the argument `mixers` nor `encoder`" in capsys.readouterr().err
 
 
 def test_unknown_encoders_are_named(sweep, capsys):

@@ -239,8 +239,7 @@ class TestWeights:
         loaded = load_detector(tmp_path / "mine.safetensors")
         x_BCHW = torch.rand(1, 3, 32, 32)
         for one, other in zip(detector(x_BCHW), loaded(x_BCHW), strict=True):
-            assert torch.equal(one[0], other[0])
-            assert torch.equal(one[1], other[1])
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
 
     def test_other_files_are_refused(self, tmp_path):
         with pytest.raises(MissingError, match="no shipped detector 'nobody'"):

@@ -49,6 +49,7 @@ def test_networks_on_no_device(gpu, fresh_plans):
                 assert (name, tuple(result.shape), result.device.type) == (name, wanted, "meta")
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 7), reason="torch 2.6 asks the driver about a card of fake tensors")
 def test_networks_on_a_card_that_is_not_there(gpu, fresh_plans):
     """Fake tensors, which know shape, type and device: a tensor that was left on the processor is an error there."""
     for name, options in gpu.SMALL.items():

@@ -269,6 +269,8 @@ def _built(name: str, found: Probe, pretrained: bool) -> tuple[TimmModel, Remain
         def __init__(self, model: nn.Module, **settings: Any):
             whole.append(model)
             if found.kind is FeatureGetterNet:
+                known = inspect.signature(FeatureGetterNet).parameters  # up to timm 1.0.30 not all that timm gives it
+                settings = {name: value for name, value in settings.items() if name in known}
                 settings |= {"out_indices": list(range(len(found.channels))), "prune": False}
             super().__init__(model, **settings)
 

@@ -146,6 +146,8 @@ def build(name: str, options: Mapping[str, Any], *, device: str | None = None, w
                     raise
                 return create_model(name, features_only=True, out_indices=1, **options, **wrapped)
     except RuntimeError as error:
+        if device == "meta" and "meta tensors" in str(error):  # it reads numbers that the meta device does not have
+            return build(name, options, wrapper=wrapper)
         raise ValueError(f"the timm model '{name}' cannot be used as an encoder: {error}") from None
 
 
