@@ -136,6 +136,8 @@ def build(name: str, options: Mapping[str, Any], *, device: str | None = None, w
         MissingError: see `create_model`.
         TypeError: an argument that it does not have.
     """
+    import timm.models  # noqa: F401  # outside the device, where torch 2.6 cannot import its compiler
+
     wrapped = {} if wrapper is None else {"feature_cls": wrapper}
     try:
         with torch.device(device) if device else torch.no_grad():
@@ -146,8 +148,6 @@ def build(name: str, options: Mapping[str, Any], *, device: str | None = None, w
                     raise
                 return create_model(name, features_only=True, out_indices=1, **options, **wrapped)
     except RuntimeError as error:
-        if device == "meta" and "meta tensors" in str(error):  # it reads numbers that the meta device does not have
-            return build(name, options, wrapper=wrapper)
         raise ValueError(f"the timm model '{name}' cannot be used as an encoder: {error}") from None
 
 
