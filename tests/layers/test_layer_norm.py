@@ -153,3 +153,39 @@ def test_a_library_of_older_code_is_left_alone(tmp_path):
         pytest.skip("no C compiler")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", built, source], check=True)
     assert "other sources" in library._load(built, "").reason
+
+
+def test_weights_that_are_one_number():
+    x, _, _, gradient = given((3, 5, 20))
+    weight = torch.full((1,), 2.0).expand(20)
+    ours = results(lambda x, *_: compiled_layer_norm(x, weight, None, 1e-5), x, None, None, gradient)
+    theirs = results(lambda x, *_: F.layer_norm(x, (20,), weight), x, None, None, gradient)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_other_defaults_of_torch_change_nothing():
+    x, weight, bias, gradient = given((3, 5, 20))
+    wanted = results(lambda *all_: compiled_layer_norm(*all_, 1e-5), x, weight, bias, gradient)
+    torch.set_default_dtype(torch.double)
+    try:
+        with torch.device("meta"):
+            found = results(lambda *all_: compiled_layer_norm(*all_, 1e-5), x, weight, bias, gradient)
+    finally:
+        torch.set_default_dtype(torch.float)
+    assert all(torch.equal(one, other) for one, other in zip(wanted, found, strict=True))
+
+
+@torch.no_grad()
+def test_derivatives_forward_and_of_transforms_are_torchs():
+    module, x, direction = LayerNorm(20), torch.randn(4, 20), torch.randn(4, 20)
+    plain = nn.LayerNorm(20)
+    for transform in (
+        lambda function: torch.func.jvp(function, (x,), (direction,))[1],
+        lambda function: torch.func.grad(lambda x: function(x).square().sum())(x),
+        lambda function: torch.func.vmap(function)(x),
+    ):
+        torch.testing.assert_close(transform(module), transform(plain))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, direction)
+        tangents = [torch.autograd.forward_ad.unpack_dual(each(dual)).tangent for each in (module, plain)]
+    torch.testing.assert_close(*tangents)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from restore.layers.compiled.library import Problem, attention, is_usable
@@ -29,12 +30,14 @@ NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
 def suits_compiled_attention(x: Tensor) -> bool:
     """Whether queries, keys and values like `x` can be given to the library.
 
-    Not where others will run the network, nor where a mode such as torch's counter of operations looks at every
-    operator: it knows nothing of the library's.
+    Not where others will run the network, nor where every operator has to be seen: by a mode such as torch's counter of
+    operations, by `torch.func`, or by forward-mode differentiation.
     """
     if x.device.type != "cpu" or x.dtype not in NUMBERS or is_exporting():
         return False
-    if not torch.compiler.is_compiling() and is_in_torch_dispatch_mode():
+    if not torch.compiler.is_compiling() and (
+        is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    ):
         return False
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in NUMBERS:
         return False
@@ -166,7 +169,7 @@ def attention_problem(
     assert bias is None or bias.shape == (num_heads, num_tokens, num_tokens), bias.shape
     assert masks is None or masks.shape == (len(counts), num_tokens, num_tokens), masks.shape
     assert order is None or order.shape == rows.shape[:1], order.shape
-    classes = torch.tensor(counts, dtype=torch.int64)
+    classes = torch.tensor(counts, dtype=torch.int64, device="cpu")
     order = None if order is None else order.contiguous()
     problem = Problem(
         num_windows=sum(counts),

@@ -104,7 +104,7 @@ def _run(
     assert isinstance(norm, nn.LayerNorm)
     assert norm.normalized_shape == x_TC.shape[1:], (norm.normalized_shape, x_TC.shape)
     x_TC = x_TC if x_TC.stride(1) == 1 else x_TC.contiguous()
-    out = torch.empty(x_TC.shape, dtype=x_TC.dtype)
+    out = x_TC.new_empty(x_TC.shape)
     if not x_TC.numel():
         return out
     (first_weight, first_bias), (second_weight, second_bias) = map(_weight_and_bias, (first, second))

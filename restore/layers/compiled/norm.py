@@ -48,7 +48,8 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         x = x.contiguous()
-        statistics = torch.empty(x.shape[:-1].numel(), 2)
+        statistics = x.new_empty(x.shape[:-1].numel(), 2, dtype=torch.float32)
+        weight = None if weight is None else weight.contiguous()
         ctx.save_for_backward(x, weight, statistics)
         return _forward(x, weight, bias, eps, statistics)
 
@@ -59,7 +60,7 @@ class _Differentiable(torch.autograd.Function):
         of_weight, of_bias = ctx.needs_input_grad[1:3]
         gradient = gradient.to(x.dtype).contiguous()
         x_gradient = torch.empty_like(x)
-        affine_gradient = torch.empty(2, x.shape[-1]) if of_weight or of_bias else None
+        affine_gradient = x.new_empty(2, x.shape[-1], dtype=torch.float32) if of_weight or of_bias else None
         problem = _problem(x, weight, None, 0.0, statistics)
         problem.gradient, problem.x_gradient = gradient.data_ptr(), x_gradient.data_ptr()
         problem.affine_gradient = None if affine_gradient is None else affine_gradient.data_ptr()
