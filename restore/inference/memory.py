@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 UNKNOWN_BYTES = 2 << 30  # of a device that does not tell
-_STATUS, _MACHINE = Path("/proc/self/status"), Path("/proc/meminfo")
+_STATUS = Path("/proc/self/status")
 ALIVE_AT_ONCE = 4
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
@@ -42,14 +43,12 @@ def free_bytes(device: torch.device) -> int:
         free: int = own.mem_get_info(device)[0]
         return free + own.memory_reserved(device) - own.memory_allocated(device)
     container = _cgroup_bytes()
-    machine = _machine_bytes()
+    machine: int = psutil.virtual_memory().available
     return min(machine, machine if container is None else container) + kept_bytes()
 
 
 def resident_bytes() -> int:
     """Memory that this process holds."""
-    import psutil
-
     held: int = psutil.Process().memory_info().rss
     return held
 
@@ -59,8 +58,6 @@ def peak_resident_bytes() -> int:
     with contextlib.suppress(OSError, StopIteration):  # Linux, whose mark can be reset
         lines = _STATUS.read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    import psutil
-
     windows: int | None = getattr(psutil.Process().memory_info(), "peak_wset", None)
     if windows is not None:
         return windows
@@ -122,17 +119,6 @@ def empty_pixels(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
-
-
-def _machine_bytes() -> int:
-    """What the whole machine has left, without swap; psutil, which can tell it everywhere, takes long to load."""
-    with contextlib.suppress(OSError, StopIteration):  # Linux
-        lines = _MACHINE.read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    import psutil
-
-    available: int = psutil.virtual_memory().available
-    return available
 
 
 def _cgroup_bytes(group: Path = Path("/sys/fs/cgroup")) -> int | None:
