@@ -7,6 +7,7 @@ thing comes back, `scale` times as large.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import os
@@ -30,6 +31,7 @@ from restore.inference.ensemble import self_ensemble_x8
 from restore.inference.fitting import Fitting, num_together
 from restore.inference.kinds import grouped, name_of, taken, through_stream
 from restore.inference.memory import empty_pixels
+from restore.inference.packing import PackedLinear
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
 from restore.inference.sizing import sizing_of
 from restore.inference.tiling import Plan, tiling_policy, whole_number, whole_number_or_auto
@@ -136,8 +138,11 @@ class Restorer:
         network = merged(network, merge) if merge else network
         self.network: nn.Module = network.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self.is_folded, self.merge = fold, merge
+        self._packed: PackedLinear | None = None
         if self.device.type == "cpu":
             keep_freed_memory()
+            if PackedLinear.is_available() and not compile:
+                self._packed = PackedLinear(self.network)
         self._fitting = Fitting(self.network, self.spec, self.device, self._through_network)
         self._forwards = {
             dtype: RecoveringForward(
@@ -374,9 +379,13 @@ class Restorer:
         return plan, num_together(self.device, planes * plan.tall.tile_px * plan.wide.tile_px)
 
     def _through_network(self, dtype: torch.dtype, x_BCHW: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad(), arithmetic(self.device, dtype):
+        with torch.no_grad(), arithmetic(self.device, dtype), self._packing(dtype):
             white = self.spec.value_range
             run = partial(self_ensemble_x8, self.network) if self.self_ensemble else self.network
             if white == 1:
                 return run(x_BCHW).float()
             return run(x_BCHW * white).float() / white
+
+    def _packing(self, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
+        idle = self._packed is None or self._packed.is_idle
+        return contextlib.nullcontext() if idle or dtype is not torch.bfloat16 else self._packed

@@ -126,7 +126,7 @@ class Layer(nn.Module):
         return MergedLayer(self, merging)
 
     def _feed_forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens_BND)))))
+        return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens_BND), inplace=True))))
 
 
 class EncoderLayer(Layer):
