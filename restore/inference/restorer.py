@@ -387,5 +387,6 @@ class Restorer:
             return run(x_BCHW * white).float() / white
 
     def _packing(self, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
-        idle = self._packed is None or self._packed.is_idle
-        return contextlib.nullcontext() if idle or dtype is not torch.bfloat16 else self._packed
+        if self._packed is None or self._packed.is_idle or dtype is not torch.bfloat16:
+            return contextlib.nullcontext()
+        return self._packed
