@@ -26,7 +26,7 @@ from restore.data.storage.databases import DatabaseSource, paired_databases
 from restore.data.storage.sources import FileSource, JoinedSource, PackedSource, Source, channels_of
 from restore.errors import DataError
 from restore.files import expanded
-from restore.images.resize import resize_pixels
+from restore.images.resizing import resize_pixels
 from restore.registry import DATASETS
 
 __all__ = [

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from restore.data.augment import Crop, Symmetry
 from restore.errors import DataError
-from restore.images.resize import resize_pixels
+from restore.images.resizing import resize_pixels
 
 __all__ = ["Fields", "Kind", "batched", "cropped", "described", "grid_of", "maps_of", "on_device", "resized", "turned"]
 

@@ -12,7 +12,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from restore.images.carried import Carried, say_left_behind, xmp_of_size
 from restore.images.exif import PREFIX, is_readable, with_density, with_size
 from restore.images.formats import Format, check_fits, format_for
 from restore.images.image import Image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = ["ImageEncoder", "encode_image"]
 
@@ -140,23 +143,28 @@ class _Encoder(Protocol):
 
 
 class _Whole:
-    """Holds rows until the last has come, for an encoder that wants all of them at once."""
+    """Holds rows, as Pillow's image, until the last has come, for an encoder that wants all of them at once."""
 
-    def __init__(self, file: BinaryIO, shape: Sequence[int], encode: Callable[[np.ndarray], bytes]):
-        self._file, self._shape, self._encode = file, tuple(shape), encode
-        self._pixels: np.ndarray | None = None
+    def __init__(self, file: BinaryIO, shape: Sequence[int], encode: Callable[[PillowImage], bytes]):
+        self._file, self._size, self._encode = file, (shape[1], shape[0]), encode
+        self._image: PillowImage | None = None
         self._done = 0
 
     def write(self, rows: np.ndarray) -> None:
-        if self._pixels is None:
-            self._pixels = rows if rows.shape == self._shape else np.empty(self._shape, rows.dtype)
-        if rows is not self._pixels:
-            self._pixels[self._done : self._done + len(rows)] = rows
+        import PIL.Image
+
+        part = PIL.Image.fromarray(np.ascontiguousarray(_as_rgba(rows)))
+        if part.size == self._size:
+            self._image = part
+            return
+        if self._image is None:
+            self._image = PIL.Image.new(part.mode, self._size)
+        self._image.paste(part, (0, self._done))
         self._done += len(rows)
 
     def finish(self) -> None:
-        assert self._pixels is not None
-        self._file.write(self._encode(self._pixels))
+        assert self._image is not None
+        self._file.write(self._encode(self._image))
 
 
 def _held(image: Image, shape: Sequence[int], fmt: Format) -> tuple[bytes | None, bytes | None, Carried]:
@@ -227,14 +235,17 @@ def _encode_jpeg(
         "xmp": carried.xmp,
         "comment": _comment(carried.text),
     }
-    return _encode_with_pillow(pixels, "JPEG", quality=quality, subsampling=0, **(beside if first else {}))
+    import PIL.Image
+
+    image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    return _encode_with_pillow(image, "JPEG", quality=quality, subsampling=0, **(beside if first else {}))
 
 
 def _encode_webp(
-    quality: int, lossless: bool, icc: bytes | None, exif: bytes | None, carried: Carried, pixels: np.ndarray
+    quality: int, lossless: bool, icc: bytes | None, exif: bytes | None, carried: Carried, image: PillowImage
 ) -> bytes:
     return _encode_with_pillow(
-        _as_rgba(pixels),
+        image,
         "WEBP",
         quality=quality,
         lossless=lossless,
@@ -246,17 +257,15 @@ def _encode_webp(
     )
 
 
-def _encode_with_pillow(pixels: np.ndarray, name: str, **options: object) -> bytes:
+def _encode_with_pillow(image: PillowImage, name: str, **options: Any) -> bytes:
     """A whole file by Pillow.
 
     Raises:
         ValueError: Pillow's reason why there is none.
     """
-    from PIL import Image as PillowImage
-
     file = io.BytesIO()
     try:
-        PillowImage.fromarray(np.ascontiguousarray(pixels)).save(file, name, **options)
+        image.save(file, name, **options)
     except OSError as error:
         raise ValueError(str(error)) from error
     return file.getvalue()

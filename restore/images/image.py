@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from restore.errors import ImageError
 from restore.images.carried import Carried
 from restore.terminal import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "DEPTHS",
@@ -173,6 +175,8 @@ def require_unit(pixels: np.ndarray, name: str | Path) -> None:
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
     """Pixels as a float32 tensor (1, C, H, W) in [0, 1]."""
+    import torch
+
     pixels = checked(pixels)
     white = DEPTHS[pixels.dtype.name]
     if pixels.dtype == np.uint16:  # of which torch knows little
@@ -192,7 +196,7 @@ def to_pixels(x_BCHW: Tensor, dtype: type | str | np.dtype = np.uint8) -> np.nda
     """
     if x_BCHW.ndim != 4 or x_BCHW.shape[0] != 1:
         raise ImageError(f"a tensor of shape {tuple(x_BCHW.shape)} is not one image; expected (1, C, H, W)")
-    x_HWC = x_BCHW.detach()[0].permute(1, 2, 0).to(torch.float32) * _white(dtype)
+    x_HWC = x_BCHW.detach()[0].permute(1, 2, 0).float() * _white(dtype)
     return checked(_quantised(x_HWC.contiguous().cpu().numpy(), dtype))
 
 

@@ -1,11 +1,12 @@
-"""The engine: tiles go through a network in batches, blend into a band of rows, and finished rows leave it at once.
+"""The engine: tiles go through a network in batches and blend where they overlap; what is finished leaves it at once.
 
-However large the image, what is held in float32 is one row of tiles. Running out of memory halves the work and goes on
-where it stood.
+However large the image, what is held in float32 is one tile, and the rows at its bottom that the next row of tiles
+changes. Running out of memory halves the work and goes on where it stood.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +20,14 @@ from restore.images.padding import Frame
 from restore.inference.memory import free_bytes, is_out_of_memory, release_cached
 from restore.inference.tiling import Axis, Plan, blend_axis
 
-__all__ = ["PIECE_ROWS", "Forward", "Planes", "RecoveringForward", "crop_blocks", "restore_bands"]
+__all__ = ["Forward", "Part", "Planes", "RecoveringForward", "crop_parts", "joined", "pieces_of", "restore_parts"]
 
-PIECE_ROWS = 32
 ADDED_ROWS = 256
+PIECE_PX = 1 << 18
 Forward = Callable[[torch.Tensor], torch.Tensor]
+Part = tuple[torch.Tensor, int, int]
+"""Some planes of a result, (batch, C, rows, columns), and the row and the column of the result that they begin at."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +40,7 @@ class Planes(Protocol):
         """(batch, C, rows, columns); index -1 stands for a row or column of zeros."""
 
 
-def restore_bands(
+def restore_parts(
     source: Planes,
     forward: Forward,
     plan: Plan,
@@ -46,10 +50,12 @@ def restore_bands(
     device: torch.device,
     tile_batch: int = 1,
     on_progress: Callable[[float], None] | None = None,
-) -> Iterator[torch.Tensor]:
-    """Restore a batch of planes, yielding (batch, C, rows, width * scale) float32 blocks from top to bottom.
+) -> Iterator[Part]:
+    """Restore a batch of planes, yielding finished parts in float32: one for each tile, in their order.
 
-    A block is a view of the band, which changes when the next one is asked for: copy what is to be kept.
+    Rows of tiles come from top to bottom, and within them tiles from left to right, so the parts of a row of tiles have
+    the same rows, one beside the other. A part is a view that changes when the next one is asked for: copy what is to
+    be kept.
 
     Args:
         source: the planes.
@@ -62,57 +68,107 @@ def restore_bands(
         on_progress: called after each batch with the share of tiles that are done.
     """
     tall, wide = plan.tall, plan.wide
-    band: torch.Tensor | None = None
+    sums: _Sums | None = None
     for number, top in enumerate(tall.starts):
         pixels = source.planes(index[0][top : top + tall.tile_px], index[1]).to(device)
         for first in range(0, len(wide.starts), tile_batch):
             chosen = range(first, min(first + tile_batch, len(wide.starts)))
             tiles = torch.cat([pixels[..., wide.starts[i] : wide.starts[i] + wide.tile_px] for i in chosen])
             restored = forward(tiles).chunk(len(chosen))
-            if band is None:
-                band = _empty_band(restored[0], wide.size_px * scale)
+            if sums is None:
+                sums = _Sums(plan, restored[0], scale)
             for i, tile in zip(chosen, restored, strict=True):
-                weights = torch.from_numpy(plan.weights(number, i)).to(band.device)
-                left = wide.starts[i] * scale
-                _add(band[..., left : left + tile.shape[-1]], tile.to(band.device), weights)
+                yield sums.add(tile, number, i), top * scale, wide.starts[i] * scale
             if on_progress:
                 on_progress((number + (chosen[-1] + 1) / len(wide.starts)) / len(tall.starts))
-        assert band is not None
-        following = tall.starts[number + 1] if number + 1 < len(tall.starts) else tall.size_px
-        finished = (following - top) * scale
-        yield band[..., :finished, :]
-        kept = band.shape[-2] - finished
-        band[..., :kept, :] = band[..., finished:, :].clone()
-        band[..., kept:, :] = 0
 
 
-def crop_blocks(blocks: Iterable[torch.Tensor], framed: Frame, scale: int) -> Iterator[tuple[torch.Tensor, int]]:
-    """From blocks of rows that fill an enlarged frame, those of the image, each with its first row in the image.
-
-    They come in pieces of at most `PIECE_ROWS`, so that converting them takes little memory.
-    """
+def crop_parts(parts: Iterable[Part], framed: Frame, scale: int) -> Iterator[Part]:
+    """From parts of an enlarged frame, what lies in the image, placed in the image; empty parts are left out."""
     (top, left), (height, width) = ([scale * px for px in pair] for pair in (framed.offset, framed.image_size))
-    row = -top
-    for block in blocks:
-        start, stop = max(-row, 0), min(height - row, block.shape[-2])
-        for first in range(start, stop, PIECE_ROWS):
-            yield block[..., first : min(first + PIECE_ROWS, stop), left : left + width], row + first
-        row += block.shape[-2]
+    for x_BCHW, row, column in parts:
+        row, column = row - top, column - left
+        rows = slice(max(-row, 0), min(height - row, x_BCHW.shape[-2]))
+        columns = slice(max(-column, 0), min(width - column, x_BCHW.shape[-1]))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            yield x_BCHW[..., rows, columns], row + rows.start, column + columns.start
 
 
-def _add(band: torch.Tensor, tile: torch.Tensor, weights: torch.Tensor) -> None:
-    """Add a weighted tile to its part of the band, some rows at a time: no second tile is made."""
+def pieces_of(part: Part) -> Iterator[Part]:
+    """Pieces of some rows of a part, so small that converting one takes little memory."""
+    x_BCHW, row, column = part
+    step = max(1, PIECE_PX // x_BCHW.shape[-1])
+    for first in range(0, x_BCHW.shape[-2], step):
+        yield x_BCHW[..., first : first + step, :], row + first, column
+
+
+def joined(parts: Iterable[Part], height: int, width: int) -> torch.Tensor:
+    """The whole of a result of this size, from all of its parts."""
+    whole: torch.Tensor | None = None
+    for x_BCHW, row, column in parts:
+        if whole is None:
+            whole = x_BCHW.new_empty(*x_BCHW.shape[:-2], height, width)
+        whole[..., row : row + x_BCHW.shape[-2], column : column + x_BCHW.shape[-1]] = x_BCHW
+    assert whole is not None
+    return whole
+
+
+class _Sums:
+    """Sums of weighted tiles that come in the order of a plan, of which a part is finished with each tile.
+
+    Held are the sums under the last tile, and those of the rows below what is finished, at the bottom of a row of
+    tiles: the next row of tiles goes on from there.
+
+    Args:
+        plan: the tiles and how they join.
+        like: a tile, for its shape, and where it is.
+        scale: of the network.
+    """
+
+    def __init__(self, plan: Plan, like: torch.Tensor, scale: int):
+        self._plan, self._scale = plan, scale
+        self._finished = [_steps(axis, scale) for axis in (plan.tall, plan.wide)]
+        *first, height, width = like.shape
+        rows = height - min(self._finished[0])
+        sizes = [(*first, height, width), (*first, rows, plan.wide.size_px * scale)]
+        device = _roomy(like.device, 4 * sum(map(math.prod, sizes)))
+        self._tile, self._below = (torch.zeros(size, device=device) for size in sizes)
+        self._num_below = 0  # rows that the row of tiles above has left
+
+    def add(self, tile: torch.Tensor, row: int, column: int) -> torch.Tensor:
+        """Add a tile, in its place in the plan; what is finished by it, a view that the next tile changes."""
+        sums, below = self._tile, self._below
+        height, width = self._finished[0][row], self._finished[1][column]
+        left = self._plan.wide.starts[column] * self._scale
+        known = sums.shape[-1] - self._finished[1][column - 1] if column else 0  # columns, from the tile at its left
+        if known:
+            sums[..., :known] = sums[..., -known:].clone()
+        sums[..., known:] = 0
+        sums[..., : self._num_below, known:] = below[..., : self._num_below, left + known : left + sums.shape[-1]]
+        weights = torch.from_numpy(self._plan.weights(row, column)).to(sums.device)
+        _add(sums, tile.to(sums.device), weights)
+        rest = sums.shape[-2] - height
+        below[..., :rest, left : left + width] = sums[..., height:, :width]
+        if column == len(self._plan.wide.starts) - 1:
+            self._num_below = rest
+        return sums[..., :height, :width]
+
+
+def _steps(axis: Axis, scale: int) -> list[int]:
+    """For each tile of an axis, how many of its pixels no later tile changes."""
+    return [scale * (next_ - start) for start, next_ in itertools.pairwise([*axis.starts, axis.size_px])]
+
+
+def _add(sums: torch.Tensor, tile: torch.Tensor, weights: torch.Tensor) -> None:
+    """Add a weighted tile to sums of its size, some rows at a time: no second tile is made."""
     for first in range(0, tile.shape[-2], ADDED_ROWS):
         rows = slice(first, first + ADDED_ROWS)
-        band[..., rows, :] += tile[..., rows, :] * weights[rows]
+        sums[..., rows, :] += tile[..., rows, :] * weights[rows]
 
 
-def _empty_band(tile: torch.Tensor, width: int) -> torch.Tensor:
-    """A band of zeros: beside the tiles if it is small against what is free there, else in host memory."""
-    shape = (*tile.shape[:-1], width)
-    size = 4 * int(np.prod(shape))
-    device = tile.device if 4 * size < free_bytes(tile.device) else torch.device("cpu")
-    return torch.zeros(shape, device=device)
+def _roomy(device: torch.device, size: int) -> torch.device:
+    """The device of the tiles if `size` bytes are little against what is free there, else the host."""
+    return device if 4 * size < free_bytes(device) else torch.device("cpu")
 
 
 class RecoveringForward:
@@ -170,8 +226,8 @@ class RecoveringForward:
             for side, size in enumerate(sizes)
         )
         index = (np.arange(sizes[0]), np.arange(sizes[1]))
-        blocks = restore_bands(_Tile(x_BCHW), self, Plan(tall, wide), index, scale=self._scale, device=x_BCHW.device)
-        return torch.cat([block.clone() for block in blocks], dim=-2)
+        parts = restore_parts(_Tile(x_BCHW), self, Plan(tall, wide), index, scale=self._scale, device=x_BCHW.device)
+        return joined(parts, *(side * self._scale for side in sizes))
 
     def _halves(self, size_px: int) -> Axis:
         """Two tiles, each a little more than half of the side."""

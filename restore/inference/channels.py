@@ -17,13 +17,13 @@ visible edge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
 from restore.errors import ImageError
-from restore.images import resize, to_tensor
+from restore.images import to_tensor
 from restore.images.colour import LUMA
 from restore.images.image import DEPTHS, checked
 from restore.inference.values import Values
@@ -91,9 +91,9 @@ class _Source:
         self._layout = Layout(channels, network_channels, alpha is not None and alpha.through_network)
         self.batch = images * len(self._layout.planes)
 
-    def _joined(self, planes_BCHW: torch.Tensor, first_row: int) -> torch.Tensor:
+    def _joined(self, planes_BCHW: torch.Tensor, row: int, column: int) -> torch.Tensor:
         x_NCHW = self._layout.join(planes_BCHW)
-        return x_NCHW if self._alpha is None else self._alpha.finish(x_NCHW, first_row)
+        return x_NCHW if self._alpha is None else self._alpha.finish(x_NCHW, row, column)
 
 
 class PixelSource(_Source):
@@ -140,20 +140,29 @@ class PixelSource(_Source):
         """(batch, network channels, rows, columns) float32 in [0, 1]; index -1 stands for a row or column of zeros."""
         return self._layout.split(torch.cat([to_tensor(_gather(image, rows, columns)) for image in self._images]))
 
-    def pixels(
-        self, planes_BCHW: torch.Tensor, first_row: int, size: tuple[int, int] | None = None
-    ) -> list[np.ndarray]:
-        """Restored rows from output row `first_row` on, as arrays of the images' own kind.
+    def put(self, parts: Iterable[tuple[torch.Tensor, int, int]], outs: Sequence[np.ndarray], top: int = 0) -> None:
+        """Put parts of the restored planes into arrays of the images' own kind, one for each image.
 
         Args:
-            planes_BCHW: restored planes.
-            first_row: of the output.
-            size: (H, W) to resize to; of whole images. They are clamped before it, and rounded after it.
+            parts: planes, with the row and the column of the result that they begin at.
+            outs: where to, (H, W) or (H, W, C).
+            top: the row of the result that the arrays begin at.
         """
-        joined = self._joined(planes_BCHW, first_row)
-        if size is not None:
-            joined = resize(joined.float().clamp(0, 1), size=size)
-        blocks = [self._values.given(x_CHW, self._given, self._has_alpha) for x_CHW in joined]
+        for planes_BCHW, row, column in parts:
+            for out, pixels in zip(outs, self.pixels(planes_BCHW, row, column), strict=True):
+                out[row - top : row - top + len(pixels), column : column + pixels.shape[1]] = pixels
+
+    def pixels(self, planes_BCHW: torch.Tensor, row: int = 0, column: int = 0) -> list[np.ndarray]:
+        """A part of the restored planes that begins at this row and column, as arrays of the images' own kind."""
+        return self.given(self.images(planes_BCHW, row, column))
+
+    def images(self, planes_BCHW: torch.Tensor, row: int = 0, column: int = 0) -> torch.Tensor:
+        """The same as images (N, C, rows, columns), neither clamped nor rounded."""
+        return self._joined(planes_BCHW, row, column)
+
+    def given(self, x_NCHW: torch.Tensor) -> list[np.ndarray]:
+        """Images of the network's values as arrays of the images' own kind, clamped and rounded."""
+        blocks = [self._values.given(x_CHW, self._given, self._has_alpha) for x_CHW in x_NCHW]
         return [block.reshape(*block.shape[:2], *self.channels) for block in blocks]
 
 
@@ -191,9 +200,9 @@ class TensorSource(_Source):
                 x_BCHW = x_BCHW * (wanted >= 0).view((-1, 1) if dim == -2 else (1, -1))
         return self._layout.split(x_BCHW.float())
 
-    def values(self, planes_BCHW: torch.Tensor, first_row: int) -> torch.Tensor:
-        """Restored rows from output row `first_row` on, as (B, C, rows, W) of the tensor's device and dtype."""
-        return self._joined(planes_BCHW, first_row).to(self._x_BCHW, copy=True)
+    def values(self, planes_BCHW: torch.Tensor, row: int, column: int) -> torch.Tensor:
+        """A part of the restored planes that begins at this row and column, of the tensor's device and dtype."""
+        return self._joined(planes_BCHW, row, column).to(self._x_BCHW)
 
 
 class _Alpha:
@@ -211,22 +220,21 @@ class _Alpha:
             self._opaque = ndimage.minimum_filter(values_NHW, around, mode="nearest") >= self._full
             self._clear = ndimage.maximum_filter(values_NHW, around, mode="nearest") <= 0
 
-    def finish(self, x_NCHW: torch.Tensor, first_row: int) -> torch.Tensor:
+    def finish(self, x_NCHW: torch.Tensor, row: int, column: int) -> torch.Tensor:
         """Append the kept alpha channel, or make the restored one exact where the image is plainly opaque or clear."""
-        rows = np.arange(first_row, first_row + x_NCHW.shape[-2]) // self.scale
+        height, width = x_NCHW.shape[-2:]
+        rows, columns = (np.arange(first, first + n) // self.scale for first, n in ((row, height), (column, width)))
+
+        def enlarged(values_NHW: np.ndarray) -> np.ndarray:
+            return values_NHW[:, rows[:, None], columns]
+
         if not self.through_network:
-            kept = torch.from_numpy(self._enlarged(self.values, rows).astype(np.float32) / np.float32(self._full))
+            kept = torch.from_numpy(enlarged(self.values).astype(np.float32) / np.float32(self._full))
             return torch.cat([x_NCHW, kept[:, None].to(x_NCHW)], dim=1)
         alpha = x_NCHW[:, -1].clamp(0, 1)
-        alpha = alpha.masked_fill(self._mask(self._opaque, rows, alpha.device), 1)
-        alpha = alpha.masked_fill(self._mask(self._clear, rows, alpha.device), 0)
+        for mask, value in ((self._opaque, 1), (self._clear, 0)):
+            alpha = alpha.masked_fill(torch.from_numpy(enlarged(mask)).to(alpha.device), value)
         return torch.cat([x_NCHW[:, :-1], alpha[:, None]], dim=1)
-
-    def _mask(self, mask_NHW: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-        return torch.from_numpy(self._enlarged(mask_NHW, rows)).to(device)
-
-    def _enlarged(self, values_NHW: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return values_NHW[:, rows].repeat(self.scale, axis=2)
 
 
 def _alpha_apart(channels: int, network_channels: int) -> bool:

@@ -19,9 +19,9 @@ from restore.allocator import give_back_memory
 from restore.errors import ImageError, OutputError, RestoreError
 from restore.images import Image, flatten, read_image, write_image, written_by_rows
 from restore.images.formats import check_fits
-from restore.inference.bands import PIECE_ROWS
 from restore.inference.pipeline import WriteBehind, read_ahead
 from restore.inference.restorer import Restorer
+from restore.inference.rows import PIECE_ROWS
 from restore.jobs import Job
 from restore.terminal import one_line
 
@@ -146,11 +146,9 @@ def _restored_by_rows(
             # Rows wait in buffers of their own: allocated among the network's tensors, they would fragment its memory.
             waiting = [np.empty((PIECE_ROWS, *shape[1:]), depth) for _ in range(3)]
             for number, rows in enumerate(restorer.rows(image, partial(on_progress, job) if on_progress else None)):
-                if len(rows) <= PIECE_ROWS:
-                    place = waiting[number % 3][: len(rows)]
-                    place[:] = rows
-                    rows = place
-                behind.put(number, partial(write, rows))
+                place = waiting[number % 3][: len(rows)]
+                place[:] = rows
+                behind.put(number, partial(write, place))
                 _check(behind.finished())
             _check(behind.finished(all_of_them=True))
     except Exception as error:  # whatever it is, it is told of this image and does not stop the others

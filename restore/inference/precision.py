@@ -28,6 +28,8 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     Raises:
         OptionsError: no such device, or it is not there.
     """
+    if str(device) == "cpu":  # without a look at the others, for which torch loads their libraries
+        return torch.device("cpu")
     there = accelerator()
     if device == "auto":
         return torch.device(there.type if there else "cpu")

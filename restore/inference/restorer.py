@@ -24,7 +24,7 @@ from restore.allocator import keep_freed_memory
 from restore.errors import ImageError, OptionsError, nearest
 from restore.images import Image, resize
 from restore.images.padding import PADDINGS, Frame, frame
-from restore.inference.bands import RecoveringForward, crop_blocks, restore_bands
+from restore.inference.bands import Part, RecoveringForward, crop_parts, joined, pieces_of, restore_parts
 from restore.inference.blocks import compile_blocks
 from restore.inference.channels import Layout, PixelSource, TensorSource, has_alpha
 from restore.inference.ensemble import self_ensemble_x8
@@ -33,6 +33,7 @@ from restore.inference.kinds import grouped, name_of, taken, through_stream
 from restore.inference.memory import empty_pixels
 from restore.inference.packing import PackedLinear
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
+from restore.inference.rows import in_pieces, resized_bands, rows_of
 from restore.inference.sizing import sizing_of
 from restore.inference.tiling import Plan, tiling_policy, whole_number, whole_number_or_auto
 from restore.inference.values import Values
@@ -79,7 +80,7 @@ class Restorer:
         merge: run a copy of the network whose attention sees merged tokens, `tome:0.3` or `cluster:28x28`; see
             `restore.layers.merging`.
         outscale: output pixels per input pixel along each side, by resizing the network's result as MATLAB does
-            (`restore.images.resize`); by default the network's own scale.
+            (`restore.images.resizing`); by default the network's own scale.
         size: the size of results instead, `(width, height)` or `"1920x1080"`, resized in the same way; `"1920x"` and
             `"x1080"` keep the proportions.
 
@@ -207,24 +208,26 @@ class Restorer:
             return dataclasses.replace(image, pixels=pixels)
         if isinstance(image, torch.Tensor):
             source = TensorSource(image, self.spec.in_channels, self.scale)
-            rows = [source.values(*block) for block in self._blocks(source, on_progress)]
-            x_BCHW = torch.cat(rows, dim=-2)
-            size = self.size_of(source.height, source.width)
-            return x_BCHW if x_BCHW.shape[-2:] == size else resize(x_BCHW, size=size)
+            parts = ((source.values(*part), *part[1:]) for part in self._parts(source, on_progress))
+            size, target = self._sizes(source)
+            x_BCHW = joined(parts, *size)
+            return x_BCHW if size == target else resize(x_BCHW, size=target)
         return self._arrays([image], [out] if out is not None else None, on_progress)[0]
 
     def rows(self, image: np.ndarray | Image, on_progress: Progress | None = None) -> Iterator[np.ndarray]:
         """Restore one array or `Image` and hand out the result's pixels from top to bottom, as they are finished.
 
-        For results that are too large to be held: no more than a row of tiles is in memory, unless they are resized.
+        For results that are too large to be held: no more than a row of tiles is in memory, in the depth of the result;
+        in float32 where they are resized.
         """
         pixels, names = (image.pixels, [name_of(image)]) if isinstance(image, Image) else (image, None)
-        if self._is_resized(*pixels.shape[:2]):
-            yield self._arrays([pixels], None, on_progress, names)[0]
-            return
         source = PixelSource([pixels], self.spec.in_channels, self.scale, self.values, names)
-        for block in self._blocks(source, on_progress):
-            yield source.pixels(*block)[0]
+        parts, (size, target) = self._parts(source, on_progress), self._sizes(source)
+        if size == target:
+            yield from rows_of(source, parts, size[1])
+            return
+        for _, (band,) in resized_bands(source, parts, size, target):
+            yield from in_pieces(band)
 
     def stream(self, images: Iterable[Restorable]) -> Iterator[Restorable]:
         """Restore images one after another, in order; small neighbours of one size go through the network together."""
@@ -321,31 +324,31 @@ class Restorer:
         if any(out.shape != shape or out.dtype != source.dtype for out in outs):
             given = f"{outs[0].shape}, {outs[0].dtype}"
             raise OptionsError(f"out is {given}: the result is {shape}, {source.dtype}.")
-        if self._is_resized(source.height, source.width):
-            planes = torch.cat([planes.clone() for planes, _ in self._blocks(source, on_progress)], dim=-2)
-            for out, pixels in zip(outs, source.pixels(planes, 0, shape[:2]), strict=True):
-                out[:] = pixels
+        size, target = self._sizes(source)
+        if size != target:
+            for first, bands in resized_bands(source, self._parts(source, on_progress), size, target):
+                for out, band in zip(outs, bands, strict=True):
+                    out[first : first + len(band)] = band
             return outs
-        for planes, first in self._blocks(source, on_progress):
-            for out, rows in zip(outs, source.pixels(planes, first), strict=True):
-                out[first : first + len(rows)] = rows
+        for part in self._parts(source, on_progress):
+            source.put(pieces_of(part), outs)
         return outs
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) of the result of an image of this size."""
         return self.sizing.size_of(height, width, self.scale)
 
-    def _is_resized(self, height: int, width: int) -> bool:
-        return self.size_of(height, width) != (height * self.scale, width * self.scale)
+    def _sizes(self, source: PixelSource | TensorSource) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(H, W) that the network gives, and that of the result."""
+        height, width = source.height, source.width
+        return (height * self.scale, width * self.scale), self.size_of(height, width)
 
-    def _blocks(
-        self, source: PixelSource | TensorSource, on_progress: Progress | None = None
-    ) -> Iterator[tuple[torch.Tensor, int]]:
-        """Restored planes without their padding, as blocks of rows with the output row that each starts at."""
+    def _parts(self, source: PixelSource | TensorSource, on_progress: Progress | None = None) -> Iterator[Part]:
+        """Restored planes without their padding, in parts that lie beside and below each other: see `restore_parts`."""
         framed = self._framed(source.height, source.width)
         dtype = self._deep_dtype if source.is_deep else self.dtype
         plan, tile_batch = self._plan(framed, source.batch, dtype)
-        blocks = restore_bands(
+        parts = restore_parts(
             source,
             self._forwards[dtype],
             plan,
@@ -356,11 +359,11 @@ class Restorer:
             on_progress=on_progress,
         )
         with evaluating(self.network):
-            for block, first_row in crop_blocks(blocks, framed, self.scale):
-                if not torch.isfinite(block).all():
+            for part in crop_parts(parts, framed, self.scale):
+                if not all(torch.isfinite(planes).all() for planes, _, _ in pieces_of(part)):
                     way_out = "" if dtype is torch.float32 else " Precision fp32 may help."
                     raise ImageError(f"the network's result is not finite (it holds NaN or infinity).{way_out}")
-                yield block, first_row
+                yield part
 
     def _framed(self, height: int, width: int) -> Frame:
         minimum = max(self.spec.min_size, self.policy.min_px)

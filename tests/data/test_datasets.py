@@ -16,7 +16,7 @@ from restore.data.storage import sources
 from restore.data.storage.packing import pack_images
 from restore.errors import DataError, ImageError, OptionsError
 from restore.images import read_image, write_image
-from restore.images.resize import resize_pixels
+from restore.images.resizing import resize_pixels
 from restore.registry import DATASETS
 
 

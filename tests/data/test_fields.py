@@ -13,7 +13,7 @@ from restore.data.ratings.datasets import QualityDataset
 from restore.data.sampling import Draw
 from restore.data.views import MultiViewDataset
 from restore.errors import DataError
-from restore.images.resize import resize_pixels
+from restore.images.resizing import resize_pixels
 from restore.registry import DATASETS
 
 CPU = torch.device("cpu")

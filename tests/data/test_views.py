@@ -11,7 +11,7 @@ from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import Draw, PatchStage, StreamSampler, generator
 from restore.data.views import View
 from restore.errors import DataError, OptionsError
-from restore.images.resize import resize_pixels
+from restore.images.resizing import resize_pixels
 from restore.registry import DATASETS
 
 CPU = torch.device("cpu")

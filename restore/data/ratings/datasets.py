@@ -21,7 +21,7 @@ from restore.data.sampling import Draw, generator
 from restore.data.storage.sources import channels_of
 from restore.errors import DataError
 from restore.images import read_image, read_size
-from restore.images.resize import resize_pixels
+from restore.images.resizing import resize_pixels
 from restore.registry import DATASETS
 
 __all__ = ["RATED", "QualityDataset", "QualityImages"]

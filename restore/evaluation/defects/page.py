@@ -11,7 +11,7 @@ import numpy as np
 
 from restore.detection import Finding
 from restore.images import convert_depth, encode_image
-from restore.images.resize import resize_pixels
+from restore.images.resizing import resize_pixels
 from restore.reports.format import counted_images
 from restore.reports.pages import fill_page
 

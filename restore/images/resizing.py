@@ -28,7 +28,7 @@ from restore.images.image import checked, to_pixels, to_tensor
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["KERNELS", "resize", "resize_pixels"]
+__all__ = ["KERNELS", "axis_matrix", "axis_sums", "product", "resize", "resize_pixels", "shrinking_order"]
 
 FEW_TAPS = 8
 """Longer sums are faster as products with a sparse matrix."""
@@ -91,7 +91,7 @@ def resize(
     dtype = x_BCHW.dtype if x_BCHW.dtype == torch.float64 else torch.float32
     planes_NRC = x_BCHW.flatten(0, 1).to(dtype)
     with torch.autocast(x_BCHW.device.type, enabled=False):
-        for axis in _order(scales):
+        for axis in shrinking_order(scales):
             length = x_BCHW.shape[2 + axis]
             if (length, 1.0) == (sizes[axis], scales[axis]):
                 continue
@@ -127,7 +127,7 @@ def resize_pixels(
         return to_pixels(x_BCHW, pixels.dtype)
     scales, sizes = _target(pixels.shape[:2], scale, size)
     x_BCHW = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).astype(np.float64)).permute(2, 0, 1)[None]
-    for axes in [(axis,) for axis in _order(scales)] if round_each_axis else [(0, 1)]:
+    for axes in [(axis,) for axis in shrinking_order(scales)] if round_each_axis else [(0, 1)]:
         step_scale = [scales[axis] if axis in axes else 1.0 for axis in (0, 1)]
         step_size = [sizes[axis] if axis in axes else x_BCHW.shape[2 + axis] for axis in (0, 1)]
         x_BCHW = resize(x_BCHW, scale=step_scale, size=step_size, kernel=kernel, antialias=antialias)
@@ -135,7 +135,7 @@ def resize_pixels(
     return checked(x_BCHW[0].permute(1, 2, 0).numpy().astype(pixels.dtype, order="C"))
 
 
-def _order(scales: Sequence[float]) -> list[int]:
+def shrinking_order(scales: Sequence[float]) -> list[int]:
     """The axes, the one that shrinks most first."""
     return sorted((0, 1), key=lambda axis: scales[axis])
 
@@ -164,11 +164,11 @@ def _weights(
     length: int, target: int, scale: float, kernel: str, antialias: bool, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The matrix (target, length) that resizes one axis, and its transpose for the gradient."""
-    matrix = _matrix(length, target, scale, kernel, antialias)
+    matrix = axis_matrix(length, target, scale, kernel, antialias)
     return _to_torch(matrix, device, dtype), _to_torch(matrix.T.tocsr(), device, dtype)
 
 
-def _matrix(length: int, target: int, scale: float, kernel: str, antialias: bool) -> csr_matrix:
+def axis_matrix(length: int, target: int, scale: float, kernel: str, antialias: bool) -> csr_matrix:
     """The matrix (target, length) that resizes one axis, its columns in order."""
     from scipy.sparse import csr_matrix
 
@@ -194,7 +194,7 @@ def _summed(planes_NRC: Tensor, how: tuple[int, int, float, str, bool], axis: in
         return None
     if planes_NRC.requires_grad and torch.is_grad_enabled():
         return None
-    sums = _sums(*how, planes_NRC.dtype == torch.float64)
+    sums = axis_sums(*how, planes_NRC.dtype == torch.float64)
     if sums is None:
         return None
     result = compiled.resized(planes_NRC.detach().contiguous().numpy(), sums, axis)
@@ -202,11 +202,11 @@ def _summed(planes_NRC: Tensor, how: tuple[int, int, float, str, bool], axis: in
 
 
 @functools.lru_cache(maxsize=64)
-def _sums(
+def axis_sums(
     length: int, target: int, scale: float, kernel: str, antialias: bool, is_double: bool
 ) -> compiled.Sums | None:
-    """What `_matrix` does, as sums of neighbours; None where they are long."""
-    matrix = _matrix(length, target, scale, kernel, antialias)
+    """What `axis_matrix` does, as sums of neighbours; None where they are long."""
+    matrix = axis_matrix(length, target, scale, kernel, antialias)
     starts, last = matrix.indptr[:-1], matrix.indptr[1:] - 1
     spans = matrix.indices[last] - matrix.indices[starts] + 1
     if spans.max() > min(FEW_TAPS, length):
@@ -239,6 +239,14 @@ def _along(planes_NRC: Tensor, weights: tuple[Tensor, Tensor], axis: int) -> Ten
     if axis == 0:
         return _Product.apply(planes_NRC, *weights)
     return _Product.apply(planes_NRC.mT, *weights).mT
+
+
+def product(matrix: csr_matrix, planes_NRC: Tensor) -> Tensor:
+    """A matrix times each plane, in the type of the planes; without gradients."""
+    of_torch = _to_torch(matrix, planes_NRC.device, planes_NRC.dtype)
+    with torch.no_grad():
+        result: Tensor = _Product.apply(planes_NRC, of_torch, of_torch)
+    return result
 
 
 class _Product(torch.autograd.Function):
