@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,13 @@ def _shared(relative: str) -> Path:
 
 
 def pytest_sessionstart():
-    """No collection of garbage while modules and tests are loaded, all of which stay (see the next)."""
+    """No collection of garbage while modules and tests are loaded, all of which stay (see the next).
+
+    A shell starts what runs in the background with SIGINT ignored, and so would every process that a test interrupts.
+    """
     gc.disable()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():

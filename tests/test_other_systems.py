@@ -14,7 +14,8 @@ from restore.images import write_image
 
 ROOT = Path(__file__).parent.parent
 BEFORE = """
-import os, select, signal, sys
+import os, select, signal, sys, sysconfig
+sysconfig.get_config_vars()  # those of the system that is really there
 import cv2, numpy, PIL, psutil, scipy.ndimage, scipy.sparse, skimage, tifffile, timm, torch, torchvision, tensorboard
 import rich.console, rich.progress, torch.utils.tensorboard, lmdb, multiprocessing.synchronize, concurrent.futures
 for name in ("resource", "fcntl", "pwd", "grp", "termios", "posix"):

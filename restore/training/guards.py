@@ -139,10 +139,18 @@ STEP_ADVICE = (
 )
 BUILDING_ADVICE = "The networks alone do not fit: take smaller ones, or split them with dist_params.strategy: fsdp."
 
+_TOO_FEW = {
+    "Expected more than 1 value per channel": "a batch norm of the network has one value for each channel, of which "
+    "there is no variance: set batch_size_per_gpu to 2 or more, or take larger patches (gt_size).",
+    "Expected more than 1 spatial element": "an instance norm of the network has a map of one pixel, of which there is "
+    "no variance: take larger patches (gt_size).",
+}
+"""What to do where torch says that a norm cannot be computed."""
+
 
 @contextlib.contextmanager
 def failures_explained(advice: str = STEP_ADVICE) -> Iterator[None]:
-    """Say what to change where memory is not enough, or where a process that loads data was killed.
+    """Say what to change where memory or the images of a batch are not enough, or a process that loads data was killed.
 
     Args:
         advice: what to do about memory.
@@ -154,6 +162,10 @@ def failures_explained(advice: str = STEP_ADVICE) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise TrainingError(f"out of memory. {advice}{_in_brackets(error)}") from error
+    except ValueError as error:
+        if way_out := next((advice for words, advice in _TOO_FEW.items() if str(error).startswith(words)), None):
+            raise TrainingError(f"{way_out} (torch: {error})") from error
+        raise
     except RuntimeError as error:
         message = str(error)
         if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in message:

@@ -101,7 +101,29 @@ def test_failures_of_the_machine_say_what_to_lower(error, message):
         raise error
 
 
+@pytest.mark.parametrize(
+    ("norm", "shape", "message"),
+    [
+        (torch.nn.BatchNorm2d(3), (1, 3, 1, 1), "set batch_size_per_gpu to 2 or more"),
+        (torch.nn.BatchNorm1d(3), (1, 3), "set batch_size_per_gpu to 2 or more"),
+        (torch.nn.InstanceNorm2d(3), (4, 3, 1, 1), "instance norm .* take larger patches"),
+    ],
+)
+def test_norms_of_too_few_values_say_what_to_raise(norm, shape, message):
+    with pytest.raises(TrainingError, match=message), failures_explained():
+        norm(torch.rand(shape))
+
+
+def test_a_batch_of_one_for_a_network_with_batch_norm_of_pooled_maps(option_file):
+    pytest.importorskip("spandrel")
+    small = "{type: DAT, upscale: 2, embed_dim: 16, depth: [1], num_heads: [2], split_size: [2, 4], img_size: 8}"
+    with pytest.raises(TrainingError, match="set batch_size_per_gpu to 2 or more"):
+        run(option_file, f"network_g={small}", "datasets.train.batch_size_per_gpu=1", "train.total_iter=1")
+
+
 def test_other_failures_pass_through():
+    with pytest.raises(ValueError, match=r"^other$"), failures_explained():
+        raise ValueError("other")
     with pytest.raises(RuntimeError, match=r"^other$"), failures_explained():
         raise RuntimeError("other")
     with pytest.raises(TrainingError, match="The networks alone do not fit"), failures_explained(BUILDING_ADVICE):
