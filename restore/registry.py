@@ -23,12 +23,16 @@ import importlib.util
 import inspect
 import itertools
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
 from restore.errors import OptionsError, Problem, nearest
 from restore.nested import Nested, name_or_block, nested_components
 from restore.signature import annotations_of, checked_arguments, refusals_named
+
+_FEW = 8  # modules, to look for a name in before all are imported
 
 Component = TypeVar("Component", bound=Callable[..., Any])
 
@@ -240,9 +244,12 @@ class Registry:
         return component, arguments
 
     def _load(self, until: object = None) -> None:
-        """Import the module called `until`, then call the sources, one after the other, until that name is known."""
-        if self._sources and self._package and str(until).isidentifier() and not self._knows(until):
-            _import_module(self._package, str(until).lower())
+        """Import modules that may define `until`, then call the sources, one by one, until that name is known."""
+        if self._sources and self._package and isinstance(until, str) and not self._knows(until):
+            for module in _likely_modules(self._package, until):
+                if self._knows(until):
+                    return
+                importlib.import_module(module)
         while self._sources and not self._knows(until):
             source = self._sources[0]
             source()
@@ -271,10 +278,41 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _import_module(package: str, name: str) -> None:
-    """Import one module of a package, if there is one of this name."""
-    if importlib.util.find_spec(f"{package}.{name}"):
-        importlib.import_module(f"{package}.{name}")
+def _likely_modules(package: str, name: str) -> Iterator[str]:
+    """The modules of a package in which a name may be defined, the likeliest first: to be imported before all are.
+
+    First the one that is called so, then those whose text holds the name: after `class` or `def`, or in a call of a
+    decorator; in quotes, also among other names; as a word. A variant may stand under the name before its last `_`, one
+    of a family before `:`. Without texts, as in a frozen program, there are none.
+    """
+    if name.isidentifier() and importlib.util.find_spec(f"{package}.{name.lower()}"):
+        yield f"{package}.{name.lower()}"
+    texts = _texts(package)
+    for wanted in dict.fromkeys((name.partition(":")[0], name.rpartition("_")[0])):
+        if not wanted:
+            continue
+        word = re.escape(wanted)
+        for pattern in (
+            rf"^(?:class|def) {word}\b|^@.*[\"']{word}[\"']",
+            rf"[\"'](?:[\w ]* )?{word}[ \"']",
+            rf"\b{word}\b",
+        ):
+            found = [module for module, text in texts.items() if re.search(pattern, text, re.MULTILINE)]
+            yield from found if len(found) <= _FEW else ()
+
+
+@functools.lru_cache(maxsize=1)
+def _texts(package: str) -> dict[str, str]:
+    """The texts of the modules of a package, by dotted name; the package is not imported."""
+    spec = importlib.util.find_spec(package)
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    return {
+        ".".join([package, *path.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__"): path.read_text(
+            encoding="utf-8"
+        )
+        for folder in folders
+        for path in sorted(folder.rglob("*.py"))
+    }
 
 
 def _import_all(package: str) -> None:

@@ -14,6 +14,6 @@ if __name__ == "__main__":
     # Python puts this script's folder on the path, where our modules would pass for those of the standard library.
     sys.path[:] = [str(folder.parent), *(place for place in sys.path if Path(place or ".").resolve() != folder)]
 
-    from restore.__main__ import main
+    from restore.__main__ import run
 
-    sys.exit(main(["test", *sys.argv[1:]]))
+    run(["test", *sys.argv[1:]])

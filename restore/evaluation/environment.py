@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from restore import __version__
-from restore.analysis.cost import count_parameters
 
 if TYPE_CHECKING:
     from restore.inference import Restorer
@@ -20,6 +18,10 @@ __all__ = ["environment", "machine"]
 
 def environment(restorer: Restorer) -> dict[str, Any]:
     """The model, how it is run, and on what."""
+    import torch
+
+    from restore.analysis.cost import count_parameters
+
     device = restorer.device
     return {
         "network": type(restorer.network).__name__,
@@ -33,12 +35,13 @@ def environment(restorer: Restorer) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """The processor, the versions and the date."""
+    """The processor, the versions and the date; of torch where it is used."""
+    torch = sys.modules.get("torch")
     return {
         "processor": _processor(),
-        "threads": torch.get_num_threads(),
+        **({"threads": torch.get_num_threads()} if torch else {}),
         "restore": __version__,
-        "torch": torch.__version__,
+        **({"torch": torch.__version__} if torch else {}),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "date": time.strftime("%Y-%m-%d %H:%M"),

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.errors import ImageError
-from restore.metrics.fidelity import MS_SSIM_WEIGHTS, ssim_terms
+from restore.metrics.derived import MS_SSIM_WEIGHTS
+from restore.metrics.windows import ssim_terms
 from restore.registry import LOSSES
 
 __all__ = ["MSSSIMLoss", "SSIMLoss"]

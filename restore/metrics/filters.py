@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["filter_valid", "gaussian_taps"]
 
 
 def gaussian_taps(size: int, sigma: float) -> list[float]:
     """The taps of a Gaussian of odd `size` that sum to one (a row of MATLAB's fspecial)."""
-    offsets = torch.arange(size, dtype=torch.float64) - size // 2
-    taps = torch.exp(-offsets.square() / (2 * sigma**2))
-    return (taps / taps.sum()).tolist()
+    taps = [math.exp(-((index - size // 2) ** 2) / (2 * sigma**2)) for index in range(size)]
+    total = math.fsum(taps)
+    return [tap / total for tap in taps]
 
 
 def filter_valid(x_BCHW: torch.Tensor, taps: list[float]) -> torch.Tensor:
@@ -30,6 +35,8 @@ def filter_valid(x_BCHW: torch.Tensor, taps: list[float]) -> torch.Tensor:
 
 
 def _filter_planes(x: torch.Tensor, taps: np.ndarray) -> torch.Tensor:
+    import torch
+
     planes = x.contiguous().flatten(0, -3).numpy()
     filtered = np.empty_like(planes)
     for plane, target in zip(planes, filtered, strict=True):

@@ -11,20 +11,27 @@ Legend: B batch, C channels, H height, W width, Y one channel of luma.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from restore.errors import ImageError
-from restore.images import rgb_to_grey, rgb_to_y
+
+if TYPE_CHECKING:
+    import torch
+
+    Images: TypeAlias = np.ndarray | torch.Tensor
+    Score: TypeAlias = float | torch.Tensor
+else:  # signatures are read before there is an image, and arrays are compared without torch
+    Images = Score = Any
 
 __all__ = [
     "Bits",
     "Border",
     "Images",
     "Preparation",
+    "Score",
     "White",
     "as_batch",
     "as_levels",
@@ -35,7 +42,6 @@ __all__ = [
     "require_size",
 ]
 
-Images = np.ndarray | torch.Tensor
 Border = Annotated[int, Field(ge=0)]
 Bits = Annotated[int, Field(ge=1, le=16)]
 White = Annotated[float, Field(gt=0)]
@@ -133,6 +139,8 @@ def _require_alike(restored: Images, reference: Images) -> None:
 
 def as_batch(images: Images, data_range: float = 1.0, name: str = "image") -> torch.Tensor:
     """Images of any accepted kind as (B, C, H, W) in [0, 1], in float64 where the device has it."""
+    import torch
+
     _size(images, name)
     white = _WHITE.get(str(images.dtype).removeprefix("torch."), data_range)
     if isinstance(images, np.ndarray):
@@ -146,13 +154,15 @@ def as_batch(images: Images, data_range: float = 1.0, name: str = "image") -> to
     return exact_BCHW / white if exact_BCHW is x_BCHW else exact_BCHW.div_(white)
 
 
-def as_score(values_B: torch.Tensor, images: Images) -> float | torch.Tensor:
+def as_score(values_B: torch.Tensor, images: Images) -> Score:
     """The score in the form that belongs to `images`: a float for an array, (B,) for a batch."""
-    return values_B if isinstance(images, torch.Tensor) else values_B.item()
+    return values_B.item() if isinstance(images, np.ndarray) else values_B
 
 
 def luma_of(x_BCHW: torch.Tensor, kind: Literal["bt601", "edsr", "grey"] = "bt601") -> torch.Tensor:
     """Luma (B, 1, H, W) of RGB or grey in [0, 1]; unrounded."""
+    from restore.images import rgb_to_grey, rgb_to_y
+
     rgb_BCHW = x_BCHW.expand(-1, 3, -1, -1)
     if kind == "bt601":
         return rgb_to_y(rgb_BCHW)
@@ -179,14 +189,14 @@ def require_sides(height: int, width: int, least_px: int, metric: str) -> None:
 def _size(images: Images, name: str) -> tuple[int, int, int, int]:
     """Number, height, width and channels; refuses everything that is not an image."""
     shape = tuple(images.shape)
-    if isinstance(images, torch.Tensor):
-        if len(shape) != 4:
-            raise ImageError(f"{name}: a tensor must be (B, C, H, W); given: {shape}.")
-        count, channels, height, width = shape
-    else:
+    if isinstance(images, np.ndarray):
         if len(shape) not in (2, 3):
             raise ImageError(f"{name}: an array must be (H, W) or (H, W, C); given: {shape}.")
         count, (height, width), channels = 1, shape[:2], shape[2] if len(shape) == 3 else 1
+    else:
+        if len(shape) != 4:
+            raise ImageError(f"{name}: a tensor must be (B, C, H, W); given: {shape}.")
+        count, channels, height, width = shape
     if channels not in (1, 3):
         raise ImageError(f"{name}: 1 (grey) or 3 (RGB) channels are measured; given: {channels}. Drop alpha first.")
     kind = str(images.dtype).removeprefix("torch.")

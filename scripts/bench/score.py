@@ -98,7 +98,7 @@ def command(folder: Path, workers: int, metrics: tuple[str, ...] = METRICS) -> t
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     start = now()
     subprocess.run(
-        [sys.executable, "-m", "restore.cli", "score", *command_arguments(metrics, workers)],
+        [sys.executable, "-m", "restore", "score", *command_arguments(metrics, workers)],
         cwd=folder,
         env=environment,
         check=True,

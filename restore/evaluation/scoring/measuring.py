@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
 
 from restore.data.pairs import Pair
 from restore.errors import ImageError, RestoreError
@@ -22,6 +23,9 @@ from restore.images import read_image
 from restore.metrics import bind_metrics
 from restore.metrics.inputs import Images
 from restore.workers import leave_signals_to_the_main_process
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Measured", "Task", "measure_all", "read_pixels"]
 
@@ -92,7 +96,7 @@ class Measurer:
     def _measure(self, label: str, restored: Images, reference: Images | None, result: Measured) -> None:
         measures = self._measures[label]
         try:
-            with torch.no_grad():
+            with _without_gradients():
                 values = measures(restored, reference)
         except ImageError as error:
             result.errors[label] = str(error)
@@ -105,8 +109,16 @@ class Measurer:
             result.values[label] = values[label]
 
 
+def _without_gradients() -> contextlib.AbstractContextManager[object]:
+    """Nothing where no metric has imported torch."""
+    torch = sys.modules.get("torch")
+    return torch.no_grad() if torch else contextlib.nullcontext()
+
+
 def _on_device(pixels: np.ndarray | None, device: str) -> torch.Tensor | None:
     """Pixels (H, W[, C]) as a tensor (1, C, H, W) of the same depth."""
+    import torch
+
     if pixels is None:
         return None
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
@@ -139,6 +151,8 @@ def measure_all(
         yield from map(Measurer(blocks, device), tasks)
         return
     threads = max(1, num_cores() // num_workers)
+    if any(block.get("luma") for block in blocks.values()):
+        import torch  # noqa: F401 - once, for all processes
     pool = ProcessPoolExecutor(
         num_workers, context(__name__), initializer=_start, initargs=(dict(blocks), device, threads)
     )
@@ -172,7 +186,8 @@ _measurer: Measurer | None = None
 def _start(blocks: Mapping[str, Mapping[str, Any]], device: str, threads: int) -> None:
     global _measurer
     leave_signals_to_the_main_process()
-    torch.set_num_threads(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     _measurer = Measurer(blocks, device)
 

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from restore.data.pairs import Pair
 from restore.errors import OptionsError
@@ -15,7 +16,6 @@ from restore.evaluation.environment import machine
 from restore.evaluation.measures import Measures
 from restore.evaluation.processes import num_processes
 from restore.evaluation.scoring.journal import Journal, key_of
-from restore.evaluation.scoring.maps import Maps
 from restore.evaluation.scoring.measuring import Measured, Task, measure_all
 from restore.evaluation.scoring.page import render
 from restore.evaluation.scoring.pairs import Matching
@@ -25,6 +25,9 @@ from restore.files import atomic_write, encoded, expanded
 from restore.locks import reserved
 from restore.metrics import bind_metrics
 from restore.terminal import open_console
+
+if TYPE_CHECKING:
+    from restore.evaluation.scoring.maps import Maps
 
 __all__ = ["score"]
 
