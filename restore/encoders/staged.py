@@ -28,6 +28,7 @@ __all__ = [
     "layers_key",
     "norm_reductions",
     "normed_patches",
+    "per_stage",
     "split_depths",
 ]
 
@@ -137,7 +138,7 @@ def normed_patches(in_chans: int, dim: int, eps: float = 1e-5) -> nn.Sequential:
 def norm_reductions(dims: Sequence[int]) -> list[nn.Sequential]:
     """ConvNeXt's layers between stages: a norm and a 2x2 convolution of stride 2."""
     return [
-        nn.Sequential(ChannelsFirstNorm(before, eps=1e-6), nn.Conv2d(before, after, 2, 2))
+        nn.Sequential(ChannelsFirstNorm(before, eps=1e-6), patch_projection(before, after, 2))
         for before, after in pairwise(dims)
     ]
 
@@ -167,6 +168,18 @@ def split_depths(depths: Sequence[int], drop_path: float) -> list[list[float]]:
     total = sum(depths)
     rates = iter([drop_path * number / max(total - 1, 1) for number in range(total)])
     return [[next(rates) for _ in range(depth)] for depth in depths]
+
+
+def per_stage(value: float | Sequence[float], num_stages: int) -> list[float]:
+    """A number for each stage: the one given for all, or as many as there are stages.
+
+    Raises:
+        ValueError: there are more, or less.
+    """
+    values = [value] * num_stages if isinstance(value, (int, float)) else list(value)
+    if len(values) != num_stages:
+        raise ValueError(f"{values} has {len(values)} numbers: give one for all {num_stages} stages, or one for each")
+    return values
 
 
 def layers_key(key: str, block_key: Callable[[str], str] = str) -> str:

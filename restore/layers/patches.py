@@ -11,9 +11,9 @@ from torch import nn
 __all__ = ["linear_patches", "patch_projection"]
 
 
-def patch_projection(in_chans: int, dim: int, patch_px: int) -> nn.Conv2d:
+def patch_projection(in_chans: int, dim: int, patch_px: int, bias: bool = True) -> nn.Conv2d:
     """(B, in_chans, H, W) to (B, dim, H / patch_px, W / patch_px): one linear map for each patch."""
-    return nn.Conv2d(in_chans, dim, patch_px, patch_px)
+    return nn.Conv2d(in_chans, dim, patch_px, patch_px, bias=bias)
 
 
 def linear_patches(in_chans: int, dim: int, patch_px: int) -> nn.Sequential:

@@ -15,7 +15,7 @@ from restore.layers.arguments import require_odd, require_positive
 from restore.layers.exportable import is_of_size, resized_with_filter, unflattened
 from restore.registry import POSITIONS
 
-__all__ = ["ConvPosition", "LearnedPosition", "SinusoidPosition", "none", "resampled_table"]
+__all__ = ["ConvPosition", "LearnedPosition", "SinusoidPosition", "none", "resampled_table", "sinusoid_table"]
 
 
 @POSITIONS.add("none")
@@ -112,6 +112,14 @@ class SinusoidPosition(nn.Module):
         sinusoids = _sinusoids if torch.compiler.is_compiling() else _cached_sinusoids
         _, height, width, dim = x_BHWC.shape
         return x_BHWC + sinusoids(height, width, dim, x_BHWC.device).to(x_BHWC.dtype)
+
+
+def sinusoid_table(count: int, dim: int) -> torch.Tensor:
+    """(1, count, dim): sines of a token's place at even, cosines at odd channels (arXiv 1706.03762, section 3.5)."""
+    place = torch.arange(count, dtype=torch.float64)[:, None]
+    channel = torch.arange(dim)
+    angle = place / 10000.0 ** (2 * (channel // 2) / dim)
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float()[None]
 
 
 def _sinusoids(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:

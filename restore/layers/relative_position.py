@@ -92,12 +92,21 @@ class ContextualBias(RelativePosition):
         head_dim: d.
         ratio: of the published distances 1, 2 and 8 at which ways begin to share, are all the same kind, and the scale
             is anchored.
+        others: whether there is one more vector, the last, for pairs of which one is no patch.
     """
 
-    def __init__(self, head_dim: int, ratio: float = 1.9):
+    def __init__(self, head_dim: int, ratio: float = 1.9, others: bool = False):
         super().__init__()
         self.near, self.last, self.far = ratio, 2 * ratio, 8 * ratio
-        self.lookup_table_weight = nn.Parameter(torch.zeros(1, head_dim, (2 * int(self.last) + 1) ** 2))
+        self.lookup_table_weight = nn.Parameter(torch.zeros(1, head_dim, (2 * int(self.last) + 1) ** 2 + others))
+
+    def scores_with_others(self, queries_BhNd: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """(B, h, N, N) for the queries of a grid and of tokens before it, which have a vector of their own."""
+        num_others = queries_BhNd.shape[2] - grid[0] * grid[1]
+        of_patches = self.scores(queries_BhNd[:, :, num_others:], grid)
+        of_others = queries_BhNd @ self.lookup_table_weight[0, :, -1:].to(queries_BhNd.dtype)
+        below = torch.cat([of_others[:, :, num_others:].expand(-1, -1, -1, num_others), of_patches], dim=-1)
+        return torch.cat([of_others[:, :, :num_others].expand(-1, -1, -1, below.shape[-1]), below], dim=2)
 
     def scores(self, queries_BhNd: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, h, N, N)."""

@@ -26,7 +26,8 @@ HOMES = {  # what a definition looks like, whatever it is called, and where alon
         {"layers/position_bias.py"},
     ),
     "patches": (
-        r"class \w*(PatchEmbed|Patchif)|nn\.Conv2d\((?:in_chans|width), \w+, (\w+), (?:stride=)?\2[,)]",
+        r"class \w*(PatchEmbed|Patchif)"
+        r"|nn\.Conv2d\([^()]*, (?!1,)([\w ]+), (?:stride=)?\2[,)](?![^()]*groups=)",  # grouped ones are pooling
         {"layers/patches.py"},
     ),
     "parts of timm": (r"from timm\.(models\.)?layers|timm\.layers\.", set()),
@@ -61,6 +62,8 @@ def test_it_is_defined_in_one_place(what):
         ("patches", "class PatchEmbedding(nn.Module):"),
         ("patches", "self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, patch_size)"),
         ("patches", "stem = nn.Conv2d(in_chans, dim, 4, stride=4)"),
+        ("patches", "nn.Conv2d(widths[i], widths[i + 1], 2 if i else 4, 2 if i else 4)"),
+        ("patches", "nn.Conv2d(before, after, 2, 2, bias=False)"),
         ("parts of timm", "from timm.layers import DropPath"),
         ("parts of timm", "scale = timm.layers.LayerScale(dim)"),
     ],

@@ -85,6 +85,47 @@ COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official
     "repopt_vgg": {"type": "repopt_vgg", "depths": [1, 2, 1, 1], "width_factors": [0.25] * 4},
     "repopt_vgg_branches": {
         "type": "repopt_vgg", "depths": [1, 2, 1, 1], "width_factors": [0.25] * 4, "learns_as": "branches"},
+    "afno": {"type": "afno", "img_size": 56, "patch_size": 8, "embed_dim": 32, "depth": 2, "double_skip": True},
+    **{name: {"type": "amixer", "img_size": 128, "embed_dim": 24, "depths": [2] * 4, "num_heads": [2, 2, 4, 8],
+              "window_sizes": [7, 5, 7, 3], "compat": compat}
+       for name, compat in (("amixer", True), ("amixer_masked", False))},
+    "autoformer_class": {
+        "type": "autoformer", "img_size": 96, "embed_dim": 64, "num_heads": [2, 1], "mlp_ratios": [3.0, 2.0],
+        "max_distance": 3, "pooling": "token"},
+    "cct_sine": {"type": "cct", "img_size": 32, "embed_dim": 48, "num_heads": 4, "positions": "sine"},
+    "ceit_plain": {"type": "ceit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0,
+                   "kernel_size": 5, "batch_norm": False, "qkv_bias": False},
+    "context_cluster_oblong": {
+        "type": "context_cluster", "dims": [16, 32, 48, 64], "depths": [1, 1, 2, 1], "num_heads": [2, 2, 4, 4],
+        "head_dim": [8, 8, 12, 12], "mlp_ratios": [2, 2, 4, 4], "num_centres": [[2, 3], 2, [4, 2], [1, 2]],
+        "num_folds": [[4, 2], [2, 4], 2, 2]},
+    "conv_stem_vit": {"type": "conv_stem_vit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4,
+                      "stem_widths": [8, 12, 12, 16, 16, 24]},
+    "conv2former_ratios": {"type": "conv2former", "kernel_size": 7, "dims": [16, 24, 32, 40], "depths": [1] * 4,
+                           "mlp_ratio": [2, 3, 4, 1]},
+    "cvt_plain": {"type": "cvt", "dims": [16, 24, 32], "depths": [1, 1, 2], "num_heads": [1, 2, 4], "mlp_ratio": 2.0,
+                  "activation": "gelu", "qkv_bias": False, "class_token": False, "stride_kv": 1},
+    "hmlp_vit": {"type": "hmlp_vit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4, "layer_scale": 1e-4},
+    "lvvit_patches": {"type": "lvvit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 3, "qkv_bias": True,
+                      "stem_width": None, "dense": False},
+    "mini_deit_class": {"type": "mini_deit", "img_size": 64, "embed_dim": 32, "depth": 4, "num_heads": 4,
+                        "class_token": True},
+    "parallel_vit": {"type": "parallel_vit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4,
+                     "layer_scale": 1e-4},
+    "pyramid_tnt_biased": {
+        "type": "pyramid_tnt", "img_size": 64, "dims": [16, 24, 32, 32], "inner_dims": [2, 4, 4, 8],
+        "depths": [1, 7, 1, 2], "num_heads": [1, 2, 4, 4], "inner_heads": [1, 2, 2, 2], "qkv_bias": True},
+    "refiner_plain": {"type": "refiner", "img_size": 96, "embed_dim": 48, "depth": 5, "num_heads": 4, "qkv_bias": False,
+                      "dense": False},
+    "repmlpnet_oblong": {
+        "type": "repmlpnet", "dims": [16, 32, 64, 128], "depths": [1, 1, 2, 1], "num_sharesets": [1, 2, 4, 8],
+        "window_sizes": [[4, 8], [8, 2], [2, 4], [2, 1]], "kernel_sizes": [1, 3, 5], "compat": True},
+    "slak_whole": {"type": "slak", "dims": [12, 16, 20, 24], "depths": [1] * 4, "kernel_sizes": [9, 7, 7, 5],
+                   "decomposed": False},
+    "swin_mlp_placed": {"type": "swin_mlp", "img_size": 64, "embed_dim": 24, "num_heads": [2, 4, 8, 16],
+                        "window_size": 4, "positions": True, "patch_norm": False},
+    "t2t_vit_biased": {"type": "t2t_vit", "img_size": 64, "embed_dim": 36, "depth": 2, "num_heads": 4, "qkv_bias": True,
+                       "token_dim": 32, "width_scale": True},
 }  # fmt: skip
 
 

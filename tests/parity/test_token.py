@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from official import errors, parameters
 
-from restore.encoders import Classifier, build_encoder, load_published
+from restore.encoders import Classifier, build_encoder, load_published, published_state
 from restore.encoders.token.cct import SequencePooling
 from restore.encoders.token.vit_forms import HierarchicalStem
 from restore.layers.mixers import build_mixer
@@ -82,6 +82,7 @@ PARAMETERS = {  # as counted in the official code, with 1000 classes
     "ceit_tiny": 6_356_904,
     "ceit_small": 24_204_840,
     "ceit_base": 94_405_416,
+    "cct_7_7x2": 4_804_521,
     "cct_14_7x2": 22_367_273,
     "cvt_13": 19_997_480,
     "cvt_21": 31_622_696,
@@ -91,8 +92,16 @@ OF_TEN_CLASSES = {
     "cct_2_3x2": 283_723,
     "cct_4_3x2": 482_123,
     "cct_6_3x1": 3_233_803,
+    "cct_6_3x2": 3_326_923,
     "cct_7_3x1": 3_760_139,
+    "cct_7_3x2": 3_853_259,
+    "vit_lite_2_4": 214_666,
+    "vit_lite_4_4": 413_066,
+    "vit_lite_6_4": 3_190_538,
     "vit_lite_7_4": 3_716_874,
+    "cvt_lite_2_4": 214_539,
+    "cvt_lite_4_4": 412_939,
+    "cvt_lite_6_4": 3_190_283,
     "cvt_lite_7_4": 3_716_619,
 }
 
@@ -344,6 +353,20 @@ def test_parallel_and_sequential_have_as_many_parameters():
     options = {"embed_dim": 32, "num_heads": 2}
     parallel = parameters({"type": "parallel_vit", "depth": 3, **options})
     assert parallel == parameters({"type": "parallel_vit", "depth": 6, "num_parallel": 1, **options})
+
+
+@pytest.mark.parametrize("name", ["parallel_vit", "hmlp_vit"])
+def test_official_tables_without_a_place_for_the_class_token_are_taken(name):
+    options = {"img_size": 32, "embed_dim": 16, "num_heads": 2, "depth": 1, "layer_scale": 1e-4}
+    encoder, other = (build_encoder({"type": name, **options}) for _ in range(2))
+    state = published_state(encoder)
+    assert {"patch_embed.proj.weight", "patch_embed.proj.0.weight"} & {*state}
+    numbered = {"blocks.0.norm11.weight", "blocks.0.attn1.qkv.weight", "blocks.0.gamma_1_1", "blocks.0.mlp1.fc1.bias"}
+    assert numbered <= {*state} if name == "parallel_vit" else not numbered & {*state}
+    assert {"blocks.0.norm1.weight", "blocks.0.attn.proj.bias", "blocks.0.gamma_1", "blocks.0.gamma_2"} <= {*state}
+    load_published(other, {**state, "pos_embed": state["pos_embed"][:, 1:]})
+    assert torch.equal(other.pos_embed[:, 1:], encoder.pos_embed[:, 1:])
+    assert not other.pos_embed[:, 0].any()
 
 
 def test_positions_by_convolution_take_any_size():

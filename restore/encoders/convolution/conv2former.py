@@ -16,10 +16,11 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
-from restore.encoders.staged import ChannelsFirstNorm, StagedEncoder, norm_reductions, split_depths
+from restore.encoders.staged import ChannelsFirstNorm, StagedEncoder, norm_reductions, per_stage, split_depths
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import PositionFeedForward
 from restore.layers.mixers.convolution.modulation import ConvModulation
+from restore.layers.patches import patch_projection
 from restore.registry import ENCODERS
 
 __all__ = ["Conv2Former"]
@@ -55,7 +56,7 @@ class Conv2Former(StagedEncoder):
         dims: channels of the stages.
         depths: blocks of the stages.
         kernel_size: side of the modulating convolutions.
-        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        mlp_ratio: hidden width of the feed-forward networks, in channels; one number, or one for each stage.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -67,7 +68,7 @@ class Conv2Former(StagedEncoder):
         dims: Sequence[int] = (72, 144, 288, 576),
         depths: Sequence[int] = (3, 3, 12, 3),
         kernel_size: int = 11,
-        mlp_ratio: float = 4.0,
+        mlp_ratio: float | Sequence[float] = 4.0,
         drop_path: float = 0.0,
     ):
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
@@ -75,7 +76,7 @@ class Conv2Former(StagedEncoder):
         stem = nn.Sequential(
             nn.Conv2d(in_chans, half, 3, 2, 1, bias=False), nn.GELU(), nn.BatchNorm2d(half),
             nn.Conv2d(half, half, 3, 1, 1, bias=False), nn.GELU(), nn.BatchNorm2d(half),
-            nn.Conv2d(half, dims[0], 2, 2, bias=False),
+            patch_projection(half, dims[0], 2, bias=False),
         )  # fmt: skip
         self.downsample_layers = nn.ModuleList([stem, *norm_reductions(dims)])
         self.stages = nn.ModuleList(
@@ -84,7 +85,7 @@ class Conv2Former(StagedEncoder):
                     MetaFormerBlock(
                         dim,
                         ConvModulation(dim, kernel_size),
-                        PositionFeedForward(dim, mlp_ratio),
+                        PositionFeedForward(dim, ratio),
                         norm={"type": "layer", "eps": 1e-6},
                         layer_scale=1e-6,
                         drop_path=rate,
@@ -92,7 +93,9 @@ class Conv2Former(StagedEncoder):
                     for rate in rates
                 )
             )
-            for dim, rates in zip(dims, split_depths(depths, drop_path), strict=True)
+            for dim, rates, ratio in zip(
+                dims, split_depths(depths, drop_path), per_stage(mlp_ratio, len(dims)), strict=True
+            )
         )
 
     def published_key(self, key: str) -> str:

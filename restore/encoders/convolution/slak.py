@@ -48,6 +48,7 @@ class SLaK(StagedEncoder):
         depths: blocks of the stages.
         kernel_sizes: long side of the kernels of the stages.
         small_size: short side.
+        decomposed: see `LargeKernel`.
         width_factor: of the channels; published weights have 1.3, of which 40 % are zero.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -61,6 +62,7 @@ class SLaK(StagedEncoder):
         depths: Sequence[int] = (3, 3, 9, 3),
         kernel_sizes: Sequence[int] = (51, 49, 47, 13),
         small_size: int = 5,
+        decomposed: bool = True,
         width_factor: float = 1.0,
         drop_path: float = 0.0,
     ):
@@ -68,7 +70,9 @@ class SLaK(StagedEncoder):
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
         self.downsample_layers = nn.ModuleList([normed_patches(in_chans, dims[0], eps=1e-6), *norm_reductions(dims)])
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_Block(dim, kernel_size, small_size, rate) for rate in rates))
+            nn.Sequential(
+                *(_Block(LargeKernel(dim, kernel_size, small_size, decomposed=decomposed), rate) for rate in rates)
+            )
             for dim, kernel_size, rates in zip(dims, kernel_sizes, split_depths(depths, drop_path), strict=True)
         )
 
@@ -87,9 +91,9 @@ class SLaK(StagedEncoder):
 class _Block(nn.Module):
     """ConvNeXt's block: kernel, norm and feed-forward network on one branch."""
 
-    def __init__(self, dim: int, kernel_size: int, small_size: int, drop_path: float):
+    def __init__(self, mixer: LargeKernel, drop_path: float):
         super().__init__()
-        self.mixer = LargeKernel(dim, kernel_size, small_size)
+        self.mixer, dim = mixer, mixer.dim
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.ffn = MLP(dim)
         self.scale, self.drop_path = LayerScale(dim, 1e-6), DropPath(drop_path)

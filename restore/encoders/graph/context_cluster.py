@@ -57,8 +57,8 @@ class ContextCluster(StagedEncoder):
         depths: blocks of the stages.
         num_heads: sets of channels of the stages that are clustered apart.
         head_dim: channels of a set.
-        num_centres: rows, and columns, of the centres of a region in each stage.
-        num_folds: rows, and columns, of the regions of the maps of each stage.
+        num_centres: rows, and columns, of the centres of a region in each stage, one number or two.
+        num_folds: rows, and columns, of the regions of the maps of each stage, one number or two.
         mlp_ratios: hidden width of the feed-forward networks of the stages, in channels.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -72,8 +72,8 @@ class ContextCluster(StagedEncoder):
         depths: Sequence[int] = (2, 2, 6, 2),
         num_heads: Sequence[int] = (4, 4, 8, 8),
         head_dim: int | Sequence[int] = 32,
-        num_centres: Sequence[int] = (2, 2, 2, 2),
-        num_folds: Sequence[int] = (8, 4, 2, 1),
+        num_centres: Sequence[int | tuple[int, int]] = (2, 2, 2, 2),
+        num_folds: Sequence[int | tuple[int, int]] = (8, 4, 2, 1),
         mlp_ratios: Sequence[float] = (8, 8, 4, 4),
         drop_path: float = 0.0,
     ):
@@ -83,7 +83,13 @@ class ContextCluster(StagedEncoder):
             channels=dims,
             out_indices=out_indices,
             normalisation=normalisation,
-            size_multiple=math.lcm(*(stride * fold for stride, fold in zip(strides, num_folds, strict=True))),
+            size_multiple=math.lcm(
+                *(
+                    stride * fold
+                    for stride, folds in zip(strides, num_folds, strict=True)
+                    for fold in ([folds] if isinstance(folds, int) else folds)
+                )
+            ),
         )
         head_dims = [head_dim] * len(dims) if isinstance(head_dim, int) else head_dim
         self.downsample_layers = nn.ModuleList(

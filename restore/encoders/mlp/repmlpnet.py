@@ -21,6 +21,7 @@ from restore.encoders.staged import StagedEncoder, split_depths
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import BatchNormMLP
 from restore.layers.mixers.mlp.repmlp import RepMLP
+from restore.layers.patches import patch_projection
 from restore.registry import ENCODERS
 
 __all__ = ["RepMLPNet"]
@@ -126,7 +127,7 @@ class _Head(LinearHead):
 
 def _reduction(before: int, after: int, stride: int) -> nn.Sequential:
     layer = nn.Sequential()
-    layer.add_module("conv", nn.Conv2d(before, after, stride, stride, bias=False))
+    layer.add_module("conv", patch_projection(before, after, stride, bias=False))
     layer.add_module("bn", nn.BatchNorm2d(after))
     layer.add_module("relu", nn.ReLU())
     return layer

@@ -16,11 +16,11 @@ from torch import nn
 from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
 from restore.encoders.isotropic import MapBlocksEncoder
-from restore.encoders.staged import StagedEncoder, split_depths
+from restore.encoders.staged import StagedEncoder, per_stage, split_depths
 from restore.layers.exportable import unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.spectral.global_filter import GlobalFilter
-from restore.layers.patches import linear_patches
+from restore.layers.patches import linear_patches, patch_projection
 from restore.layers.position import resampled_table
 from restore.layers.residual import DropPath, LayerScale
 from restore.registry import ENCODERS
@@ -120,7 +120,7 @@ class HierarchicalGFNet(StagedEncoder):
         img_size: side of the images that positions and filters are made for, in pixels.
         dims: channels of the stages.
         depths: blocks of the stages.
-        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        mlp_ratio: hidden width of the feed-forward networks, in channels; one number, or one for each stage.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -132,19 +132,21 @@ class HierarchicalGFNet(StagedEncoder):
         img_size: int = 224,
         dims: Sequence[int] = (64, 128, 256, 512),
         depths: Sequence[int] = (3, 3, 10, 3),
-        mlp_ratio: float = 4.0,
+        mlp_ratio: float | Sequence[float] = 4.0,
         drop_path: float = 0.0,
     ):
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
         widths = [in_chans, *dims]
         self.downsample_layers = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(widths[i], widths[i + 1], 2 if i else 4, 2 if i else 4)) for i in range(len(dims))
+            nn.Sequential(patch_projection(widths[i], widths[i + 1], 2 if i else 4)) for i in range(len(dims))
         )
         sides = [img_size // (4 << stage) for stage in range(len(dims))]
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, sides[0] ** 2, dims[0]))
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_Block(dim, side, mlp_ratio, rate, 1e-3) for rate in rates))
-            for dim, side, rates in zip(dims, sides, split_depths(depths, drop_path), strict=True)
+            nn.Sequential(*(_Block(dim, side, ratio, rate, 1e-3) for rate in rates))
+            for dim, side, rates, ratio in zip(
+                dims, sides, split_depths(depths, drop_path), per_stage(mlp_ratio, len(dims)), strict=True
+            )
         )
 
     def enter(self, number: int, x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ B batch, H x W image, C channels, N tokens, h heads, d channels of a head, R x S
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,7 @@ class AutoFormer(ClassTokenEncoder):
         mlp_ratios: hidden widths of the feed-forward networks of every block, in channels.
         head_dim: channels of a head.
         max_distance: patches that are further apart, in rows or columns, count as this far.
+        pooling: what a classifier's head looks at: the mean of the "patches" as published, or the class "token".
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -78,6 +79,7 @@ class AutoFormer(ClassTokenEncoder):
         mlp_ratios: Sequence[float] = _TINY_RATIOS,
         head_dim: int = 64,
         max_distance: int = 14,
+        pooling: Literal["patches", "token"] = "patches",
         drop_path: float = 0.0,
     ):
         if len(num_heads) != len(mlp_ratios):
@@ -92,7 +94,7 @@ class AutoFormer(ClassTokenEncoder):
             normalisation=normalisation,
             weights_statistics=IMAGENET,
         )
-        self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
+        self.patch_embed, self.pooling = linear_patches(in_chans, embed_dim, patch_size), pooling
         (rates,) = split_depths([len(num_heads)], drop_path)
         self.stack = nn.ModuleList(
             MetaFormerBlock(
@@ -130,8 +132,9 @@ class AutoFormer(ClassTokenEncoder):
         return fitted
 
     def head(self, num_classes: int) -> nn.Module:
-        """One linear layer on the mean of the patch tokens."""
-        return LinearHead(self._declared[-1][0], num_classes, pooling="patches")
+        """One linear layer on the mean of the patch tokens, or on the class token."""
+        pooling = "patches" if self.pooling == "patches" else "tokens"
+        return LinearHead(self._declared[-1][0], num_classes, pooling=pooling)
 
 
 class _Attention(TokenMixer):

@@ -22,7 +22,7 @@ from restore.encoders.isotropic import TokenEncoder
 from restore.encoders.staged import split_depths
 from restore.layers.arguments import require_odd
 from restore.layers.mixers.attention.full import SelfAttention
-from restore.layers.position import resampled_table
+from restore.layers.position import resampled_table, sinusoid_table
 from restore.layers.residual import DropPath
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -39,12 +39,16 @@ _BODY = {  # layers: (channels, heads, width of the feed-forward networks)
 _PATCHES = {"tokenizer": "patch", "num_convs": 1, "kernel_size": 4}
 _CCT = {
     f"{layers}_{kernel}x{convs}": {**_BODY[layers], "kernel_size": kernel, "num_convs": convs, "img_size": size}
-    for layers, kernel, convs, size in ((2, 3, 2, 32), (4, 3, 2, 32), (6, 3, 1, 32), (7, 3, 1, 32), (14, 7, 2, 224))
+    for layers, kernel, convs, size in (
+        *((2, 3, 2, 32), (4, 3, 2, 32), (6, 3, 1, 32), (6, 3, 2, 32), (7, 3, 1, 32), (7, 3, 2, 32)),
+        *((7, 7, 2, 224), (14, 7, 2, 224)),
+    )
 }
+_LITE = {f"{layers}_4": _BODY[layers] for layers in (2, 4, 6, 7)}
 
 
-@ENCODERS.add("vit_lite", variants={f"{layers}_4": _BODY[layers] for layers in (6, 7)}, class_token=True, **_PATCHES)
-@ENCODERS.add("cvt_lite", variants={f"{layers}_4": _BODY[layers] for layers in (6, 7)}, **_PATCHES)
+@ENCODERS.add("vit_lite", variants=_LITE, class_token=True, **_PATCHES)
+@ENCODERS.add("cvt_lite", variants=_LITE, **_PATCHES)
 @ENCODERS.add("cct", variants=_CCT)
 class CCT(TokenEncoder):
     """A map of one stride for each block.
@@ -62,7 +66,7 @@ class CCT(TokenEncoder):
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         class_token: whether there is one; without it tokens are pooled by attention.
-        positions: whether they are added, as a table.
+        positions: whether they are added, as a learned table; "sine": as fixed sines and cosines.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -80,7 +84,7 @@ class CCT(TokenEncoder):
         num_heads: int = 2,
         mlp_ratio: float = 1.0,
         class_token: bool = False,
-        positions: bool = True,
+        positions: bool | Literal["sine"] = True,
         drop_path: float = 0.0,
     ):
         convolutional = tokenizer == "conv"
@@ -107,8 +111,11 @@ class CCT(TokenEncoder):
         if class_token:
             self.class_emb = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.positional_emb = None
-        if positions:
-            self.positional_emb = nn.Parameter(torch.zeros(1, self.num_prefix + (img_size // total) ** 2, embed_dim))
+        places = self.num_prefix + (img_size // total) ** 2
+        if positions == "sine":
+            self.positional_emb = nn.Parameter(sinusoid_table(places, embed_dim), requires_grad=False)
+        elif positions:
+            self.positional_emb = nn.Parameter(torch.zeros(1, places, embed_dim))
             nn.init.trunc_normal_(self.positional_emb, std=0.2)
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(_Block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates)

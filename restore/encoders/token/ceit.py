@@ -19,6 +19,7 @@ from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
 from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder
+from restore.layers.arguments import require_odd
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.patches import patch_projection
@@ -49,6 +50,7 @@ class CeiT(ClassTokenEncoder):
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         kernel_size: side of their convolutions, odd.
+        batch_norm: whether each of their layers has one.
         qkv_bias: whether queries, keys and values have a bias.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -64,6 +66,7 @@ class CeiT(ClassTokenEncoder):
         num_heads: int = 3,
         mlp_ratio: float = 4.0,
         kernel_size: int = 3,
+        batch_norm: bool = True,
         qkv_bias: bool = True,
         drop_path: float = 0.0,
     ):
@@ -82,7 +85,12 @@ class CeiT(ClassTokenEncoder):
         nn.init.trunc_normal_(self.pos_layer_embed, std=0.02)
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
-            _Block(embed_dim, num_heads, mlp_ratio, kernel_size, qkv_bias, rate) for rate in rates
+            _Block(
+                SelfAttention(embed_dim, num_heads, qkv_bias),
+                _LocalFeedForward(embed_dim, mlp_ratio, kernel_size, batch_norm),
+                rate,
+            )
+            for rate in rates
         )
         self.lca: nn.Module = _LayerAttention(embed_dim, num_heads, mlp_ratio, qkv_bias)
 
@@ -121,10 +129,10 @@ class _Stem(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, kernel_size: int, qkv_bias: bool, drop_path: float):
+    def __init__(self, attention: SelfAttention, feed_forward: _LocalFeedForward, drop_path: float):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(dim, 1e-6), SelfAttention(dim, num_heads, qkv_bias)
-        self.norm2, self.leff = nn.LayerNorm(dim, 1e-6), _LocalFeedForward(dim, mlp_ratio, kernel_size)
+        self.norm1, self.attn = nn.LayerNorm(attention.dim, 1e-6), attention
+        self.norm2, self.leff = nn.LayerNorm(attention.dim, 1e-6), feed_forward
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tokens) -> Tokens:
@@ -136,13 +144,15 @@ class _Block(nn.Module):
 
 
 class _LocalFeedForward(nn.Module):
-    def __init__(self, dim: int, mlp_ratio: float, kernel_size: int):
+    def __init__(self, dim: int, mlp_ratio: float, kernel_size: int, batch_norm: bool):
         super().__init__()
+        require_odd(kernel_size=kernel_size)
         hidden = int(dim * mlp_ratio)
-        self.conv1, self.bn1 = nn.Conv2d(dim, hidden, 1), nn.BatchNorm2d(hidden)
+        self.bn1, self.bn2, self.bn3 = (
+            nn.BatchNorm2d(width) if batch_norm else nn.Identity() for width in (hidden, hidden, dim)
+        )
+        self.conv1, self.conv3 = nn.Conv2d(dim, hidden, 1), nn.Conv2d(hidden, dim, 1)
         self.conv2 = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden)
-        self.bn2 = nn.BatchNorm2d(hidden)
-        self.conv3, self.bn3 = nn.Conv2d(hidden, dim, 1), nn.BatchNorm2d(dim)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         hidden = F.gelu(self.bn1(self.conv1(x_BCHW)))

@@ -9,7 +9,7 @@ B batch, H x W image, C channels of a stage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -20,6 +20,7 @@ from restore.encoders.base import Encoder, Normalisation
 from restore.encoders.features import Features
 from restore.encoders.heads import LinearHead
 from restore.encoders.staged import ChannelsFirstNorm, split_depths
+from restore.layers.arguments import require_positive
 from restore.layers.ffn import MLP
 from restore.layers.residual import DropPath
 from restore.layers.tokens import Tokens
@@ -47,6 +48,9 @@ class CvT(Encoder):
         num_heads: attention heads of the stages.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         activation: "quick_gelu" as published, or "gelu".
+        qkv_bias: whether queries, keys and values have a bias.
+        class_token: whether the last stage has one.
+        stride_kv: how much coarser the map of keys and values is.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -60,6 +64,9 @@ class CvT(Encoder):
         num_heads: Sequence[int] = (1, 3, 6),
         mlp_ratio: float = 4.0,
         activation: Literal["quick_gelu", "gelu"] = "quick_gelu",
+        qkv_bias: bool = True,
+        class_token: bool = True,
+        stride_kv: int = 2,
         drop_path: float = 0.0,
     ):
         strides = [4 << stage for stage in range(len(dims))]
@@ -71,13 +78,16 @@ class CvT(Encoder):
             size_multiple=strides[-1],
             normalisation=normalisation,
         )
-        rates = split_depths(depths, drop_path)
-        self.stages = nn.ModuleList(
-            _Stage(in_chans if i == 0 else dims[i - 1], dims[i], num_heads[i], mlp_ratio, activation, rates[i], i)
-            for i in range(len(dims))
-        )
-        self.stages[-1].cls_token = nn.Parameter(torch.zeros(1, 1, dims[-1]))
-        nn.init.trunc_normal_(self.stages[-1].cls_token, std=0.02)
+        widths, self.stages = [in_chans, *dims], nn.ModuleList()
+        for i, rates in enumerate(split_depths(depths, drop_path)):
+            blocks = (
+                _Block(_ConvAttention(dims[i], num_heads[i], qkv_bias, stride_kv), mlp_ratio, activation, rate)
+                for rate in rates
+            )
+            self.stages.append(_Stage(widths[i], dims[i], i == 0, blocks))
+        if class_token:
+            self.stages[-1].cls_token = nn.Parameter(torch.zeros(1, 1, dims[-1]))
+            nn.init.trunc_normal_(self.stages[-1].cls_token, std=0.02)
         self.norm: nn.Module = nn.LayerNorm(dims[-1])
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
@@ -115,7 +125,7 @@ class CvT(Encoder):
         return f"stage{key.removeprefix('stages.')}"
 
     def head(self, num_classes: int) -> nn.Module:
-        """One linear layer on the class token."""
+        """One linear layer on the class token, or on the mean of the others where there is none."""
         return LinearHead(self._declared[-1][0], num_classes, pooling="tokens")
 
 
@@ -124,22 +134,13 @@ class _Stage(nn.Module):
 
     cls_token: nn.Parameter | None
 
-    def __init__(
-        self,
-        in_chans: int,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float,
-        activation: Literal["quick_gelu", "gelu"],
-        rates: Sequence[float],
-        number: int,
-    ):
+    def __init__(self, in_chans: int, dim: int, first: bool, blocks: Iterable[_Block]):
         super().__init__()
-        size, stride, padding = (3, 2, 1) if number else (7, 4, 2)
+        size, stride, padding = (7, 4, 2) if first else (3, 2, 1)
         self.patch_embed = nn.ModuleDict(
             {"proj": nn.Conv2d(in_chans, dim, size, stride, padding), "norm": ChannelsFirstNorm(dim)}
         )
-        self.blocks = nn.ModuleList(_Block(dim, num_heads, mlp_ratio, activation, rate) for rate in rates)
+        self.blocks = nn.ModuleList(blocks)
         self.register_parameter("cls_token", None)
 
     def forward(self, x_BCHW: torch.Tensor) -> Tokens:
@@ -154,9 +155,10 @@ class _Stage(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, activation: Any, drop_path: float):
+    def __init__(self, attention: _ConvAttention, mlp_ratio: float, activation: Any, drop_path: float):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(dim), _ConvAttention(dim, num_heads)
+        dim = attention.dim
+        self.norm1, self.attn = nn.LayerNorm(dim), attention
         self.norm2, self.mlp = nn.LayerNorm(dim), MLP(dim, mlp_ratio, activation=activation)
         self.drop_path = DropPath(drop_path)
 
@@ -167,19 +169,20 @@ class _Block(nn.Module):
 
 
 class _ConvAttention(nn.Module):
-    """Attention of tokens that a depth-wise convolution makes; keys and values on a map half as fine."""
+    """Attention of tokens that a depth-wise convolution makes; keys and values on a map that is coarser."""
 
-    def __init__(self, dim: int, num_heads: int):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, stride_kv: int):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
-        self.num_heads, self.scale = num_heads, dim**-0.5
-        for name, stride in (("q", 1), ("k", 2), ("v", 2)):
+        require_positive(stride_kv=stride_kv)
+        self.dim, self.num_heads, self.scale = dim, num_heads, dim**-0.5
+        for name, stride in (("q", 1), ("k", stride_kv), ("v", stride_kv)):
             conv = nn.Sequential()
             conv.add_module("conv", nn.Conv2d(dim, dim, 3, stride, 1, groups=dim, bias=False))
             conv.add_module("bn", nn.BatchNorm2d(dim))
             setattr(self, f"conv_proj_{name}", conv)
-            setattr(self, f"proj_{name}", nn.Linear(dim, dim))
+            setattr(self, f"proj_{name}", nn.Linear(dim, dim, bias=qkv_bias))
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tokens) -> torch.Tensor:

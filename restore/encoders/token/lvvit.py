@@ -22,6 +22,7 @@ from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.patches import linear_patches
 from restore.layers.residual import FixedScale
 from restore.registry import ENCODERS
 
@@ -49,8 +50,9 @@ class LVViT(ClassTokenEncoder):
         depth: blocks.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        qkv_bias: whether queries, keys and values have a bias.
         skip_factor: what each branch is divided by.
-        stem_width: channels of the stem.
+        stem_width: channels of the stem; None: patches alone, as in a ViT.
         dense: whether a classifier's head looks at every patch as well, or at the class token alone.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -66,8 +68,9 @@ class LVViT(ClassTokenEncoder):
         depth: int = 16,
         num_heads: int = 6,
         mlp_ratio: float = 3.0,
+        qkv_bias: bool = False,
         skip_factor: float = 2.0,
-        stem_width: int = 64,
+        stem_width: int | None = 64,
         dense: bool = True,
         drop_path: float = 0.0,
     ):
@@ -80,12 +83,15 @@ class LVViT(ClassTokenEncoder):
             out_indices=out_indices,
             normalisation=normalisation,
         )
-        self.patch_embed = ConvStem(in_chans, (stem_width,) * 3, embed_dim, patch_size)
+        if stem_width is None:
+            self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
+        else:
+            self.patch_embed = ConvStem(in_chans, (stem_width,) * 3, embed_dim, patch_size)
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
             MetaFormerBlock(
                 embed_dim,
-                SelfAttention(embed_dim, num_heads, qkv_bias=False),
+                SelfAttention(embed_dim, num_heads, qkv_bias),
                 MLP(embed_dim, mlp_ratio),
                 drop_path=rate,
             )

@@ -61,6 +61,7 @@ class MiniDeiT(ClassTokenEncoder):
         num_repeats: times that each block runs.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        class_token: whether there is one; published networks do without.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -76,6 +77,7 @@ class MiniDeiT(ClassTokenEncoder):
         num_repeats: int = 2,
         num_heads: int = 3,
         mlp_ratio: float = 4.0,
+        class_token: bool = False,
         drop_path: float = 0.0,
     ):
         require_positive(num_repeats=num_repeats)
@@ -89,14 +91,14 @@ class MiniDeiT(ClassTokenEncoder):
             patch_px=patch_size,
             img_size=img_size,
             norm_eps=1e-6,
-            class_token=False,
+            class_token=class_token,
             out_indices=out_indices,
             normalisation=normalisation,
             weights_statistics=IMAGENET,
         )
         self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         self.stack = nn.ModuleList(
-            _Block(embed_dim, num_heads, mlp_ratio, rates)
+            _Block(_SharedAttention(embed_dim, num_heads, num_repeats, class_token), mlp_ratio, rates)
             for rates in split_depths([num_repeats] * num_blocks, drop_path)
         )
 
@@ -112,10 +114,11 @@ class MiniDeiT(ClassTokenEncoder):
 class _Block(nn.Module):
     """One set of weights that runs as often as there are `rates` of dropping it."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, rates: Sequence[float]):
+    def __init__(self, attention: _SharedAttention, mlp_ratio: float, rates: Sequence[float]):
         super().__init__()
+        dim = attention.dim
         self.norm1, self.norm2 = (nn.ModuleList(nn.LayerNorm(dim, 1e-6) for _ in rates) for _ in range(2))
-        self.mixer, self.ffn = _SharedAttention(dim, num_heads, len(rates)), MLP(dim, mlp_ratio)
+        self.mixer, self.ffn = attention, MLP(dim, mlp_ratio)
         self.drop_paths = nn.ModuleList(DropPath(rate) for rate in rates)
 
     def forward(self, tokens: Tokens) -> Tokens:
@@ -129,9 +132,9 @@ class _Block(nn.Module):
 class _SharedAttention(SelfAttention):
     """Attention with several sets of positions and of matrices over heads."""
 
-    def __init__(self, dim: int, num_heads: int, num_sets: int):
+    def __init__(self, dim: int, num_heads: int, num_sets: int, class_token: bool):
         super().__init__(dim, num_heads)
-        self.relatives = nn.ModuleList(ContextualBias(dim // num_heads) for _ in range(num_sets))
+        self.relatives = nn.ModuleList(ContextualBias(dim // num_heads, others=class_token) for _ in range(num_sets))
         self.before, self.after = (
             nn.ModuleList(HeadMixing(num_heads, bias=False) for _ in range(num_sets)) for _ in range(2)
         )
@@ -143,6 +146,7 @@ class _SharedAttention(SelfAttention):
         relative = self.relatives[number]
         assert isinstance(relative, ContextualBias)
         assert tokens.grid is not None
-        scores_BhNN = self.before[number](q @ k.transpose(-2, -1) + relative.scores(q, tokens.grid))
+        added = relative.scores_with_others if tokens.num_prefix else relative.scores
+        scores_BhNN = self.before[number](q @ k.transpose(-2, -1) + added(q, tokens.grid))
         map_BhNN = self.after[number](scores_BhNN.softmax(dim=-1))
         return self.project(self.joined(map_BhNN @ v, v, tokens))

@@ -69,6 +69,7 @@ class PyramidTNT(Encoder):
         inner_heads: attention heads of their words.
         reductions: of the stages: patches attend to means of squares of this side.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        qkv_bias: whether queries, keys and values have a bias.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -85,6 +86,7 @@ class PyramidTNT(Encoder):
         inner_heads: Sequence[int] = (1, 2, 4, 4),
         reductions: Sequence[int] = (4, 2, 1, 1),
         mlp_ratio: float = 4.0,
+        qkv_bias: bool = False,
         drop_path: float = 0.0,
     ):
         strides = [8 << stage for stage in range(len(dims))]
@@ -109,7 +111,7 @@ class PyramidTNT(Encoder):
         self.sentence_merges = nn.ModuleList(_Reduction(*pair) for pair in pairwise(dims))
         self.stages = nn.ModuleList(
             _Stage(dims[i], inner_dims[i], (num_heads[i], inner_heads[i]), img_size // strides[i], reductions[i],
-                   mlp_ratio, rates)
+                   mlp_ratio, qkv_bias, rates)
             for i, rates in enumerate(split_depths(depths, drop_path))
         )  # fmt: skip
 
@@ -200,12 +202,13 @@ class _Stage(nn.Module):
         grid_px: int,
         reduction: int,
         mlp_ratio: float,
+        qkv_bias: bool,
         rates: Sequence[float],
     ):
         super().__init__()
         with_words = 2 if len(rates) > 6 else 1
         self.blocks = nn.ModuleList(
-            _Block(dim, inner_dim if number < with_words else None, num_heads, reduction, mlp_ratio, rate)
+            _Block(dim, inner_dim if number < with_words else None, num_heads, reduction, mlp_ratio, qkv_bias, rate)
             for number, rate in enumerate(rates)
         )
         self.grids = (grid_px, grid_px), (grid_px // reduction, grid_px // reduction)
@@ -240,6 +243,7 @@ class _Block(nn.Module):
         num_heads: tuple[int, int],
         reduction: int,
         mlp_ratio: float,
+        qkv_bias: bool,
         drop_path: float,
     ):
         super().__init__()
@@ -247,12 +251,12 @@ class _Block(nn.Module):
         if inner_dim is not None:
             whole = _WORDS**2 * inner_dim
             self.inner_norm1, self.inner_norm2 = nn.LayerNorm(whole), nn.LayerNorm(whole)
-            self.inner_attn = _Attention(inner_dim, num_heads[1], 1)
+            self.inner_attn = _Attention(inner_dim, num_heads[1], 1, qkv_bias)
             self.inner_mlp = MLP(inner_dim, mlp_ratio)
             self.proj_norm1, self.proj_norm2 = nn.LayerNorm(whole), nn.LayerNorm(dim)
             self.proj = nn.Linear(whole, dim, bias=False)
         self.outer_norm1, self.outer_norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.outer_attn = _Attention(dim, num_heads[0], reduction)
+        self.outer_attn = _Attention(dim, num_heads[0], reduction, qkv_bias)
         self.outer_mlp = MLP(dim, mlp_ratio)
 
     def forward(
@@ -276,12 +280,12 @@ class _Block(nn.Module):
 class _Attention(Branch):
     """Attention of the positions of a map to its means of squares of side `reduction`."""
 
-    def __init__(self, dim: int, num_heads: int, reduction: int):
+    def __init__(self, dim: int, num_heads: int, reduction: int, qkv_bias: bool):
         super().__init__(dim, halo_px=None)
         if dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
         self.num_heads, self.reduction = num_heads, reduction
-        self.q, self.kv = nn.Linear(dim, dim, bias=False), nn.Linear(dim, 2 * dim, bias=False)
+        self.q, self.kv = nn.Linear(dim, dim, bias=qkv_bias), nn.Linear(dim, 2 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         if reduction > 1:
             self.linear, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from restore.encoders.base import HALF, Normalisation
+from restore.encoders.heads import LinearHead
 from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
 from restore.encoders.token.lvvit import TokenLabelHead
@@ -49,7 +50,9 @@ class Refiner(ClassTokenEncoder):
         depth: blocks; every second one, from the second on, refines the attention map of the one before.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        qkv_bias: whether queries, keys and values have a bias.
         expansion: maps that are convolved, in heads.
+        dense: whether a classifier's head looks at every patch as well, or at the class token alone.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -64,7 +67,9 @@ class Refiner(ClassTokenEncoder):
         depth: int = 16,
         num_heads: int = 12,
         mlp_ratio: float = 3.0,
+        qkv_bias: bool = True,
         expansion: float = 3.0,
+        dense: bool = True,
         drop_path: float = 0.0,
     ):
         super().__init__(
@@ -79,11 +84,14 @@ class Refiner(ClassTokenEncoder):
             weights_statistics=HALF,
         )
         self.patch_embed = ConvStem(in_chans, (32, 64, 128), embed_dim, patch_size)
+        self.dense = dense
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
             _Block(
                 embed_dim,
-                _Refining(embed_dim, num_heads, expansion) if number % 2 else _Adding(embed_dim, num_heads),
+                _Refining(embed_dim, num_heads, qkv_bias, expansion)
+                if number % 2
+                else _Adding(embed_dim, num_heads, qkv_bias),
                 mlp_ratio,
                 rate,
             )
@@ -102,8 +110,9 @@ class Refiner(ClassTokenEncoder):
         return super().published_key(key).replace(".scale2.gamma", ".mlp.scale_channel")
 
     def head(self, num_classes: int) -> nn.Module:
-        """Logits of the class token and of the patches."""
-        return TokenLabelHead(self._declared[-1][0], num_classes)
+        """Logits of the class token and, where it is dense, of the patches."""
+        dim = self._declared[-1][0]
+        return TokenLabelHead(dim, num_classes) if self.dense else LinearHead(dim, num_classes, pooling="tokens")
 
 
 class _Block(nn.Module):
@@ -136,11 +145,11 @@ class _Adding(SelfAttention):
 class _Refining(Branch):
     """Values of its own, summed by the refined map of the block before, which is passed on as it was."""
 
-    def __init__(self, dim: int, num_heads: int, expansion: float):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, expansion: float):
         super().__init__(dim, halo_px=None)
         self.num_heads = num_heads
         add_refinement(self, num_heads, expansion)
-        self.qkv, self.proj = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.qkv, self.proj = nn.Linear(dim, dim, bias=qkv_bias), nn.Linear(dim, dim)
 
     def attend(self, tokens: Tokens, passed_BhNN: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """What goes to the residual sum, and the map for the next block."""

@@ -23,6 +23,7 @@ from restore.layers.block import MetaFormerBlock
 from restore.layers.exportable import ceil_divide, unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
+from restore.layers.position import sinusoid_table
 from restore.layers.precision import without_autocast
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -54,6 +55,8 @@ class T2TViT(ClassTokenEncoder):
         depth: blocks.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        qkv_bias: whether queries, keys and values of the blocks have a bias.
+        token_dim: channels while tokens are gathered.
         width_scale: scores divided by the square root of `embed_dim`, not of a head's channels: published weights need
             it, official trainings from random weights do not have it.
         drop_path: probability that the last block is dropped in training; less before it.
@@ -72,6 +75,8 @@ class T2TViT(ClassTokenEncoder):
         depth: int = 14,
         num_heads: int = 6,
         mlp_ratio: float = 3.0,
+        qkv_bias: bool = False,
+        token_dim: int = 64,
         width_scale: bool = False,
         drop_path: float = 0.0,
     ):
@@ -84,14 +89,14 @@ class T2TViT(ClassTokenEncoder):
             out_indices=out_indices,
             normalisation=normalisation,
         )
-        self.pos_embed = nn.Parameter(_sinusoids(self.pos_embed.shape[1], embed_dim), requires_grad=False)
-        self.patch_embed = _TokensToToken(in_chans, embed_dim, tokens_type)
+        self.pos_embed = nn.Parameter(sinusoid_table(self.pos_embed.shape[1], embed_dim), requires_grad=False)
+        self.patch_embed = _TokensToToken(in_chans, embed_dim, tokens_type, token_dim)
         (rates,) = split_depths([depth], drop_path)
         attention = _WidthScaled if width_scale else SelfAttention
         self.stack = nn.ModuleList(
             MetaFormerBlock(
                 embed_dim,
-                attention(embed_dim, num_heads, qkv_bias=False),
+                attention(embed_dim, num_heads, qkv_bias),
                 MLP(embed_dim, mlp_ratio),
                 drop_path=rate,
             )
@@ -115,7 +120,7 @@ class _WidthScaled(SelfAttention):
 class _TokensToToken(nn.Module):
     """(B, in_chans, H, W) to (B, dim, H / 16, W / 16), in steps of 4, 2 and 2."""
 
-    def __init__(self, in_chans: int, dim: int, tokens_type: str, width: int = 64):
+    def __init__(self, in_chans: int, dim: int, tokens_type: str, width: int):
         super().__init__()
         attention = _PerformerStep if tokens_type == "performer" else _TransformerStep
         self.attention1 = attention(in_chans * 7 * 7, width)
@@ -179,11 +184,3 @@ class _PerformerStep(nn.Module):
         with without_autocast(x_BNC):
             along = exact @ self.w.to(exact.dtype).T
             return torch.exp(along - exact.square().sum(dim=-1, keepdim=True) / 2) / math.sqrt(len(self.w))
-
-
-def _sinusoids(count: int, dim: int) -> torch.Tensor:
-    """(1, count, dim): sines at even, cosines at odd channels (Vaswani et al. 2017, arXiv 1706.03762)."""
-    place = torch.arange(count, dtype=torch.float64)[:, None]
-    channel = torch.arange(dim)
-    angle = place / 10000.0 ** (2 * (channel // 2) / dim)
-    return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float()[None]

@@ -9,16 +9,17 @@
 | `deepnorm_vit` | norm after the sum, shortcut and first weights scaled by depth | Wang et al. 2022, arXiv 2203.00555 |
 | `subln_vit` | a second norm before each output projection | Wang et al. 2022, arXiv 2210.06423 |
 
-None of them has published weights of its own here; the reference of the first is pycls, of `hmlp_vit` and
-`parallel_vit` github.com/facebookresearch/deit (Apache-2.0), of the last two torchscale (MIT). Checked against
-parameter counts of the papers and closed forms.
+None of them has published weights; the reference of the first is pycls (MIT), of `hmlp_vit` and `parallel_vit`
+github.com/facebookresearch/deit (Apache-2.0), whose keys are kept, of the last two torchscale (MIT). The first three
+were checked against official code, the others against parameter counts of the papers and closed forms.
 
 B batch, H x W image, C channels, N patches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -30,6 +31,7 @@ from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder
 from restore.layers.arguments import require_positive
 from restore.layers.block import MetaFormerBlock
+from restore.layers.build import build_norm
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.padding import pad_to_multiple
@@ -45,6 +47,7 @@ __all__ = ["HierarchicalStem", "ViTForm"]
 _TINY: dict[str, Any] = {"embed_dim": 192, "num_heads": 3}
 _SMALL: dict[str, Any] = {"embed_dim": 384, "num_heads": 6}
 _BASE: dict[str, Any] = {"embed_dim": 768, "num_heads": 12}
+_DEIT_NORM = {"type": "layer", "eps": 1e-6}
 _PLAIN = {"tiny": _TINY, "small": _SMALL, "base": _BASE}
 _CONV_STEMS = {  # a block less than the ViT of the same cost
     "1gf": {**_TINY, "depth": 11, "mlp_ratio": 3.0, "stem_widths": (24, 48, 96, 192)},
@@ -55,7 +58,7 @@ _CONV_STEMS = {  # a block less than the ViT of the same cost
 
 
 @ENCODERS.add("conv_stem_vit", variants=_CONV_STEMS, stem="conv")
-@ENCODERS.add("hmlp_vit", variants=_PLAIN, stem="hmlp")
+@ENCODERS.add("hmlp_vit", variants=_PLAIN, stem="hmlp", norm=_DEIT_NORM)
 @ENCODERS.add(
     "parallel_vit",
     variants={
@@ -63,6 +66,7 @@ _CONV_STEMS = {  # a block less than the ViT of the same cost
         "base_18x2": {**_BASE, "depth": 18, "layer_scale": 1e-5},
     },
     num_parallel=2,
+    norm=_DEIT_NORM,
 )
 @ENCODERS.add(
     "cpvt",
@@ -131,6 +135,7 @@ class ViTForm(ClassTokenEncoder):
             patch_px=patch_size,
             img_size=img_size if position == "table" else None,
             out_indices=out_indices,
+            norm_eps=float(norm.get("eps", 1e-5)) if isinstance(norm, Mapping) else 1e-5,
             normalisation=normalisation,
             class_token=class_token,
         )
@@ -142,7 +147,7 @@ class ViTForm(ClassTokenEncoder):
             if placement != "pre":
                 raise ValueError("parallel branches have their norms before them: placement must be 'pre'")
             self.stack = nn.ModuleList(
-                _ParallelBlock(embed_dim, num_heads, mlp_ratio, num_parallel, layer_scale, rate) for rate in rates
+                _ParallelBlock(embed_dim, num_heads, mlp_ratio, num_parallel, norm, layer_scale, rate) for rate in rates
             )
             self._add_selectors(embed_dim)
             return
@@ -195,6 +200,19 @@ class ViTForm(ClassTokenEncoder):
             return tokens
         return tokens.with_map(self.peg(tokens.map_BHWC()).permute(0, 3, 1, 2))
 
+    def published_key(self, key: str) -> str:
+        """The names of the official code of `hmlp_vit` and `parallel_vit`, which are those of ViT for all."""
+        key = re.sub(r"^patch_embed\.", "patch_embed.proj.", super().published_key(key))
+        key = re.sub(r"\.scale(\d)\.gamma$", r".gamma_\1", key)
+        return re.sub(r"\.(norms|scales|mixers|ffns)(\d?)\.(\d+)\.(gamma$)?", _published_branch, key)
+
+    def fitted(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Official weights, in whose table the class token has no place: it gets one that adds nothing."""
+        table, own = state.get("pos_embed"), self.pos_embed
+        if table is None or own is None or not self.num_prefix or own.shape[1] - table.shape[1] != 1:
+            return state
+        return {**state, "pos_embed": torch.cat([torch.zeros_like(table[:, :1]), table], dim=1)}
+
     def head(self, num_classes: int) -> nn.Module:
         """One linear layer on the class token, or on the mean of the patches."""
         return LinearHead(self._declared[-1][0], num_classes, pooling="tokens")
@@ -213,6 +231,16 @@ class HierarchicalStem(nn.Sequential):
             patch_projection(quarter, quarter, 2), nn.BatchNorm2d(quarter), nn.GELU(),
             patch_projection(quarter, dim, 2), nn.BatchNorm2d(dim),
         )  # fmt: skip
+
+
+def _published_branch(found: re.Match[str]) -> str:
+    """The official name of one of several branches: the first has no number, the second 1."""
+    kind, which, place = found.groups()[:3]
+    place = place.removeprefix("0")
+    if kind == "scales":
+        return f".gamma_{which}_{place}".rstrip("_")
+    name = {"norms": f"norm{which}", "mixers": "attn", "ffns": "mlp"}[kind]
+    return f".{name}{place}."
 
 
 def _stem(kind: str, in_chans: int, dim: int, patch_size: int, widths: Sequence[int]) -> nn.Module:
@@ -241,6 +269,7 @@ class _ParallelBlock(nn.Module):
         num_heads: int,
         mlp_ratio: float,
         num_parallel: int,
+        norm: NormOption,
         layer_scale: float | None,
         drop_path: float,
     ):
@@ -251,9 +280,9 @@ class _ParallelBlock(nn.Module):
                 nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale) for _ in range(num_parallel)
             )
 
-        self.norms1 = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_parallel))
+        self.norms1 = nn.ModuleList(build_norm(norm, dim) for _ in range(num_parallel))
         self.mixers = nn.ModuleList(SelfAttention(dim, num_heads) for _ in range(num_parallel))
-        self.norms2 = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_parallel))
+        self.norms2 = nn.ModuleList(build_norm(norm, dim) for _ in range(num_parallel))
         self.ffns = nn.ModuleList(MLP(dim, mlp_ratio) for _ in range(num_parallel))
         self.scales1, self.scales2 = scales(), scales()
         self.drop_path = DropPath(drop_path)

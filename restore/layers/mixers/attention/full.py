@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from restore.layers.arguments import require_positive
-from restore.layers.exportable import unflattened
+from restore.layers.exportable import is_exporting, unflattened
 from restore.layers.mixers.base import TokenMixer
 from restore.layers.position import ConvPosition, SinusoidPosition
 from restore.layers.precision import without_autocast
@@ -28,6 +28,7 @@ AttentionPosition = Literal["none", "sinusoid", "peg", "table", "log_cpb", "irpe
 """What attention knows of places: see `SelfAttention`."""
 
 MAX_LOGIT_SCALE = math.log(100)  # of cosine attention, so that scores stay below 100
+_MAP_BYTES = 2**25  # of the rows of a map that are made at once without gradients
 
 
 @MIXERS.add("attention")
@@ -109,8 +110,7 @@ class SelfAttention(TokenMixer):
         if self.relative is not None:
             rows, columns = tokens.map_BHWC().shape[1:3]
             patches_BhNd = queries_BhNd[:, :, tokens.num_prefix :]
-            scale = 1.0 if self.logit_scale is not None else queries_BhNd.shape[-1] ** -0.5
-            added = self.relative.scores(patches_BhNd * scale, (rows, columns))
+            added = self.relative.scores(patches_BhNd * self.scale_of_scores(queries_BhNd), (rows, columns))
             added = F.pad(added, (tokens.num_prefix, 0) * 2).to(queries_BhNd.dtype)
         if tokens.weight_BN is not None:
             of_number = tokens.weight_BN.log()[:, None, None].to(queries_BhNd.dtype)
@@ -126,8 +126,12 @@ class SelfAttention(TokenMixer):
         """What softmax is taken of, (B, h, N, N), and the values."""
         q, k, v = self.queries_keys_values(tokens)
         added = self.added_scores(q, tokens)
-        scores_BhNN = q @ k.transpose(-2, -1) * (1.0 if self.logit_scale is not None else q.shape[-1] ** -0.5)
+        scores_BhNN = q @ k.transpose(-2, -1) * self.scale_of_scores(q)
         return scores_BhNN if added is None else scores_BhNN + added, v
+
+    def scale_of_scores(self, queries_BhNd: torch.Tensor) -> float:
+        """What products of queries and keys are multiplied by."""
+        return 1.0 if self.logit_scale is not None else queries_BhNd.shape[-1] ** -0.5
 
     def joined(self, mixed_BhNd: torch.Tensor, values_BhNd: torch.Tensor, tokens: Tokens) -> torch.Tensor:
         """(B, N, C): the heads side by side, with the convolution of the values where there is one."""
@@ -142,13 +146,49 @@ class SelfAttention(TokenMixer):
 class MapAttention(SelfAttention):
     """Base of attention whose maps are changed. A subclass writes one of the two steps, or both.
 
+    In evaluation without gradients a large map is made a few rows at a time, so that memory does not grow with the
+    square of the number of tokens.
+
     Args: see `SelfAttention`.
+
+    Attributes:
+        rows_around: how many rows of the map above and below a row its change depends on.
     """
+
+    rows_around = 0
 
     def mix_tokens(self, tokens: Tokens) -> torch.Tensor:
         """Attention of every token to every other of its image, by the changed map."""
+        step = self._rows_at_once(tokens)
+        if step is not None:
+            return self._mixed_by_rows(tokens, step)
         map_BhNN, v = self.map_and_values(tokens)
         return self.joined(map_BhNN @ v, v, tokens)
+
+    def _rows_at_once(self, tokens: Tokens) -> int | None:
+        """How many rows of the map are made at once; None for the whole of it."""
+        x_BNC = tokens.x_BNC
+        whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or is_exporting()
+        if whole or x_BNC.dtype == torch.float64:  # in which maps are looked at
+            return None
+        bytes_of_row = 4 * x_BNC.shape[0] * self.num_heads * x_BNC.shape[1]
+        step = max(_MAP_BYTES // bytes_of_row, 4 * self.rows_around, 1)
+        return step if step < x_BNC.shape[1] else None
+
+    def _mixed_by_rows(self, tokens: Tokens, step: int) -> torch.Tensor:
+        q, k, v = self.queries_keys_values(tokens)
+        added, count, around = self.added_scores(q, tokens), q.shape[2], self.rows_around
+        scale = self.scale_of_scores(q)
+        mixed = []
+        for first in range(0, count, step):
+            last = min(first + step, count)
+            seen = slice(max(first - around, 0), min(last + around, count))
+            scores_BhnN = q[:, :, seen] @ k.transpose(-2, -1) * scale
+            if added is not None:
+                scores_BhnN = scores_BhnN + (added if added.shape[-2] == 1 else added[..., seen, :])
+            map_BhnN = self.change_map(self.change_scores(scores_BhnN).softmax(dim=-1))
+            mixed.append(map_BhnN[:, :, first - seen.start : last - seen.start] @ v)
+        return self.joined(torch.cat(mixed, dim=2), v, tokens)
 
     def map_and_values(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
         """The changed map (B, h, N, N), whose rows need not sum to 1, and the values (B, h, N, d)."""

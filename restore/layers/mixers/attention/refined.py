@@ -12,6 +12,7 @@ from torch import nn
 
 from restore.layers.arguments import require_odd
 from restore.layers.mixers.attention.full import AttentionPosition, MapAttention
+from restore.layers.mixers.attention.map_convolutions import convolved_maps
 from restore.registry import MIXERS
 
 __all__ = ["RefinedAttention", "add_refinement", "refined"]
@@ -40,6 +41,7 @@ class RefinedAttention(MapAttention):
         position: AttentionPosition = "none",
     ):
         super().__init__(dim, num_heads, qkv_bias, position)
+        self.rows_around = kernel_size // 2
         add_refinement(self, num_heads, expansion, kernel_size)
 
     def change_map(self, map_BhNN: torch.Tensor) -> torch.Tensor:
@@ -70,5 +72,8 @@ def add_refinement(attention: nn.Module, num_heads: int, expansion: float = 3.0,
 def refined(attention: nn.Module, map_BhNN: torch.Tensor) -> torch.Tensor:
     """The maps and what the convolutions make of them, after a batch norm; rows need not sum to 1."""
     convolutions, norm = attention.get_submodule("DLA"), attention.get_submodule("adapt_bn")
-    refined_BhNN: torch.Tensor = norm(map_BhNN + convolutions(map_BhNN))
+    assert isinstance(convolutions, nn.Sequential)
+    convolved_BhNN = convolved_maps(map_BhNN, convolutions)
+    convolved_BhNN = convolutions(map_BhNN) if convolved_BhNN is None else convolutions.bn3(convolved_BhNN)
+    refined_BhNN: torch.Tensor = norm(map_BhNN + convolved_BhNN)
     return refined_BhNN

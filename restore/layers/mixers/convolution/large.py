@@ -1,4 +1,4 @@
-"""Very large depth-wise kernels made of three: K x 5, 5 x K and 5 x 5, each with a batch norm; they fold into one.
+"""Very large depth-wise kernels made of several, K x 5, 5 x K and 5 x 5, each with a batch norm; they fold into one.
 
 SLaK, Liu et al. 2022, arXiv 2207.03620, section 3. Official code: github.com/VITA-Group/SLaK (MIT). Checked against
 the official code.
@@ -25,31 +25,48 @@ class LargeKernel(Mixer):
     Args:
         dim: channels of the map.
         kernel_size: K, the long side, odd.
-        small_size: the short side, odd.
-        batch_norm: after each of the three.
+        small_size: the short side, odd; there is no small convolution where it is K.
+        batch_norm: after each of them.
+        decomposed: whether there are a tall and a wide convolution, or one of K x K in their place (RepLKNet, Ding et
+            al. 2022, arXiv 2203.06717).
     """
 
-    def __init__(self, dim: int, kernel_size: int = 31, small_size: int = 5, batch_norm: bool = True):
+    def __init__(
+        self,
+        dim: int,
+        kernel_size: int = 31,
+        small_size: int = 5,
+        batch_norm: bool = True,
+        decomposed: bool = True,
+    ):
         require_odd(kernel_size=kernel_size, small_size=small_size)
         if small_size > kernel_size:
             raise ValueError(f"small_size {small_size} must not be larger than kernel_size {kernel_size}")
         super().__init__(dim, halo_px=kernel_size // 2)
         self.kernel_size = kernel_size
-        self.LoRA1 = _NormedConvolution(dim, (kernel_size, small_size), batch_norm)
-        self.LoRA2 = _NormedConvolution(dim, (small_size, kernel_size), batch_norm)
-        self.small_conv = _NormedConvolution(dim, (small_size, small_size), batch_norm)
+        sizes = {"LoRA1": (kernel_size, small_size), "LoRA2": (small_size, kernel_size)}
+        sizes = sizes if decomposed else {"lkb_origin": (kernel_size, kernel_size)}
+        if small_size < kernel_size:
+            sizes["small_conv"] = (small_size, small_size)
+        self._names = tuple(sizes)
+        for name, size in sizes.items():
+            self.add_module(name, _NormedConvolution(dim, size, batch_norm))
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        """The sum of the three."""
+        """The sum of all."""
         x_BCHW = x_BHWC.permute(0, 3, 1, 2)
-        return (self.LoRA1(x_BCHW) + self.LoRA2(x_BCHW) + self.small_conv(x_BCHW)).permute(0, 2, 3, 1)
+        first, *others = self._convolutions()
+        mixed_BCHW = first(x_BCHW)
+        for convolution in others:
+            mixed_BCHW = mixed_BCHW + convolution(x_BCHW)
+        return mixed_BCHW.permute(0, 2, 3, 1)
 
     def folded(self) -> FoldedLargeKernel:
         """One depth-wise convolution of K x K with the same output."""
-        merged = FoldedLargeKernel(self.dim, self.kernel_size).to(self.LoRA1.conv.weight)
+        merged = FoldedLargeKernel(self.dim, self.kernel_size).to(self._convolutions()[0].conv.weight)
         merged.inner_norm = self.inner_norm
         weights, biases = [], [torch.zeros(self.dim, dtype=torch.float64, device=merged.conv.weight.device)]
-        for branch in (self.LoRA1, self.LoRA2, self.small_conv):
+        for branch in self._convolutions():
             conv = fold_norm(branch.conv, branch.bn) if isinstance(branch.bn, nn.BatchNorm2d) else branch.conv
             rows, columns = ((self.kernel_size - side) // 2 for side in conv.kernel_size)
             weights.append(F.pad(conv.weight.double(), (columns, columns, rows, rows)))
@@ -59,6 +76,10 @@ class LargeKernel(Mixer):
             merged.conv.weight.copy_(torch.stack(weights).sum(dim=0))
             merged.conv.bias.copy_(torch.stack(biases).sum(dim=0))
         return merged
+
+    def _convolutions(self) -> list[_NormedConvolution]:
+        found = [self.get_submodule(name) for name in self._names]
+        return [each for each in found if isinstance(each, _NormedConvolution)]
 
 
 class FoldedLargeKernel(Mixer):

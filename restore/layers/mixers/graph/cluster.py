@@ -29,16 +29,27 @@ class ContextClusterMixer(Mixer):
         dim: channels of the map.
         num_heads: sets of channels that are clustered apart.
         head_dim: channels of a set.
-        num_centres: rows, and columns, of the centres of a region; they are means of the points around them.
-        num_folds: rows, and columns, of the regions of the map, whose sides are multiples of it.
+        num_centres: rows, and columns, of the centres of a region, one number or two; they are means of the points
+            around them.
+        num_folds: rows, and columns, of the regions of the map, whose sides are multiples of them.
     """
 
     chooses = True
 
-    def __init__(self, dim: int, num_heads: int = 4, head_dim: int = 24, num_centres: int = 2, num_folds: int = 1):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 4,
+        head_dim: int = 24,
+        num_centres: int | tuple[int, int] = 2,
+        num_folds: int | tuple[int, int] = 1,
+    ):
+        centres, folds = (
+            (each, each) if isinstance(each, int) else (each[0], each[1]) for each in (num_centres, num_folds)
+        )
         require_positive(num_heads=num_heads, head_dim=head_dim, num_centres=num_centres, num_folds=num_folds)
-        super().__init__(dim, inner_dim=num_heads * head_dim, size_multiple=num_folds, halo_px=None)
-        self.num_heads, self.num_centres, self.num_folds = num_heads, num_centres, num_folds
+        super().__init__(dim, inner_dim=num_heads * head_dim, size_multiple=folds, halo_px=None)
+        self.num_heads, self.num_centres, self.num_folds = num_heads, centres, folds
         self.f, self.v = nn.Linear(dim, num_heads * head_dim), nn.Linear(dim, num_heads * head_dim)
         self.sim_alpha, self.sim_beta = nn.Parameter(torch.ones(1)), nn.Parameter(torch.zeros(1))
         self.proj = nn.Linear(num_heads * head_dim, dim)
@@ -46,17 +57,16 @@ class ContextClusterMixer(Mixer):
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """What each point takes from its centre."""
         B, H, W, _ = x_BHWC.shape
-        size = (H // self.num_folds, W // self.num_folds)
+        size = (H // self.num_folds[0], W // self.num_folds[1])
         features_RDHW, values_RDHW = (self._regions(layer(x_BHWC), size) for layer in (self.f, self.v))
         centres_RMD, centre_values_RMD = (
-            adaptive_means(each, (self.num_centres, self.num_centres)).flatten(2).transpose(1, 2)
-            for each in (features_RDHW, values_RDHW)
+            adaptive_means(each, self.num_centres).flatten(2).transpose(1, 2) for each in (features_RDHW, values_RDHW)
         )
         similarity_RMN = self.similarity(centres_RMD, features_RDHW.flatten(2).transpose(1, 2))
         gathered_RMD = similarity_RMN @ values_RDHW.flatten(2).transpose(1, 2) + centre_values_RMD
         gathered_RMD = gathered_RMD / (similarity_RMN.sum(dim=-1, keepdim=True) + 1)
         taken_RDN = gathered_RMD.transpose(1, 2) @ similarity_RMN
-        taken_BDHW = paste_tiles(unflattened(taken_RDN, 2, size), self.num_folds, self.num_folds)
+        taken_BDHW = paste_tiles(unflattened(taken_RDN, 2, size), *self.num_folds)
         return taken_BDHW.reshape(B, -1, H, W).permute(0, 2, 3, 1)
 
     def similarity(self, centres_RMD: torch.Tensor, points_RND: torch.Tensor) -> torch.Tensor:
