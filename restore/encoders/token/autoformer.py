@@ -133,8 +133,8 @@ class AutoFormer(ClassTokenEncoder):
 
     def head(self, num_classes: int) -> nn.Module:
         """One linear layer on the mean of the patch tokens, or on the class token."""
-        pooling = "patches" if self.pooling == "patches" else "tokens"
-        return LinearHead(self._declared[-1][0], num_classes, pooling=pooling)
+        dim = self._declared[-1][0]
+        return LinearHead(dim, num_classes, pooling="patches" if self.pooling == "patches" else "tokens")
 
 
 class _Attention(TokenMixer):

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from restore.layers.compiled.library import Problem, attention, is_usable
 from restore.layers.exportable import is_exporting
 
-__all__ = ["NUMBERS", "attention_problem", "compiled_attention", "suits_compiled_attention"]
+__all__ = ["NUMBERS", "attention_problem", "compiled_attention", "every_operator_is_seen", "suits_compiled_attention"]
 
 NUMBERS = {torch.float32: 0, torch.bfloat16: 1}
 """The types of numbers, by their numbers in source/attention.h."""
@@ -35,13 +35,18 @@ def suits_compiled_attention(x: Tensor) -> bool:
     """
     if x.device.type != "cpu" or x.dtype not in NUMBERS or is_exporting():
         return False
-    if not torch.compiler.is_compiling() and (
-        is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    ):
+    if not torch.compiler.is_compiling() and every_operator_is_seen():
         return False
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in NUMBERS:
         return False
     return is_usable()
+
+
+def every_operator_is_seen() -> bool:
+    """Whether a mode, `torch.func` or forward-mode differentiation looks at each of torch's operators."""
+    return bool(
+        is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    )
 
 
 def compiled_attention(

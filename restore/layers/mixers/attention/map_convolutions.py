@@ -15,13 +15,13 @@ Shape legend: B batch, h heads, H hidden maps, N x M a map, R rows of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from restore.layers.compiled.attention import suits_compiled_attention
+from restore.layers.compiled.attention import every_operator_is_seen
 from restore.layers.exportable import is_exporting
 
 __all__ = ["convolved_maps"]
@@ -41,16 +41,14 @@ def convolved_maps(maps_BhNM: Tensor, layers: nn.Sequential) -> Tensor | None:
         (B, h, N, M); None where torch has to compute it.
     """
     parts = dict(layers.named_children())
-    norms = [parts.get(name) for name in ("bn1", "bn2")]
-    if not all(isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats and norm.affine for norm in norms):
+    norms = [norm for norm in (parts.get("bn1"), parts.get("bn2")) if isinstance(norm, nn.BatchNorm2d)]
+    if len(norms) < 2 or not all(norm.track_running_stats and norm.affine for norm in norms):
         return None  # folded
-    if torch.compiler.is_compiling() or is_exporting() or torch.is_autocast_enabled("cpu"):
+    if torch.compiler.is_compiling() or is_exporting() or every_operator_is_seen() or torch.is_autocast_enabled("cpu"):
         return None
-    weights = [parts[name].weight for name in ("conv_exp", "depth_sep_conv", "conv_pro")]
+    weights = [cast(nn.Conv2d, parts[name]).weight for name in ("conv_exp", "depth_sep_conv", "conv_pro")]
     small = maps_BhNM.shape[2] * maps_BhNM.shape[3] * len(weights[0]) < _FEWEST
     if small or not maps_BhNM.is_cpu or maps_BhNM.dtype not in (torch.float32, torch.float64):
-        return None
-    if not suits_compiled_attention(torch.empty(0, dtype=torch.float32, device="cpu")):
         return None
     settings = [_Settings(norm) for norm in norms]
     affine = [parameter for norm in norms for parameter in (norm.weight, norm.bias)]
@@ -72,6 +70,9 @@ class _Settings:
 def _update(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
     if not norm.training:
         return
+    assert norm.num_batches_tracked is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     norm.num_batches_tracked.add_(1)
     share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(mean.to(norm.running_mean), share)
@@ -135,7 +136,7 @@ class _ConvolvedMaps(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_BhNM: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient_BhNM: Tensor, *of_statistics: Any) -> tuple[Tensor | None, ...]:
         maps_BhNM, mixing, kernel, joining, means_h, products_hh, weight2, bias2, *norms = ctx.saved_tensors
         norm1, norm2 = _Norm(*norms[:4]), _Norm(*norms[4:])
         mixing_Hh, joining_hH = mixing.flatten(1), joining.flatten(1)

@@ -74,6 +74,9 @@ def refined(attention: nn.Module, map_BhNN: torch.Tensor) -> torch.Tensor:
     convolutions, norm = attention.get_submodule("DLA"), attention.get_submodule("adapt_bn")
     assert isinstance(convolutions, nn.Sequential)
     convolved_BhNN = convolved_maps(map_BhNN, convolutions)
-    convolved_BhNN = convolutions(map_BhNN) if convolved_BhNN is None else convolutions.bn3(convolved_BhNN)
+    if convolved_BhNN is None:
+        convolved_BhNN = convolutions(map_BhNN)
+    else:
+        convolved_BhNN = convolutions.get_submodule("bn3")(convolved_BhNN)
     refined_BhNN: torch.Tensor = norm(map_BhNN + convolved_BhNN)
     return refined_BhNN
