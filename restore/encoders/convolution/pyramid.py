@@ -10,11 +10,13 @@ from torch import nn
 
 from restore.encoders.base import Encoder, Normalisation
 from restore.layers.arguments import require_odd
+from restore.layers.block_grid import grid_steps
 from restore.registry import ENCODERS
 
 __all__ = ["ConvPyramid"]
 
 _CONTRAST = 3.0  # of the residuals, which are much smaller than the image
+_GRID_CONTRAST = 8.0  # of the steps on a grid, which seldom reach 0.3
 
 
 @ENCODERS.add("conv_pyramid")
@@ -29,6 +31,8 @@ class ConvPyramid(Encoder):
         batch_norm: a batch norm after each convolution, with which it learns sooner.
         residuals_px: sides of windows, odd: what differs from the mean of such a window is given beside the image, in
             which small things stand out before anything is learnt.
+        grids_px: sides of blocks, at least 2: how much of the image's steps stand on such a grid is given beside the
+            image (`restore.layers.block_grid`).
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class ConvPyramid(Encoder):
         widths: Sequence[int] = (16, 32, 64),
         batch_norm: bool = False,
         residuals_px: Sequence[int] = (),
+        grids_px: Sequence[int] = (),
     ):
         for side in residuals_px:
             require_odd(residuals_px=side)
@@ -51,8 +56,8 @@ class ConvPyramid(Encoder):
             size_multiple=strides[-1],
             normalisation=normalisation,
         )
-        self.residuals_px = tuple(residuals_px)
-        seen = in_chans * (1 + len(self.residuals_px))
+        self.residuals_px, self.grids_px = tuple(residuals_px), tuple(grids_px)
+        seen = in_chans * (1 + len(self.residuals_px)) + 2 * len(self.grids_px)
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
@@ -74,8 +79,9 @@ class ConvPyramid(Encoder):
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """Every map, finest first."""
         means = (F.avg_pool2d(x_BCHW, side, 1, side // 2, count_include_pad=False) for side in self.residuals_px)
-        residuals = [_CONTRAST * (x_BCHW - mean) for mean in means]
+        beside = [_CONTRAST * (x_BCHW - mean) for mean in means]
+        beside += [_GRID_CONTRAST * grid_steps(x_BCHW, side) for side in self.grids_px]
         maps: list[torch.Tensor] = []
         for stage in self.stages:
-            maps.append(stage(maps[-1] if maps else torch.cat([x_BCHW, *residuals], dim=1)))
+            maps.append(stage(maps[-1] if maps else torch.cat([x_BCHW, *beside], dim=1)))
         return maps
