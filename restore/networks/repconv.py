@@ -117,7 +117,7 @@ class RepConvSR(Network):
 
     def _outputs(self, features_BCHW: torch.Tensor) -> torch.Tensor:
         """The outputs of all blocks side by side; without gradients each is put in its place and not kept beside it."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_exporting():
+        if _is_recorded():
             outputs = []
             for block in self.body:
                 features_BCHW = block(features_BCHW)
@@ -162,8 +162,18 @@ class _GatedBlock(nn.Module):
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         first, second, last = self.convs
-        change = last(F.leaky_relu(second(F.leaky_relu(first(x_BCHW), SLOPE)), SLOPE))
+        in_place = not _is_recorded()
+        change = first(x_BCHW)
+        for layer in (second, last):
+            change = layer(F.leaky_relu(change, SLOPE, in_place))
+        if in_place:
+            return x_BCHW + torch.sigmoid(change).add_(0.5).mul_(change)
         return x_BCHW + change * (torch.sigmoid(change) + 0.5)
+
+
+def _is_recorded() -> bool:
+    """Whether operations are recorded, for gradients or a graph; otherwise results may be overwritten."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or is_exporting()
 
 
 def _conv(channels: int, expansion: int) -> nn.Conv2d | RepConv3x3:

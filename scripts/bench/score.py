@@ -7,7 +7,7 @@ NIQE of `metrics.py`. It runs in two halves, before and after ours, so that a bu
 command in a process of its own, with its start, its report and its other files. Processor time stands beside the time
 of the clock, since on a busy machine that alone means something; divide it by the processes for a quiet one.
 
-    python scripts/bench/score.py --basicsr FOLDER [--pairs 100]
+    python scripts/bench/score.py --basicsr FOLDER [--pairs 100] [--metrics psnr,ssim]
 
 compares instead with a loop over BasicSR's own `calculate_psnr`, `calculate_ssim` and `calculate_niqe`, of a checkout
 of github.com/XPixelGroup/BasicSR, which is imported before its time begins; ours is the whole command with its imports,
@@ -113,7 +113,7 @@ def against_basicsr(arguments: argparse.Namespace, folder: Path, pairs: list[tup
     """Rows of BasicSR's functions and of the command."""
     files = [(str(restored), str(reference)) for restored, reference in pairs]
     rows: list[dict] = []
-    for metrics in (("psnr", "ssim"), ("niqe",)):
+    for metrics in (tuple(names.split(",")) for names in arguments.metrics):
         title = f"{', '.join(metrics)}: "
         candidates = {
             f"{title}BasicSR": functools.partial(
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--basicsr", metavar="FOLDER", help="a checkout of BasicSR to compare with")
     parser.add_argument("--runs", type=int, default=3, help="rounds against BasicSR")
+    parser.add_argument("--metrics", nargs="+", default=["psnr,ssim", "niqe"], help="groups of them, against BasicSR")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
