@@ -10,10 +10,18 @@ processor, for the whole process that it is in. The way out is `RESTORE_KEEP_MEM
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["give_back_memory", "keep_freed_memory", "kept_bytes"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+__all__ = ["give_back_memory", "keep_freed_memory", "kept_bytes", "zeros_apart"]
 
 VARIABLE = "RESTORE_KEEP_MEMORY"
 """Environment variable: 0 to leave the allocator as it is."""
@@ -55,6 +63,19 @@ def kept_bytes() -> int:
         return 0
     library.mallinfo2.restype = _MallInfo
     return int(library.mallinfo2().fordblks)
+
+
+def zeros_apart(shape: Sequence[int], dtype: np.dtype[Any] | type) -> np.ndarray:
+    """An array of zeros in memory that comes from the system and goes back to it.
+
+    For what stays while a network runs again and again. Among the blocks that each of its passes takes and frees, it
+    would split what the next pass asks for, and the process would grow.
+    """
+    import numpy as np
+
+    num_bytes = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+    own = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return np.frombuffer(mmap.mmap(-1, num_bytes, **own), dtype, math.prod(shape)).reshape(shape)
 
 
 def _glibc() -> ctypes.CDLL | None:

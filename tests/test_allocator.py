@@ -5,9 +5,10 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
-from restore.allocator import kept_bytes
+from restore.allocator import kept_bytes, zeros_apart
 
 MIB = 1 << 20
 SCRIPT = textwrap.dedent(
@@ -64,3 +65,12 @@ def test_ways_out(mode, environment):
         pytest.skip("this C library does not tell what it keeps")
     faults, _ = faults_and_kept(mode, **environment)
     assert faults > 4 * faults_and_kept("keep")[0]
+
+
+@pytest.mark.parametrize("shape", [(3, 1000, 7), (), (0, 5)])
+def test_memory_apart_is_zero_and_writable(shape):
+    array = zeros_apart(shape, np.uint16)
+    assert (array.shape, array.dtype) == (shape, np.uint16)
+    assert not array.any()
+    array += 7
+    assert (array == 7).all()

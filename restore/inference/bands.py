@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from restore.allocator import zeros_apart
 from restore.errors import DeviceError
 from restore.images.padding import Frame
 from restore.inference.memory import free_bytes, is_out_of_memory, release_cached
@@ -132,11 +133,14 @@ class _Sums:
         rows = height - min(self._finished[0])
         sizes = [(*first, height, width), (*first, rows, plan.wide.size_px * scale)]
         device = _roomy(like.device, 4 * sum(map(math.prod, sizes)))
-        self._tile, self._below = (torch.zeros(size, device=device) for size in sizes)
+        self._is_one = len(plan.tall.starts) == len(plan.wide.starts) == 1
+        self._tile, self._below = (_zeros(() if self._is_one else size, device) for size in sizes)
         self._num_below = 0  # rows that the row of tiles above has left
 
     def add(self, tile: torch.Tensor, row: int, column: int) -> torch.Tensor:
         """Add a tile, in its place in the plan; what is finished by it, a view that the next tile changes."""
+        if self._is_one:  # its weights are all one
+            return tile
         sums, below = self._tile, self._below
         height, width = self._finished[0][row], self._finished[1][column]
         left = self._plan.wide.starts[column] * self._scale
@@ -164,6 +168,12 @@ def _add(sums: torch.Tensor, tile: torch.Tensor, weights: torch.Tensor) -> None:
     for first in range(0, tile.shape[-2], ADDED_ROWS):
         rows = slice(first, first + ADDED_ROWS)
         sums[..., rows, :] += tile[..., rows, :] * weights[rows]
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    if device.type == "cpu":
+        return torch.from_numpy(zeros_apart(shape, np.float32))
+    return torch.zeros(shape, device=device)
 
 
 def _roomy(device: torch.device, size: int) -> torch.device:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from restore.allocator import give_back_memory
+from restore.allocator import give_back_memory, zeros_apart
 from restore.errors import ImageError, OutputError, RestoreError
 from restore.images import Image, flatten, read_image, write_image, written_by_rows
 from restore.images.formats import check_fits
@@ -143,8 +143,7 @@ def _restored_by_rows(
             ThreadPoolExecutor(1) as writer,
         ):
             behind: WriteBehind[int] = WriteBehind(writer, depth=2)
-            # Rows wait in buffers of their own: allocated among the network's tensors, they would fragment its memory.
-            waiting = [np.empty((PIECE_ROWS, *shape[1:]), depth) for _ in range(3)]
+            waiting = [zeros_apart((PIECE_ROWS, *shape[1:]), np.dtype(depth)) for _ in range(3)]
             for number, rows in enumerate(restorer.rows(image, partial(on_progress, job) if on_progress else None)):
                 place = waiting[number % 3][: len(rows)]
                 place[:] = rows

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+from restore.allocator import zeros_apart
 from restore.images.resized_rows import RowResizer
 from restore.inference.bands import Part, pieces_of
 from restore.inference.channels import PixelSource
@@ -30,7 +31,7 @@ def rows_of(source: PixelSource, parts: Iterable[Part], width: int) -> Iterator[
         planes, row, column = part
         height = planes.shape[-2]
         if len(band) < height:
-            band = np.empty((height, *band.shape[1:]), source.dtype)
+            band = zeros_apart((height, *band.shape[1:]), source.dtype)
         source.put(pieces_of(part), [band], row)
         if column + planes.shape[-1] == width:
             yield from (piece.copy() for piece in in_pieces(band[:height]))
@@ -54,7 +55,7 @@ def resized_bands(
         x_NCHW = source.images(planes, row, column).float().clamp(0, 1)
         *shape, height, width = x_NCHW.shape
         if column == 0:
-            band = x_NCHW.new_empty(*shape, height, size[1])
+            band = band if band.shape == (*shape, height, size[1]) else x_NCHW.new_empty(*shape, height, size[1])
         band[..., column : column + width] = x_NCHW
         if column + width == size[1]:
             rows = resizer.add(band)

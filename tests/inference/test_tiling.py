@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restore.errors import OptionsError
-from restore.inference import Restorer
+from restore.inference import Restorer, bands
 from restore.inference.tiling import TILING_POLICIES, blend_axis, chop_axis, script_axis, tiling_policy
 
 
@@ -238,3 +238,11 @@ def test_settings_that_go_together(tile_signed, tiling, settings):
         return
     restored = Restorer(tile_signed(1, size_multiple=8), device="cpu", tiling=tiling, **settings)
     assert restored(torch.rand(1, 3, 50, 60)).shape == (1, 3, 50, 60)
+
+
+def test_what_is_held_in_float32_is_a_tile_and_the_rows_below_it():
+    plan = TILING_POLICIES["blend"].plan(400, 4000, 100, 16, 1, 2)
+    sums = bands._Sums(plan, torch.zeros(1, 3, plan.tall.tile_px * 2, plan.wide.tile_px * 2), 2)
+    assert sums._tile.shape[-2:] == (plan.tall.tile_px * 2, plan.wide.tile_px * 2)
+    assert sums._below.shape[-2] <= 2 * 2 * 16
+    assert sums._below.shape[-1] == 8000
