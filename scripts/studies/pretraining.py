@@ -4,24 +4,25 @@
     python scripts/studies/pretraining.py restorer
 
 An encoder of the ConvNeXt V2 kind is pre-trained by masked patches (MaskedPretraining) and by telling images apart
-(InstanceDiscrimination), or not at all. `judge`: TRIQ then learns the synthetic ladder from a tenth of the photographs;
-printed over the seeds is SRCC on photographs of B100 at severities between the steps. `restorer`: a U-Net on the
-encoder then learns to take off noise of sigma 25 from 100 photographs; printed is the PSNR on Set5 after each fifth of
-the iterations. Pre-training sees photographs without labels: all of them for `judge`, the same 100 for `restorer`.
+(InstanceDiscrimination), each once, or not at all. `judge`: TRIQ then learns the synthetic ladder from a tenth of the
+photographs; printed over the seeds is SRCC on photographs of B100 at severities between the steps. `restorer`: a U-Net
+on the encoder then learns to take off noise of sigma 25 from 100 photographs; printed is the PSNR on Set5 after each
+fifth of the iterations. Pre-training sees photographs without labels: for `judge`, all of them where patches are hidden
+and the tenth where images are told apart; for `restorer`, the same 100.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from study import note, parser, show, trained
 
-from restore.data.ratings.synthetic import SyntheticQualityDataset
+from restore.data.ratings.synthetic import DEFAULT_KINDS, SyntheticQualityDataset
 from restore.images import list_images
 from restore.inference.judging import judgements
 from restore.metrics.correlation import correlations
 from restore.quality import load_quality
+from restore.training.history import HISTORY, read_history
 
 ENCODER = "{type: timm, name: convnextv2_atto, model_args: {dims: [16, 32, 64, 64], depths: [1, 1, 2, 1]}}"
 KINDS = {"from scratch": None, "masked": "masked", "instances": "instance"}
@@ -38,6 +39,7 @@ def main() -> None:
     made.add_argument("what", choices=("judge", "restorer"))
     made.add_argument("--pretraining", type=int, default=1000, help="iterations of pre-training")
     made.add_argument("--iterations", type=int, default=500, help="iterations of the training that follows")
+    made.add_argument("--kinds", nargs="+", default=list(DEFAULT_KINDS), help="distortions that a judge learns")
     arguments = made.parse_args()
     (judge if arguments.what == "judge" else restorer)(arguments)
 
@@ -52,22 +54,33 @@ def judge(arguments) -> None:
         f"network_g.encoder={ENCODER}",
         "datasets.train.crop_px=64",
         "datasets.train.batch_size_per_gpu=16",
+        f"datasets.train.kinds=[{', '.join(arguments.kinds)}]",
     ]
     whole = SyntheticQualityDataset(
-        name="between", dataroot_gt=str(data / "benchmark/BSD100/HR"), max_images=10, num_levels=5, between=True
+        name="between",
+        dataroot_gt=str(data / "benchmark/BSD100/HR"),
+        max_images=10,
+        kinds=arguments.kinds,
+        num_levels=5,
+        between=True,
     )
-    rows = {name: {"SRCC": []} for name in KINDS}
+    rows, lengths = {name: {"SRCC": []} for name in KINDS}, f"{arguments.pretraining}_{arguments.iterations}"
     for seed in arguments.seeds:
         for name, kind in KINDS.items():
             start = []
             if kind:
                 _, objective, loss = OBJECTIVES[kind]
                 settings = [*common, f"model_type={objective}", "train.quality_opt=~", f"train.{loss}"]
-                settings += [f"datasets.train.dataroot_gt={data}/train/photos", *length(arguments.pretraining)]
-                weights = trained(option_file, f"judge_{kind}_{seed}", settings, arguments.output, seed=seed)
+                seen = few if kind == "instance" else data / "train/photos"
+                settings += [f"datasets.train.dataroot_gt={seen}", *length(arguments.pretraining)]
+                weights = trained(
+                    option_file, f"judge_{kind}_{arguments.pretraining}", settings, arguments.output, seed=0
+                )
                 start = [f"path.pretrain_network_g={weights}"]
             settings = [*common, *start, f"datasets.train.dataroot_gt={few}", *length(arguments.iterations)]
-            weights = trained(option_file, f"judge_after_{kind}_{seed}", settings, arguments.output, seed=seed)
+            weights = trained(
+                option_file, f"judge_after_{kind}_{lengths}_{seed}", settings, arguments.output, seed=seed
+            )
             scores, opinions = zip(
                 *((each.score, each.opinion) for each in judgements(load_quality(weights), whole)), strict=True
             )
@@ -85,6 +98,7 @@ def restorer(arguments) -> None:
     quiet = ["datasets.val=~", "val=~"]
     validated = [f"datasets.val.dataroot_gt={data}/benchmark/Set5/HR", f"val.val_freq={n // 5}"]
     rows = {name: {f"{n * part // 5} iterations": [] for part in range(1, 6)} for name in KINDS}
+    lengths = f"{arguments.pretraining}_{n}"
     for seed in arguments.seeds:
         for name, kind in KINDS.items():
             start = []
@@ -92,11 +106,15 @@ def restorer(arguments) -> None:
                 objective, _, loss = OBJECTIVES[kind]
                 settings = [*common, *quiet, f"model_type={objective}", "train.pixel_opt=~", f"train.{loss}"]
                 settings += length(arguments.pretraining)
-                weights = trained(option_file, f"restorer_{kind}_{seed}", settings, arguments.output, seed=seed)
+                weights = trained(
+                    option_file, f"restorer_{kind}_{arguments.pretraining}", settings, arguments.output, seed=0
+                )
                 start = [f"path.pretrain_network_g={weights}"]
             settings = [*common, *start, *validated, *length(n)]
-            weights = trained(option_file, f"restorer_after_{kind}_{seed}", settings, arguments.output, seed=seed)
-            history = [json.loads(line) for line in (weights.parents[1] / "history.jsonl").read_text().splitlines()]
+            weights = trained(
+                option_file, f"restorer_after_{kind}_{lengths}_{seed}", settings, arguments.output, seed=seed
+            )
+            history = read_history(weights.parents[1] / HISTORY).values()
             found = [value for row in history for key, value in row.items() if key.endswith("psnr")]
             note(name, seed, *found)
             for values, value in zip(rows[name].values(), found, strict=True):
