@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import cv2
 import numpy as np
 
 from restore.data.complaints import is_gathering
@@ -143,12 +144,14 @@ class SyntheticQualityDataset(QualityImages):
         num_levels: steps of the ladder.
         between: take the severities between the steps instead, which a model trained on the steps has never seen.
         max_images: take no more than this many photographs, evenly spread over the sorted files.
+        grey: in training, the share of photographs that are turned grey before they are distorted (but by lost colour), so
+            that a grey photograph is not taken for one that has lost its colour.
         cache: `packed` decodes every photograph once into a memory-mapped file.
         cache_root: where packs are kept; by default with the other caches.
 
     Raises:
         DataError: a folder without photographs.
-        OptionsError: a distortion that does not exist.
+        OptionsError: a distortion that does not exist, or a share that is not in [0, 1].
     """
 
     fields: ClassVar[Fields] = {**RATED, "reference": "image"}
@@ -158,6 +161,7 @@ class SyntheticQualityDataset(QualityImages):
     num_levels: int = 5
     between: bool = False
     max_images: int | None = None
+    grey: float = 0.0
     cache: str = "none"
     cache_root: str | None = None
 
@@ -166,6 +170,8 @@ class SyntheticQualityDataset(QualityImages):
         for kind in kinds:
             if kind not in LADDERS:
                 raise OptionsError(f"unknown distortion '{kind}'.{nearest(kind, LADDERS)} Known: {', '.join(LADDERS)}.")
+        if not 0 <= self.grey <= 1:
+            raise OptionsError(f"grey is {self.grey}: it is a share, from 0 to 1.")
         paths = [path for root in each_root(self.dataroot_gt) for path in list_folder(self.name, root, "dataroot_gt")]
         if self.max_images is not None and len(paths) > self.max_images:
             paths = [paths[number * len(paths) // self.max_images] for number in range(self.max_images)]
@@ -189,6 +195,9 @@ class SyntheticQualityDataset(QualityImages):
             return PackedSource(paths, self.cache_root)
         return FileSource(paths)
 
+    def _is_turned_grey(self, item: Draw, kind: str) -> bool:
+        return kind != "saturation_loss" and np.random.default_rng([item.seed, item.position]).random() < self.grey
+
     def __getitem__(self, item: int | Draw) -> dict[str, Any]:
         index = item.index if isinstance(item, Draw) else item
         image, rung = divmod(index, len(self.rungs))
@@ -196,6 +205,8 @@ class SyntheticQualityDataset(QualityImages):
         path = self.source.name(image)
         (photograph,) = self.seen(item, [self.source.read(image)], path)
         reference = to_pixels(to_tensor(np.ascontiguousarray(photograph)), np.uint8)
+        if isinstance(item, Draw) and self._is_turned_grey(item, kind):
+            reference = cv2.cvtColor(cv2.cvtColor(reference, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         opinion = 1 - severity
         return {
             "image": distort(reference, kind, severity, seed=item.position if isinstance(item, Draw) else index),
