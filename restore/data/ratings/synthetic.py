@@ -144,8 +144,8 @@ class SyntheticQualityDataset(QualityImages):
         num_levels: steps of the ladder.
         between: take the severities between the steps instead, which a model trained on the steps has never seen.
         max_images: take no more than this many photographs, evenly spread over the sorted files.
-        grey: in training, the share of photographs that are turned grey before they are distorted (but by lost colour), so
-            that a grey photograph is not taken for one that has lost its colour.
+        grey: in training, the share of photographs that are turned grey before they are distorted, unless that loses
+            colour: so a grey photograph is not taken for one that has lost its colour.
         cache: `packed` decodes every photograph once into a memory-mapped file.
         cache_root: where packs are kept; by default with the other caches.
 

@@ -1,4 +1,4 @@
-"""A share of the photographs of a quality ladder is turned grey, in training, and never where lost colour is the point."""
+"""Some photographs of a quality ladder are turned grey, in training, and never where lost colour is the point."""
 
 from __future__ import annotations
 
