@@ -35,7 +35,7 @@ def test_maps_convolved_by_rows_are_those_of_one_operation_after_the_other(kerne
     """Outputs, gradients and running statistics, with parts that do and do not divide the map."""
     layers = _convolutions(3, 5, kernel_size).train(training)
     other = copy.deepcopy(layers)
-    monkeypatch.setattr(map_convolutions, "_FEWEST", 1)
+    monkeypatch.setattr(map_convolutions, "_FEWEST_BYTES", 1)
     monkeypatch.setattr(map_convolutions, "_ROWS_BYTES", rows * 5 * 13 * 8)
     maps = torch.randn(2, 3, 17, 13, dtype=torch.float64).softmax(dim=-1).requires_grad_()
     again = maps.detach().clone().requires_grad_()

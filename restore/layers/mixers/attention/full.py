@@ -179,7 +179,7 @@ class MapAttention(SelfAttention):
         q, k, v = self.queries_keys_values(tokens)
         added, count, around = self.added_scores(q, tokens), q.shape[2], self.rows_around
         scale = self.scale_of_scores(q)
-        mixed = []
+        mixed_BhNd = torch.empty_like(v)  # made before, as small pieces between large ones would scatter the memory
         for first in range(0, count, step):
             last = min(first + step, count)
             seen = slice(max(first - around, 0), min(last + around, count))
@@ -187,8 +187,8 @@ class MapAttention(SelfAttention):
             if added is not None:
                 scores_BhnN = scores_BhnN + (added if added.shape[-2] == 1 else added[..., seen, :])
             map_BhnN = self.change_map(self.change_scores(scores_BhnN).softmax(dim=-1))
-            mixed.append(map_BhnN[:, :, first - seen.start : last - seen.start] @ v)
-        return self.joined(torch.cat(mixed, dim=2), v, tokens)
+            mixed_BhNd[:, :, first:last] = map_BhnN[:, :, first - seen.start : last - seen.start] @ v
+        return self.joined(mixed_BhNd, v, tokens)
 
     def map_and_values(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
         """The changed map (B, h, N, N), whose rows need not sum to 1, and the values (B, h, N, d)."""
