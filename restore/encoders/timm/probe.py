@@ -13,10 +13,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from restore.encoders.timm.fitting import Template
 from restore.encoders.timm.weights import TimmModel, create_model
@@ -128,6 +129,22 @@ def _flexible(name: str, arguments: dict[str, Any], device: str | None) -> tuple
     return net, None
 
 
+class _WithoutNumbers(TorchFunctionMode):
+    """On the meta device, what fills tensors in place does nothing: torch takes most of a model's building for it."""
+
+    _FILLING: ClassVar[set[Any]] = {
+        getattr(torch.Tensor, f"{name}_")
+        for name in ("add", "clamp", "div", "erfinv", "fill", "mul", "normal", "sub", "uniform", "zero")
+    }
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function in self._FILLING and args[0].is_meta:
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
 def build(name: str, options: Mapping[str, Any], *, device: str | None = None, wrapper: Any = None) -> TimmModel:
     """The model as timm makes it for taking maps out of it.
 
@@ -140,7 +157,7 @@ def build(name: str, options: Mapping[str, Any], *, device: str | None = None, w
 
     wrapped = {} if wrapper is None else {"feature_cls": wrapper}
     try:
-        with torch.device(device) if device else torch.no_grad():
+        with torch.device(device) if device else torch.no_grad(), _WithoutNumbers():
             try:
                 return create_model(name, features_only=True, **options, **wrapped)
             except AssertionError as error:
