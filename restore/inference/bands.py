@@ -134,7 +134,7 @@ class _Sums:
         sizes = [(*first, height, width), (*first, rows, plan.wide.size_px * scale)]
         device = _roomy(like.device, 4 * sum(map(math.prod, sizes)))
         self._is_one = len(plan.tall.starts) == len(plan.wide.starts) == 1
-        self._tile, self._below = (_zeros(() if self._is_one else size, device) for size in sizes)
+        self._tile, self._below = (torch.empty(0) if self._is_one else _zeros(size, device) for size in sizes)
         self._num_below = 0  # rows that the row of tiles above has left
 
     def add(self, tile: torch.Tensor, row: int, column: int) -> torch.Tensor:
