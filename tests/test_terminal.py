@@ -220,3 +220,24 @@ def test_a_broken_pipe_of_something_else_is_an_error(monkeypatch):
     monkeypatch.setattr(doctor, "run", broken)
     with pytest.raises(BrokenPipeError):
         main(["doctor"])
+
+
+def test_the_program_ends_as_its_command_has_and_does_what_waits_for_the_end():
+    code = (
+        "import atexit, sys, threading, time; from restore.__main__ import run; atexit.register(print, 'last'); "
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start(); run(sys.argv[1:])"
+    )
+    for arguments, expected in ((["--version"], 0), (["options", "check", "/no/such.yml"], 2)):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        assert done.returncode == expected, done.stderr
+        assert done.stdout.split()[-2:] == ["thread", "last"]
+    assert "/no/such.yml" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_the_program_ends_quietly_where_nobody_reads():
+    command = [sys.executable, "-m", "restore", "options", "schema"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
