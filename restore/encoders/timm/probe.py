@@ -135,14 +135,17 @@ class _WithoutNumbers(TorchFunctionMode):
     _FILLING: ClassVar[set[Any]] = {
         getattr(torch.Tensor, f"{name}_")
         for name in ("add", "clamp", "div", "erfinv", "fill", "mul", "normal", "sub", "uniform", "zero")
-    }
+    } | {nn.init.constant_, nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_}
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if function in self._FILLING and args[0].is_meta:
-            return args[0]
-        return function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if function in self._FILLING:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return function(*args, **kwargs)
 
 
 def build(name: str, options: Mapping[str, Any], *, device: str | None = None, wrapper: Any = None) -> TimmModel:

@@ -8,12 +8,37 @@ import pytest
 import timm
 import torch
 from encoder_tester import EncoderTester
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from restore.encoders import Classifier, Encoder, build_encoder, load_published, published_state
 from restore.encoders.timm import FAMILIES
+from restore.encoders.timm.probe import build
 from restore.errors import OptionsError
 
 TINY_VIT = {"embed_dim": 16, "depth": 3, "num_heads": 2}
+
+
+class Operators(TorchDispatchMode):
+    """The names of all that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function._schema.name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_on_the_meta_device_nothing_is_filled_and_elsewhere_all_is():
+    with Operators() as seen:
+        build("test_vit", {}, device="meta")
+    assert not {f"aten::{name}_" for name in ("uniform", "normal", "erfinv", "mul", "fill")} & seen.names
+    torch.manual_seed(0)
+    found = build("test_vit", {}).state_dict()
+    torch.manual_seed(0)
+    expected = timm.create_model("test_vit", features_only=True).state_dict()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 class TestTimmOfAnySize(EncoderTester):
