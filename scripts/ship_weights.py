@@ -17,10 +17,10 @@ import json
 from pathlib import Path
 
 import torch
-import yaml
 from safetensors.torch import save_file
 
 from restore.networks.checkpoint import read_state_dict
+from restore.options.source import read
 from restore.zoo.portable import write_portable
 
 WEIGHTS = Path(__file__).parent.parent / "restore" / "zoo" / "weights"
@@ -43,7 +43,7 @@ def main() -> None:
     if options:
         state = read_state_dict(arguments.checkpoint, arguments.key)
         kept = {k: v.to(dtype).contiguous() for k, v in state.items() if not k.endswith(DERIVED)}
-        block = yaml.safe_load(Path(options).read_text(encoding="utf-8"))["network_g"]
+        block = read(options).values["network_g"]
         save_file(kept, path, metadata={"quality" if arguments.quality else "detector": json.dumps(block)})
     else:
         about = {"name": arguments.name, "licence": "Apache-2.0"}
