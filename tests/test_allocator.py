@@ -72,5 +72,5 @@ def test_memory_apart_is_zero_and_writable(shape):
     array = zeros_apart(shape, np.uint16)
     assert (array.shape, array.dtype) == (shape, np.uint16)
     assert not array.any()
-    array += 7
+    array[...] = 7
     assert (array == 7).all()
