@@ -36,6 +36,7 @@ def main() -> None:
     made = parser(__doc__.splitlines()[0])
     made.add_argument("--iterations", type=int, default=80)
     made.add_argument("--rate", type=float, default=3e-3)
+    made.add_argument("--clip-norm", type=float, default=1.0, help="largest norm of gradients; 0 for any")
     made.add_argument("--gt-px", type=int, default=24, help="side of the patches of training")
     made.add_argument("--placements", nargs="+", default=list(PLACEMENTS))
     arguments = made.parse_args()
@@ -48,7 +49,7 @@ def main() -> None:
         for seed in arguments.seeds:
             weights = trained(
                 "options/train_sweep_denoise_25.yml",
-                f"very_deep_{placement}_{arguments.rate:g}_{n}_{seed}",
+                f"very_deep_{placement}_{arguments.rate:g}_{arguments.clip_norm}_{n}_{seed}",
                 [
                     f"datasets.train.dataroot_gt=[{data}/train/photos]",
                     f"datasets.train.gt_size={arguments.gt_px}",
@@ -57,6 +58,7 @@ def main() -> None:
                     "val=~",
                     f"network_g={BODY | {'placement': placement}}",
                     f"train.optim_g.lr={arguments.rate}",
+                    f"train.clip_norm={arguments.clip_norm or '~'}",
                     f"train.scheduler.periods=[{n}]",
                     f"train.total_iter={n}",
                     "train.warmup_iter=-1",
