@@ -76,3 +76,5 @@ def test_any_size_and_gradients(size):
 def test_a_side_of_one_is_refused():
     with pytest.raises(ValueError, match="side is 1: blocks have at least 2 pixels"):
         grid_steps(torch.zeros(1, 3, 8, 8), 1)
+    with pytest.raises(ValueError, match=r"grids_px is \[8, 1\]: blocks have at least 2 pixels"):
+        build_encoder({"type": "conv_pyramid", "grids_px": [8, 1]}, in_chans=3)

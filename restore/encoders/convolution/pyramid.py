@@ -47,6 +47,8 @@ class ConvPyramid(Encoder):
     ):
         for side in residuals_px:
             require_odd(residuals_px=side)
+        if any(side < 2 for side in grids_px):
+            raise ValueError(f"grids_px is {list(grids_px)}: blocks have at least 2 pixels a side")
         strides = [2 << level for level in range(len(widths))]
         super().__init__(
             in_chans,
