@@ -23,6 +23,7 @@ from restore.errors import DataError, OptionsError, Problem, RestoreError, neare
 from restore.evaluation.environment import machine
 from restore.evaluation.sweeps import MEASURES, Sweep, bounded_memory, is_clocked, measured, render
 from restore.inference.memory import is_out_of_memory
+from restore.locks import reserved
 from restore.options import Options, load
 from restore.options.components import slot_of
 from restore.registry import MIXERS
@@ -82,46 +83,48 @@ def sweep(
     Raises:
         OptionsError: mistakes in the option files, or an unknown mixer or encoder.
         DataError: the folder holds a sweep with other settings, or a training gives neither PSNR nor SRCC.
+        OutputError: another process sweeps into this folder.
     """
     bases = {base.name: (file, base) for file in files for base in [load(file, overrides, is_train=True)]}
     tasks = {name: (file, _compared(base, mixers, encoders)) for name, (file, base) in bases.items()}
     settings: dict[str, Any] = {"iterations": iterations}
     for name, (_, base) in bases.items():
         settings[name] = base.digest("path", "logger")
-    record = Sweep.opened(output / RECORD, settings, machine())
-    trials = list(_trials(tasks, num_seeds, output, iterations, overrides))
-    left = [each for each in trials if record.trial(each[0].name, each[1], each[2]) is None]
-    say(f"{len(trials)} trainings, {len(trials) - len(left)} done before")
-    if remeasure:
-        record.costs.clear()
-    begun, failed = time.monotonic(), 0
-    for number, (options, name, seed) in enumerate(left, 1):
-        trial: dict[str, Any] = {"task": options.name, "name": name, "seed": seed}
-        since = time.monotonic()
-        try:
-            with bounded_memory(chosen_device(options)):
-                code = train(options)
-            if code != 0:
-                return 130
-            quality, value = _last(options)
-            trial |= {quality: value, "seconds": time.monotonic() - since}
-            _measure(record, options, name, clock=measure)
-        except (RestoreError, RuntimeError, MemoryError) as error:
-            if not isinstance(error, RestoreError) and not is_out_of_memory(error):
-                raise
-            trial["error"] = str(error).partition("\n")[0]
-            failed += 1
-        record.keep(trial)
-        _write(record, output)
-        each = (time.monotonic() - begun) / number
-        found = f"failed: {trial['error']}" if "error" in trial else f"{quality.upper()} {value:.3f}"
-        minutes = each * (len(left) - number) / 60
-        say(f"{options.name} {name} seed {seed}: {found}; {len(left) - number} left, {minutes:.0f} min")
-    for options, name, seed in trials:
-        if record.trial(options.name, name, seed) is not None and _measure(record, options, name, clock=measure):
-            say(f"{options.name} {name}: measured again")
+    with reserved(output):
+        record = Sweep.opened(output / RECORD, settings, machine())
+        trials = list(_trials(tasks, num_seeds, output, iterations, overrides))
+        left = [each for each in trials if record.trial(each[0].name, each[1], each[2]) is None]
+        say(f"{len(trials)} trainings, {len(trials) - len(left)} done before")
+        if remeasure:
+            record.costs.clear()
+        begun, failed = time.monotonic(), 0
+        for number, (options, name, seed) in enumerate(left, 1):
+            trial: dict[str, Any] = {"task": options.name, "name": name, "seed": seed}
+            since = time.monotonic()
+            try:
+                with bounded_memory(chosen_device(options)):
+                    code = train(options)
+                if code != 0:
+                    return 130
+                quality, value = _last(options)
+                trial |= {quality: value, "seconds": time.monotonic() - since}
+                _measure(record, options, name, clock=measure)
+            except (RestoreError, RuntimeError, MemoryError) as error:
+                if not isinstance(error, RestoreError) and not is_out_of_memory(error):
+                    raise
+                trial["error"] = str(error).partition("\n")[0]
+                failed += 1
+            record.keep(trial)
             _write(record, output)
-    return 1 if failed else 0
+            each = (time.monotonic() - begun) / number
+            found = f"failed: {trial['error']}" if "error" in trial else f"{quality.upper()} {value:.3f}"
+            minutes = each * (len(left) - number) / 60
+            say(f"{options.name} {name} seed {seed}: {found}; {len(left) - number} left, {minutes:.0f} min")
+        for options, name, seed in trials:
+            if record.trial(options.name, name, seed) is not None and _measure(record, options, name, clock=measure):
+                say(f"{options.name} {name}: measured again")
+                _write(record, output)
+        return 1 if failed else 0
 
 
 def _write(record: Sweep, output: Path) -> None:
