@@ -22,14 +22,17 @@ _WORTHWHILE = 128 * 128  # weights
 class _Pack(NamedTuple):
     weight: Tensor  # held, so that nothing else comes to lie where it lies
     version: int
+    sample: Tensor
     packed: Tensor
 
 
 class PackedLinear(TorchFunctionMode):
     """Inside, linear maps of a network's own weights, or of parts of them, use packed copies under bfloat16's autocast.
 
-    Results are those of autocast but for the order of sums. Weights that change in place are packed anew. Where
-    gradients are wanted, or weights are computed rather than held, nothing changes.
+    Results are those of autocast but for the order of sums. Weights that change are packed anew. Torch counts most
+    changes; those through `.data` and by fused optimizers it does not, and they are seen in up to 64 numbers of the
+    weight that are compared: one that leaves these as they were goes unseen. Where gradients are wanted, or weights are
+    computed rather than held, nothing changes.
 
     Args:
         network: whose weights these are. Copies take half of what its weights in float32 take.
@@ -97,10 +100,16 @@ class PackedLinear(TorchFunctionMode):
 
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         key = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype)
-        pack = self._packs.get(key)
-        if pack is None or pack.version != weight._version:
+        pack, sample = self._packs.get(key), _sample_of(weight)
+        if pack is None or pack.version != weight._version or not torch.equal(pack.sample, sample):
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16().contiguous())
-            pack = self._packs[key] = _Pack(weight, weight._version, packed)
+            pack = self._packs[key] = _Pack(weight, weight._version, sample.clone(), packed)
         bias = None if bias is None else bias.bfloat16()
         x = x.bfloat16().contiguous()
         return torch.ops.mkldnn._linear_pointwise(x, pack.packed, bias, "none", [], "")
+
+
+def _sample_of(weight: Tensor) -> Tensor:
+    """Some numbers of a weight from all over it."""
+    rows, columns = weight.shape
+    return weight.detach()[:: -(-rows // 8), :: -(-columns // 8)]

@@ -69,6 +69,26 @@ def test_weights_that_change_are_packed_anew(network):
     assert packs(mode) == 3
 
 
+def by_data(network: Maps) -> None:
+    network.both.data.mul_(-1)
+
+
+def by_a_fused_optimizer(network: Maps) -> None:
+    network.both.grad = torch.randn_like(network.both)
+    torch.optim.AdamW([network.both], lr=0.5, fused=True).step()
+
+
+@pytest.mark.parametrize("change", [by_data, by_a_fused_optimizer])
+def test_changes_that_torch_does_not_count_are_seen(network, change):
+    mode, x = PackedLinear(network), torch.randn(7, 160)
+    before, version = run(network, x, mode), network.both._version
+    change(network)
+    assert network.both._version == version
+    expected = run(network, x)
+    assert (run(network, x, mode) - expected).abs().max() <= 2**-6 * expected.abs().max()
+    assert (before - expected).abs().max() > 0.1
+
+
 def test_nothing_is_packed_where_gradients_are_wanted_or_numbers_are_float32(network):
     mode, x = PackedLinear(network), torch.randn(3, 160)
     with mode, torch.autocast("cpu", torch.bfloat16):
