@@ -92,6 +92,8 @@ def judge(arguments) -> None:
 def restorer(arguments) -> None:
     """PSNR of a U-Net while it learns."""
     option_file, data, n = "options/train_sweep_denoise_25.yml", arguments.data, arguments.iterations
+    if n % 5:
+        raise SystemExit(f"--iterations is {n}: give a multiple of 5, after each fifth of which PSNR is measured")
     photos = linked(arguments.output / "a_hundred", sorted(list_images(data / "train/photos"))[:100])
     network = f"network_g={{type: UNetRestorer, encoder: {ENCODER}, width: 16, max_width: 64, depth: 1}}"
     common = [network, f"datasets.train.dataroot_gt={photos}", "datasets.train.gt_size=64", "train.warmup_iter=-1"]

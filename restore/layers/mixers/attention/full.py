@@ -118,7 +118,7 @@ class SelfAttention(TokenMixer):
         return added
 
     def map_and_values(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-        """The map (B, h, N, N), whose rows sum to 1, and the values (B, h, N, d): for what changes maps."""
+        """The map (B, h, N, N), whose rows sum to 1, and the values (B, h, N, d)."""
         scores_BhNN, v = self.scores_and_values(tokens)
         return scores_BhNN.softmax(dim=-1), v
 
@@ -144,7 +144,7 @@ class SelfAttention(TokenMixer):
 
 
 class MapAttention(SelfAttention):
-    """Base of attention whose maps are changed. A subclass writes one of the two steps, or both.
+    """Base of attention that mixes the maps of its heads: a subclass writes one of the two steps, or both.
 
     In evaluation without gradients a large map is made a few rows at a time, so that memory does not grow with the
     square of the number of tokens.
