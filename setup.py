@@ -65,7 +65,7 @@ def library(name, folder):
     sources, headers = (sorted(map(str, folder.glob(f"*.{kind}"))) for kind in ("c", "[hi]*"))
     flags = ["-std=gnu11", "-O3", "-fvisibility=hidden"]
     if name == "pixels":  # so that its results are the same on every processor
-        flags.append("-ffp-contract=off")
+        flags += ["-ffp-contract=off", "-fno-math-errno"]
     return Extension(".".join((*folder.parts, name)), sources, depends=headers, extra_compile_args=flags, optional=True)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Sums", "description", "resized", "sum_of_similarity", "unfiltered"]
+__all__ = ["Sums", "block_sums", "description", "resized", "sum_of_similarity", "unfiltered"]
 
 PATH = Path(os.environ.get("RESTORE_PIXELS_LIBRARY") or Path(__file__).parent / "source" / "pixels.so")
 """Another file where the variable names one: a build for tests."""
@@ -62,6 +62,18 @@ class _Axis(ctypes.Structure):
     ]
 
 
+class _Blocks(ctypes.Structure):
+    """`struct blocks` of source/pixels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("levels", "sums", "space")),
+        *((name, ctypes.c_int64) for name in ("height", "width", "block")),
+        ("taps", ctypes.c_void_p),
+        ("least", ctypes.c_double),
+        ("level", ctypes.c_int32),
+    ]
+
+
 def _load(path: Path, wanted: str) -> tuple[ctypes.CDLL | None, int]:
     """The library and the kind of code to run; None where it is absent, switched off, or of no use here."""
     if wanted in ("0", "off") or not path.is_file():
@@ -73,6 +85,8 @@ def _load(path: Path, wanted: str) -> tuple[ctypes.CDLL | None, int]:
         library.restore_resize.restype = None
         library.restore_ssim.argtypes = [ctypes.POINTER(_Channel)]
         library.restore_ssim.restype = ctypes.c_double
+        library.restore_blocks.argtypes = [ctypes.POINTER(_Blocks)]
+        library.restore_blocks.restype = None
         best = library.restore_pixels_level()
     except (OSError, AttributeError):  # no library, or one that was built of older sources
         return None, 0
@@ -181,3 +195,34 @@ def resized(planes_NRC: np.ndarray, sums: Sums, axis: int) -> np.ndarray | None:
     )
     _library.restore_resize(ctypes.byref(problem))
     return result
+
+
+def block_sums(levels: np.ndarray, block_px: int, taps: np.ndarray, least: float) -> np.ndarray | None:
+    """Sums over the locally normalised values of each block, and over their products with neighbours, for NIQE.
+
+    A value is its difference from the local mean, divided by the local deviation plus one; the border is repeated.
+
+    Args:
+        levels: (H, W) float64 in [0, 255], of whole blocks.
+        block_px: side of a block, 48 or 96.
+        taps: (7,) float64, symmetric, of the window of the local mean.
+        least: what differs less from its local mean does not differ.
+
+    Returns:
+        (K, 5, 5) float64, blocks row by row. Second dimension: the values, and their products with the pixel to the
+        left, above, above to the left and above to the right, where the borders of a block are joined. Third: the sum
+        of squares of what is negative, of what is positive, of magnitudes, and how many are negative, and positive.
+    """
+    if _library is None:
+        return None
+    height, width = levels.shape
+    assert block_px in (48, 96), block_px
+    assert height % block_px == width % block_px == 0, (levels.shape, block_px)
+    assert (levels.dtype, taps.dtype, taps.shape) == (np.float64, np.float64, (7,)), (levels.dtype, taps)
+    levels = np.ascontiguousarray(levels)
+    sums = np.empty((height // block_px * (width // block_px), 5, 5))
+    space = np.empty(block_px * width + 2 * (width + 6))
+    pointers = (array.ctypes.data for array in (levels, sums, space))
+    problem = _Blocks(*pointers, height, width, block_px, taps.ctypes.data, least, _level)
+    _library.restore_blocks(ctypes.byref(problem))
+    return sums

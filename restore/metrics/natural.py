@@ -5,19 +5,21 @@ BRISQUE: Mittal, Moorthy & Bovik 2012; agrees with github.com/utlive/BRISQUE. Th
 one image and images of a batch are tensor operations. Both models were fitted to images of a few hundred pixels a side;
 parameters/NOTICE.md says whose numbers they are.
 
-Legend: B batch, K blocks of an image, N samples, F features.
+Legend: B batch, K blocks of an image, S kinds of samples (the values, and four products), F features.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from restore.errors import ImageError
 from restore.images import resize
+from restore.images.compiled import block_sums
 from restore.metrics.backbones import stored
 from restore.metrics.basicsr import Order, in_order
 from restore.metrics.filters import filter_valid, gaussian_taps
@@ -28,6 +30,7 @@ __all__ = ["brisque", "calculate_niqe", "niqe"]
 
 BLOCK_PX = 96
 ROUNDING_LEVELS = 1e-6
+LOCAL_TAPS = gaussian_taps(7, 7 / 6)
 MATLAB_GREY = (0.298936021293775, 0.587043074451121, 0.114020904255103)  # of rgb2gray; 0.299 .. would leave many ties
 
 
@@ -116,22 +119,59 @@ def _matlab_grey(x_BCHW: torch.Tensor) -> torch.Tensor:
 
 
 def _niqe_features(levels_BCHW: torch.Tensor, block_px: int) -> torch.Tensor:
-    """18 features of every block, (B, K, 18).
+    """18 features of every block, (B, K, 18)."""
+    alpha_SBK, left_SBK, right_SBK = _fit_asymmetric(_samples_of_blocks(levels_BCHW, block_px))
+    spread_SBK = _spread(alpha_SBK)
+    features = [alpha_SBK[0], (left_SBK[0] + right_SBK[0]) / 2 * spread_SBK[0]]
+    mean_SBK = (right_SBK - left_SBK) * spread_SBK * _mean_factor(alpha_SBK)
+    lefts_SBK, rights_SBK = left_SBK * spread_SBK, right_SBK * spread_SBK
+    for product in range(1, len(alpha_SBK)):
+        features += [each_SBK[product] for each_SBK in (alpha_SBK, mean_SBK, lefts_SBK, rights_SBK)]
+    return torch.stack(features, dim=2).to(levels_BCHW)
 
-    Local means and deviations need float64 (flat areas); for the sums over a block, float32 is enough and faster.
-    """
+
+class _Samples(NamedTuple):
+    """Sums over samples, each of any shape: what a fit has to know of them."""
+
+    left_squares: torch.Tensor  # of negative ones
+    right_squares: torch.Tensor
+    magnitudes: torch.Tensor
+    num_left: torch.Tensor
+    num_right: torch.Tensor
+    num: int
+
+    @classmethod
+    def of(cls, samples: torch.Tensor) -> _Samples:
+        """Sums over the last two dimensions."""
+        flat = samples.flatten(-2)
+        left, right = flat.clamp(max=0), flat.clamp(min=0)
+        left_squares, right_squares = left.square().sum(dim=-1), right.square().sum(dim=-1)
+        magnitudes = right.sum(dim=-1) - left.sum(dim=-1)
+        num_left, num_right = -left.sign_().sum(dim=-1), right.sign_().sum(dim=-1)  # faster than masks
+        return cls(left_squares, right_squares, magnitudes, num_left, num_right, flat.shape[-1])
+
+    @classmethod
+    def stacked(cls, sums: torch.Tensor, num: int) -> _Samples:
+        """From the five sums in the order of the fields, (5, ...)."""
+        left_squares, right_squares, magnitudes, num_left, num_right = sums
+        return cls(left_squares, right_squares, magnitudes, num_left, num_right, num)
+
+
+def _samples_of_blocks(levels_BCHW: torch.Tensor, block_px: int) -> _Samples:
+    """Of the normalised values of every block and of their products with four neighbours, (5, B, K)."""
+    if levels_BCHW.device.type == "cpu" and levels_BCHW.dtype == torch.float64 and not levels_BCHW.requires_grad:
+        taps = np.array(LOCAL_TAPS)
+        sums = [block_sums(image.numpy(), block_px, taps, ROUNDING_LEVELS) for image in levels_BCHW[:, 0]]
+        found = [each for each in sums if each is not None]
+        if len(found) == len(levels_BCHW):
+            return _Samples.stacked(torch.from_numpy(np.stack(found)).permute(3, 2, 0, 1), block_px**2)
+    # Local means and deviations need float64 (flat areas); for the sums over a block, float32 is enough and faster.
     normalised = _locally_normalised(levels_BCHW, "replicate").float()
     blocks_BKHW = (
         normalised[:, 0].unfold(1, block_px, block_px).unfold(2, block_px, block_px).flatten(1, 2).contiguous()
     )
-    alpha, left, right = _fit_asymmetric(blocks_BKHW)
-    spread = _spread(alpha)
-    features = [alpha, (left + right) / 2 * spread]
-    for product in _neighbour_products(blocks_BKHW):
-        alpha, left, right = _fit_asymmetric(product)
-        spread = _spread(alpha)
-        features += [alpha, (right - left) * spread * _mean_factor(alpha), left * spread, right * spread]
-    return torch.stack(features, dim=2).to(levels_BCHW)
+    kinds = [_Samples.of(samples) for samples in (blocks_BKHW, *_neighbour_products(blocks_BKHW))]
+    return _Samples.stacked(torch.stack([torch.stack(kind[:-1]) for kind in kinds], dim=1), block_px**2)
 
 
 def _distance_from_pristine(features_KF: torch.Tensor) -> torch.Tensor:
@@ -154,7 +194,7 @@ def _brisque_features(levels_BCHW: torch.Tensor) -> torch.Tensor:
     ratio = normalised.abs().mean(dim=(2, 3)).square() / power
     features = [_shape_of(ratio), power]
     for product in _neighbour_products(normalised):
-        alpha, left, right = _fit_asymmetric(product)
+        alpha, left, right = _fit_asymmetric(_Samples.of(product))
         mean = (right - left) * _spread(alpha) * _mean_factor(alpha)
         features += [alpha, mean, left.square(), right.square()]
     return torch.cat(features, dim=1)
@@ -165,9 +205,8 @@ def _locally_normalised(levels_BCHW: torch.Tensor, padding: Literal["replicate",
 
     In flat areas the difference is rounding error, whose sign would count as a sample on one side: it is set to 0.
     """
-    taps = gaussian_taps(7, 7 / 6)
     padded_BCHW = F.pad(levels_BCHW, (3, 3, 3, 3), mode=padding)
-    mean, square = filter_valid(padded_BCHW, taps), filter_valid(padded_BCHW.square(), taps)
+    mean, square = filter_valid(padded_BCHW, LOCAL_TAPS), filter_valid(padded_BCHW.square(), LOCAL_TAPS)
     difference = F.hardshrink(levels_BCHW - mean, ROUNDING_LEVELS)
     return difference / ((square - mean.square()).abs().sqrt() + 1)
 
@@ -178,17 +217,14 @@ def _neighbour_products(x: torch.Tensor) -> list[torch.Tensor]:
     return [x * x.roll(1, dims=-1), x * below, x * below.roll(1, dims=-1), x * below.roll(-1, dims=-1)]
 
 
-def _fit_asymmetric(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Shape and the two root mean squares of an asymmetric generalised Gaussian over the last two dimensions.
+def _fit_asymmetric(samples: _Samples) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Shape and the two root mean squares of an asymmetric generalised Gaussian.
 
     Where all samples are on one side, one root is NaN.
     """
-    flat = samples.flatten(-2)
-    left, right = flat.clamp(max=0), flat.clamp(min=0)
-    left_sum, right_sum = left.square().sum(dim=-1), right.square().sum(dim=-1)
-    ratio = (right.sum(dim=-1) - left.sum(dim=-1)).square() / ((left_sum + right_sum) * flat.shape[-1])
-    left_root = (left_sum / -left.sign_().sum(dim=-1)).sqrt()  # signs are counted faster than a mask is
-    right_root = (right_sum / right.sign_().sum(dim=-1)).sqrt()
+    ratio = samples.magnitudes.square() / ((samples.left_squares + samples.right_squares) * samples.num)
+    left_root = (samples.left_squares / samples.num_left).sqrt()
+    right_root = (samples.right_squares / samples.num_right).sqrt()
     skew = left_root / right_root
     corrected = ratio * (skew**3 + 1) * (skew + 1) / (skew.square() + 1).square()
     return _shape_of(corrected), left_root, right_root

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -13,7 +14,8 @@ import torch
 
 from restore.errors import ImageError
 from restore.images import PngRows, compiled, decode_image, open_rows, resize, resize_pixels
-from restore.metrics import psnr, ssim
+from restore.metrics import niqe, psnr, ssim
+from restore.metrics.filters import gaussian_taps
 
 needs_library = pytest.mark.skipif(compiled._library is None, reason="source/pixels.so is not built")
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
@@ -169,3 +171,57 @@ def test_images_smaller_than_a_sum_are_enlarged(monkeypatch):
     found = resize(x_BCHW, scale=3)
     monkeypatch.setattr(compiled, "_library", None)
     torch.testing.assert_close(found, resize(x_BCHW, scale=3))
+
+
+def sums_of_block(values: np.ndarray) -> list[list[float]]:
+    """What `block_sums` gives for one block, by its definition."""
+    above = np.roll(values, 1, axis=0)
+    others = [np.roll(values, 1, axis=1), above, np.roll(above, 1, axis=1), np.roll(above, -1, axis=1)]
+    rows = []
+    for samples in (values, *(values * other for other in others)):
+        left, right = samples[samples < 0], samples[samples > 0]
+        rows.append([(left**2).sum(), (right**2).sum(), np.abs(samples).sum(), left.size, right.size])
+    return rows
+
+
+@needs_library
+@pytest.mark.parametrize("level", range(compiled._level + 1))
+@pytest.mark.parametrize(("block_px", "rows", "columns"), [(96, 1, 2), (48, 3, 1), (48, 2, 3)])
+def test_sums_over_blocks_are_what_they_are_said_to_be(monkeypatch, level, block_px, rows, columns):
+    levels = np.random.default_rng(0).integers(256, size=(rows * block_px, columns * block_px)).astype(np.float64)
+    levels[:20, :30] = 77  # flat: no value there is of either side
+    taps = np.array(gaussian_taps(7, 7 / 6))
+    padded = np.pad(levels, 3, mode="edge")
+    mean, square = (cv2.sepFilter2D(each, -1, taps, taps)[3:-3, 3:-3] for each in (padded, padded**2))
+    difference = np.where(np.abs(levels - mean) > 1e-6, levels - mean, 0)
+    normalised = difference / (np.sqrt(np.abs(square - mean**2)) + 1)
+    expected = [
+        sums_of_block(block) for row in np.split(normalised, rows, axis=0) for block in np.split(row, columns, axis=1)
+    ]
+    monkeypatch.setattr(compiled, "_level", level)
+    found = compiled.block_sums(levels, block_px, taps, 1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert (compiled.block_sums(np.asfortranarray(levels), block_px, taps, 1e-6) == found).all()
+    monkeypatch.setattr(compiled, "_level", 0)
+    assert (compiled.block_sums(levels, block_px, taps, 1e-6) == found).all()
+
+
+@needs_library
+@pytest.mark.parametrize("size", [(96, 192), (200, 331)])
+def test_niqe_is_the_same_without_the_library(monkeypatch, size):
+    random = np.random.default_rng(0)
+    photograph = cv2.resize(random.integers(256, size=(25, 40, 3), dtype=np.uint8), size[::-1])
+    photograph = np.clip(photograph + random.normal(scale=4, size=photograph.shape), 0, 255).astype(np.uint8)
+    photograph[:30, :50] = 128
+    pair = torch.from_numpy(photograph).permute(2, 0, 1)[None].double() / 255
+    found, batch = niqe(photograph), niqe(torch.cat([pair, pair.flip(-1)]))
+    monkeypatch.setattr(compiled, "_library", None)
+    assert niqe(photograph) == pytest.approx(found, abs=1e-4)
+    torch.testing.assert_close(niqe(torch.cat([pair, pair.flip(-1)])), batch, atol=1e-4, rtol=0)
+
+
+def test_niqe_of_what_wants_gradients_is_the_same():
+    x_BCHW = torch.rand(1, 1, 96, 192, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x_BCHW = x_BCHW.requires_grad_()
+    value = niqe(x_BCHW)
+    assert value.item() == pytest.approx(niqe(x_BCHW.detach()).item(), abs=1e-4)

@@ -72,17 +72,18 @@ class Measurer:
 
     def __init__(self, blocks: Mapping[str, Mapping[str, Any]], device: str = "cpu"):
         self._device = device
-        self._measures = {
-            label: Measures({label: metric}) for label, metric in bind_metrics(blocks, "--metrics").items()
-        }
+        metrics = bind_metrics(blocks, "--metrics")
+        self._measures = {label: Measures({label: metric}) for label, metric in metrics.items()}
+        self._comparing = {label for label, metric in metrics.items() if metric.traits.needs_reference}
 
     def __call__(self, task: Task) -> Measured:
-        """Read the files of a task and measure them."""
+        """Read the files of a task and measure them; a reference is read where a metric compares with it."""
         result = Measured(task.index)
+        comparing = self._comparing.intersection(task.labels)
         try:
             restored, restored_note = read_pixels(task.pair.lq)
             result.size = restored.shape[:2]
-            reference, reference_note = read_pixels(task.pair.gt) if task.pair.gt else (None, "")
+            reference, reference_note = read_pixels(task.pair.gt) if task.pair.gt and comparing else (None, "")
         except ImageError as error:
             result.errors[""] = str(error)
             return result

@@ -1,5 +1,5 @@
-/* Loops over pixels that no library has as one pass: rows of PNG files without their filters, SSIM, and resizing of one
-   axis by short sums.
+/* Loops over pixels that no library has as one pass: rows of PNG files without their filters, SSIM, resizing of one
+   axis by short sums, and the samples of NIQE.
 
    One thread each; plain C, with code for AVX2 and AVX-512 beside the portable one, chosen by `level`. Called through
    ctypes by restore/images/compiled.py, which says what the arguments are. */
@@ -329,4 +329,125 @@ EXPORT void restore_resize(const struct axis *a)
     }
 #endif
     resize_portable(a);
+}
+
+/* ---- NIQE (Mittal et al. 2013): locally normalised luma, and sums over its values and products in blocks ---- */
+
+enum { AROUND = 3, LANES = 16, LARGEST_BLOCK = 96, STREAMS = 5, KEPT = 5 };
+
+struct blocks { /* the same fields in restore/images/compiled.py */
+    const double *levels;         /* (height, width) */
+    double *sums, *space;         /* (blocks, STREAMS, KEPT); (block, width) and 2 x (width + 2 AROUND) */
+    int64_t height, width, block; /* sides are whole blocks, of a multiple of LANES up to LARGEST_BLOCK */
+    const double *taps;           /* (7,), symmetric */
+    double least;                 /* smaller differences from the mean are none */
+    int32_t level;
+};
+
+/* A row less its local mean, by its local deviation plus one; rows and columns beyond the border repeat it. */
+INLINE void normalise_row(const struct blocks *b, int64_t row, double *restrict out)
+{
+    const double *t = b->taps, *r[2 * AROUND + 1];
+    int64_t width = b->width;
+    double *mean = b->space + b->block * width, *square = mean + width + 2 * AROUND;
+    for (int i = 0; i < 2 * AROUND + 1; i++) {
+        int64_t from = row + i - AROUND;
+        from = from < 0 ? 0 : from >= b->height ? b->height - 1 : from;
+        r[i] = b->levels + from * width;
+    }
+    double *restrict m = mean + AROUND, *restrict s = square + AROUND;
+    for (int64_t j = 0; j < width; j++) {
+        m[j] = t[3] * r[3][j] + t[2] * (r[2][j] + r[4][j]) + t[1] * (r[1][j] + r[5][j]) + t[0] * (r[0][j] + r[6][j]);
+        s[j] = t[3] * (r[3][j] * r[3][j]) + t[2] * (r[2][j] * r[2][j] + r[4][j] * r[4][j])
+            + t[1] * (r[1][j] * r[1][j] + r[5][j] * r[5][j]) + t[0] * (r[0][j] * r[0][j] + r[6][j] * r[6][j]);
+    }
+    for (int i = 1; i <= AROUND; i++) {
+        m[-i] = m[0], m[width - 1 + i] = m[width - 1];
+        s[-i] = s[0], s[width - 1 + i] = s[width - 1];
+    }
+    for (int64_t j = 0; j < width; j++) {
+        const double *d = mean + j, *e = square + j;
+        double local = t[3] * d[3] + t[2] * (d[2] + d[4]) + t[1] * (d[1] + d[5]) + t[0] * (d[0] + d[6]);
+        double power = t[3] * e[3] + t[2] * (e[2] + e[4]) + t[1] * (e[1] + e[5]) + t[0] * (e[0] + e[6]);
+        double difference = r[3][j] - local;
+        difference = __builtin_fabs(difference) > b->least ? difference : 0;
+        out[j] = difference / (__builtin_sqrt(__builtin_fabs(power - local * local)) + 1);
+    }
+}
+
+/* Of x * y: squares of negative and of positive numbers, magnitudes, and how many there are of each. */
+INLINE void add_products(const double *x, const double *y, int64_t count, double (*restrict kept)[LANES])
+{
+    for (int64_t j = 0; j < count; j += LANES)
+        for (int k = 0; k < LANES; k++) {
+            double product = x[j + k] * y[j + k], square = product * product;
+            kept[0][k] += product < 0 ? square : 0;
+            kept[1][k] += product > 0 ? square : 0;
+            kept[2][k] += __builtin_fabs(product);
+            kept[3][k] += product < 0 ? 1 : 0;
+            kept[4][k] += product > 0 ? 1 : 0;
+        }
+}
+
+/* The products are with the pixel to the left, above, above to the left and above to the right; the borders of a block
+   are joined. */
+INLINE void sum_block(const struct blocks *b, int64_t column, double *sums)
+{
+    double kept[STREAMS][KEPT][LANES], rows[2][LARGEST_BLOCK + 2], ones[LARGEST_BLOCK];
+    int64_t size = b->block;
+    memset(kept, 0, sizeof kept);
+    for (int64_t j = 0; j < size; j++)
+        ones[j] = 1;
+    for (int64_t i = -1; i < size; i++) {
+        double *now = rows[(i + 2) % 2] + 1, *above = rows[(i + 1) % 2] + 1;
+        memcpy(now, b->space + (i < 0 ? size - 1 : i) * b->width + column, size * sizeof *now);
+        now[-1] = now[size - 1], now[size] = now[0];
+        if (i < 0)
+            continue;
+        add_products(now, ones, size, kept[0]);
+        add_products(now, now - 1, size, kept[1]);
+        add_products(now, above, size, kept[2]);
+        add_products(now, above - 1, size, kept[3]);
+        add_products(now, above + 1, size, kept[4]);
+    }
+    for (int s = 0; s < STREAMS; s++)
+        for (int q = 0; q < KEPT; q++) {
+            double total = 0;
+            for (int k = 0; k < LANES; k++)
+                total += kept[s][q][k];
+            sums[s * KEPT + q] = total;
+        }
+}
+
+INLINE void sum_blocks(const struct blocks *b)
+{
+    double *sums = b->sums;
+    for (int64_t row = 0; row < b->height; row += b->block) {
+        for (int64_t i = 0; i < b->block; i++)
+            normalise_row(b, row + i, b->space + i * b->width);
+        for (int64_t column = 0; column < b->width; column += b->block, sums += STREAMS * KEPT)
+            sum_block(b, column, sums);
+    }
+}
+
+static void blocks_portable(const struct blocks *b) { sum_blocks(b); }
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) static void blocks_avx2(const struct blocks *b) { sum_blocks(b); }
+__attribute__((target("avx512f,avx512dq,avx512vl,fma,prefer-vector-width=512"))) static void
+blocks_avx512(const struct blocks *b) { sum_blocks(b); }
+#endif
+
+EXPORT void restore_blocks(const struct blocks *b)
+{
+#if defined(__x86_64__)
+    if (b->level >= AVX512) {
+        blocks_avx512(b);
+        return;
+    }
+    if (b->level == AVX2) {
+        blocks_avx2(b);
+        return;
+    }
+#endif
+    blocks_portable(b);
 }

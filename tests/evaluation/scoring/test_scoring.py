@@ -421,3 +421,13 @@ halt.set()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["fork", "forkserver"]
+
+
+def test_a_reference_is_read_where_a_metric_compares_with_it(tmp_path, folders):
+    restored, reference = folders(dict.fromkeys(["a.png", "b.png"]), dict.fromkeys(["a.png", "b.png"]))
+    (reference / "a.png").write_bytes(b"no image")
+    alone = score(match(restored, reference), settings(["brisque"]), tmp_path / "alone")
+    assert all(image.values and not image.errors for image in alone.images)
+    assert (tmp_path / "alone" / "report.html").is_file()
+    both = score(match(restored, reference), settings(["brisque", "psnr"]), tmp_path / "both")
+    assert [bool(image.errors) for image in both.images] == [True, False]
