@@ -18,7 +18,9 @@ import torch
 from torch import nn
 
 from restore.encoders.base import Encoder, Normalisation, Statistics
+from restore.layers.exportable import unflattened
 from restore.layers.patches import patch_projection
+from restore.layers.position import resampled_table
 
 __all__ = [
     "ChannelsFirstNorm",
@@ -30,6 +32,7 @@ __all__ = [
     "normed_patches",
     "per_stage",
     "split_depths",
+    "with_table",
 ]
 
 
@@ -130,9 +133,18 @@ class StagedEncoder(Encoder):
         self.stages = self.stages[: self.num_maps]
 
 
-def normed_patches(in_chans: int, dim: int, eps: float = 1e-5) -> nn.Sequential:
-    """Patches of 4 px and a norm: the stem of Swin Transformer, and with an eps of 1e-6 that of ConvNeXt."""
-    return nn.Sequential(patch_projection(in_chans, dim, 4), ChannelsFirstNorm(dim, eps=eps))
+def normed_patches(in_chans: int, dim: int, eps: float = 1e-5, patch_px: int = 4, norm: bool = True) -> nn.Sequential:
+    """Patches and a norm: the stem of Swin Transformer, and with an eps of 1e-6 that of ConvNeXt."""
+    patches = patch_projection(in_chans, dim, patch_px)
+    return nn.Sequential(patches, ChannelsFirstNorm(dim, eps=eps)) if norm else nn.Sequential(patches)
+
+
+def with_table(x_BCHW: torch.Tensor, table_1NC: torch.Tensor | None) -> torch.Tensor:
+    """The map with a learned table of positions, resampled where it is of another size; None: as it is."""
+    if table_1NC is None:
+        return x_BCHW
+    resampled_1NC = resampled_table(table_1NC, x_BCHW.shape[2:])
+    return x_BCHW + unflattened(resampled_1NC, 1, x_BCHW.shape[2:]).permute(0, 3, 1, 2)
 
 
 def norm_reductions(dims: Sequence[int]) -> list[nn.Sequential]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["require_odd", "require_positive"]
+__all__ = ["require_exact", "require_odd", "require_positive"]
 
 
 def require_positive(**arguments: float | Sequence[float]) -> None:
@@ -31,3 +31,17 @@ def require_odd(**arguments: int) -> None:
     wrong = [f"{name} is {value}" for name, value in arguments.items() if value < 1 or value % 2 == 0]
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: must be odd and greater than 0")
+
+
+def require_exact(name: str, size: int, stride: int, padding: int) -> None:
+    """Refuse a convolution or a pooling that does not make a map `stride` times smaller of one that this divides.
+
+    Raises:
+        ValueError: the message gives its numbers, and what they have to be.
+    """
+    require_positive(**{f"{name}_size": size, f"{name}_stride": stride})
+    if not 0 <= 2 * padding < size <= 2 * padding + stride:
+        raise ValueError(
+            f"{name}: size {size}, stride {stride} and padding {padding} do not make a map {stride} times smaller: "
+            "the size must be more than twice the padding, by no more than the stride"
+        )

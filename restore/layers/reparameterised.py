@@ -10,13 +10,16 @@ al. 2022, arXiv 2204.00826). A training step then costs one convolution of the i
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restore.layers.folding import fold_norm
 from restore.layers.precision import without_autocast
 
-__all__ = ["RepConv3x3"]
+__all__ = ["NormedBranches", "RepConv3x3"]
 
 
 class RepConv3x3(nn.Module):
@@ -60,3 +63,44 @@ class RepConv3x3(nn.Module):
         assert convolution.bias is not None
         convolution.bias.copy_(self.bias)
         return convolution
+
+
+class NormedBranches(nn.Module):
+    """The sum of a 3x3 and a 1x1 convolution, and of the input where the shape stays, each with a batch norm.
+
+    RepVGG, Ding et al. 2021, arXiv 2101.03697; the names are those of github.com/DingXiaoH/RepOptimizers (MIT).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the convolutions.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
+        super().__init__()
+        self.conv_3x3 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.conv_1x1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+        self.bn_3x3, self.bn_1x1 = nn.BatchNorm2d(out_channels), nn.BatchNorm2d(out_channels)
+        stays = in_channels == out_channels and stride == 1
+        self.bn_identity = nn.BatchNorm2d(out_channels) if stays else None
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
+        found_BCHW = self.bn_3x3(self.conv_3x3(x_BCHW)) + self.bn_1x1(self.conv_1x1(x_BCHW))
+        return found_BCHW if self.bn_identity is None else found_BCHW + self.bn_identity(x_BCHW)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Conv2d:
+        """The plain 3x3 convolution that computes the same."""
+        whole, point = fold_norm(self.conv_3x3, self.bn_3x3), fold_norm(self.conv_1x1, self.bn_1x1)
+        others = [point]
+        if self.bn_identity is not None:
+            identity = copy.deepcopy(self.conv_1x1)
+            identity.weight.copy_(torch.eye(len(identity.weight))[:, :, None, None])
+            others.append(fold_norm(identity, self.bn_identity))
+        assert whole.bias is not None
+        for other in others:
+            assert other.bias is not None
+            whole.weight += F.pad(other.weight, (1, 1, 1, 1))
+            whole.bias += other.bias
+        return whole

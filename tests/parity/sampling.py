@@ -126,6 +126,104 @@ COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official
                         "window_size": 4, "positions": True, "patch_norm": False},
     "t2t_vit_biased": {"type": "t2t_vit", "img_size": 64, "embed_dim": 36, "depth": 2, "num_heads": 4, "qkv_bias": True,
                        "token_dim": 32, "width_scale": True},
+    **{f"vig_{name}": {"type": "vig", "img_size": 64, "embed_dim": 32, "depth": 5, "num_neighbours": 3, **options}
+       for name, options in (
+           ("edge", {"conv": "edge", "activation": "prelu", "bias": False}),
+           ("sage", {"conv": "sage", "activation": "leaky_relu"}),
+           ("gin", {"conv": "gin", "activation": "hardswish"}),
+           ("relu", {"activation": "relu", "norm": "none", "dilated": False}),
+           ("instance", {"norm": "instance"}))},
+    **{f"pyramid_vig_{name}": {
+        "type": "pyramid_vig", "img_size": 64, "dims": [16, 24, 32, 32], "depths": [1] * 4, "num_neighbours": 3,
+        **options}
+       for name, options in (
+           ("edge", {"conv": "edge", "activation": "relu"}), ("sage", {"conv": "sage", "bias": False}),
+           ("gin", {"conv": "gin", "activation": "prelu"}))},
+    "pyramid_tnt_gated": {
+        "type": "pyramid_tnt", "img_size": 64, "dims": [16, 24, 32, 32], "inner_dims": [2, 4, 4, 8],
+        "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 4], "inner_heads": [1, 2, 2, 2], "squeeze_excitation": True,
+        "qk_scale": 0.7},
+    **{f"repopt_vgg_{name}": {"type": "repopt_vgg", "depths": [1, 2, 1, 1], "width_factors": [0.25] * 4, **options}
+       for name, options in (
+           ("gated", {"squeeze_excitation": True, "reductions": [1, 2, 1, 2, 2]}),
+           ("branches_gated", {"squeeze_excitation": True, "learns_as": "branches"}),
+           ("normed_branches", {"learns_as": "repvgg"}))},
+    **{f"autoformer_{name}": {
+        "type": "autoformer", "img_size": 64, "embed_dim": 48, "num_heads": [2, 4], "mlp_ratios": [3.0, 2.5],
+        "head_dim": 16, "max_distance": 2, **options}
+       for name, options in (
+           ("placeless", {"max_distance": None, "positions": False, "qkv_bias": False}),
+           ("shared", {"head_dim": None, "super_embed_dim": 64}),
+           ("scaled", {"scaled": True, "super_embed_dim": 64, "super_mlp_ratio": 3.5}),
+           ("post_norm", {"placement": "post", "qkv_in_turns": True}))},
+    "cvt_staged": {
+        "type": "cvt", "dims": [16, 24, 32], "depths": [1, 1, 2], "num_heads": [1, 2, 4], "mlp_ratio": [2.0, 3.0, 4.0],
+        "qkv_bias": [True, False, True], "class_token": [True, False, True], "stride_kv": [4, 2, 1],
+        "kernel_qkv": [5, 3, 3], "patch_sizes": [8, 3, 2], "patch_strides": [8, 2, 2], "patch_paddings": [0, 1, 0]},
+    "cvt_means": {"type": "cvt", "dims": [16, 24, 32], "depths": [1, 1, 1], "num_heads": [1, 2, 4], "projection": "avg",
+                  "kernel_qkv": 2, "padding_kv": 0, "class_token": False},
+    "ceit_stem": {"type": "ceit", "img_size": 64, "embed_dim": 48, "depth": 2, "num_heads": 4, "patch_size": 8,
+                  "stem_width": 24, "stem_kernel_size": 5, "qk_scale": 0.6},
+    "deepvit_places": {"type": "deepvit", "img_size": 96, "embed_dim": 48, "depth": 3, "num_heads": 4,
+                       "num_reattention": [0, 2], "doubled": 4.0, "qk_scale": 0.9, "conv_stem": False},
+    "lvvit_wide_heads": {"type": "lvvit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 3, "head_dim": 10,
+                         "qk_scale": 0.5},
+    "lvvit_ordered": {"type": "lvvit", "img_size": 96, "embed_dim": 48, "order": ["mha", "ffn", "tr"], "num_heads": 3},
+    "refiner_own_maps": {
+        "type": "refiner", "img_size": 96, "embed_dim": 48, "depth": 4, "num_heads": 4, "qk_scale": 0.4,
+        "share": [False, False, True, False], "transform": [True, True, False, False], "head_expand": 2},
+    "t2t_vit_scaled": {"type": "t2t_vit", "img_size": 64, "embed_dim": 36, "depth": 2, "num_heads": 4, "qk_scale": 0.5,
+                       "tokens_type": "transformer"},
+    "cct_strided": {"type": "cct", "img_size": 32, "embed_dim": 48, "num_heads": 4, "kernel_size": 4, "num_convs": 1,
+                    "stride": 2, "padding": 1, "pooling_size": 2, "pooling_padding": 0},
+    "hmlp_vit_unbiased": {"type": "hmlp_vit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4,
+                          "qkv_bias": False, "qk_scale": 0.5},
+    "parallel_vit_unbiased": {"type": "parallel_vit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4,
+                              "qkv_bias": False, "qk_scale": 0.5},
+    "mini_deit_placeless": {
+        "type": "mini_deit", "img_size": 64, "embed_dim": 32, "depth": 4, "num_heads": 4, "relative_position": False,
+        "head_mixing": False, "qkv_bias": False, "qk_scale": 0.3},
+    "mini_deit_unmixed": {"type": "mini_deit", "img_size": 64, "embed_dim": 32, "depth": 4, "num_heads": 4,
+                          "head_mixing": False, "class_token": True},
+    **{f"mini_swin_{name}": {
+        "type": "mini_swin", "img_size": 64, "embed_dim": 16, "depths": [2, 4, 2], "num_shared": [2, 2, 2],
+        "num_heads": [2, 2, 4], "window_size": 4, "compat": True, **options}
+       for name, options in (
+           ("plain", {"separate_norms": False, "local_convs": False, "head_mixing": False}),
+           ("placed", {"positions": True, "patch_norm": False, "qkv_bias": False, "qk_scale": 0.5}),
+           ("fine", {"patch_size": 2, "local_convs": False}))},
+    "swin_mlp_fine": {"type": "swin_mlp", "img_size": 32, "patch_size": 2, "embed_dim": 24, "depths": [2, 2, 2],
+                      "num_heads": [2, 4, 8], "window_size": 4, "positions": True},
+    **{f"repmlpnet_{name}": {
+        "type": "repmlpnet", "dims": [16, 32, 64, 128], "depths": [1, 1, 1, 1], "num_sharesets": [1, 2, 4, 8],
+        "window_sizes": [8, 4, 4, 2], "compat": True, **options}
+       for name, options in (("deployed", {"deploy": True}), ("fine", {"patch_size": 2, "reduction": 2}))},
+    "cyclemlp_biased": {"type": "cyclemlp", "dims": [16, 32, 40, 64], "depths": [1] * 4, "qkv_bias": True,
+                        "skip_factor": 2.0},
+    "gfnet_h_unscaled": {"type": "gfnet_h", "img_size": 64, "dims": [16, 24, 32, 40], "depths": [1] * 4,
+                         "mlp_ratio": [2, 3, 4, 4], "layer_scale": None},
+    "afno_few": {"type": "afno", "img_size": 56, "patch_size": 8, "embed_dim": 32, "depth": 2, "expansion": 2,
+                 "fraction": 0.15},
+    "hornet_unscaled": {"type": "hornet", "base_dim": 16, "depths": [1] * 4, "orders": [2, 3, 4, 4], "scale": 1.0,
+                        "layer_scale": None},
+    "slak_unnormed": {"type": "slak", "dims": [12, 16, 20, 24], "depths": [1] * 4, "kernel_sizes": [9, 7, 7, 5],
+                      "batch_norm": False, "layer_scale": None},
+    "context_cluster_normed": {
+        "type": "context_cluster", "dims": [16, 32, 48, 64], "depths": [1] * 4, "num_heads": [2, 2, 4, 4],
+        "head_dim": [8, 8, 12, 12], "num_folds": [4, 2, 2, 1], "norm": "batch", "activation": "relu",
+        "layer_scale": None},
+    "context_cluster_overlapping": {
+        "type": "context_cluster", "dims": [16, 32, 48, 64], "depths": [1] * 4, "num_heads": [2, 2, 4, 4],
+        "head_dim": [8, 8, 12, 12], "num_folds": [4, 2, 2, 1], "patch_size": 7, "patch_padding": 2,
+        "reduction_size": 2},
+    **{f"amixer_deit_{mode.replace('-', '_')}": {
+        "type": "amixer_deit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4, "num_maps": 6, "mode": mode,
+        **({"relative": False, "pre_proj": False, "post_proj": False} if mode == "softmax" else {})}
+       for mode in ("softmax", "linear", "softmax-softmax", "linear-sigmoid", "linear-normalize", "sigmoid")},
+    "hr_nas_anew": {
+        "type": "hr_nas", "stem_width": [8, 12], "dims": [6, 12, 16], "depths": [1, 2, 1], "expansion": [2, 3],
+        "kernel_sizes": [3, 5], "head_dims": [8, 12, 20], "head_width": 20, "activation": "silu", "norm_eps": 1e-5,
+        "num_tokens": 5, "antialias": False},
 }  # fmt: skip
 
 

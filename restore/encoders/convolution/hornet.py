@@ -50,6 +50,8 @@ class HorNet(StagedEncoder):
         depths: blocks of the stages.
         orders: of the gated convolutions of the stages.
         kernel_size: side of the depth-wise convolutions.
+        scale: factor of what gates.
+        layer_scale: first value of the learned factors of the branches; None: there are none.
         filter_sizes: rows of the global filters that take the place of the convolutions, for each stage or None.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -63,6 +65,8 @@ class HorNet(StagedEncoder):
         depths: Sequence[int] = (2, 3, 18, 2),
         orders: Sequence[int] = (2, 3, 4, 5),
         kernel_size: int = 7,
+        scale: float = 1 / 3,
+        layer_scale: float | None = 1e-6,
         filter_sizes: Sequence[int | None] | None = None,
         drop_path: float = 0.0,
     ):
@@ -76,10 +80,10 @@ class HorNet(StagedEncoder):
                 *(
                     MetaFormerBlock(
                         dim,
-                        RecursiveGatedConvolution(dim, order, kernel_size, filter_size),
+                        RecursiveGatedConvolution(dim, order, kernel_size, filter_size, scale),
                         MLP(dim),
                         norm={"type": "layer", "eps": 1e-6},
-                        layer_scale=1e-6,
+                        layer_scale=layer_scale,
                         drop_path=rate,
                     )
                     for rate in rates

@@ -19,10 +19,23 @@ import torch
 from torch import nn
 
 from restore.encoders.base import Encoder, Features, Normalisation
+from restore.encoders.staged import per_stage
+from restore.layers.activations import Activation, activation_layer
 from restore.layers.mixers.attention.resized_tokens import ResizedTokens
 from restore.registry import ENCODERS
 
 __all__ = ["HRNAS"]
+
+_TRANSFORMER = {
+    "input_proj.bn.": "input_norm.",
+    "reverse_proj.bn.": "reverse_norm.",
+    "encoder.qkv.": "encoder.self_attn.in_proj_",
+    "encoder.proj.": "encoder.self_attn.out_proj.",
+    "decoder.qkv.": "decoder.multihead_attn.in_proj_",
+    "decoder.proj.": "decoder.multihead_attn.out_proj.",
+    ".fc1.": ".linear1.",
+    ".fc2.": ".linear2.",
+}
 
 
 @ENCODERS.add("hr_nas")
@@ -33,14 +46,17 @@ class HRNAS(Encoder):
         in_chans: channels of the image.
         out_indices: which maps to return; None for all.
         normalisation: see `Encoder`.
-        stem_width: channels of the two convolutions before the first stage, which make its one map.
+        stem_width: channels of the two convolutions before the first stage, which make its one map; one number, or two.
         dims: channels of the maps from the second stage on, finest first; each stage has one more of them, in the end
             all.
         depths: cells in a row on each map.
         num_last: stages that have all maps.
-        expansion: channels of each convolution of a cell, in those that come in.
+        expansion: channels of each convolution of a cell, in those that come in; one number, or one for each.
         kernel_sizes: of the convolutions of a cell.
+        activation: of all layers; "relu" of the searched network, "silu" of those that were trained anew.
+        norm_eps: of all norms.
         num_tokens: of the transformer of each cell that keeps its shape; 0 for none.
+        antialias: of these; the official code does without, see `ResizedTokens`.
         head_dims: channels that each map has in the classifier's head.
         head_width: channels before the logits.
     """
@@ -50,13 +66,16 @@ class HRNAS(Encoder):
         in_chans: int = 3,
         out_indices: Sequence[int] | None = None,
         normalisation: Normalisation = "symmetric",
-        stem_width: int = 24,
+        stem_width: int | Sequence[int] = 24,
         dims: Sequence[int] = (18, 36, 72, 144),
         depths: Sequence[int] = (2, 2, 3, 4),
         num_last: int = 2,
-        expansion: float = 4.0,
+        expansion: float | Sequence[float] = 4.0,
         kernel_sizes: Sequence[int] = (3, 5, 7),
+        activation: Activation = "relu",
+        norm_eps: float = 1e-3,
         num_tokens: int = 0,
+        antialias: bool = True,
         head_dims: Sequence[int] = (36, 72, 144, 320),
         head_width: int = 1600,
     ):
@@ -71,10 +90,12 @@ class HRNAS(Encoder):
             size_multiple=strides[-1],
             normalisation=normalisation,
         )
-        cell = _Cells(expansion, kernel_sizes, num_tokens)
-        self.downsamples = nn.Sequential(_normed(in_chans, stem_width, 3, 2), _normed(stem_width, stem_width, 3, 2))
-        widths = [[stem_width], *(dims[:count] for count in range(2, len(dims))), *(dims,) * num_last]
-        before: Sequence[int] = [stem_width]
+        layers = _Layers(activation, norm_eps, antialias)
+        cell = _Cells(per_stage(expansion, len(kernel_sizes)), kernel_sizes, num_tokens, layers)
+        first, second = (stem_width, stem_width) if isinstance(stem_width, int) else stem_width
+        self.downsamples = nn.Sequential(layers.normed(in_chans, first, 3, 2), layers.normed(first, second, 3, 2))
+        widths = [[second], *(dims[:count] for count in range(2, len(dims))), *(dims,) * num_last]
+        before: Sequence[int] = [second]
         self.features_list = nn.ModuleList()
         for number, after in enumerate(widths):
             blocks = depths[: len(after)] if number else [1]
@@ -106,7 +127,10 @@ class HRNAS(Encoder):
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
-        return key.replace("features_list.", "features.")
+        key = key.replace("features_list.", "features.")
+        for own, published in _TRANSFORMER.items() if ".transformer." in key else ():
+            key = key.replace(own, published)
+        return key
 
     def head(self, num_classes: int) -> nn.Module:
         """Widens every map, reduces the finer ones into the coarser ones, and pools the last."""
@@ -114,41 +138,60 @@ class HRNAS(Encoder):
         return _Head(len(self.features_list), dims, self._head_dims, self._head_width, num_classes, self._cell)
 
 
-def _normed(before: int, after: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm and ReLU."""
-    conv = nn.Conv2d(before, after, size, stride, (size - 1) // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(after, eps=1e-3, momentum=0.01), nn.ReLU())
+class _Layers:
+    """Makes layers of one kind."""
+
+    def __init__(self, activation: Activation, norm_eps: float, antialias: bool):
+        self.activation, self.norm_eps, self.antialias = activation, norm_eps, antialias
+
+    def normed(self, before: int, after: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+        """Convolution, batch norm and activation."""
+        conv = nn.Conv2d(before, after, size, stride, (size - 1) // 2, groups=groups, bias=False)
+        return nn.Sequential(conv, self.norm(after), activation_layer(self.activation))
+
+    def norm(self, dim: int) -> nn.BatchNorm2d:
+        """Batch norm."""
+        return nn.BatchNorm2d(dim, eps=self.norm_eps, momentum=0.01)
 
 
 class _Cells:
     """Makes cells of one kind."""
 
-    def __init__(self, expansion: float, kernel_sizes: Sequence[int], num_tokens: int):
-        self.expansion, self.kernel_sizes, self.num_tokens = expansion, tuple(kernel_sizes), num_tokens
+    def __init__(self, expansions: Sequence[float], kernel_sizes: Sequence[int], num_tokens: int, layers: _Layers):
+        self.kinds, self.num_tokens, self.layers = [*zip(kernel_sizes, expansions, strict=True)], num_tokens, layers
 
     def __call__(self, before: int, after: int, stride: int = 1) -> _Cell:
-        return _Cell(before, after, stride, round(before * self.expansion), self.kernel_sizes, self.num_tokens)
+        branches = [(size, round(before * expansion)) for size, expansion in self.kinds]
+        return _Cell(before, after, stride, branches, self.num_tokens, self.layers)
 
 
 class _Cell(nn.Module):
     """A shortcut, and the norm of the sum of depth-wise convolutions of several sizes between linear maps."""
 
-    def __init__(self, before: int, after: int, stride: int, hidden: int, kernel_sizes: Sequence[int], num_tokens: int):
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        stride: int,
+        branches: Sequence[tuple[int, int]],
+        num_tokens: int,
+        layers: _Layers,
+    ):
         super().__init__()
         self.ops = nn.ModuleList(
             nn.Sequential(
-                _normed(before, hidden, 1),
-                _normed(hidden, hidden, size, stride, groups=hidden),
+                layers.normed(before, hidden, 1),
+                layers.normed(hidden, hidden, size, stride, groups=hidden),
                 nn.Conv2d(hidden, after, 1, bias=False),
             )
-            for size in kernel_sizes
+            for size, hidden in branches
         )
-        self.pw_bn = nn.BatchNorm2d(after, eps=1e-3, momentum=0.01)
+        self.pw_bn = layers.norm(after)
         self.transformer = None
         if before == after and stride == 1:
             self.residual: nn.Module = nn.Identity()
             if num_tokens:
-                self.transformer = ResizedTokens(before, num_tokens)
+                self.transformer = ResizedTokens(before, num_tokens, antialias=layers.antialias)
         else:
             groups = math.gcd(before, after)
             self.residual = nn.Conv2d(before, after, 1, stride, groups=groups, bias=False)
@@ -183,7 +226,7 @@ class _Exchange(nn.Module):
 
     def __init__(self, before: Sequence[int], after: Sequence[int], cell: _Cells):
         super().__init__()
-        self.num_before = len(before)
+        self.num_before, self.activation = len(before), activation_layer(cell.layers.activation)
         rows = [nn.ModuleList() for _ in after]
         for i, row in enumerate(rows):
             if i >= len(before):
@@ -203,7 +246,7 @@ class _Exchange(nn.Module):
                 found.append(steps[0](found[i - 1]))
                 continue
             near = range(max(i - 1, 0), min(i + 2, len(maps)))
-            found.append(torch.relu(torch.stack([steps[j](maps[j]) for j in near]).sum(dim=0)))
+            found.append(self.activation(torch.stack([steps[j](maps[j]) for j in near]).sum(dim=0)))
         return found
 
     def keep(self, needed: int) -> int:
@@ -232,7 +275,7 @@ class _HeadBody(nn.Module):
         super().__init__()
         self.incre_modules = nn.ModuleList(cell(before, after) for before, after in zip(dims, head_dims, strict=True))
         self.downsamp_modules = nn.ModuleList(cell(finer, coarser, 2) for finer, coarser in pairwise(head_dims))
-        self.final_layer = _normed(head_dims[-1], width, 1)
+        self.final_layer = cell.layers.normed(head_dims[-1], width, 1)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         total_BCHW, *coarser = (widen(each) for widen, each in zip(self.incre_modules, maps, strict=True))

@@ -13,7 +13,9 @@ B batch, H x W image, C channels of a stage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any, Literal, cast
 
 import torch
@@ -21,11 +23,12 @@ from torch import nn
 
 from restore.encoders.base import IMAGENET, Encoder, Features, Normalisation
 from restore.layers.rep_optimized import ConvOfBranches, ScaledBranches, initial_scale
+from restore.layers.reparameterised import NormedBranches
 from restore.registry import ENCODERS
 
 __all__ = ["RepOptVGG"]
 
-LearnsAs = Literal["plain", "branches", "multiplied"]
+LearnsAs = Literal["plain", "branches", "multiplied", "repvgg"]
 
 _SIZES: dict[str, dict[str, Any]] = {
     "b1": {},
@@ -37,7 +40,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 
 @ENCODERS.add("repopt_vgg", variants=_SIZES)
 class RepOptVGG(Encoder):
-    """Maps of strides 2, 4, 8, 16 and 32.
+    """Maps of strides 2, 4, 8, 16 and 32, where `reductions` do not say otherwise.
 
     Args:
         in_chans: channels of the image.
@@ -46,8 +49,11 @@ class RepOptVGG(Encoder):
         depths: blocks of the stages after the first, which has one.
         width_factors: of the channels 64, 128, 256 and 512 of these stages.
         learns_as: "plain" convolutions, as published weights are; "branches" whose scales are learned too, for a
-            search; "multiplied", convolutions whose steps are multiplied as those of branches with constant scales.
+            search; "multiplied", convolutions whose steps are multiplied as those of branches with constant scales;
+            "repvgg", branches with a batch norm each, the published baseline (RepVGG, arXiv 2101.03697).
         optimizer: what trains it where steps are multiplied: "sgd", or "adam" for Adam and its relatives.
+        squeeze_excitation: whether a gate of the channels' means stands behind each block (`use_post_se`).
+        reductions: how many times smaller the map of each stage is than what came before.
     """
 
     def __init__(
@@ -59,15 +65,19 @@ class RepOptVGG(Encoder):
         width_factors: Sequence[float] = (2.0, 2.0, 2.0, 4.0),
         learns_as: LearnsAs = "plain",
         optimizer: Literal["sgd", "adam"] = "sgd",
+        squeeze_excitation: bool = False,
+        reductions: Sequence[int] = (2, 2, 2, 2, 2),
     ):
         if len(depths) != len(width_factors):
             raise ValueError(f"one depth and one factor for each stage: depths {depths}, width_factors {width_factors}")
         widths = [int((64 << stage) * factor) for stage, factor in enumerate(width_factors)]
         widths = [min(64, widths[0]), *widths]
+        if len(reductions) != len(widths):
+            raise ValueError(f"one reduction for each of the {len(widths)} stages, given {list(reductions)}")
         super().__init__(
             in_chans,
             channels=widths,
-            strides=[2 << stage for stage in range(len(widths))],
+            strides=list(accumulate(reductions, mul)),
             out_indices=out_indices,
             normalisation=normalisation,
             weights_statistics=IMAGENET,
@@ -77,15 +87,20 @@ class RepOptVGG(Encoder):
         for stage, (width, depth) in enumerate(zip(widths, [1, *depths], strict=True)):
             blocks = []
             for place in range(depth):
-                branches = ScaledBranches(before, width, 1 if place else 2, initial_scale(place))
-                blocks.append(_block(self._convolution(branches), width))
+                stride = 1 if place else reductions[stage]
+                blocks.append(_block(self._layers(before, width, stride, place), width, squeeze_excitation))
                 before = width
             self.add_module(f"stage{stage}", nn.Sequential(*blocks) if stage else blocks[0])
 
-    def _convolution(self, branches: ScaledBranches) -> nn.Module:
+    def _layers(self, before: int, width: int, stride: int, place: int) -> dict[str, nn.Module]:
+        """What stands before the activation of a block."""
+        if self.learns_as == "repvgg":
+            return {"branches": NormedBranches(before, width, stride)}
+        branches = ScaledBranches(before, width, stride, initial_scale(place))
+        convolution: nn.Module = branches if self.learns_as == "branches" else branches.conv
         if self.learns_as == "multiplied":
-            return ConvOfBranches(branches, self.optimizer)
-        return branches if self.learns_as == "branches" else branches.conv
+            convolution = ConvOfBranches(branches, self.optimizer)
+        return {"conv": convolution, "bn": nn.BatchNorm2d(width)}
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """One map for each stage; all halvings round up, so that any size fits."""
@@ -134,6 +149,8 @@ class RepOptVGG(Encoder):
 
     def published_key(self, key: str) -> str:
         """The names of the official code, where the branches of a block are its own."""
+        if self.learns_as == "repvgg":
+            return key.replace(".branches.", ".")
         for name in ("conv.weight", "conv_1x1.", "scale_"):
             key = key.replace(f".conv.{name}", f".{name}") if self.learns_as == "branches" else key
         return key
@@ -143,12 +160,26 @@ class RepOptVGG(Encoder):
         return _Head(self._declared[-1][0], num_classes)
 
 
-def _block(convolution: nn.Module, width: int) -> nn.Sequential:
+def _block(layers: Mapping[str, nn.Module], width: int, squeeze_excitation: bool) -> nn.Sequential:
     block = nn.Sequential()
-    block.add_module("conv", convolution)
-    block.add_module("bn", nn.BatchNorm2d(width))
+    for name, layer in layers.items():
+        block.add_module(name, layer)
     block.add_module("relu", nn.ReLU())
+    if squeeze_excitation:
+        block.add_module("post_se", _MeanGate(width))
     return block
+
+
+class _MeanGate(nn.Module):
+    """Each channel times a weight between 0 and 1 that follows from the means of all."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(dim, dim // 4, 1), nn.Conv2d(dim // 4, dim, 1)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        means_BC11 = x_BCHW.mean(dim=(2, 3), keepdim=True)
+        return x_BCHW * torch.sigmoid(self.up(torch.relu(self.down(means_BC11))))
 
 
 class _Head(nn.Module):

@@ -49,6 +49,8 @@ class SLaK(StagedEncoder):
         kernel_sizes: long side of the kernels of the stages.
         small_size: short side.
         decomposed: see `LargeKernel`.
+        batch_norm: whether there is one after each kernel.
+        layer_scale: first value of the learned factors of the branches; None: there are none.
         width_factor: of the channels; published weights have 1.3, of which 40 % are zero.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -63,6 +65,8 @@ class SLaK(StagedEncoder):
         kernel_sizes: Sequence[int] = (51, 49, 47, 13),
         small_size: int = 5,
         decomposed: bool = True,
+        batch_norm: bool = True,
+        layer_scale: float | None = 1e-6,
         width_factor: float = 1.0,
         drop_path: float = 0.0,
     ):
@@ -71,7 +75,12 @@ class SLaK(StagedEncoder):
         self.downsample_layers = nn.ModuleList([normed_patches(in_chans, dims[0], eps=1e-6), *norm_reductions(dims)])
         self.stages = nn.ModuleList(
             nn.Sequential(
-                *(_Block(LargeKernel(dim, kernel_size, small_size, decomposed=decomposed), rate) for rate in rates)
+                *(
+                    _Block(
+                        LargeKernel(dim, kernel_size, small_size, batch_norm, decomposed, bias=False), layer_scale, rate
+                    )
+                    for rate in rates
+                )
             )
             for dim, kernel_size, rates in zip(dims, kernel_sizes, split_depths(depths, drop_path), strict=True)
         )
@@ -91,12 +100,13 @@ class SLaK(StagedEncoder):
 class _Block(nn.Module):
     """ConvNeXt's block: kernel, norm and feed-forward network on one branch."""
 
-    def __init__(self, mixer: LargeKernel, drop_path: float):
+    def __init__(self, mixer: LargeKernel, layer_scale: float | None, drop_path: float):
         super().__init__()
         self.mixer, dim = mixer, mixer.dim
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.ffn = MLP(dim)
-        self.scale, self.drop_path = LayerScale(dim, 1e-6), DropPath(drop_path)
+        self.scale = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         return x_BHWC + self.drop_path(self.scale(self.ffn(self.norm(self.mixer(x_BHWC)))))

@@ -19,11 +19,13 @@ from torch import nn
 from restore.encoders.base import Normalisation
 from restore.encoders.heads import LinearHead
 from restore.encoders.staged import StagedEncoder, network_key, split_depths
+from restore.layers.activations import Activation
+from restore.layers.arguments import require_exact
 from restore.layers.block import MetaFormerBlock
+from restore.layers.build import build_norm
 from restore.layers.ffn import MLP
 from restore.layers.mixers.graph.cluster import ContextClusterMixer
-from restore.layers.norms import GroupNorm
-from restore.registry import ENCODERS
+from restore.registry import ENCODERS, NormOption
 
 __all__ = ["ContextCluster"]
 
@@ -47,7 +49,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 
 @ENCODERS.add("context_cluster", variants=_SIZES)
 class ContextCluster(StagedEncoder):
-    """Four maps of strides 4, 8, 16 and 32.
+    """Four maps of strides 4, 8, 16 and 32, where `patch_stride` is 4.
 
     Args:
         in_chans: channels of the image.
@@ -60,6 +62,13 @@ class ContextCluster(StagedEncoder):
         num_centres: rows, and columns, of the centres of a region in each stage, one number or two.
         num_folds: rows, and columns, of the regions of the maps of each stage, one number or two.
         mlp_ratios: hidden width of the feed-forward networks of the stages, in channels.
+        norm: a registered norm; that of the published networks is over a whole map.
+        activation: of the feed-forward networks.
+        layer_scale: first value of the learned factors of the branches; None: there are none.
+        patch_size: side of the convolution that makes the first points, which may overlap.
+        patch_stride: its stride.
+        patch_padding: pixels of zeros around the image.
+        reduction_size: side of the convolutions between stages, 2 or 3.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -75,12 +84,23 @@ class ContextCluster(StagedEncoder):
         num_centres: Sequence[int | tuple[int, int]] = (2, 2, 2, 2),
         num_folds: Sequence[int | tuple[int, int]] = (8, 4, 2, 1),
         mlp_ratios: Sequence[float] = (8, 8, 4, 4),
+        norm: NormOption = "group",
+        activation: Activation = "gelu",
+        layer_scale: float | None = 1e-5,
+        patch_size: int = 4,
+        patch_stride: int = 4,
+        patch_padding: int = 0,
+        reduction_size: int = 3,
         drop_path: float = 0.0,
     ):
-        strides = [4 << stage for stage in range(len(dims))]
+        require_exact("patch", patch_size, patch_stride, patch_padding)
+        if reduction_size not in (2, 3):
+            raise ValueError(f"reduction_size is {reduction_size}: it must be 2 or 3")
+        strides = [patch_stride << stage for stage in range(len(dims))]
         super().__init__(
             in_chans,
             channels=dims,
+            reductions=(patch_stride, *(2,) * (len(dims) - 1)),
             out_indices=out_indices,
             normalisation=normalisation,
             size_multiple=math.lcm(
@@ -94,11 +114,11 @@ class ContextCluster(StagedEncoder):
         head_dims = [head_dim] * len(dims) if isinstance(head_dim, int) else head_dim
         self.downsample_layers = nn.ModuleList(
             [
-                _PlacedConvolution(in_chans + 2, dims[0], 4, 4),
-                *(nn.Conv2d(before, after, 3, 2, 1) for before, after in pairwise(dims)),
+                _PlacedConvolution(in_chans + 2, dims[0], patch_size, patch_stride, patch_padding),
+                *(nn.Conv2d(*pair, reduction_size, 2, (reduction_size - 1) // 2) for pair in pairwise(dims)),
             ]
         )
-        self.stages = nn.ModuleList()
+        self.stages, self._norm = nn.ModuleList(), norm
         for stage, rates in enumerate(split_depths(depths, drop_path)):
             mixer = (num_heads[stage], head_dims[stage], num_centres[stage], num_folds[stage])
             self.stages.append(
@@ -107,9 +127,9 @@ class ContextCluster(StagedEncoder):
                         MetaFormerBlock(
                             dims[stage],
                             ContextClusterMixer(dims[stage], *mixer),
-                            MLP(dims[stage], mlp_ratios[stage]),
-                            norm="group",
-                            layer_scale=1e-5,
+                            MLP(dims[stage], mlp_ratios[stage], activation=activation),
+                            norm=norm,
+                            layer_scale=layer_scale,
                             drop_path=rate,
                         )
                         for rate in rates
@@ -124,7 +144,7 @@ class ContextCluster(StagedEncoder):
     def head(self, num_classes: int) -> nn.Module:
         """One linear layer on the mean of the normed map."""
         dim = self._declared[-1][0]
-        return LinearHead(dim, num_classes, pooling="normed_map", norm=GroupNorm(dim))
+        return LinearHead(dim, num_classes, pooling="normed_map", norm=build_norm(self._norm, dim))
 
 
 class _PlacedConvolution(nn.Conv2d):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +21,11 @@ from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
 from restore.encoders.isotropic import TokenEncoder
 from restore.encoders.staged import StagedEncoder, split_depths
+from restore.layers.activations import Activation, activation_layer
 from restore.layers.block import MetaFormerBlock
 from restore.layers.exportable import is_of_size
 from restore.layers.ffn import BatchNormMLP
+from restore.layers.mixers.graph.convolutions import GraphConvolution, GraphNorm
 from restore.layers.mixers.graph.neighbours import NeighbourGraph
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -33,11 +36,15 @@ _RENAMED = {
     "mixer.fc1.bn.": "0.fc1.1.",
     "mixer.fc1.": "0.fc1.0.",
     "mixer.nn.": "0.graph_conv.gconv.nn.",
+    "mixer.nn1.": "0.graph_conv.gconv.nn1.",
+    "mixer.nn2.": "0.graph_conv.gconv.nn2.",
+    "mixer.eps": "0.graph_conv.gconv.eps",
     "mixer.fc2.bn.": "0.fc2.1.",
     "mixer.fc2.": "0.fc2.0.",
     "mixer.relative_pos": "0.relative_pos",
     "ffn.fc1.bn.": "1.fc1.1.",
     "ffn.fc1.": "1.fc1.0.",
+    "ffn.activation.": "1.act.",
     "ffn.fc2.bn.": "1.fc2.1.",
     "ffn.fc2.": "1.fc2.0.",
 }
@@ -54,15 +61,25 @@ _PYRAMIDS = {
 }
 
 
-def _block(dim: int, mixer: NeighbourGraph, mlp_ratio: float, drop_path: float) -> MetaFormerBlock:
-    return MetaFormerBlock(dim, mixer, BatchNormMLP(dim, mlp_ratio), norm="none", drop_path=drop_path)
+class _Graph:
+    """Makes blocks and stems of one kind."""
+
+    def __init__(self, conv: GraphConvolution, activation: Activation, norm: GraphNorm, bias: bool, stochastic: float):
+        self.activation: Activation = activation
+        self.of_mixer: dict[str, Any] = {"conv": conv, "norm": norm, "bias": bias, "stochastic": stochastic}
+
+    def block(self, dim: int, mlp_ratio: float, drop_path: float, *neighbours: Any) -> MetaFormerBlock:
+        """`neighbours`: number, dilation, and what else a `NeighbourGraph` is told of its map."""
+        mixer = NeighbourGraph(dim, *neighbours, activation=self.activation, **self.of_mixer)
+        feed_forward = BatchNormMLP(dim, mlp_ratio, activation=self.activation)
+        return MetaFormerBlock(dim, mixer, feed_forward, norm="none", drop_path=drop_path)
 
 
-def _stem(in_chans: int, widths: Sequence[int]) -> nn.Sequential:
-    """3x3 convolutions with batch norms, each halving the map, and one more that does not; GELU between them."""
+def _stem(in_chans: int, widths: Sequence[int], activation: Activation) -> nn.Sequential:
+    """3x3 convolutions with batch norms, each halving the map, and one more that does not; activations between them."""
     layers: list[nn.Module] = []
     for before, after in zip((in_chans, *widths[:-1]), widths, strict=True):
-        layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.GELU()]
+        layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), activation_layer(activation)]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], widths[-1], 3, 1, 1), nn.BatchNorm2d(widths[-1]))
 
 
@@ -90,6 +107,11 @@ class ViG(TokenEncoder):
         depth: blocks.
         num_neighbours: of the first block; the last has twice as many.
         dilated: whether the dilation of the neighbourhood grows by 1 every four blocks.
+        conv: the graph convolution: "mr" as published, "edge", "sage" or "gin"; see `NeighbourGraph`.
+        activation: of all layers.
+        norm: in the graph convolutions: "batch", "instance" or "none".
+        bias: of the graph convolutions.
+        stochastic: probability, in training, that neighbours are drawn among those that dilation leaves out too.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -104,6 +126,11 @@ class ViG(TokenEncoder):
         depth: int = 12,
         num_neighbours: int = 9,
         dilated: bool = True,
+        conv: GraphConvolution = "mr",
+        activation: Activation = "gelu",
+        norm: GraphNorm = "batch",
+        bias: bool = True,
+        stochastic: float = 0.0,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
     ):
@@ -115,18 +142,15 @@ class ViG(TokenEncoder):
             out_indices=out_indices,
             normalisation=normalisation,
         )
-        self.stem = _stem(in_chans, [embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim])
+        self.activation: Activation = activation
+        self.stem = _stem(in_chans, [embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim], activation)
         self.pos_embed = nn.Parameter(torch.zeros(1, embed_dim, img_size // 16, img_size // 16))
         numbers = [int(number) for number in torch.linspace(num_neighbours, 2 * num_neighbours, depth, device="cpu")]
         largest = max(14**2 // max(numbers), 1)
         (rates,) = split_depths([depth], drop_path)
+        graph = _Graph(conv, activation, norm, bias, stochastic)
         self.stack = nn.ModuleList(
-            _block(
-                embed_dim,
-                NeighbourGraph(embed_dim, number, min(index // 4 + 1, largest) if dilated else 1),
-                mlp_ratio,
-                rate,
-            )
+            graph.block(embed_dim, mlp_ratio, rate, number, min(index // 4 + 1, largest) if dilated else 1)
             for index, (number, rate) in enumerate(zip(numbers, rates, strict=True))
         )
         self.norm = nn.Identity()
@@ -150,7 +174,7 @@ class ViG(TokenEncoder):
 
     def head(self, num_classes: int) -> nn.Module:
         """1024 channels between the mean of the map and the logits."""
-        return _Head(self._declared[-1][0], num_classes)
+        return _Head(self._declared[-1][0], num_classes, self.activation)
 
 
 @ENCODERS.add("pyramid_vig", variants=_PYRAMIDS)
@@ -166,6 +190,11 @@ class PyramidViG(StagedEncoder):
         depths: blocks of the stages.
         num_neighbours: of every block.
         reductions: of the stages: neighbours are means of squares of this side.
+        conv: the graph convolution: "mr" as published, "edge", "sage" or "gin"; see `NeighbourGraph`.
+        activation: of all layers.
+        norm: in the graph convolutions: "batch", "instance" or "none".
+        bias: of the graph convolutions.
+        stochastic: probability, in training, that neighbours are drawn among those that dilation leaves out too.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -180,13 +209,19 @@ class PyramidViG(StagedEncoder):
         depths: Sequence[int] = (2, 2, 6, 2),
         num_neighbours: int = 9,
         reductions: Sequence[int] = (4, 2, 1, 1),
+        conv: GraphConvolution = "mr",
+        activation: Activation = "gelu",
+        norm: GraphNorm = "batch",
+        bias: bool = True,
+        stochastic: float = 0.0,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
     ):
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
+        self.activation: Activation = activation
         self.downsample_layers = nn.ModuleList(
             [
-                _stem(in_chans, [dims[0] // 2, dims[0]]),
+                _stem(in_chans, [dims[0] // 2, dims[0]], activation),
                 *(
                     nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after))
                     for before, after in pairwise(dims)
@@ -196,14 +231,12 @@ class PyramidViG(StagedEncoder):
         self.pos_embed = nn.Parameter(torch.zeros(1, dims[0], img_size // 4, img_size // 4))
         self.stages = nn.ModuleList()
         largest, index = max(7**2 // num_neighbours, 1), 0
+        graph = _Graph(conv, activation, norm, bias, stochastic)
         for stage, rates in enumerate(split_depths(depths, drop_path)):
             blocks = []
             for rate in rates:
-                dilation = min(index // 4 + 1, largest)
-                graph = NeighbourGraph(
-                    dims[stage], num_neighbours, dilation, reductions[stage], img_size // (4 << stage)
-                )
-                blocks.append(_block(dims[stage], graph, mlp_ratio, rate))
+                neighbours = (num_neighbours, min(index // 4 + 1, largest), reductions[stage], img_size // (4 << stage))
+                blocks.append(graph.block(dims[stage], mlp_ratio, rate, *neighbours))
                 index += 1
             self.stages.append(nn.Sequential(*blocks))
         self._depths = tuple(depths)
@@ -225,15 +258,14 @@ class PyramidViG(StagedEncoder):
 
     def head(self, num_classes: int) -> nn.Module:
         """1024 channels between the mean of the coarsest map and the logits."""
-        return _Head(self._declared[-1][0], num_classes)
+        return _Head(self._declared[-1][0], num_classes, self.activation)
 
 
 class _Head(nn.Module):
-    def __init__(self, dim: int, num_classes: int, width: int = 1024):
+    def __init__(self, dim: int, num_classes: int, activation: Activation, width: int = 1024):
         super().__init__()
-        self.prediction = nn.Sequential(
-            nn.Linear(dim, width), nn.BatchNorm1d(width), nn.GELU(), nn.Dropout(0), nn.Linear(width, num_classes)
-        )
+        first = nn.Linear(dim, width), nn.BatchNorm1d(width), activation_layer(activation)
+        self.prediction = nn.Sequential(*first, nn.Dropout(0), nn.Linear(width, num_classes))
 
     def forward(self, features: Features) -> torch.Tensor:
         return self.prediction(features.maps[-1].mean(dim=(2, 3)))

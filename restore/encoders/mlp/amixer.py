@@ -30,7 +30,7 @@ from restore.encoders.staged import (
 from restore.layers.block import MetaFormerBlock
 from restore.layers.exportable import is_of_size
 from restore.layers.ffn import MLP
-from restore.layers.mixers.mlp.adaptive import AdaptiveMixing
+from restore.layers.mixers.mlp.adaptive import AdaptiveMixing, MixingMode
 from restore.layers.patches import linear_patches
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -135,6 +135,10 @@ class AMixerDeiT(MapBlocksEncoder):
         depth: blocks.
         num_heads: sets of channels with weights of their own.
         num_maps: maps of the banks.
+        mode: how weights are normed; see `AdaptiveMixing`, as for the next three.
+        relative: whether banks are of relative positions.
+        pre_proj: whether there is a linear map of the values.
+        post_proj: whether there is one of the sums.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -152,6 +156,10 @@ class AMixerDeiT(MapBlocksEncoder):
         depth: int = 17,
         num_heads: int = 8,
         num_maps: int = 16,
+        mode: MixingMode = "linear-softmax",
+        relative: bool = True,
+        pre_proj: bool = True,
+        post_proj: bool = True,
         mlp_ratio: float = 3.0,
         drop_path: float = 0.0,
     ):
@@ -166,6 +174,9 @@ class AMixerDeiT(MapBlocksEncoder):
             normalisation=normalisation,
         )
         side = img_size // patch_size
+        mixing: dict[str, Any] = {
+            "mode": mode, "relative": relative, "pre_proj": pre_proj, "post_proj": post_proj
+        }  # fmt: skip
         self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         self.patch_embed.add_module("norm", ChannelsFirstNorm(embed_dim, eps=1e-6))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, side, side, embed_dim))
@@ -173,7 +184,7 @@ class AMixerDeiT(MapBlocksEncoder):
         self.stack = nn.ModuleList(
             MetaFormerBlock(
                 embed_dim,
-                AdaptiveMixing(embed_dim, num_heads, side, num_maps),
+                AdaptiveMixing(embed_dim, num_heads, side, num_maps, **mixing),
                 MLP(embed_dim, mlp_ratio),
                 norm={"type": "layer", "eps": 1e-6},
                 layer_scale=1e-4,

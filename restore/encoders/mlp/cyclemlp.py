@@ -18,6 +18,7 @@ from restore.encoders.staged import StagedEncoder, network_key, split_depths
 from restore.layers.block import MetaFormerBlock
 from restore.layers.ffn import MLP
 from restore.layers.mixers.mlp.cycle import CycleMixer
+from restore.layers.residual import FixedScale
 from restore.registry import ENCODERS
 
 __all__ = ["CycleMLP"]
@@ -43,6 +44,8 @@ class CycleMLP(StagedEncoder):
         dims: channels of the stages.
         depths: blocks of the stages.
         mlp_ratios: hidden width of the feed-forward networks of the stages, in channels.
+        qkv_bias: whether the linear maps beside the cycle layers have a bias.
+        skip_factor: what each branch is divided by (`skip_lam`).
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -54,6 +57,8 @@ class CycleMLP(StagedEncoder):
         dims: Sequence[int] = (64, 128, 320, 512),
         depths: Sequence[int] = (2, 2, 4, 2),
         mlp_ratios: Sequence[float] = (4, 4, 4, 4),
+        qkv_bias: bool = False,
+        skip_factor: float = 1.0,
         drop_path: float = 0.0,
     ):
         super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
@@ -63,9 +68,19 @@ class CycleMLP(StagedEncoder):
             for i in range(len(dims))
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(MetaFormerBlock(dim, CycleMixer(dim), MLP(dim, ratio), drop_path=rate) for rate in rates))
+            nn.Sequential(
+                *(
+                    MetaFormerBlock(dim, CycleMixer(dim, bias=qkv_bias), MLP(dim, ratio), drop_path=rate)
+                    for rate in rates
+                )
+            )
             for dim, ratio, rates in zip(dims, mlp_ratios, split_depths(depths, drop_path), strict=True)
         )
+
+        if skip_factor != 1:
+            for block in self.blocks():
+                assert isinstance(block, MetaFormerBlock)
+                block.scale1 = block.scale2 = FixedScale(1 / skip_factor)
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""

@@ -10,6 +10,7 @@ B batch, H x W image, C channels of a stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,7 +49,9 @@ _SIZES = {
 
 @ENCODERS.add("repmlpnet", variants=_SIZES)
 class RepMLPNet(StagedEncoder):
-    """Four maps of strides 4, 8, 16 and 32; maps that are no whole windows are reflected up to such in every mixer.
+    """Four maps of strides 4, 8, 16 and 32, where patches have 4 px.
+
+    Maps that are no whole windows are reflected up to such in every mixer.
 
     Args:
         in_chans: channels of the image.
@@ -60,6 +63,9 @@ class RepMLPNet(StagedEncoder):
         num_sharesets: sets of channels of the stages that share matrices.
         kernel_sizes: sides of the convolutions beside the matrices.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        patch_size: side of a patch.
+        reduction: the hidden layers of the gates have channels / reduction channels (`globalperceptron_reduce`).
+        deploy: whether convolutions and norms are in the matrices already, as in weights that were converted.
         drop_path: probability that the last block is dropped in training; less before it.
         compat: put several windows together in the wrong order of the official code; see `RepMLP`.
     """
@@ -75,21 +81,32 @@ class RepMLPNet(StagedEncoder):
         num_sharesets: Sequence[int] = (1, 4, 16, 128),
         kernel_sizes: Sequence[int] = (1, 3),
         mlp_ratio: float = 4.0,
+        patch_size: int = 4,
+        reduction: int = 4,
+        deploy: bool = False,
         drop_path: float = 0.0,
         compat: bool = False,
     ):
         windows = [(each, each) if isinstance(each, int) else (each[0], each[1]) for each in window_sizes]
-        super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
+        super().__init__(
+            in_chans,
+            channels=dims,
+            reductions=(patch_size, *(2,) * (len(dims) - 1)),
+            out_indices=out_indices,
+            normalisation=normalisation,
+        )
+        mixer: dict[str, Any] = {"reduction": reduction, "batch_norm": not deploy, "compat": compat}
+        kernel_sizes = () if deploy else kernel_sizes
         widths = [in_chans, *dims]
         self.downsample_layers = nn.ModuleList(
-            _reduction(widths[i], widths[i + 1], 2 if i else 4) for i in range(len(dims))
+            _reduction(widths[i], widths[i + 1], 2 if i else patch_size) for i in range(len(dims))
         )
         self.stages = nn.ModuleList(
             nn.Sequential(
                 *(
                     MetaFormerBlock(
                         dim,
-                        RepMLP(dim, window, num_sets, kernel_sizes, compat=compat),
+                        RepMLP(dim, window, num_sets, kernel_sizes, **mixer),
                         BatchNormMLP(dim, mlp_ratio, bias=False),
                         norm="batch",
                         drop_path=rate,

@@ -16,12 +16,10 @@ from torch import nn
 
 from restore.encoders.base import Normalisation
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import PatchMerging, StagedEncoder, layers_key, normed_patches, split_depths
+from restore.encoders.staged import PatchMerging, StagedEncoder, layers_key, normed_patches, split_depths, with_table
 from restore.layers.block import MetaFormerBlock
-from restore.layers.exportable import unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.mlp.spatial import SpatialMLP
-from restore.layers.position import resampled_table
 from restore.registry import ENCODERS
 
 __all__ = ["SwinMLP"]
@@ -37,7 +35,7 @@ _SIZES = {
 
 @ENCODERS.add("swin_mlp", variants=_SIZES)
 class SwinMLP(StagedEncoder):
-    """Maps of strides 4, 8, 16 and 32.
+    """Maps of strides 4, 8, 16 and 32, where patches have 4 px.
 
     Args:
         in_chans: channels of the image.
@@ -50,6 +48,7 @@ class SwinMLP(StagedEncoder):
         num_heads: sets of channels of the stages.
         window_size: side of the windows.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        patch_size: side of a patch.
         positions: whether a learned table of them is added to the patches.
         patch_norm: whether patches are normed.
         drop_path: probability that the last block is dropped in training; less before it.
@@ -66,20 +65,27 @@ class SwinMLP(StagedEncoder):
         num_heads: Sequence[int] = (3, 6, 12, 24),
         window_size: int = 7,
         mlp_ratio: float = 4.0,
+        patch_size: int = 4,
         positions: bool = False,
         patch_norm: bool = True,
         drop_path: float = 0.0,
     ):
         dims = [embed_dim << stage for stage in range(len(depths))]
-        super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
-        patches = normed_patches(in_chans, embed_dim) if patch_norm else normed_patches(in_chans, embed_dim)[:1]
+        super().__init__(
+            in_chans,
+            channels=dims,
+            reductions=(patch_size, *(2,) * (len(dims) - 1)),
+            out_indices=out_indices,
+            normalisation=normalisation,
+        )
+        patches = normed_patches(in_chans, embed_dim, patch_px=patch_size, norm=patch_norm)
         self.absolute_pos_embed = None
         if positions:
-            self.absolute_pos_embed = nn.Parameter(0.02 * torch.randn(1, (img_size // 4) ** 2, embed_dim))
+            self.absolute_pos_embed = nn.Parameter(0.02 * torch.randn(1, (img_size // patch_size) ** 2, embed_dim))
         self.downsample_layers = nn.ModuleList([patches, *(PatchMerging(dim) for dim in dims[:-1])])
         self.stages = nn.ModuleList()
         for stage, rates in enumerate(split_depths(depths, drop_path)):
-            side = img_size // (4 << stage)
+            side = img_size // (patch_size << stage)
             window, shifts = min(window_size, side), side > window_size
             self.stages.append(
                 nn.Sequential(
@@ -97,10 +103,7 @@ class SwinMLP(StagedEncoder):
 
     def enter(self, number: int, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Positions are added once, before the first stage, where there are such."""
-        if number or self.absolute_pos_embed is None:
-            return x_BCHW
-        table_1NC = resampled_table(self.absolute_pos_embed, x_BCHW.shape[2:])
-        return x_BCHW + unflattened(table_1NC, 1, x_BCHW.shape[2:]).permute(0, 3, 1, 2)
+        return x_BCHW if number else with_table(x_BCHW, self.absolute_pos_embed)
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""

@@ -40,6 +40,8 @@ class AFNO(MapBlocksEncoder):
         depth: blocks.
         num_blocks: of the matrices of a mixer, which are block-diagonal.
         sparsity: of the mixers; see `AdaptiveFourierOperator`.
+        expansion: hidden channels of the mixers, in channels (`hidden_size_factor`).
+        fraction: of the frequencies that they keep; see `AdaptiveFourierOperator` (`hard_thresholding_fraction`).
         double_skip: whether the mixer has a residual sum of its own, apart from that of the feed-forward network.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         drop_path: probability that the last block is dropped in training; less before it.
@@ -56,6 +58,8 @@ class AFNO(MapBlocksEncoder):
         depth: int = 12,
         num_blocks: int = 4,
         sparsity: float = 0.01,
+        expansion: int = 1,
+        fraction: float = 1.0,
         double_skip: bool = False,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
@@ -72,7 +76,12 @@ class AFNO(MapBlocksEncoder):
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, (img_size // patch_size) ** 2, embed_dim))
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
-            _Block(AdaptiveFourierOperator(embed_dim, num_blocks, sparsity), mlp_ratio, rate, double_skip)
+            _Block(
+                AdaptiveFourierOperator(embed_dim, num_blocks, sparsity, expansion, fraction),
+                mlp_ratio,
+                rate,
+                double_skip,
+            )
             for rate in rates
         )
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)

@@ -16,12 +16,10 @@ from torch import nn
 from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
 from restore.encoders.isotropic import MapBlocksEncoder
-from restore.encoders.staged import StagedEncoder, per_stage, split_depths
-from restore.layers.exportable import unflattened
+from restore.encoders.staged import StagedEncoder, per_stage, split_depths, with_table
 from restore.layers.ffn import MLP
 from restore.layers.mixers.spectral.global_filter import GlobalFilter
 from restore.layers.patches import linear_patches, patch_projection
-from restore.layers.position import resampled_table
 from restore.layers.residual import DropPath, LayerScale
 from restore.registry import ENCODERS
 
@@ -121,6 +119,8 @@ class HierarchicalGFNet(StagedEncoder):
         dims: channels of the stages.
         depths: blocks of the stages.
         mlp_ratio: hidden width of the feed-forward networks, in channels; one number, or one for each stage.
+        patch_size: side of a patch.
+        layer_scale: first value of the learned factors of the branches; None: there are none (`no_layerscale`).
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -133,17 +133,25 @@ class HierarchicalGFNet(StagedEncoder):
         dims: Sequence[int] = (64, 128, 256, 512),
         depths: Sequence[int] = (3, 3, 10, 3),
         mlp_ratio: float | Sequence[float] = 4.0,
+        patch_size: int = 4,
+        layer_scale: float | None = 1e-3,
         drop_path: float = 0.0,
     ):
-        super().__init__(in_chans, channels=dims, out_indices=out_indices, normalisation=normalisation)
+        super().__init__(
+            in_chans,
+            channels=dims,
+            reductions=(patch_size, *(2,) * (len(dims) - 1)),
+            out_indices=out_indices,
+            normalisation=normalisation,
+        )
         widths = [in_chans, *dims]
         self.downsample_layers = nn.ModuleList(
-            nn.Sequential(patch_projection(widths[i], widths[i + 1], 2 if i else 4)) for i in range(len(dims))
+            nn.Sequential(patch_projection(widths[i], widths[i + 1], 2 if i else patch_size)) for i in range(len(dims))
         )
-        sides = [img_size // (4 << stage) for stage in range(len(dims))]
+        sides = [img_size // (patch_size << stage) for stage in range(len(dims))]
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, sides[0] ** 2, dims[0]))
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_Block(dim, side, ratio, rate, 1e-3) for rate in rates))
+            nn.Sequential(*(_Block(dim, side, ratio, rate, layer_scale) for rate in rates))
             for dim, side, rates, ratio in zip(
                 dims, sides, split_depths(depths, drop_path), per_stage(mlp_ratio, len(dims)), strict=True
             )
@@ -151,10 +159,7 @@ class HierarchicalGFNet(StagedEncoder):
 
     def enter(self, number: int, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Positions are added once, before the first stage."""
-        if number:
-            return x_BCHW
-        table_1NC = resampled_table(self.pos_embed, x_BCHW.shape[2:])
-        return x_BCHW + unflattened(table_1NC, 1, x_BCHW.shape[2:]).permute(0, 3, 1, 2)
+        return x_BCHW if number else with_table(x_BCHW, self.pos_embed)
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""

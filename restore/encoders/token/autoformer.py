@@ -25,6 +25,7 @@ from restore.layers.exportable import unflattened
 from restore.layers.ffn import MLP
 from restore.layers.mixers.base import TokenMixer
 from restore.layers.patches import linear_patches
+from restore.layers.residual import FixedScale
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
 
@@ -61,8 +62,18 @@ class AutoFormer(ClassTokenEncoder):
         embed_dim: channels.
         num_heads: attention heads of every block.
         mlp_ratios: hidden widths of the feed-forward networks of every block, in channels.
-        head_dim: channels of a head.
-        max_distance: patches that are further apart, in rows or columns, count as this far.
+        head_dim: channels of a head; None: the heads of a block divide `super_embed_dim` between them, as they do in a
+            search space with `change_qkv` false.
+        qkv_bias: whether queries, keys and values have a bias.
+        max_distance: patches that are further apart, in rows or columns, count as this far; None: attention knows
+            nothing of distances (`relative_position` false).
+        positions: whether a learned table of them is added to the tokens (`abs_pos`).
+        placement: norms before each branch as published ("pre"), or after each sum, with no last norm ("post").
+        scaled: whether branches make up for channels that the search space has and the network does without (`scale`).
+        super_embed_dim: channels of the search space; None: `embed_dim`.
+        super_mlp_ratio: hidden width of its feed-forward networks, in channels, for `scaled`.
+        qkv_in_turns: whether the rows of queries, keys and values take turns, as they do in weights of a search space
+            that is the network itself; weights of a larger one are sorted when they are loaded.
         pooling: what a classifier's head looks at: the mean of the "patches" as published, or the class "token".
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -77,8 +88,15 @@ class AutoFormer(ClassTokenEncoder):
         embed_dim: int = 192,
         num_heads: Sequence[int] = _TINY_HEADS,
         mlp_ratios: Sequence[float] = _TINY_RATIOS,
-        head_dim: int = 64,
-        max_distance: int = 14,
+        head_dim: int | None = 64,
+        qkv_bias: bool = True,
+        max_distance: int | None = 14,
+        positions: bool = True,
+        placement: Literal["pre", "post"] = "pre",
+        scaled: bool = False,
+        super_embed_dim: int | None = None,
+        super_mlp_ratio: float = 4.0,
+        qkv_in_turns: bool = False,
         pooling: Literal["patches", "token"] = "patches",
         drop_path: float = 0.0,
     ):
@@ -89,19 +107,27 @@ class AutoFormer(ClassTokenEncoder):
             dim=embed_dim,
             num_blocks=len(num_heads),
             patch_px=patch_size,
-            img_size=img_size,
+            img_size=img_size if positions else None,
             out_indices=out_indices,
             normalisation=normalisation,
             weights_statistics=IMAGENET,
         )
         self.patch_embed, self.pooling = linear_patches(in_chans, embed_dim, patch_size), pooling
+        self._shared, self._in_turns = head_dim is None, qkv_in_turns
+        whole = embed_dim if super_embed_dim is None else super_embed_dim
         (rates,) = split_depths([len(num_heads)], drop_path)
-        self.stack = nn.ModuleList(
-            MetaFormerBlock(
-                embed_dim, _Attention(embed_dim, heads, head_dim, max_distance), MLP(embed_dim, ratio), drop_path=rate
-            )
-            for heads, ratio, rate in zip(num_heads, mlp_ratios, rates, strict=True)
-        )
+        self.stack = nn.ModuleList()
+        for heads, ratio, rate in zip(num_heads, mlp_ratios, rates, strict=True):
+            if head_dim is None and whole % heads:
+                raise ValueError(f"{heads} heads do not divide the {whole} channels of the search space: see head_dim")
+            width, per_head = (whole, embed_dim // heads) if head_dim is None else (heads * head_dim, head_dim)
+            attention = _Attention(embed_dim, heads, width, per_head**-0.5, qkv_bias, max_distance, qkv_in_turns)
+            block = MetaFormerBlock(embed_dim, attention, MLP(embed_dim, ratio), placement=placement, drop_path=rate)
+            if scaled:
+                attention.factor, block.scale2 = whole / width, FixedScale(super_mlp_ratio / ratio)
+            self.stack.append(block)
+        if placement == "post":
+            self.norm = nn.Identity()
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
@@ -114,21 +140,22 @@ class AutoFormer(ClassTokenEncoder):
     def fitted(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """This network's part of the weights of a whole search space: the first rows and columns of each.
 
-        There the rows of queries, keys and values take turns, while their biases do not.
+        There the rows of queries, keys and values take turns, while their biases do not; neither do where heads divide
+        the channels between them.
         """
         wanted = {self.published_key(key): value.shape for key, value in self.state_dict().items()}
-        whole = state.get("cls_token")
-        if whole is None or whole.shape[-1] <= wanted["cls_token"][-1]:
+        compared = [key for key in wanted if key in state and (key == "cls_token" or key.startswith("blocks."))]
+        if not any(_part(key, state[key], wanted[key]).shape != state[key].shape for key in compared):
             return state
+        wanted["head.weight"] = wanted["cls_token"]
+        sort = not (self._shared or self._in_turns)
         fitted = {}
         for key, value in state.items():
             if key.startswith("blocks.") and key not in wanted:  # of blocks that the network does without
                 continue
-            shape = (
-                (*value.shape[:1], *wanted["cls_token"][-1:]) if key == "head.weight" else wanted.get(key, value.shape)
-            )
-            part = value[tuple(slice(size) for size in shape)]
-            fitted[key] = torch.cat([part[first::3] for first in range(3)]) if key.endswith("qkv.weight") else part
+            part = _part(key, value, wanted[key]) if key in wanted else value
+            turns = sort and key.endswith("qkv.weight")
+            fitted[key] = torch.cat([part[first::3] for first in range(3)]) if turns else part
         return fitted
 
     def head(self, num_classes: int) -> nn.Module:
@@ -137,25 +164,61 @@ class AutoFormer(ClassTokenEncoder):
         return LinearHead(dim, num_classes, pooling="patches" if self.pooling == "patches" else "tokens")
 
 
+def _part(key: str, value: torch.Tensor, wanted: Sequence[int]) -> torch.Tensor:
+    """The first channels of a weight of the search space; what it has of places, classes and colours stays."""
+    of_last = key in ("cls_token", "head.weight", "pos_embed") or ".embeddings_table_" in key
+    if of_last:
+        return value[..., : wanted[-1]]
+    if key.startswith("patch_embed"):
+        return value[: wanted[0]]
+    return value[tuple(slice(size) for size in wanted)]
+
+
 class _Attention(TokenMixer):
     """Heads of a given width; keys and values know how many rows and columns they are away from the query."""
 
-    def __init__(self, dim: int, num_heads: int, head_dim: int, max_distance: int):
-        super().__init__(dim, inner_dim=num_heads * head_dim)
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * self.inner_dim)
+    rel_pos_embed_k: _Distances | None
+    rel_pos_embed_v: _Distances | None
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        inner_dim: int,
+        scale: float,
+        qkv_bias: bool,
+        max_distance: int | None,
+        in_turns: bool,
+    ):
+        super().__init__(dim, inner_dim=inner_dim)
+        self.num_heads, self.scale, self.factor, self.in_turns = num_heads, scale, 1.0, in_turns
+        self.qkv = nn.Linear(dim, 3 * self.inner_dim, bias=qkv_bias)
         self.proj = nn.Linear(self.inner_dim, dim)
-        self.rel_pos_embed_k = _Distances(head_dim, max_distance)
-        self.rel_pos_embed_v = _Distances(head_dim, max_distance)
+        for name in ("rel_pos_embed_k", "rel_pos_embed_v"):
+            distances = None if max_distance is None else _Distances(inner_dim // num_heads, max_distance)
+            self.register_module(name, distances)
 
     def mix_tokens(self, tokens: Tokens) -> torch.Tensor:
         """Attention of every token to every other of its image."""
-        q, k, v = unflattened(self.qkv(tokens.x_BNC), 2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        R, S = tokens.map_BHWC().shape[1:3]
-        scores = (q @ k.transpose(-2, -1) + self.rel_pos_embed_k.scores(q, R, S)) * q.shape[-1] ** -0.5
-        map_BhNN = scores.softmax(dim=-1)
-        mixed_BhNd = map_BhNN @ v + self.rel_pos_embed_v.means(map_BhNN, R, S)
-        return mixed_BhNd.transpose(1, 2).flatten(2)
+        q, k, v = unflattened(self._queries_keys_values(tokens.x_BNC), 2, (3, self.num_heads, -1)).permute(
+            2, 0, 3, 1, 4
+        )
+        scores = q @ k.transpose(-2, -1)
+        if self.rel_pos_embed_k is None or self.rel_pos_embed_v is None:
+            mixed_BhNd = (scores * self.scale).softmax(dim=-1) @ v
+        else:
+            R, S = tokens.map_BHWC().shape[1:3]
+            map_BhNN = ((scores + self.rel_pos_embed_k.scores(q, R, S)) * self.scale).softmax(dim=-1)
+            mixed_BhNd = map_BhNN @ v + self.rel_pos_embed_v.means(map_BhNN, R, S)
+        joined_BNC = mixed_BhNd.transpose(1, 2).flatten(2)
+        return joined_BNC if self.factor == 1 else joined_BNC * self.factor
+
+    def _queries_keys_values(self, x_BNC: torch.Tensor) -> torch.Tensor:
+        """(B, N, 3 C'): queries, keys and values; biases never take turns."""
+        if not self.in_turns:
+            return self.qkv(x_BNC)
+        weight = self.qkv.weight.unflatten(0, (-1, 3)).transpose(0, 1).flatten(0, 1)
+        return F.linear(x_BNC, weight, self.qkv.bias)
 
 
 class _Distances(nn.Module):

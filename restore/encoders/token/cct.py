@@ -20,7 +20,7 @@ from restore.encoders.base import Normalisation
 from restore.encoders.features import Features
 from restore.encoders.isotropic import TokenEncoder
 from restore.encoders.staged import split_depths
-from restore.layers.arguments import require_odd
+from restore.layers.arguments import require_exact, require_odd
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.position import resampled_table, sinusoid_table
 from restore.layers.residual import DropPath
@@ -61,6 +61,11 @@ class CCT(TokenEncoder):
         kernel_size: side of the convolutions, or of a patch.
         num_convs: convolutions before the blocks.
         tokenizer: "conv": each convolution is followed by a maximum of stride 2; "patch": one patch for each token.
+        stride: of the convolutions; None: by their side, as in the published networks.
+        padding: zeros around the map for them; None: half their side, none for patches.
+        pooling_size: side of the squares of the maxima.
+        pooling_stride: their stride.
+        pooling_padding: places around the map that are in none.
         embed_dim: channels.
         depth: blocks.
         num_heads: attention heads.
@@ -79,6 +84,11 @@ class CCT(TokenEncoder):
         kernel_size: int = 3,
         num_convs: int = 2,
         tokenizer: Literal["conv", "patch"] = "conv",
+        stride: int | None = None,
+        padding: int | None = None,
+        pooling_size: int = 3,
+        pooling_stride: int = 2,
+        pooling_padding: int = 1,
         embed_dim: int = 128,
         depth: int = 2,
         num_heads: int = 2,
@@ -88,10 +98,16 @@ class CCT(TokenEncoder):
         drop_path: float = 0.0,
     ):
         convolutional = tokenizer == "conv"
-        if convolutional:
+        if convolutional and padding is None:
             require_odd(kernel_size=kernel_size)
-        stride = max(1, kernel_size // 2 - 1) if convolutional else kernel_size
-        total = (2 * stride) ** num_convs if convolutional else stride**num_convs
+        if stride is None:
+            stride = max(1, kernel_size // 2 - 1) if convolutional else kernel_size
+        if padding is None:
+            padding = max(1, kernel_size // 2) if convolutional else 0
+        pooling = (pooling_size, pooling_stride, pooling_padding)
+        require_exact("kernel", kernel_size, stride, padding)
+        require_exact("pooling", *pooling)
+        total = (stride * pooling_stride if convolutional else stride) ** num_convs
         super().__init__(
             in_chans,
             dim=embed_dim,
@@ -103,9 +119,8 @@ class CCT(TokenEncoder):
         widths = [in_chans, *(64,) * (num_convs - 1), embed_dim]
         layers = []
         for before, after in pairwise(widths):
-            padding = max(1, kernel_size // 2) if convolutional else 0
             conv = nn.Conv2d(before, after, kernel_size, stride, padding, bias=not convolutional)
-            layers.append(nn.Sequential(conv, *([nn.ReLU(), nn.MaxPool2d(3, 2, 1)] if convolutional else [])))
+            layers.append(nn.Sequential(conv, *([nn.ReLU(), nn.MaxPool2d(*pooling)] if convolutional else [])))
         self.tokenizer = nn.ModuleDict({"conv_layers": nn.Sequential(*layers)})
         self.num_prefix = int(class_token)
         if class_token:

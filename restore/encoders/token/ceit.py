@@ -38,13 +38,16 @@ _SIZES = {
 
 @ENCODERS.add("ceit", variants=_SIZES)
 class CeiT(ClassTokenEncoder):
-    """A map of stride 16 for each block. The first of the tokens is what attention among class tokens makes.
+    """A map of one stride for each block. The first of the tokens is what attention among class tokens makes.
 
     Args:
         in_chans: channels of the image.
         out_indices: which blocks' maps to return; None for the last three.
         normalisation: see `Encoder`.
         img_size: side of the images that positions are made for, in pixels.
+        patch_size: side of a patch, a multiple of 4; it is 4 times smaller on the map of the stem.
+        stem_width: channels of the stem.
+        stem_kernel_size: side of its convolution, odd.
         embed_dim: channels.
         depth: blocks.
         num_heads: attention heads.
@@ -52,6 +55,7 @@ class CeiT(ClassTokenEncoder):
         kernel_size: side of their convolutions, odd.
         batch_norm: whether each of their layers has one.
         qkv_bias: whether queries, keys and values have a bias.
+        qk_scale: factor of the scores; None: one over the square root of a head's channels.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -61,6 +65,9 @@ class CeiT(ClassTokenEncoder):
         out_indices: Sequence[int] | None = None,
         normalisation: Normalisation = "symmetric",
         img_size: int = 224,
+        patch_size: int = 16,
+        stem_width: int = 64,
+        stem_kernel_size: int = 7,
         embed_dim: int = 192,
         depth: int = 12,
         num_heads: int = 3,
@@ -68,31 +75,37 @@ class CeiT(ClassTokenEncoder):
         kernel_size: int = 3,
         batch_norm: bool = True,
         qkv_bias: bool = True,
+        qk_scale: float | None = None,
         drop_path: float = 0.0,
     ):
+        require_odd(stem_kernel_size=stem_kernel_size)
+        if patch_size < 4 or patch_size % 4:
+            raise ValueError(
+                f"patch_size is {patch_size}: it must be a multiple of 4, by which the stem reduces images"
+            )
         super().__init__(
             in_chans,
             dim=embed_dim,
             num_blocks=depth,
-            patch_px=16,
+            patch_px=patch_size,
             img_size=img_size,
             norm_eps=1e-6,
             out_indices=out_indices,
             normalisation=normalisation,
         )
-        self.patch_embed = _Stem(in_chans, embed_dim)
+        self.patch_embed = _Stem(in_chans, embed_dim, stem_width, stem_kernel_size, patch_size // 4)
         self.pos_layer_embed = nn.Parameter(torch.zeros(1, depth, embed_dim))
         nn.init.trunc_normal_(self.pos_layer_embed, std=0.02)
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
             _Block(
-                SelfAttention(embed_dim, num_heads, qkv_bias),
+                SelfAttention(embed_dim, num_heads, qkv_bias, qk_scale=qk_scale),
                 _LocalFeedForward(embed_dim, mlp_ratio, kernel_size, batch_norm),
                 rate,
             )
             for rate in rates
         )
-        self.lca: nn.Module = _LayerAttention(embed_dim, num_heads, mlp_ratio, qkv_bias)
+        self.lca: nn.Module = _LayerAttention(embed_dim, num_heads, mlp_ratio, qkv_bias, qk_scale)
 
     def features(self, x_BCHW: torch.Tensor) -> Features:
         """One map for each block, and the tokens: first what the class tokens of all blocks come to."""
@@ -116,13 +129,13 @@ class CeiT(ClassTokenEncoder):
 
 
 class _Stem(nn.Module):
-    def __init__(self, in_chans: int, dim: int, width: int = 64):
+    def __init__(self, in_chans: int, dim: int, width: int, size: int, patch_px: int):
         super().__init__()
         self.backbone = nn.Sequential()
-        self.backbone.add_module("conv", nn.Conv2d(in_chans, width, 7, 2, 3, bias=False))
+        self.backbone.add_module("conv", nn.Conv2d(in_chans, width, size, 2, size // 2, bias=False))
         self.backbone.add_module("bn", nn.BatchNorm2d(width))
         self.backbone.add_module("maxpool", nn.MaxPool2d(3, 2, 1))
-        self.proj = patch_projection(width, dim, 4)
+        self.proj = patch_projection(width, dim, patch_px)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         return self.proj(self.backbone(x_BCHW))
@@ -163,9 +176,9 @@ class _LocalFeedForward(nn.Module):
 class _LayerAttention(nn.Module):
     """The last class token attends to those of all blocks; (B, L, C) to (B, 1, C)."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, qkv_bias: bool):
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, qkv_bias: bool, qk_scale: float | None):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(dim, 1e-6), _LastAttention(dim, num_heads, qkv_bias)
+        self.norm1, self.attn = nn.LayerNorm(dim, 1e-6), _LastAttention(dim, num_heads, qkv_bias, qk_scale)
         self.norm2, self.feedforward = nn.LayerNorm(dim, 1e-6), MLP(dim, mlp_ratio)
 
     def forward(self, layers_BLC: torch.Tensor) -> torch.Tensor:
@@ -174,11 +187,12 @@ class _LayerAttention(nn.Module):
 
 
 class _LastAttention(nn.Module):
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, qk_scale: float | None):
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.qk_scale = num_heads, qk_scale
         self.qkv, self.proj = nn.Linear(dim, 3 * dim, bias=qkv_bias), nn.Linear(dim, dim)
 
     def forward(self, x_BLC: torch.Tensor) -> torch.Tensor:
         q, k, v = self.qkv(x_BLC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.proj(F.scaled_dot_product_attention(q[:, :, -1:], k, v).transpose(1, 2).flatten(2))
+        mixed_Bh1d = F.scaled_dot_product_attention(q[:, :, -1:], k, v, scale=self.qk_scale)
+        return self.proj(mixed_Bh1d.transpose(1, 2).flatten(2))

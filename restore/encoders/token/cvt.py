@@ -10,6 +10,8 @@ B batch, H x W image, C channels of a stage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any, Literal, cast
 
 import torch
@@ -19,8 +21,8 @@ from torch import nn
 from restore.encoders.base import Encoder, Normalisation
 from restore.encoders.features import Features
 from restore.encoders.heads import LinearHead
-from restore.encoders.staged import ChannelsFirstNorm, split_depths
-from restore.layers.arguments import require_positive
+from restore.encoders.staged import ChannelsFirstNorm, per_stage, split_depths
+from restore.layers.arguments import require_exact, require_odd, require_positive
 from restore.layers.ffn import MLP
 from restore.layers.residual import DropPath
 from restore.layers.tokens import Tokens
@@ -37,7 +39,9 @@ _SIZES: dict[str, dict[str, Any]] = {
 
 @ENCODERS.add("cvt", variants=_SIZES)
 class CvT(Encoder):
-    """Three maps of strides 4, 8 and 16, and the tokens of the last stage.
+    """Three maps of strides 4, 8 and 16, where `patch_strides` do not say otherwise, and the tokens of the last stage.
+
+    Where it says so, there is one value for all stages, or one for each.
 
     Args:
         in_chans: channels of the image.
@@ -46,11 +50,18 @@ class CvT(Encoder):
         dims: channels of the stages.
         depths: blocks of the stages.
         num_heads: attention heads of the stages.
-        mlp_ratio: hidden width of the feed-forward networks, in channels.
+        mlp_ratio: hidden width of the feed-forward networks, in channels; one value, or one for each stage.
         activation: "quick_gelu" as published, or "gelu".
-        qkv_bias: whether queries, keys and values have a bias.
-        class_token: whether the last stage has one.
-        stride_kv: how much coarser the map of keys and values is.
+        qkv_bias: whether queries, keys and values have a bias; one value, or one for each stage.
+        class_token: whether the last stage has one; or true or false for each stage, where only that stage sees it.
+        stride_kv: how much coarser the map of keys and values is; one value, or one for each stage.
+        projection: what makes that map: a depth-wise convolution with a batch norm ("dw_bn"), which makes queries too,
+            or means ("avg"), where queries are the tokens.
+        kernel_qkv: side of these convolutions or of the squares of the means; one value, or one for each stage.
+        padding_kv: zeros around the map for keys and values; None: as for queries, half the side.
+        patch_sizes: sides of the convolutions that begin the stages.
+        patch_strides: their strides.
+        patch_paddings: zeros around the map for them.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -62,14 +73,26 @@ class CvT(Encoder):
         dims: Sequence[int] = (64, 192, 384),
         depths: Sequence[int] = (1, 2, 10),
         num_heads: Sequence[int] = (1, 3, 6),
-        mlp_ratio: float = 4.0,
+        mlp_ratio: float | Sequence[float] = 4.0,
         activation: Literal["quick_gelu", "gelu"] = "quick_gelu",
-        qkv_bias: bool = True,
-        class_token: bool = True,
-        stride_kv: int = 2,
+        qkv_bias: bool | Sequence[bool] = True,
+        class_token: bool | Sequence[bool] = True,
+        stride_kv: int | Sequence[int] = 2,
+        projection: Literal["dw_bn", "avg"] = "dw_bn",
+        kernel_qkv: int | Sequence[int] = 3,
+        padding_kv: int | None = None,
+        patch_sizes: Sequence[int] = (7, 3, 3),
+        patch_strides: Sequence[int] = (4, 2, 2),
+        patch_paddings: Sequence[int] = (2, 1, 1),
         drop_path: float = 0.0,
     ):
-        strides = [4 << stage for stage in range(len(dims))]
+        count = len(dims)
+        convolutions = list(zip(patch_sizes, patch_strides, patch_paddings, strict=True))
+        if len(convolutions) != count:
+            raise ValueError(f"{count} stages (dims {dims}) and {len(convolutions)} patch_sizes: give one for each")
+        for each in convolutions:
+            require_exact("patches", *each)
+        strides = list(accumulate(patch_strides, mul))
         super().__init__(
             in_chans,
             channels=dims,
@@ -78,16 +101,24 @@ class CvT(Encoder):
             size_multiple=strides[-1],
             normalisation=normalisation,
         )
+        ratios, sizes, steps = (per_stage(each, count) for each in (mlp_ratio, kernel_qkv, stride_kv))
+        biases = per_stage(qkv_bias, count)
+        tokens = (
+            [False] * (count - 1) + [class_token] if isinstance(class_token, bool) else per_stage(class_token, count)
+        )
         widths, self.stages = [in_chans, *dims], nn.ModuleList()
         for i, rates in enumerate(split_depths(depths, drop_path)):
+            size = int(sizes[i])
+            seen = (projection, size, int(steps[i]), size // 2 if padding_kv is None else padding_kv)
             blocks = (
-                _Block(_ConvAttention(dims[i], num_heads[i], qkv_bias, stride_kv), mlp_ratio, activation, rate)
+                _Block(_ConvAttention(dims[i], num_heads[i], bool(biases[i]), *seen), ratios[i], activation, rate)
                 for rate in rates
             )
-            self.stages.append(_Stage(widths[i], dims[i], i == 0, blocks))
-        if class_token:
-            self.stages[-1].cls_token = nn.Parameter(torch.zeros(1, 1, dims[-1]))
-            nn.init.trunc_normal_(self.stages[-1].cls_token, std=0.02)
+            stage = _Stage(widths[i], dims[i], convolutions[i], blocks)
+            if tokens[i]:
+                stage.cls_token = nn.Parameter(torch.zeros(1, 1, dims[i]))
+                nn.init.trunc_normal_(stage.cls_token, std=0.02)
+            self.stages.append(stage)
         self.norm: nn.Module = nn.LayerNorm(dims[-1])
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
@@ -130,15 +161,14 @@ class CvT(Encoder):
 
 
 class _Stage(nn.Module):
-    """(B, C, H, W) to the tokens of a map that is 4 (first stage) or 2 times smaller."""
+    """(B, C, H, W) to the tokens of a map that is smaller by the stride of the convolution."""
 
     cls_token: nn.Parameter | None
 
-    def __init__(self, in_chans: int, dim: int, first: bool, blocks: Iterable[_Block]):
+    def __init__(self, in_chans: int, dim: int, convolution: tuple[int, int, int], blocks: Iterable[_Block]):
         super().__init__()
-        size, stride, padding = (7, 4, 2) if first else (3, 2, 1)
         self.patch_embed = nn.ModuleDict(
-            {"proj": nn.Conv2d(in_chans, dim, size, stride, padding), "norm": ChannelsFirstNorm(dim)}
+            {"proj": nn.Conv2d(in_chans, dim, *convolution), "norm": ChannelsFirstNorm(dim)}
         )
         self.blocks = nn.ModuleList(blocks)
         self.register_parameter("cls_token", None)
@@ -169,19 +199,27 @@ class _Block(nn.Module):
 
 
 class _ConvAttention(nn.Module):
-    """Attention of tokens that a depth-wise convolution makes; keys and values on a map that is coarser."""
+    """Attention of tokens that a depth-wise convolution makes, or means; keys and values on a map that is coarser."""
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, stride_kv: int):
+    def __init__(
+        self, dim: int, num_heads: int, qkv_bias: bool, projection: str, size: int, stride_kv: int, padding_kv: int
+    ):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
         require_positive(stride_kv=stride_kv)
         self.dim, self.num_heads, self.scale = dim, num_heads, dim**-0.5
-        for name, stride in (("q", 1), ("k", stride_kv), ("v", stride_kv)):
-            conv = nn.Sequential()
-            conv.add_module("conv", nn.Conv2d(dim, dim, 3, stride, 1, groups=dim, bias=False))
-            conv.add_module("bn", nn.BatchNorm2d(dim))
-            setattr(self, f"conv_proj_{name}", conv)
+        if projection == "dw_bn":
+            require_odd(kernel_qkv=size)
+        steps = {"q": (1, size // 2), "k": (stride_kv, padding_kv), "v": (stride_kv, padding_kv)}
+        for name, (stride, padding) in steps.items():
+            layers = nn.Sequential()
+            if projection == "dw_bn":
+                layers.add_module("conv", nn.Conv2d(dim, dim, size, stride, padding, groups=dim, bias=False))
+                layers.add_module("bn", nn.BatchNorm2d(dim))
+            elif name != "q":
+                layers.add_module("avg", nn.AvgPool2d(size, stride, padding, ceil_mode=True))
+            setattr(self, f"conv_proj_{name}", layers)
             setattr(self, f"proj_{name}", nn.Linear(dim, dim, bias=qkv_bias))
         self.proj = nn.Linear(dim, dim)
 

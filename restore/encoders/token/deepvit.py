@@ -45,12 +45,14 @@ class DeepViT(ClassTokenEncoder):
         patch_size: side of a patch.
         embed_dim: channels.
         depth: blocks.
-        num_reattention: how many of the last blocks mix the maps of their heads.
+        num_reattention: how many of the last blocks mix the maps of their heads; or the places of those that do,
+            counted from 0 (`apply_transform`).
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         qkv_bias: whether queries, keys and values have a bias.
+        qk_scale: factor of the scores; None: one over the square root of a head's channels.
         conv_stem: convolutions before the patches, or patches alone.
-        doubled: twice each branch, as the published S and L have it.
+        doubled: twice each branch, as the published S and L have it (`scale_adjustment` 0.5); or another factor.
         scaled: see `ReAttention`.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -64,12 +66,13 @@ class DeepViT(ClassTokenEncoder):
         patch_size: int = 16,
         embed_dim: int = 396,
         depth: int = 16,
-        num_reattention: int = 5,
+        num_reattention: int | Sequence[int] = 5,
         num_heads: int = 12,
         mlp_ratio: float = 3.0,
         qkv_bias: bool = True,
+        qk_scale: float | None = None,
         conv_stem: bool = True,
-        doubled: bool = True,
+        doubled: bool | float = True,
         scaled: bool = True,
         drop_path: float = 0.0,
     ):
@@ -88,18 +91,23 @@ class DeepViT(ClassTokenEncoder):
         else:
             self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         (rates,) = split_depths([depth], drop_path)
+        factor = 1.0 + doubled if isinstance(doubled, bool) else doubled
+        last = range(depth)[-num_reattention:] if isinstance(num_reattention, int) and num_reattention else ()
+        mixing = {*(last if isinstance(num_reattention, int) else num_reattention)}
+        if mixing - {*range(depth)}:
+            raise ValueError(f"num_reattention is {num_reattention}: there are {depth} blocks, from 0 to {depth - 1}")
         self.stack = nn.ModuleList(
             MetaFormerBlock(
                 embed_dim,
-                ReAttention(embed_dim, num_heads, qkv_bias, scaled)
-                if number >= depth - num_reattention
-                else SelfAttention(embed_dim, num_heads, qkv_bias),
+                ReAttention(embed_dim, num_heads, qkv_bias, scaled, qk_scale=qk_scale)
+                if number in mixing
+                else SelfAttention(embed_dim, num_heads, qkv_bias, qk_scale=qk_scale),
                 MLP(embed_dim, mlp_ratio),
-                norm={"type": "layer", "eps": 4e-6 if doubled else 1e-6},
+                norm={"type": "layer", "eps": 1e-6 * factor**2},
                 drop_path=rate,
             )
             for number, rate in enumerate(rates)
         )
-        if doubled:
+        if factor != 1:
             for block in self.stack:
-                block.scale1 = block.scale2 = FixedScale(2.0)
+                block.scale1 = block.scale2 = FixedScale(factor)

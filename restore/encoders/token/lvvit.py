@@ -9,7 +9,7 @@ B batch, H x W image, C channels, N patches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,11 +20,13 @@ from restore.encoders.heads import LinearHead
 from restore.encoders.staged import split_depths
 from restore.encoders.token.class_token import ClassTokenEncoder, ConvStem
 from restore.layers.block import MetaFormerBlock
+from restore.layers.build import build_norm
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.patches import linear_patches
-from restore.layers.residual import FixedScale
-from restore.registry import ENCODERS
+from restore.layers.residual import DropPath, FixedScale
+from restore.layers.tokens import Tokens
+from restore.registry import ENCODERS, NormOption
 
 __all__ = ["LVViT", "TokenLabelHead"]
 
@@ -47,10 +49,14 @@ class LVViT(ClassTokenEncoder):
         img_size: side of the images that positions are made for, in pixels.
         patch_size: side of a patch.
         embed_dim: channels.
-        depth: blocks.
+        depth: blocks, where `order` does not name them.
+        order: the blocks: "tr" both branches, "mha" attention alone, "ffn" the feed-forward network alone; None: all of
+            them have both.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         qkv_bias: whether queries, keys and values have a bias.
+        qk_scale: factor of the scores; None: one over the square root of a head's channels.
+        head_dim: channels of a head; None: the heads divide `embed_dim` between them.
         skip_factor: what each branch is divided by.
         stem_width: channels of the stem; None: patches alone, as in a ViT.
         dense: whether a classifier's head looks at every patch as well, or at the class token alone.
@@ -66,18 +72,22 @@ class LVViT(ClassTokenEncoder):
         patch_size: int = 16,
         embed_dim: int = 384,
         depth: int = 16,
+        order: Sequence[Literal["tr", "mha", "ffn"]] | None = None,
         num_heads: int = 6,
         mlp_ratio: float = 3.0,
         qkv_bias: bool = False,
+        qk_scale: float | None = None,
+        head_dim: int | None = None,
         skip_factor: float = 2.0,
         stem_width: int | None = 64,
         dense: bool = True,
         drop_path: float = 0.0,
     ):
+        kinds = ["tr"] * depth if order is None else list(order)
         super().__init__(
             in_chans,
             dim=embed_dim,
-            num_blocks=depth,
+            num_blocks=len(kinds),
             patch_px=patch_size,
             img_size=img_size,
             out_indices=out_indices,
@@ -87,24 +97,42 @@ class LVViT(ClassTokenEncoder):
             self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         else:
             self.patch_embed = ConvStem(in_chans, (stem_width,) * 3, embed_dim, patch_size)
-        (rates,) = split_depths([depth], drop_path)
-        self.stack = nn.ModuleList(
-            MetaFormerBlock(
+        (rates,) = split_depths([len(kinds)], drop_path)
+        self.stack, self.dense = nn.ModuleList(), dense
+        scaled_norm = {"type": "layer", "eps": 1e-5 / skip_factor**2}  # that of what is multiplied by the factor first
+        for kind, rate in zip(kinds, rates, strict=True):
+            if kind == "ffn":
+                self.stack.append(_FeedForwardBlock(embed_dim, mlp_ratio, scaled_norm, skip_factor, rate))
+                continue
+            attention = SelfAttention(embed_dim, num_heads, qkv_bias, qk_scale=qk_scale, head_dim=head_dim)
+            whole = kind == "tr"
+            block = MetaFormerBlock(
                 embed_dim,
-                SelfAttention(embed_dim, num_heads, qkv_bias),
-                MLP(embed_dim, mlp_ratio),
+                attention,
+                MLP(embed_dim, mlp_ratio) if whole else None,
+                norm="layer" if whole else scaled_norm,
                 drop_path=rate,
             )
-            for rate in rates
-        )
-        self.dense = dense
-        for block in self.stack:
             block.scale1 = block.scale2 = FixedScale(1 / skip_factor)
+            self.stack.append(block)
 
     def head(self, num_classes: int) -> nn.Module:
         """Logits of the class token and, where it is dense, of the patches."""
         dim = self._declared[-1][0]
         return TokenLabelHead(dim, num_classes) if self.dense else LinearHead(dim, num_classes, pooling="tokens")
+
+
+class _FeedForwardBlock(nn.Module):
+    """Tokens and what a feed-forward network makes of each."""
+
+    def __init__(self, dim: int, mlp_ratio: float, norm: NormOption, skip_factor: float, drop_path: float):
+        super().__init__()
+        self.norm2, self.ffn = build_norm(norm, dim), MLP(dim, mlp_ratio)
+        self.scale2, self.drop_path = FixedScale(1 / skip_factor), DropPath(drop_path)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        changed_BNC = self.scale2(self.ffn(self.norm2(tokens.x_BNC)))
+        return tokens.with_values(tokens.x_BNC + self.drop_path(changed_BNC))
 
 
 class TokenLabelHead(nn.Module):

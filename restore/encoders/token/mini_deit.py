@@ -61,6 +61,10 @@ class MiniDeiT(ClassTokenEncoder):
         num_repeats: times that each block runs.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        qkv_bias: whether queries, keys and values have a bias.
+        qk_scale: factor of the scores; None: one over the square root of a head's channels.
+        relative_position: whether scores depend on the way between patches (`rpe_config` of published networks).
+        head_mixing: whether maps go through a matrix over heads before and after softmax (`use_transform`).
         class_token: whether there is one; published networks do without.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -77,6 +81,10 @@ class MiniDeiT(ClassTokenEncoder):
         num_repeats: int = 2,
         num_heads: int = 3,
         mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        relative_position: bool = True,
+        head_mixing: bool = True,
         class_token: bool = False,
         drop_path: float = 0.0,
     ):
@@ -97,10 +105,11 @@ class MiniDeiT(ClassTokenEncoder):
             weights_statistics=IMAGENET,
         )
         self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
-        self.stack = nn.ModuleList(
-            _Block(_SharedAttention(embed_dim, num_heads, num_repeats, class_token), mlp_ratio, rates)
-            for rates in split_depths([num_repeats] * num_blocks, drop_path)
-        )
+        self.stack = nn.ModuleList()
+        for rates in split_depths([num_repeats] * num_blocks, drop_path):
+            attention = _SharedAttention(embed_dim, num_heads, qkv_bias, qk_scale)
+            attention.add_sets(num_repeats, relative_position, head_mixing, class_token)
+            self.stack.append(_Block(attention, mlp_ratio, rates))
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
@@ -130,23 +139,33 @@ class _Block(nn.Module):
 
 
 class _SharedAttention(SelfAttention):
-    """Attention with several sets of positions and of matrices over heads."""
+    """Attention with several sets of positions and of matrices over heads, where it has these."""
 
-    def __init__(self, dim: int, num_heads: int, num_sets: int, class_token: bool):
-        super().__init__(dim, num_heads)
-        self.relatives = nn.ModuleList(ContextualBias(dim // num_heads, others=class_token) for _ in range(num_sets))
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, qk_scale: float | None):
+        super().__init__(dim, num_heads, qkv_bias, qk_scale=qk_scale)
+
+    def add_sets(self, count: int, relative_position: bool, head_mixing: bool, class_token: bool) -> None:
+        """As many as the block runs."""
+        head_dim = self.dim // self.num_heads
+        self.relatives = nn.ModuleList(
+            ContextualBias(head_dim, others=class_token) for _ in range(count * relative_position)
+        )
         self.before, self.after = (
-            nn.ModuleList(HeadMixing(num_heads, bias=False) for _ in range(num_sets)) for _ in range(2)
+            nn.ModuleList(HeadMixing(self.num_heads, bias=False) for _ in range(count * head_mixing)) for _ in range(2)
         )
 
     def attend(self, tokens: Tokens, number: int) -> torch.Tensor:
         """(B, N, C), with the set of this number."""
         q, k, v = self.queries_keys_values(tokens)
-        q = q * q.shape[-1] ** -0.5
-        relative = self.relatives[number]
-        assert isinstance(relative, ContextualBias)
-        assert tokens.grid is not None
-        added = relative.scores_with_others if tokens.num_prefix else relative.scores
-        scores_BhNN = self.before[number](q @ k.transpose(-2, -1) + added(q, tokens.grid))
-        map_BhNN = self.after[number](scores_BhNN.softmax(dim=-1))
+        q = q * self.scale_of_scores(q)
+        scores_BhNN = q @ k.transpose(-2, -1)
+        if len(self.relatives):
+            relative = self.relatives[number]
+            assert isinstance(relative, ContextualBias)
+            assert tokens.grid is not None
+            added = relative.scores_with_others if tokens.num_prefix else relative.scores
+            scores_BhNN = scores_BhNN + added(q, tokens.grid)
+        scores_BhNN = self.before[number](scores_BhNN) if len(self.before) else scores_BhNN
+        map_BhNN = scores_BhNN.softmax(dim=-1)
+        map_BhNN = self.after[number](map_BhNN) if len(self.after) else map_BhNN
         return self.project(self.joined(map_BhNN @ v, v, tokens))

@@ -11,6 +11,7 @@ B batch, H x W map, C channels of patches, S patches of all images, c channels o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
@@ -70,6 +71,8 @@ class PyramidTNT(Encoder):
         reductions: of the stages: patches attend to means of squares of this side.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         qkv_bias: whether queries, keys and values have a bias.
+        qk_scale: factor of the scores; None: one over the square root of the channels of a head.
+        squeeze_excitation: whether the feed-forward network of patches adds what gates of its means let through (`se`).
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -87,6 +90,8 @@ class PyramidTNT(Encoder):
         reductions: Sequence[int] = (4, 2, 1, 1),
         mlp_ratio: float = 4.0,
         qkv_bias: bool = False,
+        qk_scale: float | None = None,
+        squeeze_excitation: bool = False,
         drop_path: float = 0.0,
     ):
         strides = [8 << stage for stage in range(len(dims))]
@@ -109,11 +114,19 @@ class PyramidTNT(Encoder):
             nn.init.trunc_normal_(table, std=0.02)
         self.word_merges = nn.ModuleList(_Reduction(*pair) for pair in pairwise(inner_dims))
         self.sentence_merges = nn.ModuleList(_Reduction(*pair) for pair in pairwise(dims))
+        kind = _Kind(mlp_ratio, qkv_bias, qk_scale, squeeze_excitation)
         self.stages = nn.ModuleList(
-            _Stage(dims[i], inner_dims[i], (num_heads[i], inner_heads[i]), img_size // strides[i], reductions[i],
-                   mlp_ratio, qkv_bias, rates)
+            _Stage(
+                dims[i],
+                inner_dims[i],
+                (num_heads[i], inner_heads[i]),
+                img_size // strides[i],
+                reductions[i],
+                kind,
+                rates,
+            )
             for i, rates in enumerate(split_depths(depths, drop_path))
-        )  # fmt: skip
+        )
 
     def maps(self, x_BCHW: torch.Tensor) -> list[torch.Tensor]:
         """One map of patches for each stage."""
@@ -191,6 +204,16 @@ class _Stem(nn.Module):
         return cut_squares(words_BHWc, _WORDS), self.outer_convs(x_BCHW)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What all blocks have in common."""
+
+    mlp_ratio: float
+    qkv_bias: bool
+    qk_scale: float | None
+    squeeze_excitation: bool
+
+
 class _Stage(nn.Module):
     """Words and patches to the same."""
 
@@ -201,14 +224,13 @@ class _Stage(nn.Module):
         num_heads: tuple[int, int],
         grid_px: int,
         reduction: int,
-        mlp_ratio: float,
-        qkv_bias: bool,
+        kind: _Kind,
         rates: Sequence[float],
     ):
         super().__init__()
         with_words = 2 if len(rates) > 6 else 1
         self.blocks = nn.ModuleList(
-            _Block(dim, inner_dim if number < with_words else None, num_heads, reduction, mlp_ratio, qkv_bias, rate)
+            _Block(dim, inner_dim if number < with_words else None, num_heads, reduction, kind, rate)
             for number, rate in enumerate(rates)
         )
         self.grids = (grid_px, grid_px), (grid_px // reduction, grid_px // reduction)
@@ -242,8 +264,7 @@ class _Block(nn.Module):
         inner_dim: int | None,
         num_heads: tuple[int, int],
         reduction: int,
-        mlp_ratio: float,
-        qkv_bias: bool,
+        kind: _Kind,
         drop_path: float,
     ):
         super().__init__()
@@ -251,13 +272,14 @@ class _Block(nn.Module):
         if inner_dim is not None:
             whole = _WORDS**2 * inner_dim
             self.inner_norm1, self.inner_norm2 = nn.LayerNorm(whole), nn.LayerNorm(whole)
-            self.inner_attn = _Attention(inner_dim, num_heads[1], 1, qkv_bias)
-            self.inner_mlp = MLP(inner_dim, mlp_ratio)
+            self.inner_attn = _Attention(inner_dim, num_heads[1], 1, kind)
+            self.inner_mlp = MLP(inner_dim, kind.mlp_ratio)
             self.proj_norm1, self.proj_norm2 = nn.LayerNorm(whole), nn.LayerNorm(dim)
             self.proj = nn.Linear(whole, dim, bias=False)
         self.outer_norm1, self.outer_norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.outer_attn = _Attention(dim, num_heads[0], reduction, qkv_bias)
-        self.outer_mlp = MLP(dim, mlp_ratio)
+        self.outer_attn = _Attention(dim, num_heads[0], reduction, kind)
+        self.outer_mlp = MLP(dim, kind.mlp_ratio)
+        self.se_layer = _MeanGate(dim) if kind.squeeze_excitation else None
 
     def forward(
         self, words_SHWc: torch.Tensor, x_BHWC: torch.Tensor, scores_1hNM: torch.Tensor
@@ -274,18 +296,34 @@ class _Block(nn.Module):
             x_BHWC = x_BHWC + told_SC.view(x_BHWC.shape)
             words_SHWc = unflattened(words_SW, 1, shape)
         x_BHWC = x_BHWC + self.drop_path(self.outer_attn(self.outer_norm1(x_BHWC), scores_1hNM))
-        return words_SHWc, x_BHWC + self.drop_path(self.outer_mlp(self.outer_norm2(x_BHWC)))
+        changed_BHWC = self.outer_mlp(self.outer_norm2(x_BHWC))
+        if self.se_layer is not None:
+            changed_BHWC = changed_BHWC + self.se_layer(changed_BHWC)
+        return words_SHWc, x_BHWC + self.drop_path(changed_BHWC)
+
+
+class _MeanGate(nn.Module):
+    """Channels times a factor between -1 and 1, which two linear maps make of the means over the map."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        hidden = dim // 4
+        self.fc = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim), nn.Tanh())
+
+    def forward(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) to the same shape."""
+        return self.fc(x_BHWC.mean(dim=(1, 2), keepdim=True)) * x_BHWC
 
 
 class _Attention(Branch):
     """Attention of the positions of a map to its means of squares of side `reduction`."""
 
-    def __init__(self, dim: int, num_heads: int, reduction: int, qkv_bias: bool):
+    def __init__(self, dim: int, num_heads: int, reduction: int, kind: _Kind):
         super().__init__(dim, halo_px=None)
         if dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
-        self.num_heads, self.reduction = num_heads, reduction
-        self.q, self.kv = nn.Linear(dim, dim, bias=qkv_bias), nn.Linear(dim, 2 * dim, bias=qkv_bias)
+        self.num_heads, self.reduction, self.qk_scale = num_heads, reduction, kind.qk_scale
+        self.q, self.kv = nn.Linear(dim, dim, bias=kind.qkv_bias), nn.Linear(dim, 2 * dim, bias=kind.qkv_bias)
         self.proj = nn.Linear(dim, dim)
         if reduction > 1:
             self.linear, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)
@@ -299,5 +337,5 @@ class _Attention(Branch):
         q = self.q(x_BHWC).flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         k, v = self.kv(seen_BHWC).flatten(1, 2).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         mask = None if scores_1hNM is None else scores_1hNM.to(q.dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.qk_scale)
         return self.project(mixed.transpose(1, 2).reshape(x_BHWC.shape))

@@ -23,6 +23,7 @@ from restore.layers.branch import Branch
 from restore.layers.ffn import MLP
 from restore.layers.mixers.attention.full import SelfAttention
 from restore.layers.mixers.attention.refined import add_refinement, refined
+from restore.layers.patches import linear_patches
 from restore.layers.residual import DropPath, LayerScale
 from restore.layers.tokens import Tokens
 from restore.registry import ENCODERS
@@ -47,11 +48,18 @@ class Refiner(ClassTokenEncoder):
         img_size: side of the images that positions are made for, in pixels.
         patch_size: side of a patch.
         embed_dim: channels.
-        depth: blocks; every second one, from the second on, refines the attention map of the one before.
+        depth: blocks.
+        share: which blocks refine the attention map of the one before and have none of their own, true or false for
+            each; None: every second one, from the second on.
+        transform: which of the others refine their own map, true or false for each block (`apply_transform`); None:
+            none.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         qkv_bias: whether queries, keys and values have a bias.
-        expansion: maps that are convolved, in heads.
+        qk_scale: factor of the scores, and of refined maps; None: one over the square root of a head's channels.
+        expansion: maps that are convolved where a map of the block before is refined, in heads.
+        head_expand: the same where a block refines its own.
+        conv_stem: convolutions before the patches, or patches alone.
         dense: whether a classifier's head looks at every patch as well, or at the class token alone.
         drop_path: probability that the last block is dropped in training; less before it.
     """
@@ -65,10 +73,15 @@ class Refiner(ClassTokenEncoder):
         patch_size: int = 16,
         embed_dim: int = 384,
         depth: int = 16,
+        share: Sequence[bool] | None = None,
+        transform: Sequence[bool] | None = None,
         num_heads: int = 12,
         mlp_ratio: float = 3.0,
         qkv_bias: bool = True,
+        qk_scale: float | None = None,
         expansion: float = 3.0,
+        head_expand: float = 3.0,
+        conv_stem: bool = True,
         dense: bool = True,
         drop_path: float = 0.0,
     ):
@@ -83,15 +96,25 @@ class Refiner(ClassTokenEncoder):
             normalisation=normalisation,
             weights_statistics=HALF,
         )
-        self.patch_embed = ConvStem(in_chans, (32, 64, 128), embed_dim, patch_size)
+        shared = [number % 2 == 1 for number in range(depth)] if share is None else list(share)
+        refining = [False] * depth if transform is None else list(transform)
+        if not len(shared) == len(refining) == depth or shared[0]:
+            raise ValueError(
+                f"share {shared} and transform {refining} have one entry for each of {depth} blocks, and the first has "
+                "a map of its own"
+            )
+        if conv_stem:
+            self.patch_embed = ConvStem(in_chans, (32, 64, 128), embed_dim, patch_size)
+        else:
+            self.patch_embed = linear_patches(in_chans, embed_dim, patch_size)
         self.dense = dense
         (rates,) = split_depths([depth], drop_path)
         self.stack = nn.ModuleList(
             _Block(
                 embed_dim,
-                _Refining(embed_dim, num_heads, qkv_bias, expansion)
-                if number % 2
-                else _Adding(embed_dim, num_heads, qkv_bias),
+                _Refining(embed_dim, num_heads, qkv_bias, qk_scale, expansion)
+                if shared[number]
+                else _Adding(embed_dim, num_heads, qkv_bias, qk_scale, head_expand if refining[number] else None),
                 mlp_ratio,
                 rate,
             )
@@ -132,22 +155,36 @@ class _Block(nn.Module):
 
 
 class _Adding(SelfAttention):
-    """Attention whose map is the softmax of its scores, plus the map of the blocks before by the scale of scores."""
+    """Attention whose map is the softmax of its scores, plus the map of the blocks before by the scale of scores.
+
+    Where there is an expansion, the sum is refined.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, qkv_bias: bool, qk_scale: float | None, expansion: float | None = None
+    ):
+        super().__init__(dim, num_heads, qkv_bias, qk_scale=qk_scale)
+        self.refines = expansion is not None
+        if expansion is not None:
+            add_refinement(self, num_heads, expansion)
 
     def attend(self, tokens: Tokens, passed_BhNN: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """What goes to the residual sum, and the map for the next block."""
         map_BhNN, value_BhNd = self.map_and_values(tokens)
         if passed_BhNN is not None:
-            map_BhNN = map_BhNN + passed_BhNN * value_BhNd.shape[-1] ** -0.5
+            map_BhNN = map_BhNN + passed_BhNN * self.scale_of_scores(value_BhNd)
+        if self.refines:
+            map_BhNN = refined(self, map_BhNN)
         return self.project((map_BhNN @ value_BhNd).transpose(1, 2).flatten(2)), map_BhNN
 
 
 class _Refining(Branch):
     """Values of its own, summed by the refined map of the block before, which is passed on as it was."""
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, expansion: float):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, qk_scale: float | None, expansion: float):
         super().__init__(dim, halo_px=None)
         self.num_heads = num_heads
+        self.factor = (dim // num_heads) ** -0.5 if qk_scale is None else qk_scale
         add_refinement(self, num_heads, expansion)
         self.qkv, self.proj = nn.Linear(dim, dim, bias=qkv_bias), nn.Linear(dim, dim)
 
@@ -155,5 +192,5 @@ class _Refining(Branch):
         """What goes to the residual sum, and the map for the next block."""
         assert passed_BhNN is not None
         value_BhNd = self.qkv(tokens.x_BNC).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        map_BhNN = refined(self, passed_BhNN) * value_BhNd.shape[-1] ** -0.5
+        map_BhNN = refined(self, passed_BhNN) * self.factor
         return self.project((map_BhNN @ value_BhNd).transpose(1, 2).flatten(2)), passed_BhNN

@@ -56,6 +56,7 @@ class T2TViT(ClassTokenEncoder):
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
         qkv_bias: whether queries, keys and values of the blocks have a bias.
+        qk_scale: factor of the scores of the blocks; None: one over the square root of a head's channels.
         token_dim: channels while tokens are gathered.
         width_scale: scores divided by the square root of `embed_dim`, not of a head's channels: published weights need
             it, official trainings from random weights do not have it.
@@ -76,6 +77,7 @@ class T2TViT(ClassTokenEncoder):
         num_heads: int = 6,
         mlp_ratio: float = 3.0,
         qkv_bias: bool = False,
+        qk_scale: float | None = None,
         token_dim: int = 64,
         width_scale: bool = False,
         drop_path: float = 0.0,
@@ -96,7 +98,7 @@ class T2TViT(ClassTokenEncoder):
         self.stack = nn.ModuleList(
             MetaFormerBlock(
                 embed_dim,
-                attention(embed_dim, num_heads, qkv_bias),
+                attention(embed_dim, num_heads, qkv_bias, qk_scale=qk_scale),
                 MLP(embed_dim, mlp_ratio),
                 drop_path=rate,
             )

@@ -88,6 +88,8 @@ class ViTForm(ClassTokenEncoder):
         depth: blocks.
         num_heads: attention heads.
         mlp_ratio: hidden width of the feed-forward networks, in channels.
+        qkv_bias: whether queries, keys and values have a bias.
+        qk_scale: factor of the scores; None: one over the square root of a head's channels.
         stem: "patch" one linear map for each patch, "conv" convolutions, "hmlp" `HierarchicalStem`.
         stem_widths: channels of the convolutions; four of them have stride 2.
         position: "table" learned vectors, "conv" a depth-wise convolution after the first block.
@@ -112,6 +114,8 @@ class ViTForm(ClassTokenEncoder):
         depth: int = 12,
         num_heads: int = 3,
         mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
         stem: Literal["patch", "conv", "hmlp"] = "patch",
         stem_widths: Sequence[int] = (24, 48, 96, 192),
         position: Literal["table", "conv"] = "table",
@@ -146,15 +150,16 @@ class ViTForm(ClassTokenEncoder):
         if num_parallel > 1:
             if placement != "pre":
                 raise ValueError("parallel branches have their norms before them: placement must be 'pre'")
+            attention = {"num_heads": num_heads, "qkv_bias": qkv_bias, "qk_scale": qk_scale}
             self.stack = nn.ModuleList(
-                _ParallelBlock(embed_dim, num_heads, mlp_ratio, num_parallel, norm, layer_scale, rate) for rate in rates
+                _ParallelBlock(embed_dim, attention, mlp_ratio, num_parallel, norm, layer_scale, rate) for rate in rates
             )
             self._add_selectors(embed_dim)
             return
         self.stack = nn.ModuleList(
             MetaFormerBlock(
                 embed_dim,
-                SelfAttention(embed_dim, num_heads),
+                SelfAttention(embed_dim, num_heads, qkv_bias, qk_scale=qk_scale),
                 MLP(embed_dim, mlp_ratio),
                 norm=norm,
                 placement=placement,
@@ -266,7 +271,7 @@ class _ParallelBlock(nn.Module):
     def __init__(
         self,
         dim: int,
-        num_heads: int,
+        attention: Mapping[str, Any],
         mlp_ratio: float,
         num_parallel: int,
         norm: NormOption,
@@ -281,7 +286,7 @@ class _ParallelBlock(nn.Module):
             )
 
         self.norms1 = nn.ModuleList(build_norm(norm, dim) for _ in range(num_parallel))
-        self.mixers = nn.ModuleList(SelfAttention(dim, num_heads) for _ in range(num_parallel))
+        self.mixers = nn.ModuleList(SelfAttention(dim, **attention) for _ in range(num_parallel))
         self.norms2 = nn.ModuleList(build_norm(norm, dim) for _ in range(num_parallel))
         self.ffns = nn.ModuleList(MLP(dim, mlp_ratio) for _ in range(num_parallel))
         self.scales1, self.scales2 = scales(), scales()

@@ -54,6 +54,8 @@ class SelfAttention(TokenMixer):
         position: one of the above, or "none".
         cosine: scores are cosines of queries and keys over a learned temperature (Swin v2, equation 2).
         grid_side: side of the grid that "table" and "log_cpb" are made for.
+        qk_scale: factor of the products of queries and keys; None: one over the square root of a head's channels.
+        head_dim: channels of a head; None: the heads divide `dim` between them.
     """
 
     def __init__(
@@ -64,22 +66,27 @@ class SelfAttention(TokenMixer):
         position: AttentionPosition = "none",
         cosine: bool = False,
         grid_side: int = 16,
+        qk_scale: float | None = None,
+        head_dim: int | None = None,
     ):
         require_positive(num_heads=num_heads)
-        super().__init__(dim)
-        if dim % num_heads:
+        if head_dim is None and dim % num_heads:
             raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        inner_dim = dim if head_dim is None else num_heads * head_dim
+        super().__init__(dim, inner_dim=inner_dim)
+        if cosine and qk_scale is not None:
+            raise ValueError(f"qk_scale is {qk_scale}: cosine attention has a learned temperature, leave it out")
+        self.num_heads, self.qk_scale = num_heads, qk_scale
+        self.qkv = nn.Linear(dim, 3 * inner_dim, bias=qkv_bias)
+        self.proj = nn.Linear(inner_dim, dim)
         self.logit_scale = nn.Parameter(torch.full((num_heads, 1, 1), math.log(10))) if cosine else None
         self.place: nn.Module | None = None
         self.relative: RelativePosition | None = None
-        self.lepe = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if position == "lepe" else None
+        self.lepe = nn.Conv2d(inner_dim, inner_dim, 3, padding=1, groups=inner_dim) if position == "lepe" else None
         if position in ("sinusoid", "peg"):
             self.place = SinusoidPosition(dim) if position == "sinusoid" else ConvPosition(dim)
         elif position == "irpe":
-            self.relative = ContextualBias(dim // num_heads)
+            self.relative = ContextualBias(inner_dim // num_heads)
         elif position in ("table", "log_cpb"):
             self.relative = (TableBias if position == "table" else ContinuousBias)(num_heads, grid_side)
 
@@ -88,7 +95,7 @@ class SelfAttention(TokenMixer):
         q, k, v = self.queries_keys_values(tokens)
         added = self.added_scores(q, tokens)
         if self.logit_scale is None:
-            mixed_BhNd = F.scaled_dot_product_attention(q, k, v, attn_mask=added)
+            mixed_BhNd = F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=self.qk_scale)
         else:
             with without_autocast(q):
                 mixed_BhNd = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=added, scale=1.0)
@@ -131,7 +138,9 @@ class SelfAttention(TokenMixer):
 
     def scale_of_scores(self, queries_BhNd: torch.Tensor) -> float:
         """What products of queries and keys are multiplied by."""
-        return 1.0 if self.logit_scale is not None else queries_BhNd.shape[-1] ** -0.5
+        if self.logit_scale is not None:
+            return 1.0
+        return queries_BhNd.shape[-1] ** -0.5 if self.qk_scale is None else self.qk_scale
 
     def joined(self, mixed_BhNd: torch.Tensor, values_BhNd: torch.Tensor, tokens: Tokens) -> torch.Tensor:
         """(B, N, C): the heads side by side, with the convolution of the values where there is one."""

@@ -23,8 +23,9 @@ class ReAttention(MapAttention):
         dim: channels.
         num_heads: attention heads.
         qkv_bias: whether queries, keys and values have a bias.
-        scaled: divide the mixed maps by the root of the width of a head, as DeepViT-S does.
+        scaled: multiply the mixed maps by the factor of the scores, as DeepViT-S does.
         position: see `SelfAttention`.
+        qk_scale: see `SelfAttention`.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class ReAttention(MapAttention):
         qkv_bias: bool = True,
         scaled: bool = False,
         position: AttentionPosition = "none",
+        qk_scale: float | None = None,
     ):
-        super().__init__(dim, num_heads, qkv_bias, position)
+        super().__init__(dim, num_heads, qkv_bias, position, qk_scale=qk_scale)
         self.reatten_matrix = nn.Conv2d(num_heads, num_heads, 1)
         self.var_norm = nn.BatchNorm2d(num_heads)
-        self.factor = (dim // num_heads) ** -0.5 if scaled else 1.0
+        factor = (dim // num_heads) ** -0.5 if qk_scale is None else qk_scale
+        self.factor = factor if scaled else 1.0
 
     def change_map(self, map_BhNN: torch.Tensor) -> torch.Tensor:
         """The mixed maps."""

@@ -29,6 +29,7 @@ class LargeKernel(Mixer):
         batch_norm: after each of them.
         decomposed: whether there are a tall and a wide convolution, or one of K x K in their place (RepLKNet, Ding et
             al. 2022, arXiv 2203.06717).
+        bias: of each of them; None: where there is no batch norm.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class LargeKernel(Mixer):
         small_size: int = 5,
         batch_norm: bool = True,
         decomposed: bool = True,
+        bias: bool | None = None,
     ):
         require_odd(kernel_size=kernel_size, small_size=small_size)
         if small_size > kernel_size:
@@ -50,7 +52,7 @@ class LargeKernel(Mixer):
             sizes["small_conv"] = (small_size, small_size)
         self._names = tuple(sizes)
         for name, size in sizes.items():
-            self.add_module(name, _NormedConvolution(dim, size, batch_norm))
+            self.add_module(name, _NormedConvolution(dim, size, batch_norm, not batch_norm if bias is None else bias))
 
     def mix(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         """The sum of all."""
@@ -95,9 +97,9 @@ class FoldedLargeKernel(Mixer):
 
 
 class _NormedConvolution(nn.Module):
-    def __init__(self, dim: int, size: tuple[int, int], batch_norm: bool):
+    def __init__(self, dim: int, size: tuple[int, int], batch_norm: bool, bias: bool):
         super().__init__()
-        self.conv = nn.Conv2d(dim, dim, size, padding=(size[0] // 2, size[1] // 2), groups=dim, bias=not batch_norm)
+        self.conv = nn.Conv2d(dim, dim, size, padding=(size[0] // 2, size[1] // 2), groups=dim, bias=bias)
         self.bn = nn.BatchNorm2d(dim) if batch_norm else nn.Identity()
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Graph convolution: each position looks at those that are most alike, wherever they are.
 
-ViG, Han et al. 2022, arXiv 2206.00272, section 3; the max-relative convolution is of Li et al. 2019, arXiv 1904.03751.
+ViG, Han et al. 2022, arXiv 2206.00272, section 3; the convolutions are in `restore.layers.mixers.graph.convolutions`.
 Official code: github.com/huawei-noah/Efficient-AI-Backbones (Apache-2.0). Checked against the official code.
 
 Shape legend: N positions, M those that may be neighbours, k neighbours of each, C channels.
@@ -12,21 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.activations import Activation
 from restore.layers.arguments import require_positive
 from restore.layers.exportable import is_exporting, is_of_size, unflattened
 from restore.layers.mixers.base import Mixer
+from restore.layers.mixers.graph.convolutions import CONVOLUTIONS, GraphConvolution, GraphNorm, grouped_layers
 from restore.layers.normed_linear import NormedLinear
 from restore.layers.precision import without_autocast
 from restore.registry import MIXERS
 
 __all__ = ["NeighbourGraph", "nearest_neighbours", "relative_distances"]
 
-_GROUPS = 4  # of the convolution of a position and its neighbours
-
 
 @MIXERS.add("knn_graph")
 class NeighbourGraph(Mixer):
-    """Max-relative convolution: a position, and the largest difference of its neighbours from it, channel by channel.
+    """A graph convolution; by default a position, and the largest difference of its neighbours from it, by channel.
 
     Args:
         dim: channels of the map; even.
@@ -35,6 +35,11 @@ class NeighbourGraph(Mixer):
         reduction: neighbours are means of squares of this side; the sides of the map are multiples of it.
         grid_side: side of the map for which there are distances that grow with the way between two positions, added
             to those of features; for maps of another size they are resampled. None: only features count.
+        conv: the convolution: "mr", "edge", "sage" or "gin", see `restore.layers.mixers.graph.convolutions`.
+        activation: after the convolution.
+        norm: before the activation: "batch", "instance" (each channel over all positions of an image), or "none".
+        bias: of the convolution.
+        stochastic: probability, in training, that the k are drawn among the k * dilation most alike.
     """
 
     chooses = True
@@ -47,14 +52,25 @@ class NeighbourGraph(Mixer):
         dilation: int = 1,
         reduction: int = 1,
         grid_side: int | None = None,
+        conv: GraphConvolution = "mr",
+        activation: Activation = "gelu",
+        norm: GraphNorm = "batch",
+        bias: bool = True,
+        stochastic: float = 0.0,
     ):
         require_positive(num_neighbours=num_neighbours, dilation=dilation, reduction=reduction)
         if dim % 2 or (grid_side is not None and dim % 4):
             raise ValueError(f"a graph takes a multiple of {2 if grid_side is None else 4} channels, given {dim}")
+        if not 0 <= stochastic <= 1:
+            raise ValueError(f"stochastic is {stochastic}: a probability is between 0 and 1")
         super().__init__(dim, inner_dim=2 * dim, size_multiple=reduction, halo_px=None)
         self.num_neighbours, self.dilation, self.reduction = num_neighbours, dilation, reduction
         self.fc1 = NormedLinear(dim, dim)
-        self.nn = nn.Sequential(nn.Conv1d(2 * dim, 2 * dim, 1, groups=_GROUPS), nn.BatchNorm1d(2 * dim), nn.GELU())
+        self.conv, self.stochastic = conv, stochastic
+        for name, layers in grouped_layers(conv, dim, activation, norm, bias).items():
+            self.add_module(name, layers)
+        if conv == "gin":
+            self.eps = nn.Parameter(torch.zeros(1))
         self.fc2 = NormedLinear(2 * dim, dim)
         distances = None if grid_side is None else relative_distances(dim, grid_side, reduction)
         self.register_buffer("relative_pos", distances)
@@ -70,12 +86,20 @@ class NeighbourGraph(Mixer):
         x_BNC, y_BMC = x_BHWC.flatten(1, 2), x_BHWC.flatten(1, 2)
         if self.reduction > 1:
             y_BMC = F.avg_pool2d(x_BHWC.permute(0, 3, 1, 2), self.reduction).flatten(2).transpose(1, 2)
-        chosen_BNk = nearest_neighbours(x_BNC, y_BMC, self.num_neighbours, self.dilation, self._distances(H * W))
+        chosen_BNk = self._chosen(x_BNC, y_BMC, self._distances(H * W))
         first_B11 = torch.arange(B, device=chosen_BNk.device).view(-1, 1, 1) * y_BMC.shape[1]
         neighbours_BNkC = y_BMC.reshape(-1, C)[chosen_BNk + first_B11]
-        differences_BNC = neighbours_BNkC.amax(dim=2) - x_BNC
-        both_BCN = torch.stack([x_BNC, differences_BNC], dim=-1).flatten(2).transpose(1, 2)
-        return unflattened(self.nn(both_BCN).transpose(1, 2), 1, (H, W))
+        if self.conv == "gin" and is_exporting():  # the nearest, where it is given again, counts once
+            again_BNk1 = F.pad(chosen_BNk[..., 1:] == chosen_BNk[..., :1], (1, 0))[..., None]
+            neighbours_BNkC = neighbours_BNkC.masked_fill(again_BNk1, 0)
+        return unflattened(CONVOLUTIONS[self.conv](self, x_BNC, neighbours_BNkC), 1, (H, W))
+
+    def _chosen(self, x_BNC: torch.Tensor, y_BMC: torch.Tensor, added_1NM: torch.Tensor | None) -> torch.Tensor:
+        """(B, N, k)."""
+        if not (self.training and self.stochastic and torch.rand(()) < self.stochastic):
+            return nearest_neighbours(x_BNC, y_BMC, self.num_neighbours, self.dilation, added_1NM)
+        near_BNk = nearest_neighbours(x_BNC, y_BMC, self.num_neighbours * self.dilation, 1, added_1NM)
+        return near_BNk[..., torch.randperm(near_BNk.shape[-1], device=near_BNk.device)[: self.num_neighbours]]
 
     def _distances(self, num_positions: int) -> torch.Tensor | None:
         """(1, N, M): the table is resampled as if it were a picture, as the official code does."""

@@ -3,7 +3,7 @@
 AFNO, Guibas et al. 2021, arXiv 2111.13587, section 4: y = x + F^-1 S(W2 relu(W1 F x + b1) + b2), with matrices that are
 block-diagonal over channels, relu and the soft shrinkage S on real and imaginary parts apart. Written from the
 equations of the paper; official code: github.com/NVlabs/AFNO-transformer (CC-BY-NC-SA-4.0). Checked against closed
-forms. Of its thresholds only the soft one is here; the published networks keep every frequency.
+forms. The published networks keep every frequency.
 
 Shape legend: B batch, H x W map, F = W // 2 + 1 columns of frequencies, K blocks of D channels, E hidden channels.
 """
@@ -32,16 +32,22 @@ class AdaptiveFourierOperator(Mixer):
         num_blocks: K; a divisor of `dim`.
         sparsity: numbers up to this size become 0, all others shrink by it; relative to an orthonormal transform.
         expansion: hidden channels, in channels.
+        fraction: how many of the frequencies along rows are kept, lowest first, in half of the number of all positions,
+            as the official code counts them; all others become 0.
     """
 
-    def __init__(self, dim: int, num_blocks: int = 4, sparsity: float = 0.01, expansion: int = 1):
+    def __init__(
+        self, dim: int, num_blocks: int = 4, sparsity: float = 0.01, expansion: int = 1, fraction: float = 1.0
+    ):
         require_positive(num_blocks=num_blocks, expansion=expansion)
         if dim % num_blocks or sparsity < 0:
             raise ValueError(
                 f"dim {dim} must be a multiple of num_blocks {num_blocks}, and sparsity {sparsity} not below 0"
             )
         super().__init__(dim, halo_px=None)
-        self.num_blocks, self.sparsity = num_blocks, sparsity
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction is {fraction}: a share is between 0 and 1")
+        self.num_blocks, self.sparsity, self.fraction = num_blocks, sparsity, fraction
         size = dim // num_blocks
         self.w1 = nn.Parameter(0.02 * torch.randn(2, num_blocks, size, size * expansion))
         self.b1 = nn.Parameter(0.02 * torch.randn(2, num_blocks, size * expansion))
@@ -57,6 +63,10 @@ class AdaptiveFourierOperator(Mixer):
             hidden_2BHFKE = F.relu(_complex_linear(parts_2BHFKD, self.w1, self.b1))
             parts_2BHFKD = _complex_linear(hidden_2BHFKE, self.w2, self.b2)
             shrunk_BCHF2 = F.softshrink(parts_2BHFKD, self.sparsity).flatten(4, 5).permute(1, 4, 2, 3, 0)
+            if self.fraction < 1:
+                kept = int((x_BHWC.shape[1] * x_BHWC.shape[2] // 2 + 1) * self.fraction)
+                columns_F1 = torch.arange(shrunk_BCHF2.shape[3], device=shrunk_BCHF2.device)[:, None]
+                shrunk_BCHF2 = shrunk_BCHF2 * (columns_F1 < kept)
             output_BCHW = from_frequencies(shrunk_BCHF2, x_BHWC.shape[1:3])
             return x_BHWC + output_BCHW.permute(0, 2, 3, 1).to(x_BHWC.dtype)
 
