@@ -145,8 +145,15 @@ class TestForms(EncoderTester):
             ("repopt_vgg", {"learns_as": "branches"}),
             ("repopt_vgg", {"learns_as": "multiplied"}),
             ("mini_swin", {"compat": True}),
+            ("repopt_vgg", {"learns_as": "repvgg", "squeeze_excitation": True}),
+            ("vig", {"conv": "edge", "activation": "prelu"}),
+            ("pyramid_vig", {"conv": "gin", "norm": "none"}),
+            ("autoformer", {"max_distance": None, "positions": False, "placement": "post"}),
+            ("cvt", {"projection": "avg", "class_token": [True, False, True]}),
+            ("lvvit", {"order": ["mha", "ffn", "tr"]}),
         )
     ]
+    discrete: ClassVar = {"vig", "pyramid_vig"}
 
 
 @pytest.mark.slow

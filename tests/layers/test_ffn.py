@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from restore.layers.activations import Activation, activation_layer, make_activation
 from restore.layers.build import build_feed_forward
 from restore.layers.ffn import MLP, FeedForward
 from restore.layers.tokens import Tokens
@@ -72,14 +75,24 @@ def test_what_looks_at_neighbours_needs_a_grid():
         ("silu", F.silu),
         ("sigmoid", torch.sigmoid),
         ("quick_gelu", lambda x: x * (1.702 * x).sigmoid()),
+        ("leaky_relu", lambda x: x.clamp(min=0) + 0.2 * x.clamp(max=0)),
+        ("relu6", lambda x: x.clamp(0, 6)),
+        ("hardswish", lambda x: x * (x / 6 + 0.5).clamp(0, 1)),
     ],
 )
 def test_activations(activation, function):
     mlp, glu = build("mlp", activation=activation), build("glu", activation=activation)
     x = torch.randn(2, 3, 5, DIM)
-    assert torch.equal(mlp(x), mlp.fc2(function(mlp.fc1(x))))
+    torch.testing.assert_close(mlp(x), mlp.fc2(function(mlp.fc1(x))))
     gate, value = glu.fc1(x).chunk(2, -1)
-    assert torch.equal(glu(x), glu.fc2(function(gate) * value))
+    torch.testing.assert_close(glu(x), glu.fc2(function(gate) * value))
+
+
+@pytest.mark.parametrize("name", get_args(Activation))
+def test_activations_stand_in_sequences_too(name):
+    layer, function, x = activation_layer(name), make_activation(name), torch.linspace(-8, 8, 33)
+    torch.testing.assert_close(layer(x), function(x))
+    assert len(list(layer.parameters())) == {"prelu": 1, "star_relu": 2}.get(name, 0)
 
 
 @pytest.mark.parametrize("name", ["mlp", "glu"])

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from restore.layers.reparameterised import RepConv3x3
+from restore.layers.folding import fold
+from restore.layers.reparameterised import NormedBranches, RepConv3x3
 
 
 def drawn(inputs: int, outputs: int, expansion: int = 2) -> RepConv3x3:
@@ -57,3 +58,17 @@ def test_kernels_are_summed_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert module.kernel().dtype is torch.float32
         assert module(torch.rand(1, 3, 4, 4)).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(("out_channels", "stride"), [(6, 1), (6, 2), (8, 1)])
+def test_normed_branches_fold_into_one_convolution(out_channels, stride):
+    torch.manual_seed(0)
+    module = NormedBranches(6, out_channels, stride).double()
+    for name, tensor in module.state_dict().items():
+        if "bn_" in name and tensor.is_floating_point():
+            tensor.uniform_(0.5, 2)
+    assert (module.bn_identity is not None) == (out_channels == 6 and stride == 1)
+    x = torch.randn(2, 6, 9, 7, dtype=torch.float64)
+    folded = fold(module)
+    assert type(folded) is torch.nn.Conv2d
+    torch.testing.assert_close(folded(x), module.eval()(x), rtol=0, atol=1e-12)

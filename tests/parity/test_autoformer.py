@@ -7,6 +7,7 @@ import torch
 
 from restore.encoders import Classifier, build_encoder, load_published, published_state
 from restore.encoders.token.autoformer import _Distances
+from restore.errors import CheckpointError
 
 FOUND = {"type": "autoformer", "img_size": 64, "embed_dim": 24, "num_heads": [2, 1], "mlp_ratios": [2.5, 2.0],
          "head_dim": 8, "max_distance": 2}  # fmt: skip
@@ -51,6 +52,43 @@ def test_distances_are_those_of_all_pairs(R, S, num_prefix):
     torch.testing.assert_close(distances.scores(query, R, S), scores, rtol=0, atol=1e-12)
     means = torch.einsum("bhnm,nmd->bhnd", map_BhNN, vectors_NNd)
     torch.testing.assert_close(distances.means(map_BhNN, R, S), means, rtol=0, atol=1e-12)
+
+
+def test_rows_of_a_whole_space_take_turns_where_it_is_said():
+    torch.manual_seed(0)
+    sorted_rows, in_turns = (
+        Classifier(build_encoder({**SPACE, "qkv_in_turns": on}), 10).eval() for on in (False, True)
+    )
+    state = published_state(sorted_rows)
+    for key in state:
+        if key.endswith("qkv.weight"):
+            state[key] = state[key].unflatten(0, (3, -1)).transpose(0, 1).flatten(0, 1)
+    load_published(in_turns, state)
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(in_turns(x), sorted_rows(x))
+    part, whole = (Classifier(build_encoder({**FOUND, "qkv_in_turns": on}), 10).eval() for on in (False, True))
+    for network in (part, whole):
+        load_published(network, state)
+    torch.testing.assert_close(part(x), whole(x))
+
+
+def test_places_that_do_not_fit_are_not_cut():
+    space = Classifier(build_encoder({**SPACE, "img_size": 96, "max_distance": 3}), 10)
+    with pytest.raises(CheckpointError, match="of another size"):
+        load_published(Classifier(build_encoder(FOUND), 10), published_state(space))
+
+
+def test_attention_without_distances_is_that_with_none_to_tell():
+    torch.manual_seed(0)
+    plain, other = (build_encoder({**FOUND, "max_distance": distance}).eval() for distance in (None, 2))
+    missing, unexpected = other.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all("embeddings_table" in key for key in missing)
+    with torch.no_grad():
+        for key in missing:
+            other.get_parameter(key).zero_()
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(plain(x), other(x))
 
 
 def test_one_width_for_each_block():

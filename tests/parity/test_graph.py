@@ -112,6 +112,40 @@ def test_with_one_neighbour_nothing_differs():
     assert mixed[..., ::2].abs().max() > 0
 
 
+@pytest.mark.parametrize("conv", ["mr", "edge", "sage", "gin"])
+def test_graph_convolutions_are_those_of_single_pairs(conv):
+    mixer = drawn({"type": "knn_graph", "num_neighbours": 3, "dilation": 2, "conv": conv}, 8)
+    x_BHWC = torch.randn(1, 3, 4, 8, dtype=torch.float64)
+    x_NC = mixer.fc1(x_BHWC).flatten(0, 2)
+    chosen_Nk = nearest_neighbours(x_NC[None], x_NC[None], 3, 2)[0]
+    expected = []
+    for own, near in zip(x_NC, x_NC[chosen_Nk], strict=True):
+        if conv == "mr":
+            both = torch.stack([own, torch.stack([each - own for each in near]).amax(0)], dim=1).flatten()
+            made = mixer.nn(both[None, :, None])
+        elif conv == "edge":
+            pairs = [mixer.nn(torch.cat([own, each - own])[None, :, None]) for each in near]
+            made = torch.stack(pairs).amax(0)
+        elif conv == "sage":
+            pooled = torch.stack([mixer.nn1(each[None, :, None])[0, :, 0] for each in near]).amax(0)
+            made = mixer.nn2(torch.cat([own, pooled])[None, :, None])
+        else:
+            made = mixer.nn(((1 + mixer.eps) * own + near.sum(0))[None, :, None])
+        expected.append(made.flatten())
+    torch.testing.assert_close(mixer.mix(x_BHWC).flatten(0, 2), torch.stack(expected))
+
+
+def test_neighbours_are_drawn_in_training_where_they_may_be():
+    x_BHWC = torch.randn(1, 4, 4, 8, dtype=torch.float64)
+    for share, changes in ((0.0, False), (1.0, True)):
+        mixer = drawn({"type": "knn_graph", "num_neighbours": 2, "dilation": 3, "norm": "none", "stochastic": share}, 8)
+        assert torch.equal(mixer(x_BHWC), mixer(x_BHWC))
+        mixer.train()
+        for norm in (mixer.fc1.bn, mixer.fc2.bn):
+            norm.eval()
+        assert any(not torch.equal(mixer(x_BHWC), mixer(x_BHWC)) for _ in range(5)) == changes
+
+
 def test_every_point_has_one_centre():
     mixer = drawn({"type": "context_cluster", "num_heads": 2, "head_dim": 3}, 6)
     similarity = mixer.similarity(torch.randn(5, 4, 3).double(), torch.randn(5, 40, 3).double())

@@ -453,3 +453,20 @@ def test_ceit_looks_at_neighbours_of_patches_and_adds_the_norm_of_the_class_toke
         after = block(tokens).x_BNC
     torch.testing.assert_close(after[:, :1], (tokens.x_BNC + normed_BNC)[:, :1])
     torch.testing.assert_close(after[:, 1:], (tokens.x_BNC + patches_BNC)[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("block", "wanted"),
+    [
+        ({"type": "cvt", "patch_sizes": [7, 3, 5]}, "patches: size 5, stride 2 and padding 1"),
+        ({"type": "cvt", "patch_sizes": [7, 3]}, "zip|give one for each"),
+        ({"type": "cct", "stride": 2, "padding": 0}, "kernel: size 3, stride 2 and padding 0"),
+        ({"type": "cct", "pooling_size": 5}, "pooling: size 5"),
+        ({"type": "ceit", "patch_size": 6}, "multiple of 4"),
+        ({"type": "deepvit", "depth": 3, "num_reattention": [3]}, "from 0 to 2"),
+        ({"type": "refiner", "depth": 2, "share": [True, False]}, "the first has a map of its own"),
+    ],
+)
+def test_numbers_that_do_not_belong_together_are_refused(block, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        build_encoder(block)
