@@ -46,6 +46,9 @@ class MetaFormerBlock(nn.Module):
         num_branches: 2, or 1 without a feed-forward network.
     """
 
+    scale1: nn.Module
+    scale2: nn.Module
+
     def __init__(
         self,
         dim: int,

@@ -68,9 +68,9 @@ class _Graph:
         self.activation: Activation = activation
         self.of_mixer: dict[str, Any] = {"conv": conv, "norm": norm, "bias": bias, "stochastic": stochastic}
 
-    def block(self, dim: int, mlp_ratio: float, drop_path: float, *neighbours: Any) -> MetaFormerBlock:
-        """`neighbours`: number, dilation, and what else a `NeighbourGraph` is told of its map."""
-        mixer = NeighbourGraph(dim, *neighbours, activation=self.activation, **self.of_mixer)
+    def block(self, dim: int, mlp_ratio: float, drop_path: float, **neighbours: Any) -> MetaFormerBlock:
+        """`neighbours`: what a `NeighbourGraph` is told of them and of its map."""
+        mixer = NeighbourGraph(dim, activation=self.activation, **neighbours, **self.of_mixer)
         feed_forward = BatchNormMLP(dim, mlp_ratio, activation=self.activation)
         return MetaFormerBlock(dim, mixer, feed_forward, norm="none", drop_path=drop_path)
 
@@ -147,11 +147,12 @@ class ViG(TokenEncoder):
         self.pos_embed = nn.Parameter(torch.zeros(1, embed_dim, img_size // 16, img_size // 16))
         numbers = [int(number) for number in torch.linspace(num_neighbours, 2 * num_neighbours, depth, device="cpu")]
         largest = max(14**2 // max(numbers), 1)
+        dilations = [min(index // 4 + 1, largest) if dilated else 1 for index in range(depth)]
         (rates,) = split_depths([depth], drop_path)
         graph = _Graph(conv, activation, norm, bias, stochastic)
         self.stack = nn.ModuleList(
-            graph.block(embed_dim, mlp_ratio, rate, number, min(index // 4 + 1, largest) if dilated else 1)
-            for index, (number, rate) in enumerate(zip(numbers, rates, strict=True))
+            graph.block(embed_dim, mlp_ratio, rate, num_neighbours=number, dilation=dilation)
+            for number, dilation, rate in zip(numbers, dilations, rates, strict=True)
         )
         self.norm = nn.Identity()
 
@@ -235,8 +236,9 @@ class PyramidViG(StagedEncoder):
         for stage, rates in enumerate(split_depths(depths, drop_path)):
             blocks = []
             for rate in rates:
-                neighbours = (num_neighbours, min(index // 4 + 1, largest), reductions[stage], img_size // (4 << stage))
-                blocks.append(graph.block(dims[stage], mlp_ratio, rate, *neighbours))
+                neighbours = {"num_neighbours": num_neighbours, "dilation": min(index // 4 + 1, largest)}
+                of_map = {"reduction": reductions[stage], "grid_side": img_size // (4 << stage)}
+                blocks.append(graph.block(dims[stage], mlp_ratio, rate, **neighbours, **of_map))
                 index += 1
             self.stages.append(nn.Sequential(*blocks))
         self._depths = tuple(depths)
