@@ -163,15 +163,17 @@ COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official
     "cvt_means": {"type": "cvt", "dims": [16, 24, 32], "depths": [1, 1, 1], "num_heads": [1, 2, 4], "projection": "avg",
                   "kernel_qkv": 2, "padding_kv": 0, "class_token": False},
     "ceit_stem": {"type": "ceit", "img_size": 64, "embed_dim": 48, "depth": 2, "num_heads": 4, "patch_size": 8,
-                  "stem_width": 24, "stem_kernel_size": 5, "qk_scale": 0.6},
+                  "stem_width": 24, "stem_kernel_size": 5, "qk_scale": 0.6, "norm_eps": 1e-5},
     "deepvit_places": {"type": "deepvit", "img_size": 96, "embed_dim": 48, "depth": 3, "num_heads": 4,
-                       "num_reattention": [0, 2], "doubled": 4.0, "qk_scale": 0.9, "conv_stem": False},
+                       "num_reattention": [0, 2], "doubled": 4.0, "qk_scale": 0.9, "conv_stem": False,
+                       "norm_eps": 1e-5},
     "lvvit_wide_heads": {"type": "lvvit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 3, "head_dim": 10,
                          "qk_scale": 0.5},
     "lvvit_ordered": {"type": "lvvit", "img_size": 96, "embed_dim": 48, "order": ["mha", "ffn", "tr"], "num_heads": 3},
     "refiner_own_maps": {
         "type": "refiner", "img_size": 96, "embed_dim": 48, "depth": 4, "num_heads": 4, "qk_scale": 0.4,
-        "share": [False, False, True, False], "transform": [True, True, False, False], "head_expand": 2},
+        "share": [False, False, True, False], "transform": [True, True, False, False], "head_expand": 2,
+        "norm_eps": 1e-5},
     "t2t_vit_scaled": {"type": "t2t_vit", "img_size": 64, "embed_dim": 36, "depth": 2, "num_heads": 4, "qk_scale": 0.5,
                        "tokens_type": "transformer"},
     "cct_strided": {"type": "cct", "img_size": 32, "embed_dim": 48, "num_heads": 4, "kernel_size": 4, "num_convs": 1,
@@ -184,7 +186,7 @@ COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official
         "type": "mini_deit", "img_size": 64, "embed_dim": 32, "depth": 4, "num_heads": 4, "relative_position": False,
         "head_mixing": False, "qkv_bias": False, "qk_scale": 0.3},
     "mini_deit_unmixed": {"type": "mini_deit", "img_size": 64, "embed_dim": 32, "depth": 4, "num_heads": 4,
-                          "head_mixing": False, "class_token": True},
+                          "head_mixing": False, "class_token": True, "norm_eps": 1e-5},
     **{f"mini_swin_{name}": {
         "type": "mini_swin", "img_size": 64, "embed_dim": 16, "depths": [2, 4, 2], "num_shared": [2, 2, 2],
         "num_heads": [2, 2, 4], "window_size": 4, "compat": True, **options}
@@ -216,6 +218,9 @@ COMPARED = {  # encoders without a fixture that agreed within 1e-5 with official
         "type": "context_cluster", "dims": [16, 32, 48, 64], "depths": [1] * 4, "num_heads": [2, 2, 4, 4],
         "head_dim": [8, 8, 12, 12], "num_folds": [4, 2, 2, 1], "patch_size": 7, "patch_padding": 2,
         "reduction_size": 2},
+    "context_cluster_unfolded": {
+        "type": "context_cluster", "dims": [16, 32, 48, 64], "depths": [1] * 4, "num_heads": [2, 2, 4, 4],
+        "head_dim": [8, 8, 12, 12], "num_folds": [[4, 2], [1, 4], [2, 1], 1], "compat": True},
     **{f"amixer_deit_{mode.replace('-', '_')}": {
         "type": "amixer_deit", "img_size": 96, "embed_dim": 48, "depth": 2, "num_heads": 4, "num_maps": 6, "mode": mode,
         **({"relative": False, "pre_proj": False, "post_proj": False} if mode == "softmax" else {})}

@@ -70,6 +70,7 @@ class ContextCluster(StagedEncoder):
         patch_padding: pixels of zeros around the image.
         reduction_size: side of the convolutions between stages, 2 or 3.
         drop_path: probability that the last block is dropped in training; less before it.
+        compat: one region where there is one row or one column of regions, as in the official code.
     """
 
     def __init__(
@@ -92,10 +93,13 @@ class ContextCluster(StagedEncoder):
         patch_padding: int = 0,
         reduction_size: int = 3,
         drop_path: float = 0.0,
+        compat: bool = False,
     ):
         require_exact("patch", patch_size, patch_stride, patch_padding)
         if reduction_size not in (2, 3):
             raise ValueError(f"reduction_size is {reduction_size}: it must be 2 or 3")
+        if compat:
+            num_folds = [fold if isinstance(fold, int) or min(fold) > 1 else 1 for fold in num_folds]
         strides = [patch_stride << stage for stage in range(len(dims))]
         super().__init__(
             in_chans,

@@ -56,6 +56,7 @@ class CeiT(ClassTokenEncoder):
         batch_norm: whether each of their layers has one.
         qkv_bias: whether queries, keys and values have a bias.
         qk_scale: factor of the scores; None: one over the square root of a head's channels.
+        norm_eps: of the norms.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -76,6 +77,7 @@ class CeiT(ClassTokenEncoder):
         batch_norm: bool = True,
         qkv_bias: bool = True,
         qk_scale: float | None = None,
+        norm_eps: float = 1e-6,
         drop_path: float = 0.0,
     ):
         require_odd(stem_kernel_size=stem_kernel_size)
@@ -89,7 +91,7 @@ class CeiT(ClassTokenEncoder):
             num_blocks=depth,
             patch_px=patch_size,
             img_size=img_size,
-            norm_eps=1e-6,
+            norm_eps=norm_eps,
             out_indices=out_indices,
             normalisation=normalisation,
         )
@@ -101,11 +103,14 @@ class CeiT(ClassTokenEncoder):
             _Block(
                 SelfAttention(embed_dim, num_heads, qkv_bias, qk_scale=qk_scale),
                 _LocalFeedForward(embed_dim, mlp_ratio, kernel_size, batch_norm),
+                norm_eps,
                 rate,
             )
             for rate in rates
         )
-        self.lca: nn.Module = _LayerAttention(embed_dim, num_heads, mlp_ratio, qkv_bias, qk_scale)
+        self.lca: nn.Module = _LayerAttention(
+            _LastAttention(embed_dim, num_heads, qkv_bias, qk_scale), MLP(embed_dim, mlp_ratio), norm_eps
+        )
 
     def features(self, x_BCHW: torch.Tensor) -> Features:
         """One map for each block, and the tokens: first what the class tokens of all blocks come to."""
@@ -142,10 +147,10 @@ class _Stem(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, attention: SelfAttention, feed_forward: _LocalFeedForward, drop_path: float):
+    def __init__(self, attention: SelfAttention, feed_forward: _LocalFeedForward, norm_eps: float, drop_path: float):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(attention.dim, 1e-6), attention
-        self.norm2, self.leff = nn.LayerNorm(attention.dim, 1e-6), feed_forward
+        self.norm1, self.attn = nn.LayerNorm(attention.dim, norm_eps), attention
+        self.norm2, self.leff = nn.LayerNorm(attention.dim, norm_eps), feed_forward
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tokens) -> Tokens:
@@ -176,10 +181,10 @@ class _LocalFeedForward(nn.Module):
 class _LayerAttention(nn.Module):
     """The last class token attends to those of all blocks; (B, L, C) to (B, 1, C)."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, qkv_bias: bool, qk_scale: float | None):
+    def __init__(self, attention: _LastAttention, feed_forward: MLP, norm_eps: float):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(dim, 1e-6), _LastAttention(dim, num_heads, qkv_bias, qk_scale)
-        self.norm2, self.feedforward = nn.LayerNorm(dim, 1e-6), MLP(dim, mlp_ratio)
+        self.norm1, self.attn = nn.LayerNorm(feed_forward.dim, norm_eps), attention
+        self.norm2, self.feedforward = nn.LayerNorm(feed_forward.dim, norm_eps), feed_forward
 
     def forward(self, layers_BLC: torch.Tensor) -> torch.Tensor:
         last_B1C = layers_BLC[:, -1:] + self.attn(self.norm1(layers_BLC))

@@ -54,6 +54,7 @@ class DeepViT(ClassTokenEncoder):
         conv_stem: convolutions before the patches, or patches alone.
         doubled: twice each branch, as the published S and L have it (`scale_adjustment` 0.5); or another factor.
         scaled: see `ReAttention`.
+        norm_eps: of the norms.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -74,6 +75,7 @@ class DeepViT(ClassTokenEncoder):
         conv_stem: bool = True,
         doubled: bool | float = True,
         scaled: bool = True,
+        norm_eps: float = 1e-6,
         drop_path: float = 0.0,
     ):
         super().__init__(
@@ -82,7 +84,7 @@ class DeepViT(ClassTokenEncoder):
             num_blocks=depth,
             patch_px=patch_size,
             img_size=img_size,
-            norm_eps=1e-6,
+            norm_eps=norm_eps,
             out_indices=out_indices,
             normalisation=normalisation,
         )
@@ -103,7 +105,7 @@ class DeepViT(ClassTokenEncoder):
                 if number in mixing
                 else SelfAttention(embed_dim, num_heads, qkv_bias, qk_scale=qk_scale),
                 MLP(embed_dim, mlp_ratio),
-                norm={"type": "layer", "eps": 1e-6 * factor**2},
+                norm={"type": "layer", "eps": norm_eps * factor**2},
                 drop_path=rate,
             )
             for number, rate in enumerate(rates)

@@ -66,6 +66,7 @@ class MiniDeiT(ClassTokenEncoder):
         relative_position: whether scores depend on the way between patches (`rpe_config` of published networks).
         head_mixing: whether maps go through a matrix over heads before and after softmax (`use_transform`).
         class_token: whether there is one; published networks do without.
+        norm_eps: of the norms.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -86,6 +87,7 @@ class MiniDeiT(ClassTokenEncoder):
         relative_position: bool = True,
         head_mixing: bool = True,
         class_token: bool = False,
+        norm_eps: float = 1e-6,
         drop_path: float = 0.0,
     ):
         require_positive(num_repeats=num_repeats)
@@ -98,7 +100,7 @@ class MiniDeiT(ClassTokenEncoder):
             num_blocks=num_blocks,
             patch_px=patch_size,
             img_size=img_size,
-            norm_eps=1e-6,
+            norm_eps=norm_eps,
             class_token=class_token,
             out_indices=out_indices,
             normalisation=normalisation,
@@ -109,7 +111,7 @@ class MiniDeiT(ClassTokenEncoder):
         for rates in split_depths([num_repeats] * num_blocks, drop_path):
             attention = _SharedAttention(embed_dim, num_heads, qkv_bias, qk_scale)
             attention.add_sets(num_repeats, relative_position, head_mixing, class_token)
-            self.stack.append(_Block(attention, mlp_ratio, rates))
+            self.stack.append(_Block(attention, mlp_ratio, norm_eps, rates))
 
     def published_key(self, key: str) -> str:
         """The names of the official code."""
@@ -123,10 +125,10 @@ class MiniDeiT(ClassTokenEncoder):
 class _Block(nn.Module):
     """One set of weights that runs as often as there are `rates` of dropping it."""
 
-    def __init__(self, attention: _SharedAttention, mlp_ratio: float, rates: Sequence[float]):
+    def __init__(self, attention: _SharedAttention, mlp_ratio: float, norm_eps: float, rates: Sequence[float]):
         super().__init__()
         dim = attention.dim
-        self.norm1, self.norm2 = (nn.ModuleList(nn.LayerNorm(dim, 1e-6) for _ in rates) for _ in range(2))
+        self.norm1, self.norm2 = (nn.ModuleList(nn.LayerNorm(dim, norm_eps) for _ in rates) for _ in range(2))
         self.mixer, self.ffn = attention, MLP(dim, mlp_ratio)
         self.drop_paths = nn.ModuleList(DropPath(rate) for rate in rates)
 

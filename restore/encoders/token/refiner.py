@@ -61,6 +61,7 @@ class Refiner(ClassTokenEncoder):
         head_expand: the same where a block refines its own.
         conv_stem: convolutions before the patches, or patches alone.
         dense: whether a classifier's head looks at every patch as well, or at the class token alone.
+        norm_eps: of the norms.
         drop_path: probability that the last block is dropped in training; less before it.
     """
 
@@ -83,6 +84,7 @@ class Refiner(ClassTokenEncoder):
         head_expand: float = 3.0,
         conv_stem: bool = True,
         dense: bool = True,
+        norm_eps: float = 1e-6,
         drop_path: float = 0.0,
     ):
         super().__init__(
@@ -91,7 +93,7 @@ class Refiner(ClassTokenEncoder):
             num_blocks=depth,
             patch_px=patch_size,
             img_size=img_size,
-            norm_eps=1e-6,
+            norm_eps=norm_eps,
             out_indices=out_indices,
             normalisation=normalisation,
             weights_statistics=HALF,
@@ -116,6 +118,7 @@ class Refiner(ClassTokenEncoder):
                 if shared[number]
                 else _Adding(embed_dim, num_heads, qkv_bias, qk_scale, head_expand if refining[number] else None),
                 mlp_ratio,
+                4 * norm_eps,
                 rate,
             )
             for number, rate in enumerate(rates)
@@ -141,10 +144,10 @@ class Refiner(ClassTokenEncoder):
 class _Block(nn.Module):
     """Tokens and the attention map that is passed on, to the same."""
 
-    def __init__(self, dim: int, mixer: _Adding | _Refining, mlp_ratio: float, drop_path: float):
+    def __init__(self, dim: int, mixer: _Adding | _Refining, mlp_ratio: float, norm_eps: float, drop_path: float):
         super().__init__()
-        self.norm1, self.mixer = nn.LayerNorm(dim, 4e-6), mixer
-        self.norm2, self.ffn = nn.LayerNorm(dim, 4e-6), MLP(dim, mlp_ratio)
+        self.norm1, self.mixer = nn.LayerNorm(dim, norm_eps), mixer
+        self.norm2, self.ffn = nn.LayerNorm(dim, norm_eps), MLP(dim, mlp_ratio)
         self.scale2, self.drop_path = LayerScale(dim), DropPath(drop_path)
 
     def forward(self, tokens: Tokens, passed_BhNN: torch.Tensor | None) -> tuple[Tokens, torch.Tensor]:
