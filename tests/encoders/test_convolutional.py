@@ -7,7 +7,7 @@ import timm
 import torch
 
 from restore.encoders import Classifier, build_encoder, load_published, published_state
-from restore.encoders.convolution.hr_nas import _Cell
+from restore.encoders.convolution.hr_nas import _Cell, _Layers
 from restore.encoders.convolution.trt_vit import MixedBlock
 
 
@@ -71,7 +71,7 @@ def test_hr_nas_counts_what_the_official_cells_hold_for_distillation_less():
 
 def test_a_cell_is_its_input_where_the_last_norms_are_silent():
     torch.manual_seed(0)
-    cell = _Cell(6, 6, 1, 12, (3, 5), 4).eval()
+    cell = _Cell(6, 6, 1, [(3, 12), (5, 8)], 4, _Layers("relu", 1e-3, antialias=True)).eval()
     x = torch.randn(1, 6, 9, 14)
     assert not torch.allclose(cell(x), x)
     for norm in (cell.pw_bn, cell.transformer.reverse_proj.bn):
