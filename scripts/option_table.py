@@ -85,7 +85,8 @@ def trained(folder: Path, rows: list[tuple[Path, str]]) -> list[tuple[Path, str]
     found = []
     for path, message in rows:
         if message == LOADS:
-            values = yaml.safe_load((folder / path).read_text(encoding="utf-8"))
+            with contextlib.redirect_stderr(None):
+                values = load(folder / path).resolved()  # in our words, whatever the file's are
             kind = (_folder(path), values.get("model_type"), str((values.get("network_g") or {}).get("type")))
             if "train" in (values.get("datasets") or {}) and "train" in values:
                 if kind not in seen:

@@ -207,7 +207,7 @@ def _trainer(
         learning, everything = train_only(network, train.trainable)
         log.info("%s of %s parameters learn (%.1f %%)", f"{learning:,}", f"{everything:,}", 100 * learning / everything)
     if train.ema_decay:
-        objective.keep_average(train.ema_decay, warmup=train.ema_warmup)
+        objective.keep_average(train.ema_decay, warmup=train.ema_warmup, power=train.ema_power)
     if train.activation_checkpointing or (isinstance(network, ForeignNetwork) and network.use_checkpoint):
         checkpoint_blocks(network)
     if train.compile:

@@ -39,7 +39,9 @@ class RealESRGANDataset(SharpImageDataset):
         blur_sigma: smallest and largest standard deviation, in pixels.
         betag_range: exponents of generalized Gaussian kernels.
         betap_range: exponents of plateau kernels.
+        kernel_range: smallest and largest side of a kernel, odd; by default 7 and `blur_kernel_size`.
         final_sinc_prob: probability of the sinc filter at the end.
+        final_kernel_range: smallest and largest side of that filter's kernel.
     """
 
     fields: ClassVar[Fields] = {"gt": "image", "gt_path": "text", "seed": "seed"}
@@ -54,6 +56,7 @@ class RealESRGANDataset(SharpImageDataset):
     blur_sigma: Range | None = None
     betag_range: Range | None = None
     betap_range: Range | None = None
+    kernel_range: list[int] | None = None
     blur_kernel_size2: int | None = None
     kernel_list2: list[str] | None = None
     kernel_prob2: list[float] | None = None
@@ -61,7 +64,9 @@ class RealESRGANDataset(SharpImageDataset):
     blur_sigma2: Range | None = None
     betag_range2: Range | None = None
     betap_range2: Range | None = None
+    kernel_range2: list[int] | None = None
     final_sinc_prob: float | None = None
+    final_kernel_range: list[int] | None = None
 
     def __getitem__(self, item: int | Draw) -> dict[str, Any]:
         if not isinstance(item, Draw):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restore.losses.pixel import CharbonnierLoss
 from restore.losses.vgg import VggFeatures
 from restore.metrics.backbones import load_backbone
 from restore.metrics.perceptual import Net, dists, lpips
@@ -31,6 +32,7 @@ class PerceptualLoss(nn.Module):
         style_weight: factor of the style loss, logged as `l_style`; 0 leaves it out.
         criterion: distance of two maps.
         weights: file of VGG's weights; by default torchvision's.
+        padding: of the first convolution; "replicate" makes less of borders.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class PerceptualLoss(nn.Module):
         range_norm: bool = False,
         perceptual_weight: float = 1.0,
         style_weight: float = 0.0,
-        criterion: Literal["l1", "l2", "fro"] = "l1",
+        criterion: Literal["l1", "l2", "fro", "charbonnier"] = "l1",
         weights: str | None = None,
+        padding: Literal["zeros", "replicate"] = "zeros",
     ):
         super().__init__()
         self.layer_weights = dict(layer_weights)
@@ -52,11 +55,14 @@ class PerceptualLoss(nn.Module):
             "l1": F.l1_loss,
             "l2": F.mse_loss,
             "fro": torch.dist,
+            "charbonnier": CharbonnierLoss(),
         }
         self.distance = distances[criterion]
         self.vgg = VggFeatures(
             layer_weights, vgg_type, use_input_norm=use_input_norm, range_norm=range_norm, weights=weights
         )
+        if padding == "replicate":
+            self.vgg.pad_by_repeating()
 
     def forward(self, restored: Tensor, reference: Tensor) -> dict[str, Tensor]:
         """`{"percep": ..., "style": ...}`, without those of weight 0."""

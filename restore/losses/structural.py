@@ -1,4 +1,7 @@
-"""SSIM and MS-SSIM as losses: one minus the similarity that `restore.metrics` measures in RGB, with gradients."""
+"""SSIM and MS-SSIM as losses: one minus the similarity that `restore.metrics` measures in RGB, with gradients.
+
+`MSSIMLoss` is another MS-SSIM, of luma, as traiNNer-redux trains with it (the-database/traiNNer-redux, Apache-2.0).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from torch.nn import functional as F
 
 from restore.errors import ImageError
 from restore.metrics.derived import MS_SSIM_WEIGHTS
+from restore.metrics.levels import SSIM_WINDOW_PX
 from restore.metrics.windows import ssim_terms
 from restore.registry import LOSSES
 
-__all__ = ["MSSSIMLoss", "SSIMLoss"]
+__all__ = ["MSSIMLoss", "MSSSIMLoss", "SSIMLoss"]
 
+_LUMA = (0.299, 0.587, 0.114)
 _FLOOR = 1e-6  # a negative contrast has no real power, and zero has no finite gradient
 
 
@@ -73,3 +78,42 @@ class MSSSIMLoss(nn.Module):
             term_BC = (luminance * contrast if last else contrast).mean(dim=(2, 3))
             similarity_BC = similarity_BC * term_BC.clamp(min=_FLOOR) ** weight
         return self.loss_weight * (1 - similarity_BC.mean())
+
+
+@LOSSES.add()
+class MSSIMLoss(nn.Module):
+    """1 - MS-SSIM of luma clipped to [0, 1]: negative contrasts count as 0, and small images are padded with zeros.
+
+    Where `MSSSIMLoss` needs patches of 176 px, the coarsest scales of smaller ones see more border than image here.
+
+    Args:
+        loss_weight: factor of the loss.
+        test_y_channel: compare luma (0.299 R + 0.587 G + 0.114 B); false: RGB.
+        include_luminance: whether the luminance counts at the coarsest scale.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, test_y_channel: bool = True, include_luminance: bool = False):
+        super().__init__()
+        self.loss_weight, self.luma, self.include_luminance = loss_weight, test_y_channel, include_luminance
+
+    def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
+        """The loss."""
+        restored, reference = self._seen(restored), self._seen(reference)
+        similarity_B = torch.ones_like(restored[:, 0, 0, 0])
+        for scale, weight in enumerate(MS_SSIM_WEIGHTS):
+            if scale:
+                odd = [side % 2 for side in restored.shape[2:]]
+                restored, reference = (F.avg_pool2d(image, 2, padding=odd) for image in (restored, reference))
+            border = [SSIM_WINDOW_PX // 2] * 4 if restored.shape[3] < SSIM_WINDOW_PX else [0] * 4
+            luminance, contrast = ssim_terms(F.pad(restored, border), F.pad(reference, border))
+            term = contrast.relu()
+            if self.include_luminance and scale == len(MS_SSIM_WEIGHTS) - 1:
+                term = luminance * term
+            similarity_B = similarity_B * term.mean(dim=(1, 2, 3)).clamp(min=_FLOOR) ** weight
+        return self.loss_weight * (1 - similarity_B.mean().clamp(0, 1))
+
+    def _seen(self, image_BCHW: Tensor) -> Tensor:
+        image_BCHW = image_BCHW.clamp(0, 1)
+        if not self.luma or image_BCHW.shape[1] != len(_LUMA):
+            return image_BCHW
+        return torch.einsum("c,bchw->bhw", image_BCHW.new_tensor(_LUMA), image_BCHW)[:, None]

@@ -80,6 +80,12 @@ class VggFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
+    def pad_by_repeating(self) -> None:
+        """Let the first convolution repeat the border, where it would see zeros."""
+        first = self.features[0]
+        assert isinstance(first, nn.Conv2d)
+        first.padding_mode = "replicate"
+
     def train(self, mode: bool = True) -> VggFeatures:
         """Stays in evaluation mode."""
         return super().train(False)

@@ -1,11 +1,13 @@
-"""Discriminators, which tell restored from real images: VGGStyleDiscriminator and UNetDiscriminatorSN.
+"""Discriminators, which tell restored from real images: VGGStyleDiscriminator, UNetDiscriminatorSN and DUnet.
 
 - VGGStyleDiscriminator: one score for each image, ESRGAN (Wang et al. 2018, arXiv 1809.00219).
 - UNetDiscriminatorSN: one score for each pixel, Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833), with spectral
   normalisation (Miyato et al. 2018, arXiv 1802.05957).
+- DUnet: the same by sampling at learned places (DySample, Liu et al. 2023, arXiv 2308.15085), of traiNNer-redux
+  (the-database/traiNNer-redux, Apache-2.0), whose keys it has. Needs spandrel (`[foreign]`), whose layer it samples by.
 
-Argument names, defaults, state-dict keys and outputs are those of BasicSR 1.4.2 (XPixelGroup/BasicSR, Apache-2.0). What
-differs: the U-Net takes sizes that are no multiple of 8, and RGB is the default everywhere.
+Argument names, defaults, state-dict keys and outputs of the others are those of BasicSR 1.4.2 (XPixelGroup/BasicSR,
+Apache-2.0). What differs: the U-Net takes sizes that are no multiple of 8, and RGB is the default everywhere.
 
 Shapes: B batch, H x W image.
 """
@@ -17,12 +19,13 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import spectral_norm
+from torch.nn.utils import parametrizations, spectral_norm
 
+from restore.errors import MissingError
 from restore.networks.residual import conv3x3
 from restore.registry import DISCRIMINATORS
 
-__all__ = ["UNetDiscriminatorSN", "VGGStyleDiscriminator"]
+__all__ = ["DUnet", "UNetDiscriminatorSN", "VGGStyleDiscriminator"]
 
 LAST_SIDE_PX = 4
 HIDDEN = 100
@@ -127,3 +130,50 @@ class UNetDiscriminatorSN(nn.Module):
 
 def _activate(features: torch.Tensor) -> torch.Tensor:
     return F.leaky_relu(features, 0.2)
+
+
+@DISCRIMINATORS.add()
+class DUnet(nn.Module):
+    """Scores (B, 1, H, W), unbounded, for images whose sides are multiples of 8 px: real where high.
+
+    Args:
+        num_in_ch: channels of the image.
+        num_feat: channels at full resolution, a multiple of 4.
+
+    Raises:
+        MissingError: spandrel is not installed.
+    """
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64):
+        super().__init__()
+        try:
+            from spandrel.architectures.__arch_helpers.dysample import DySample
+        except ImportError:
+            raise MissingError("DUnet samples by a layer of spandrel: pip install 'restore-toolkit[foreign]'") from None
+        normalised = parametrizations.spectral_norm
+        self.in_to_dim = conv3x3(num_in_ch, num_feat)
+        for level in (1, 2, 3):
+            inner, outer = num_feat * 2 ** (level - 1), num_feat * 2**level
+            down = nn.Sequential(normalised(nn.Conv2d(inner, outer, 3, 2, 1)), nn.Mish())
+            up = nn.Sequential(DySample(outer, outer, 2, 4, False), normalised(conv3x3(outer, inner)))
+            self.add_module(f"e_x{level}", down)
+            self.add_module(f"up{4 - level}", up)
+        convs = [normalised(nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=False)) for _ in range(2)]
+        self.end_conv = nn.Sequential(convs[0], nn.Mish(), convs[1], nn.Mish(), conv3x3(num_feat, 1))
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """The score of each pixel, (B, 1, H, W).
+
+        Raises:
+            ValueError: images of other sizes.
+        """
+        if any(side % 8 for side in x_BCHW.shape[-2:]):
+            height, width = x_BCHW.shape[-2:]
+            raise ValueError(f"DUnet takes sides that are multiples of 8 px, given {height}x{width}: change gt_size.")
+        downward = [self.in_to_dim(x_BCHW)]
+        for level in (1, 2, 3):
+            downward.append(self.get_submodule(f"e_x{level}")(downward[-1]))
+        features = downward.pop()
+        for step in (1, 2, 3):
+            features = self.get_submodule(f"up{step}")(features) + downward.pop()
+        return self.end_conv(features)

@@ -115,14 +115,22 @@ _FAMILIES = (
         _names(
             """
             ART ARTUNet CAT CAT_Unet HATFIR HiT_SIR HiT_SNG MambaIR MambaIRUNet MambaIRv2 MambaIRv2Light
-            SwinFIR ELAN srformer hit_sir hit_sng elan emt
+            SwinFIR ELAN hit_sir hit_sng elan elan_light emt dwt dwt_s lmlt_base lmlt_large lmlt_tiny
+            rhat_l rhat_m rhat_s docres_base docres_large docres_discriminator scunet_aaf6aa
             """
         ),
     ),
     Family(
         "this convolutional network is not here",
         "The nearest are EDSR, RCAN and, with pip install 'restore-toolkit[foreign]', PLKSR, SPAN and SAFMN.",
-        _names("ESC ESCFP ESCReal sebica eimn_l eimn_a flexnet metaflexnet"),
+        _names(
+            """
+            ESC ESCFP ESCReal escrealm escrealm_xl sebica eimn_l eimn_a flexnet metaflexnet cascadedgaze mosrv2
+            artcnn artcnn_r16f96 artcnn_r8f64 artcnn_r8f48 artcnn_r5f48 artcnn_r8f24 artcnn_r3f24 dis_balanced dis_fast
+            gaterv3_s gaterv3_r lkfmixer_t lkfmixer_b lkfmixer_l rcan_unshuffle rcan_l rtmosr rtmosr_l rtmosr_ul
+            spanplus spanplus_s spanplus_st spanplus_sts
+            """
+        ),
     ),
     Family(
         "it restores no dual-pixel pairs",

@@ -11,20 +11,16 @@ import re
 from dataclasses import replace
 
 from restore.errors import Problem
+from restore.options.redux.keys import SIGNS, home_of
 from restore.registry import DATASETS, DISCRIMINATORS, LOSSES, METRICS, NETWORKS, OBJECTIVES, Registry
 
 __all__ = ["explained"]
 
 _PRECISION = "Write train.precision: bf16 (or fp16), and for a test runtime.precision."
-_COMPILE = "Write train.compile: true, and for a test runtime.compile."
 _TILES = "Leave it out: images are cut into tiles by the free memory. To choose a side, write runtime.tile: 256."
 _MIXING = "Write train.mixing_augs: {mixup: true, cutmix: 0.5, cutblur: 0.5}, with those that are wanted."
-_CLIPPING = "Write train.clip_norm: 1.0, the largest norm of the gradient."
-_FILES = "Leave it out: checkpoints have BasicSR's layout, and every command reads .safetensors too."
-_DEGRADING = "Leave it out: this step is not one of Real-ESRGAN's. A recipe of your own may have it: `restore degrade`."
+_REDUX = "{}It is a key of traiNNer-redux, whose option files are read whole, and are told by one of {}."
 _IN_DATASET = "It belongs to the dataset: write it in datasets.train, of type RealESRGANDataset."
-_NO_LIST = "Each loss is a block of its own: pixel_opt, perceptual_opt, gan_opt and any other NAME_opt, in train."
-_VALIDATION = "Leave it out: val.val_freq: ~ switches validation off."
 
 _LIIF_DATASET = (
     "Write datasets.{key}: {{type: DownsampledImageDataset, dataroot_gt: FOLDER, ...}}, and a scale at the top."
@@ -32,42 +28,16 @@ _LIIF_DATASET = (
 _ONE_SCALE = "Leave it out: a network here is of one scale, `scale`; val.metrics says how its results are measured."
 
 _KEYS = {
-    "amp_bf16": _PRECISION,
     "train.use_amp": _PRECISION,
-    "*use_channels_last": "Write train.channels_last: true, and for a test runtime.channels_last.",
-    "fast_matmul": "Write train.tf32: true.",
-    "use_compile": _COMPILE,
-    "compile_mode": _COMPILE,
-    "deterministic": "Leave it out: manual_seed gives a run the same random numbers again.",
-    "detect_anomaly": "Leave it out: the first loss that is not finite is named, and stops the run.",
-    "onnx": "Leave it out: `restore export` writes ONNX files.",
-    "val.tile_size": "Write runtime.tile, by default auto: by the free memory.",
-    "val.tile_overlap": "Write runtime.tile_overlap.",
-    "val.val_enabled": _VALIDATION,
-    "val.metrics_enabled": "Leave it out: without val.metrics nothing is measured.",
-    "train.grad_clip": _CLIPPING,
-    "train.grad_clip_max_norm": _CLIPPING,
-    "train.ema_power": "Write train.ema_warmup: true.",
-    "train.losses": _NO_LIST,
-    "train.use_moa": _MIXING,
-    "train.moa_*": _MIXING,
-    "logger.save_checkpoint_format": _FILES,
     "datasets.*.noise": "Write type: GaussianNoiseDataset and sigma, with dataroot_gt alone: the noise is added here.",
     "datasets.*.use_mixup": _MIXING,
     "datasets.*.use_cutmix": _MIXING,
     "datasets.*.use_channelshuffle": f"Leave it out: colours are not shuffled here. {_MIXING}",
-    "high_order_degradations_debug*": "Leave it out: `restore degrade --preview` shows what a recipe does.",
-    **dict.fromkeys(
-        ("lq_usm*", "thicklines_prob", "blur_prob", "blur_prob2", "resize_mode_*", "jpeg_prob", "jpeg_prob2"),
-        _DEGRADING,
-    ),
     **{
         f"{key}{round_}": _IN_DATASET
         for key in ("blur_kernel_size", "kernel_list", "kernel_prob", "sinc_prob", "blur_sigma", "beta?_range")
         for round_ in ("", "2")
     },
-    "kernel_range*": "Write blur_kernel_size in datasets.train: the largest side of a kernel, odd.",
-    "final_kernel_range": "Leave it out: kernels are of every odd side from 7 to blur_kernel_size.",
     "final_sinc_prob": _IN_DATASET,
     **{f"{key}_dataset": _LIIF_DATASET.format(key=key) for key in ("train", "val", "test")},
     **dict.fromkeys(("eval_type", "scale_min", "scale_max"), _ONE_SCALE),
@@ -90,7 +60,7 @@ _REGISTRIES: dict[str, Registry] = {
 }
 _NAMES = {
     (OBJECTIVES.kind, r"\w*IRv?\d*Model"): "Write SRModel",
-    (DISCRIMINATORS.kind, "dunet|unet"): "Write UNetDiscriminatorSN",
+    (DISCRIMINATORS.kind, "unet"): "Write UNetDiscriminatorSN",
     (NETWORKS.kind, "esrgan|ESRGAN"): "Write RRDBNet",
     (NETWORKS.kind, "compact"): "Write SRVGGNetCompact",
     (DATASETS.kind, r"PairedImageDADataset|ImageNetPaired\w+"): "Write PairedImageDataset",
@@ -106,6 +76,8 @@ def explained(problem: Problem) -> Problem:
     """A mistake as it is or, where another repository writes so, with what to write here."""
     if problem.message.startswith("unknown option"):
         instead = next((text for key, text in _KEYS.items() if fnmatch.fnmatchcase(problem.path, key)), None)
+        if instead is None and (home := home_of(problem.path)) is not None:
+            instead = _REDUX.format(f"Here it is {home}. " if home else "", ", ".join(SIGNS))
         return replace(problem, message=f"unknown option. {instead}") if instead else problem
     found = _UNKNOWN_NAME.match(problem.message)
     if found and found["kind"] in _REGISTRIES and (instead := _named(found["kind"], found["name"])):

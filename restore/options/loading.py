@@ -13,6 +13,7 @@ from restore.files import expanded
 from restore.options import components
 from restore.options.absent import family_of, family_of_key
 from restore.options.foreign import explained
+from restore.options.redux import translate
 from restore.options.rules import broken_rules, schedule_problems
 from restore.options.schema import Options, fitted
 from restore.options.source import Override, read
@@ -64,9 +65,9 @@ def load_datasets(path: str | Path, overrides: Iterable[Override | str] = ()) ->
         return resolve(read(path, overrides), check_components=False)
     except OptionsError as error:
         try:
-            options = resolve(
-                _part_of_datasets(read(path, overrides), Path(path)), check_components=False, is_part=True
-            )
+            tree = read(path, overrides)
+            translate(tree)  # what cannot be had is told with `error`
+            options = resolve(_part_of_datasets(tree, Path(path)), check_components=False, is_part=True)
         except OptionsError:
             raise error from None
         _log.warning("its datasets are checked, but as an option file of a run it has mistakes:\n%s", error)
@@ -99,6 +100,7 @@ def resolve(
 
     `is_part`: what a run needs beside its datasets may be missing.
     """
+    foreign = translate(tree)
     if check_components:
         _load_plugins(tree)
     if is_train is None:
@@ -108,7 +110,7 @@ def resolve(
     values, problems = _without_keys_of_absent(_without_strays(tree.values), set(absent.values()))
     options: Options | None
     mistakes, options = validate(fitted(Options, values), values)
-    problems += mistakes + components.check(values, absent, arguments=check_components)
+    problems += foreign + mistakes + components.check(values, absent, arguments=check_components)
     if options is not None:
         problems += broken_rules(options, is_train, is_part=is_part)
         if is_train and options.train and (late := schedule_problems(options.train)):

@@ -68,6 +68,12 @@ class Tree:
             values = values[key] if _has(values, key) else None
         return values
 
+    def pop(self, place: Place) -> tuple[Any, dict[Place, Origin]]:
+        """Take an entry of a block out: its value, and the origins of it and of all in it, as `assign` wants them."""
+        value = self.value(place)
+        self.value(place[:-1]).pop(place[-1])
+        return value, {other: self.origins.pop(other) for other in _places(value, place) if other in self.origins}
+
     def merge(self, child: Tree) -> None:
         """Lay `child` over this tree: blocks are merged key by key, everything else is replaced."""
         if () in child.origins:

@@ -26,6 +26,7 @@ class Follower(nn.Module):
         network: the network that is trained. It and its average may be sharded until the first update.
         decay: weight of the past in each update, in [0, 1).
         warmup: let the average follow quickly at first: the decay of update t is min(decay, (1 + t) / (10 + t)).
+        power: the same by min(decay, 1 - (1 + t)^-power), as the library ema-pytorch has it; None: not so.
 
     Attributes:
         network: the average, always in evaluation mode and without gradients.
@@ -35,7 +36,7 @@ class Follower(nn.Module):
 
     followed: nn.Module
 
-    def __init__(self, network: nn.Module, decay: float, *, warmup: bool = False):
+    def __init__(self, network: nn.Module, decay: float, *, warmup: bool = False, power: float | None = None):
         super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"the decay of a moving average must be at least 0 and below 1, not {decay}")
@@ -43,6 +44,7 @@ class Follower(nn.Module):
         self.__dict__["followed"] = network
         self.decay = decay
         self.warmup = warmup
+        self.power = power
         self.num_updates = 0
 
     def train(self, mode: bool = True) -> Follower:
@@ -57,12 +59,19 @@ class Follower(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the network; call it once after every optimizer step."""
-        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.warmup else self.decay
+        decay = self._decay()
         self.num_updates += 1
         averaged, parameters, copies, buffers = self._tensors
         torch._foreach_lerp_(averaged, parameters, 1 - decay)
         if buffers:
             torch._foreach_copy_(copies, buffers)
+
+    def _decay(self) -> float:
+        """The weight of the past in the next update."""
+        decay, done = self.decay, self.num_updates
+        if self.warmup:
+            decay = min(decay, (1 + done) / (10 + done))
+        return decay if self.power is None else min(decay, 1 - (1 + done) ** -self.power)
 
     @functools.cached_property
     def _tensors(self) -> tuple[list[Tensor], ...]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from restore.errors import ImageError, MissingError, OptionsError
 from restore.losses.adversarial import artifact_map
+from restore.losses.colour import rgb_to_hsluv
 from restore.losses.vgg import LAYERS, VggFeatures
 from restore.metrics import ms_ssim, psnr, ssim
 from restore.registry import LOSSES
@@ -90,6 +91,64 @@ def test_multi_scale_similarity_of_opposites_has_a_gradient():
     assert torch.isfinite(restored.grad).all()
     with pytest.raises(ImageError, match="at least 11x11 px"):
         build("SSIMLoss")(torch.rand(1, 3, 10, 10), torch.rand(1, 3, 10, 10))
+
+
+def test_similarity_of_luma_is_that_of_grey_images():
+    draw = torch.Generator().manual_seed(0)
+    reference = F.avg_pool2d(torch.rand(2, 1, 400, 400, generator=draw), 2)
+    restored = (reference + 0.01 * torch.randn(reference.shape, generator=draw)).clamp(0, 1)  # no contrast is negative
+    of_grey = build("MSSSIMLoss")(restored, reference)
+    luma = [image.expand(-1, 3, -1, -1) for image in (restored, reference)]
+    for of_luma in (True, False):
+        loss = build("MSSIMLoss", include_luminance=True, test_y_channel=of_luma)(*luma)
+        assert loss.item() == pytest.approx(of_grey.item(), abs=5e-5)
+    brighter = [luma[1] * 0.9 + 0.1, luma[1] * 0.9]  # luminance alone
+    assert build("MSSIMLoss")(*brighter) < 1e-5 < build("MSSIMLoss", include_luminance=True)(*brighter)
+
+
+@pytest.mark.parametrize("side", [64, 37])
+def test_similarity_of_luma_of_small_images(side):
+    torch.manual_seed(0)
+    reference = torch.rand(1, 3, side, side)
+    restored = (1 - reference).requires_grad_()
+    loss = build("MSSIMLoss")(restored, reference)
+    loss.backward()
+    assert 0.5 < loss <= 1
+    assert torch.isfinite(restored.grad).all()
+    assert build("MSSIMLoss", loss_weight=3)(reference, reference).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_hues_are_those_of_hsluv():
+    """Values of hsluv.org's reference snapshot."""
+    rgb = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5], [0, 0, 0]]).T[None, :, :, None]
+    hue, saturation, lightness = (each[0, :, 0] for each in rgb_to_hsluv(rgb))
+    torch.testing.assert_close(hue[:3] * 360, torch.tensor([12.17705, 127.71501, 265.87432]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(saturation, torch.tensor([1.0, 1, 1, 0, 0]), atol=2e-4, rtol=0)
+    torch.testing.assert_close(
+        lightness * 100, torch.tensor([53.23712, 87.73552, 32.30087, 53.38896, 0]), atol=2e-3, rtol=0
+    )
+
+
+@pytest.mark.parametrize("criterion", ["l1", "l2", "charbonnier"])
+def test_colours_differ_by_hue_saturation_and_lightness(criterion):
+    torch.manual_seed(0)
+    reference = torch.rand(2, 3, 12, 12)
+    restored = torch.rand(2, 3, 12, 12, requires_grad=True)
+    loss = build("HSLuvLoss", criterion=criterion)
+    parts = loss(restored, reference)
+    assert set(parts) == {"hue", "saturation", "lightness"}
+    sum(parts.values()).backward()
+    assert torch.isfinite(restored.grad).all()
+    same = loss(reference, reference)
+    assert all(part.item() == pytest.approx(0, abs=1e-6) for part in same.values())
+    grey = reference.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    darker = loss(grey * 0.5, grey)
+    assert darker["lightness"] > 0.01
+    assert (darker["hue"].item(), darker["saturation"].item()) == (0, pytest.approx(0, abs=1e-3))
+    weighted = build("HSLuvLoss", criterion=criterion, loss_weight=2, hue_weight=1)(restored, reference)
+    torch.testing.assert_close(weighted["hue"], 6 * parts["hue"])
+    with pytest.raises(ImageError, match="of 3 channels; given: 1"):
+        loss(grey[:, :1], grey[:, :1])
 
 
 def test_total_variation():
@@ -187,6 +246,18 @@ def test_perceptual_loss_by_hand(pair, vgg_weights):
     torch.testing.assert_close(losses["style"], 2 * (style[0] + 0.25 * style[1]))
     sum(losses.values()).backward()
     assert restored.grad.abs().sum() > 0
+
+
+def test_perceptual_loss_that_repeats_borders(pair, vgg_weights):
+    restored, reference = pair
+    block = {"vgg_type": "vgg11", "weights": vgg_weights, "criterion": "charbonnier", "layer_weights": {"conv1_1": 1}}
+    weights = torch.load(vgg_weights)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    padded = [F.pad((image - mean) / std, [1] * 4, mode="replicate") for image in (restored, reference)]
+    ours, theirs = (F.conv2d(each, weights["features.0.weight"], weights["features.0.bias"]) for each in padded)
+    wanted = torch.sqrt((ours - theirs).square() + 1e-12).mean()
+    torch.testing.assert_close(build("PerceptualLoss", padding="replicate", **block)(*pair)["percep"], wanted)
+    assert build("PerceptualLoss", **block)(*pair)["percep"] != wanted
 
 
 def test_features_stay_frozen_and_layers_are_checked(vgg_weights):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from network_tester import counts
 
-from restore.networks.discriminators import UNetDiscriminatorSN, VGGStyleDiscriminator
+from restore.networks.discriminators import DUnet, UNetDiscriminatorSN, VGGStyleDiscriminator
 from restore.registry import DISCRIMINATORS, NETWORKS
 
 
@@ -63,3 +63,15 @@ def test_weights_are_spectrally_normalised():
 def test_too_small_images_are_refused():
     with pytest.raises(ValueError, match="needs at least 8x8 px"):
         UNetDiscriminatorSN(num_feat=2)(torch.rand(1, 3, 7, 9))
+
+
+def test_a_discriminator_that_samples_at_learned_places():
+    pytest.importorskip("spandrel")
+    assert counts(DUnet) == (3_231_457, 46)
+    network = DUnet(num_feat=4)
+    scores = network(torch.rand(2, 3, 16, 24))
+    assert scores.shape == (2, 1, 16, 24)
+    scores.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    with pytest.raises(ValueError, match="multiples of 8 px, given 16x20"):
+        network(torch.rand(1, 3, 16, 20))

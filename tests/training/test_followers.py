@@ -38,6 +38,20 @@ def test_warm_up_follows_quickly_at_first(network):
     assert first == pytest.approx(0.1 * type(network)().first.weight.abs().max().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("power", [10, 0.75])
+def test_a_power_lets_it_follow_at_first(network, power):
+    """The decay of update t is 1 - (1 + t)^-power, at most `decay`."""
+    follower = Follower(network, 0.99, power=power)
+    weight, expected = network.first.weight, 0.0
+    with torch.no_grad():
+        for update in range(6):
+            weight.fill_(float(update + 1))
+            follower.update()
+            decay = min(0.99, 1 - (1 + update) ** -power)
+            expected = decay * expected + (1 - decay) * (update + 1)
+            torch.testing.assert_close(follower.network.first.weight, torch.full_like(weight, expected))
+
+
 def test_the_average_is_for_evaluation(network):
     follower = Follower(network.train(), 0.9)
     assert not follower.network.training

@@ -1,14 +1,17 @@
-"""Resizing: the three interpolations of Real-ESRGAN and BSRGAN, MATLAB's antialiased bicubic, and nearest.
+"""Resizing: the three interpolations of Real-ESRGAN and BSRGAN, MATLAB's antialiased bicubic, nearest, and others.
 
 `area`, `bilinear` and `bicubic` mean what `torch.nn.functional.interpolate` does with the same name (no antialiasing;
 bicubic with a = -0.75); `area` is the mean over each output pixel's bin. OpenCV computes the same bilinear and bicubic.
+`nearest_exact`, `antialiased_bilinear`, `antialiased_bicubic` and `lanczos` are those of traiNNer-redux (2023), which
+keep to [0, 1]: torch's own with `antialias`, and a low-pass of windowed sinc (three lobes) before a plain bicubic.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import cv2
 import numpy as np
@@ -20,9 +23,13 @@ from scipy import sparse
 from restore.degradations.operators.base import Operator, on_images, operator, uses_opencv
 from restore.images import resize as matlab_resize
 
-__all__ = ["Resize"]
+__all__ = ["INTERPOLATIONS", "Resize"]
 
-Interpolation = Literal["area", "bilinear", "bicubic", "matlab_bicubic", "nearest"]
+_Plain = Literal["area", "bilinear", "bicubic", "matlab_bicubic", "nearest"]
+_Further = Literal["nearest_exact", "antialiased_bilinear", "antialiased_bicubic", "lanczos"]
+Interpolation = Literal[_Plain, _Further]
+INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+_LOBES = 3
 _OPENCV = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 
@@ -66,7 +73,12 @@ class Resize(Operator):
             return x_BCHW
         if uses_opencv(x_BCHW) and first.interpolation in ("area", *_OPENCV):
             return on_images(x_BCHW, samples)
-        return F.interpolate(x_BCHW, size=size, mode=first.interpolation)
+        if first.interpolation == "lanczos":
+            return F.interpolate(_without_what_shrinks_away(x_BCHW, size), size=size, mode="bicubic").clamp(0, 1)
+        mode = first.interpolation.removeprefix("antialiased_")
+        if mode != first.interpolation:
+            return F.interpolate(x_BCHW, size=size, mode=mode, antialias=True).clamp(0, 1)
+        return F.interpolate(x_BCHW, size=size, mode=mode.replace("_", "-"))
 
     def on_pixels(self, image: np.ndarray) -> np.ndarray:
         """Resize one image."""
@@ -74,6 +86,27 @@ class Resize(Operator):
         if self.interpolation in _OPENCV:
             return cv2.resize(image, size[::-1], interpolation=_OPENCV[self.interpolation])
         return _area(image, size) if self.interpolation == "area" else super().on_pixels(image)
+
+
+def _without_what_shrinks_away(x_BCHW: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """A low-pass along each side that becomes smaller, with mirrored borders."""
+    planes = x_BCHW.flatten(0, 1)[:, None]
+    for axis, new_length in enumerate(size):
+        ratio = new_length / x_BCHW.shape[2 + axis]
+        if ratio < 1:
+            taps = _windowed_sinc(ratio).to(planes)
+            border = [0, 0, len(taps) // 2, len(taps) // 2] if axis == 0 else [len(taps) // 2, len(taps) // 2, 0, 0]
+            planes = F.conv2d(F.pad(planes, border, "reflect"), taps.view(1, 1, *((-1, 1) if axis == 0 else (1, -1))))
+    return planes.view_as(x_BCHW)
+
+
+@functools.lru_cache(maxsize=256)
+def _windowed_sinc(ratio: float) -> torch.Tensor:
+    """Taps of the low-pass for a side that shrinks to `ratio`, an odd number, which sum to one."""
+    reach = math.ceil(_LOBES / ratio + 1) - 2
+    distance = torch.arange(-reach, reach + 1, dtype=torch.float64) * ratio
+    taps = torch.where(distance.abs() < _LOBES, torch.sinc(distance) * torch.sinc(distance / _LOBES), 0)
+    return taps / taps.sum()
 
 
 def _area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

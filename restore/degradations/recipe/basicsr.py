@@ -1,7 +1,8 @@
 """Real-ESRGAN's option keys as a pipeline, so that existing option files drive the same operators as the YAML recipes.
 
 BasicSR keeps the resizing, noise and JPEG of both rounds at the top of the option file and the blur kernels in
-`datasets.train`; the second round's keys end in 2. What a file leaves out has the shipped value.
+`datasets.train`; the second round's keys end in 2. What a file leaves out has the shipped value. Beyond BasicSR's there
+are keys of what it has as constants: probabilities of the first blur and of JPEG, interpolations, sizes of kernels.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from restore.degradations.operators.resize import INTERPOLATIONS
 from restore.degradations.recipe.pipeline import Pipeline, parse_pipeline
 from restore.errors import OptionsError, Problem, nearest
 
@@ -25,14 +27,18 @@ _ROUND = {
     "betag_range": [0.5, 4],
     "betap_range": [1, 2],
     "sinc_prob": 0.1,
+    "kernel_range": None,
 }
 DATASET_DEFAULTS = {
     **_ROUND,
     **{f"{key}2": value for key, value in _ROUND.items()},
     "blur_sigma2": [0.2, 1.5],
     "final_sinc_prob": 0.8,
+    "final_kernel_range": None,
 }
-"""Keys of `datasets.train` and their shipped values."""
+"""Keys of `datasets.train` and their shipped values; without a range, kernels have 7 to `blur_kernel_size` px."""
+
+_INTERPOLATIONS = ["area", "bilinear", "bicubic"]
 
 TOP_DEFAULTS = {
     "resize_prob": [0.2, 0.7, 0.1],
@@ -50,11 +56,15 @@ TOP_DEFAULTS = {
     "poisson_scale_range2": [0.05, 2.5],
     "gray_noise_prob2": 0.4,
     "jpeg_range2": [30, 95],
+    "blur_prob": 1,
+    "jpeg_prob": 1,
+    "jpeg_prob2": 1,
+    **{f"resize_mode_list{stage}": _INTERPOLATIONS for stage in ("", "2", "3")},
+    **{f"resize_mode_prob{stage}": None for stage in ("", "2", "3")},
 }
 """Keys at the top of the option file and their shipped values."""
 
 _USM = [{"type": "usm"}]
-_INTERPOLATION = {"choice": ["area", "bilinear", "bicubic"]}
 
 
 def pipeline_from_options(
@@ -80,7 +90,8 @@ def pipeline_from_options(
     if problems:
         raise OptionsError(problems)
     values = {**TOP_DEFAULTS, **DATASET_DEFAULTS, **top, **dataset}
-    problems = [*_range_problems(values), *_kernel_problems(values, ""), *_kernel_problems(values, "2")]
+    problems = [*_range_problems(values), *_interpolation_problems(values)]
+    problems += [*_kernel_problems(values, ""), *_kernel_problems(values, "2"), *_size_problems(values)]
     if problems:
         raise OptionsError(problems)
     spec = {
@@ -100,41 +111,43 @@ def pipeline_from_options(
 
 def _first_round(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     low, high = values["resize_range"]
-    resize = _resize(values["resize_prob"], [[1, high], [low, 1], 1], "factor")
-    return [_blur(values, ""), resize, _noise(values, ""), {"type": "jpeg", "quality": _whole(values["jpeg_range"])}]
+    resize = _resize(values, "", [[1, high], [low, 1], 1], "factor")
+    return [_at_times(_blur(values, ""), values["blur_prob"]), resize, _noise(values, ""), _jpeg(values, "")]
 
 
 def _second_round(values: Mapping[str, Any], scale: int) -> list[dict[str, Any]]:
     low, high = values["resize_range2"]
     factors = [[1 / scale, high / scale], [low / scale, 1 / scale], 1 / scale]
     blur = {"type": "sequence", "probability": values["second_blur_prob"], "steps": [_blur(values, "2")]}
-    return [blur, _resize(values["resize_prob2"], factors, "of_gt"), _noise(values, "2")]
+    return [blur, _resize(values, "2", factors, "of_gt"), _noise(values, "2")]
 
 
 def _ending(values: Mapping[str, Any], scale: int) -> dict[str, Any]:
     """Back to size with a sinc filter, before or after the last JPEG."""
-    resize = {"type": "resize", "of_gt": 1 / scale, "interpolation": _INTERPOLATION}
+    resize = {"type": "resize", "of_gt": 1 / scale, "interpolation": _interpolation(values, "3")}
     sinc = {
         "type": "sinc_blur",
-        "size": _sizes(7, values["blur_kernel_size"]),
+        "size": _sizes(*_ends(values, "final_kernel_range")),
         "cutoff": [math.pi / 3, math.pi],
         "probability": values["final_sinc_prob"],
     }
-    jpeg = {"type": "jpeg", "quality": _whole(values["jpeg_range2"])}
+    jpeg = _jpeg(values, "2")
     orders = [[resize, sinc, jpeg], [jpeg, resize, sinc]]
     steps = [{"type": "sequence", "steps": order} for order in orders]
     return {"type": "one_of", "probabilities": [0.5, 0.5], "steps": steps}
 
 
 def _blur(values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
-    largest = values[f"blur_kernel_size{suffix}"]
-    num_small, num_all = len(range(7, min(11, largest) + 1, 2)), len(range(7, largest + 1, 2))
-    sinc = [{"type": "sinc_blur", "size": _sizes(7, min(11, largest)), "cutoff": [math.pi / 3, math.pi]}]
-    if largest > 11:
-        sinc.append({"type": "sinc_blur", "size": _sizes(13, largest), "cutoff": [math.pi / 5, math.pi]})
-    sinc_part = [num_small / num_all, 1 - num_small / num_all][: len(sinc)]
+    low, high = _ends(values, f"kernel_range{suffix}")
+    small, large = range(low, min(11, high) + 1, 2), range(max(low, 13), high + 1, 2)
+    sinc = [
+        {"type": "sinc_blur", "size": _sizes(sizes[0], sizes[-1]), "cutoff": [math.pi / part, math.pi]}
+        for sizes, part in ((small, 3), (large, 5))
+        if sizes
+    ]
+    share = len(small) / (len(small) + len(large))
+    sinc_part = [share, 1 - share] if small and large else [1]
     bells = [_bell(kind, values, suffix) for kind in values[f"kernel_list{suffix}"]]
-    total = math.fsum(values[f"kernel_prob{suffix}"])
     return {
         "type": "one_of",
         "probabilities": [values[f"sinc_prob{suffix}"], 1 - values[f"sinc_prob{suffix}"]],
@@ -142,7 +155,7 @@ def _blur(values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
             {"type": "one_of", "probabilities": sinc_part, "steps": sinc},
             {
                 "type": "one_of",
-                "probabilities": [part / total for part in values[f"kernel_prob{suffix}"]],
+                "probabilities": _shares(values[f"kernel_prob{suffix}"]),
                 "steps": bells,
             },
         ],
@@ -152,7 +165,7 @@ def _blur(values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
 def _bell(kind: str, values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     family, _, shape = kind.rpartition("_")
     sigma = values[f"blur_sigma{suffix}"]
-    sizes = _sizes(7, values[f"blur_kernel_size{suffix}"])
+    sizes = _sizes(*_ends(values, f"kernel_range{suffix}"))
     block = {"type": _TYPES.get(family, "gaussian_blur"), "size": sizes, "sigma": sigma}
     if shape == "aniso":
         block |= {"sigma_y": sigma, "angle": [-math.pi, math.pi]}
@@ -162,10 +175,34 @@ def _bell(kind: str, values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     return block
 
 
-def _resize(probabilities: Sequence[float], factors: Sequence[Any], key: str) -> dict[str, Any]:
-    steps = [{"type": "resize", key: factor, "interpolation": _INTERPOLATION} for factor in factors]
-    total = math.fsum(probabilities)
-    return {"type": "one_of", "probabilities": [part / total for part in probabilities], "steps": steps}
+def _resize(values: Mapping[str, Any], suffix: str, factors: Sequence[Any], key: str) -> dict[str, Any]:
+    interpolation, probabilities = _interpolation(values, suffix), values[f"resize_prob{suffix}"]
+    steps = [{"type": "resize", key: factor, "interpolation": interpolation} for factor in factors]
+    return {"type": "one_of", "probabilities": _shares(probabilities), "steps": steps}
+
+
+def _interpolation(values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    """Alike where no probabilities are given."""
+    parts = values[f"resize_mode_prob{suffix}"]
+    return {"choice": list(values[f"resize_mode_list{suffix}"])} | ({"probabilities": _shares(parts)} if parts else {})
+
+
+def _jpeg(values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    return _at_times({"type": "jpeg", "quality": _whole(values[f"jpeg_range{suffix}"])}, values[f"jpeg_prob{suffix}"])
+
+
+def _at_times(step: dict[str, Any], probability: float) -> dict[str, Any]:
+    return step if probability == 1 else step | {"probability": probability}
+
+
+def _shares(parts: Sequence[float]) -> list[float]:
+    return [part / math.fsum(parts) for part in parts]
+
+
+def _ends(values: Mapping[str, Any], key: str) -> list[int]:
+    """The smallest and the largest kernel."""
+    suffix = "2" if key.endswith("2") else ""
+    return list(values[key] or (7, values[f"blur_kernel_size{suffix}"]))
 
 
 def _noise(values: Mapping[str, Any], suffix: str) -> dict[str, Any]:
@@ -202,6 +239,8 @@ def _range_problems(values: Mapping[str, Any]) -> list[Problem]:
     problems = []
     for key, value in values.items():
         place = f"datasets.train.{key}" if key in DATASET_DEFAULTS else key
+        if value is None or "mode" in key or "kernel_range" in key:
+            continue
         if isinstance(TOP_DEFAULTS.get(key, DATASET_DEFAULTS.get(key)), list) and not isinstance(value, (list, tuple)):
             problems.append(Problem(place, f"must be a list; given: {value!r}."))
         elif (key.rstrip("2").endswith("_range") or key.startswith("blur_sigma")) and not _is_range(value):
@@ -234,4 +273,30 @@ def _kernel_problems(values: Mapping[str, Any], suffix: str) -> list[Problem]:
     if size % 2 == 0 or size < 7:
         message = f"must be odd and at least 7, the smallest kernel that is drawn; given: {size}."
         problems.append(Problem(f"datasets.train.blur_kernel_size{suffix}", message))
+    return problems
+
+
+def _size_problems(values: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    for key in ("kernel_range", "kernel_range2", "final_kernel_range"):
+        given = values[key]
+        odd = given is None or (len(given) == 2 and all(size % 2 and size > 0 for size in given) and _is_range(given))
+        if not odd:
+            message = f"must be two odd sides of a kernel, the smaller first; given: {given!r}."
+            problems.append(Problem(f"datasets.train.{key}", message))
+    return problems
+
+
+def _interpolation_problems(values: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    for stage in ("", "2", "3"):
+        names, parts = values[f"resize_mode_list{stage}"], values[f"resize_mode_prob{stage}"]
+        for index, name in enumerate(names):
+            if name not in INTERPOLATIONS:
+                message = f"unknown interpolation '{name}'.{nearest(name, INTERPOLATIONS)}"
+                message = f"{message} Known: {', '.join(INTERPOLATIONS)}."
+                problems.append(Problem(f"resize_mode_list{stage}.{index}", message))
+        if not names or (parts is not None and (len(parts) != len(names) or not math.fsum(parts) or min(parts) < 0)):
+            message = f"must be {len(names)} weights, one for each of resize_mode_list{stage}; given: {parts!r}."
+            problems.append(Problem(f"resize_mode_prob{stage}", message))
     return problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from restore.options.schema.section import Probability, Range, Section
 
@@ -28,10 +28,18 @@ class DegradationOptions(Section):
     """Images in the pool that batches are mixed from, a multiple of the batch size; null: 180."""
     high_order_degradation: bool | None = None
     """Whether to degrade on the device at all; false for pairs (RealESRGANPairedDataset). Null: true."""
+    lq_usm: bool | None = None
+    """RealESRGANModel: whether what is degraded is the sharpened image. Null: true."""
+    blur_prob: Probability | None = None
+    """First stage: probability of blur. Null: 1."""
     resize_prob: list[Probability] | None = None
     """First stage: probabilities of enlarging, shrinking and keeping the size."""
     resize_range: Range | None = None
     """First stage: smallest and largest factor."""
+    resize_mode_list: list[str] | None = None
+    """First stage: interpolations, of those of the operator `resize`. Null: [area, bilinear, bicubic]."""
+    resize_mode_prob: list[NonNegativeFloat] | None = None
+    """First stage: weight of each interpolation. Null: alike."""
     gaussian_noise_prob: Probability | None = None
     """First stage: probability of Gaussian noise; Poisson noise otherwise."""
     noise_range: Range | None = None
@@ -42,12 +50,18 @@ class DegradationOptions(Section):
     """First stage: probability that the noise is the same in all channels."""
     jpeg_range: Range | None = None
     """First stage: JPEG quality."""
+    jpeg_prob: Probability | None = None
+    """First stage: probability of JPEG. Null: 1."""
     second_blur_prob: Probability | None = None
     """Second stage: probability of blur."""
     resize_prob2: list[Probability] | None = None
     """Second stage: probabilities of enlarging, shrinking and keeping the size."""
     resize_range2: Range | None = None
     """Second stage: smallest and largest factor."""
+    resize_mode_list2: list[str] | None = None
+    """Second stage: interpolations."""
+    resize_mode_prob2: list[NonNegativeFloat] | None = None
+    """Second stage: weight of each interpolation."""
     gaussian_noise_prob2: Probability | None = None
     """Second stage: probability of Gaussian noise; Poisson noise otherwise."""
     noise_range2: Range | None = None
@@ -58,6 +72,12 @@ class DegradationOptions(Section):
     """Second stage: probability that the noise is the same in all channels."""
     jpeg_range2: Range | None = None
     """Second stage: JPEG quality."""
+    jpeg_prob2: Probability | None = None
+    """Second stage: probability of JPEG. Null: 1."""
+    resize_mode_list3: list[str] | None = None
+    """Back to size at the end: interpolations."""
+    resize_mode_prob3: list[NonNegativeFloat] | None = None
+    """Back to size at the end: weight of each interpolation."""
 
     @property
     def degrades(self) -> bool:

@@ -89,6 +89,8 @@ class TrainOptions(Section):
     """Decay of the exponential moving average of the weights, which validation uses; 0: none. 0.999 is usual."""
     ema_warmup: bool = False
     """Whether the decay rises to its value over the first iterations, so that the average forgets the start sooner."""
+    ema_power: PositiveFloat | None = None
+    """Exponent of another rise: the decay of update t is at most 1 - (1 + t)^-ema_power. Null: it does not rise so."""
     optim_g: Optimizer | None = None
     """Optimizer of the network: {type: Adam, lr: 2e-4, weight_decay: 0, betas: [0.9, 0.99]}."""
     optim_d: Optimizer | None = None

@@ -148,9 +148,10 @@ class Objective(nn.Module, ABC):
         blends = mixing.mixup or mixing.cutmix or mixing.cutblur
         return [Mixing(**dict(mixing))] if blends else []
 
-    def keep_average(self, decay: float, *, warmup: bool = False) -> None:
+    def keep_average(self, decay: float, *, warmup: bool = False, power: float | None = None) -> None:
         """Let the follower `average` follow the first network from here on; see `Follower`."""
-        self.followers[AVERAGE] = Follower(unwrapped(next(iter(self.networks.values()))), decay, warmup=warmup)
+        network = unwrapped(next(iter(self.networks.values())))
+        self.followers[AVERAGE] = Follower(network, decay, warmup=warmup, power=power)
 
     @property
     def average(self) -> Follower | None:

@@ -40,7 +40,8 @@ class BlindAdversarial(Adversarial):
     @classmethod
     def preparations_of(cls, options: Options) -> list[Preparation]:
         """Degrading, then what all objectives do, then the sharpening of those targets that want it."""
-        degrading = [Degrading.from_options(options)] if options.degrades else []
+        sharpen = "neither" if options.lq_usm is False else "input"
+        degrading = [Degrading.from_options(options, sharpen=sharpen)] if options.degrades else []
         wanted = {
             "pixel": options.l1_gt_usm is not False,
             "perceptual": options.percep_gt_usm is not False,

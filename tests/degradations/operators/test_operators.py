@@ -219,6 +219,24 @@ def test_resizing_is_torchs(photo, interpolation, factor):
     torch.testing.assert_close(operator(photo), expected, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("factor", [0.4, 1.3])
+def test_other_resizing_keeps_to_the_range(photo, factor):
+    size = (int(96 * factor + 1e-6), int(112 * factor + 1e-6))
+    plain = torch.nn.functional.interpolate
+    for mode in ("bilinear", "bicubic"):
+        expected = plain(photo, size=size, mode=mode, antialias=True).clamp(0, 1)
+        torch.testing.assert_close(Resize(factor=factor, interpolation=f"antialiased_{mode}")(photo), expected)
+    exact = Resize(factor=factor, interpolation="nearest_exact")(photo)
+    torch.testing.assert_close(exact, plain(photo, size=size, mode="nearest-exact"))
+    sinc = Resize(factor=factor, interpolation="lanczos")
+    flat = torch.full((1, 3, 64, 64), 0.25)
+    torch.testing.assert_close(sinc(flat), torch.full_like(sinc(flat), 0.25))
+    checks = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)  # of half the rate of pixels: gone when shrunk
+    inside = sinc(checks)[..., 8:-8, 8:-8]
+    assert (inside - 0.5).abs().max() < (0.02 if factor < 1 else 1)
+    assert (inside - 0.5).abs().max() > (0 if factor < 1 else 0.3)
+
+
 def test_resizing_to_a_part_of_the_original():
     operator = Resize(of_gt=1 / 3, gt_px=(255, 99))
     assert operator(torch.rand(1, 3, 40, 41)).shape[-2:] == (85, 33)

@@ -320,6 +320,30 @@ class TestOptions:
             assert steps[3]["quality"] in (40, 41)
             assert steps[4]["type"] == "resize"
 
+    def test_constants_of_basicsr_that_a_file_may_set(self):
+        top = {"blur_prob": 0, "jpeg_prob": 0, "jpeg_prob2": 0, "second_blur_prob": 1, "resize_prob": [0, 1, 0]}
+        top |= {"resize_mode_list": ["lanczos", "nearest_exact"], "resize_mode_prob": [3, 0]}
+        top |= {"resize_mode_list3": ["antialiased_bicubic"]}
+        dataset = {"kernel_range2": [3, 5], "sinc_prob2": 0.5, "final_sinc_prob": 1, "final_kernel_range": [9, 9]}
+        pipeline = pipeline_from_options(top, dataset, scale=2, sharpen="neither")
+        for seed in range(20):
+            steps = pipeline.draw(seed, (256, 256))["steps"]
+            assert (steps[0]["type"], steps[0]["interpolation"]) == ("resize", "lanczos")
+            assert steps[2]["size"] in (3, 5)
+            assert steps[3]["interpolation"] in ("area", "bilinear", "bicubic")
+            assert [steps[-2]["interpolation"], steps[-1]["size"]] == ["antialiased_bicubic", 9]
+            assert not any(step["type"] == "jpeg" for step in steps)
+        top = {"resize_mode_list": ["lanczoss"], "resize_mode_prob2": [1, 1], "resize_mode_list3": []}
+        with pytest.raises(OptionsError) as caught:
+            pipeline_from_options(top, {"kernel_range": [6, 9], "final_kernel_range": [9, 5]}, scale=4)
+        assert {problem.path for problem in caught.value.problems} == {
+            "resize_mode_list.0",
+            "resize_mode_prob2",
+            "resize_mode_prob3",
+            "datasets.train.kernel_range",
+            "datasets.train.final_kernel_range",
+        }
+
     def test_mistakes_have_the_option_files_paths(self):
         top = {"resize_prob": [0.5, 0.4, 0.2], "resize_rnage": [0.1, 1.5]}
         with pytest.raises(OptionsError, match="'resize_range'"):
