@@ -103,7 +103,7 @@ def test_similarity_of_luma_is_that_of_grey_images():
         loss = build("MSSIMLoss", include_luminance=True, test_y_channel=of_luma)(*luma)
         assert loss.item() == pytest.approx(of_grey.item(), abs=5e-5)
     brighter = [luma[1] * 0.9 + 0.1, luma[1] * 0.9]  # luminance alone
-    assert build("MSSIMLoss")(*brighter) < 1e-5 < build("MSSIMLoss", include_luminance=True)(*brighter)
+    assert build("MSSIMLoss")(*brighter) < 1e-3 < build("MSSIMLoss", include_luminance=True)(*brighter)
 
 
 @pytest.mark.parametrize("side", [64, 37])

@@ -23,7 +23,7 @@ class Preset(NamedTuple):
         fixed: arguments that the network does not have here: values that can be had all the same, the default first.
         scales: which it can have here; empty: all.
         by_scale: networks by scale, in place of `type`.
-        fp16: whether `use_amp` means float16; false: bfloat16, as there where it overflows (MAN: only here).
+        fp16: whether `use_amp` means float16; false: bfloat16, as there where it overflows (MAN, NAFNet: only here).
     """
 
     type: str
@@ -77,6 +77,7 @@ _NAFNET = Preset(
     scale="",
     arguments={"middle_blk_num": 12, "enc_blk_nums": [2, 2, 4, 8], "dec_blk_nums": [2, 2, 2, 2]},
     scales=(1,),
+    fp16=False,
 )
 _PLKSR = Preset("PLKSR", scale="upscaling_factor", arguments={"ccm_type": "DCCM"})
 _RCAN = Preset(
