@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from restore.assembly.networks import shape_of_network
 from restore.errors import OptionsError
 from restore.images import write_image
 from restore.networks import Network
@@ -135,6 +136,17 @@ def test_networks_of_restrictive_licences_where_they_are_installed(name):
     restored.square().mean().backward()
     assert image.grad.abs().max() > 0
     assert type(load_foreign(network.state_dict())) is type(network)
+
+
+@pytest.mark.parametrize("name", ["DAT", "HAT"])
+def test_networks_that_look_at_values_are_made_with_some(name, tmp_path):
+    """Datasets ask for the shape of a network; where it cannot be made without values, it is made with them."""
+    text = (
+        f"name: a\nscale: 2\nnetwork_g: {{type: {name}, {str(SMALL[name])[1:-1]}}}\npath: {{pretrain_network_g: x}}\n"
+    )
+    (tmp_path / "file.yml").write_text(text.replace("'", '"'))
+    network = shape_of_network(load(tmp_path / "file.yml"))
+    assert network.spec.scale == 2
 
 
 def test_mistakes_are_named_like_those_of_ours():

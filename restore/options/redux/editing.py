@@ -86,7 +86,8 @@ class Editor:
         """
         if self.has(path) and not instead:
             return
-        place, before = tuple(path.split(".")), self.original.place(of)
+        place: Place = tuple(path.split("."))
+        before = self.original.place(of)
         origins = {place: self.origin(of)}
         for other, origin in self.original.origins.items():
             if of and len(other) > len(before) and other[: len(before)] == before:

@@ -23,7 +23,7 @@ class Preset(NamedTuple):
         fixed: arguments that the network does not have here: values that can be had all the same, the default first.
         scales: which it can have here; empty: all.
         by_scale: networks by scale, in place of `type`.
-        fp16: whether `use_amp` means float16; false: bfloat16, as there where it overflows (MAN, NAFNet: only here).
+        fp16: whether `use_amp` means float16; false: bfloat16, as there where it overflows (MAN, NAFNet, SAFMN: only here).
     """
 
     type: str
@@ -98,7 +98,7 @@ _REAL_PLKSR = Preset(
     fixed={"in_ch": (3,), "out_ch": (3,)},
 )
 _RGT = Preset("RGT", arguments={"split_size": [8, 32], "mlp_ratio": 2.0}, fp16=False)
-_SAFMN = Preset("SAFMN", scale="upscaling_factor")
+_SAFMN = Preset("SAFMN", scale="upscaling_factor", fp16=False)
 _SPAN = Preset("SPAN", arguments={"num_in_ch": 3, "num_out_ch": 3, "norm": False}, fixed={"num_blocks": (6,)})
 _SRFORMER = Preset("SRFormer", arguments={"embed_dim": 180, "mlp_ratio": 2.0}, fp16=False)
 _CUGAN = Preset("", "", fixed={"fast": (False,)}, by_scale={2: "UpCunet2x", 3: "UpCunet3x", 4: "UpCunet4x"})

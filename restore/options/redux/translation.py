@@ -176,7 +176,7 @@ def _weighted(edit: Editor) -> Iterator[tuple[str, Mapping[str, Any]]]:
             edit.complain(path, f"must be a block such as {_EXAMPLE}; given: {block!r}.")
         elif not is_number(weight := block.get("loss_weight")):
             edit.complain(f"{path}.loss_weight", f"must be a number, the factor of the loss; given: {weight!r}.")
-        elif weight < 0:
+        elif weight is not None and weight < 0:
             message = "a weight below 0 compared with the enlarged input there. Here a weight is 0 or more."
             edit.complain(f"{path}.loss_weight", f"{weight}: {message}")
         elif weight:
