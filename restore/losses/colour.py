@@ -67,7 +67,8 @@ class HSLuvLoss(nn.Module):
         Raises:
             ImageError: the images are not RGB.
         """
-        (hue, saturation, lightness), (hue2, saturation2, lightness2) = map(rgb_to_hsluv, (restored, reference))
+        with torch.autocast(restored.device.type, enabled=False):
+            (hue, saturation, lightness), (hue2, saturation2, lightness2) = map(rgb_to_hsluv, (restored, reference))
         arc = (hue - hue2).abs()
         turned = 2 * torch.minimum(arc, 1 - arc)
         grey, grey2 = saturation < _GREY, saturation2 < _GREY

@@ -33,6 +33,7 @@ class PerceptualLoss(nn.Module):
         criterion: distance of two maps.
         weights: file of VGG's weights; by default torchvision's.
         padding: of the first convolution; "replicate" makes less of borders.
+        float32: whether VGG computes in float32 in a training of mixed precision, too.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class PerceptualLoss(nn.Module):
         criterion: Literal["l1", "l2", "fro", "charbonnier"] = "l1",
         weights: str | None = None,
         padding: Literal["zeros", "replicate"] = "zeros",
+        float32: bool = False,
     ):
         super().__init__()
-        self.layer_weights = dict(layer_weights)
+        self.layer_weights, self.float32 = dict(layer_weights), float32
         self.perceptual_weight = perceptual_weight
         self.style_weight = style_weight
         distances: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -66,9 +68,11 @@ class PerceptualLoss(nn.Module):
 
     def forward(self, restored: Tensor, reference: Tensor) -> dict[str, Tensor]:
         """`{"percep": ..., "style": ...}`, without those of weight 0."""
-        ours = self.vgg(restored)
-        with torch.no_grad():
-            theirs = self.vgg(reference)
+        kind = restored.device.type
+        with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind) and not self.float32):
+            ours = self.vgg(restored)
+            with torch.no_grad():
+                theirs = self.vgg(reference)
         losses = {}
         if self.perceptual_weight:
             losses["percep"] = self.perceptual_weight * self._sum(ours, theirs)

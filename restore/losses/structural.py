@@ -97,8 +97,11 @@ class MSSIMLoss(nn.Module):
         self.loss_weight, self.luma, self.include_luminance = loss_weight, test_y_channel, include_luminance
 
     def forward(self, restored: Tensor, reference: Tensor) -> Tensor:
-        """The loss."""
-        restored, reference = self._seen(restored), self._seen(reference)
+        """The loss, in float32."""
+        with torch.autocast(restored.device.type, enabled=False):
+            return self._loss(self._seen(restored), self._seen(reference))
+
+    def _loss(self, restored: Tensor, reference: Tensor) -> Tensor:
         similarity_B = torch.ones_like(restored[:, 0, 0, 0])
         for scale, weight in enumerate(MS_SSIM_WEIGHTS):
             if scale:
@@ -113,7 +116,7 @@ class MSSIMLoss(nn.Module):
         return self.loss_weight * (1 - similarity_B.mean().clamp(0, 1))
 
     def _seen(self, image_BCHW: Tensor) -> Tensor:
-        image_BCHW = image_BCHW.clamp(0, 1)
+        image_BCHW = image_BCHW.float().clamp(0, 1)
         if not self.luma or image_BCHW.shape[1] != len(_LUMA):
             return image_BCHW
         return torch.einsum("c,bchw->bhw", image_BCHW.new_tensor(_LUMA), image_BCHW)[:, None]

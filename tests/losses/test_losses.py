@@ -118,6 +118,19 @@ def test_similarity_of_luma_of_small_images(side):
     assert build("MSSIMLoss", loss_weight=3)(reference, reference).item() == pytest.approx(0, abs=1e-5)
 
 
+def test_losses_in_float32_in_mixed_precision(vgg_weights):
+    torch.manual_seed(0)
+    reference, restored = torch.rand(2, 1, 3, 64, 64)
+    block = {"layer_weights": {"conv2_1": 1}, "vgg_type": "vgg11", "weights": vgg_weights}
+    for loss in (build("MSSIMLoss"), build("HSLuvLoss"), build("PerceptualLoss", float32=True, **block)):
+        plain = loss(restored, reference)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(loss(restored, reference), plain, atol=0, rtol=0)
+    loss = build("PerceptualLoss", **block)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss(restored, reference)["percep"] != plain["percep"]
+
+
 def test_hues_are_those_of_hsluv():
     """Values of hsluv.org's reference snapshot."""
     rgb = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5], [0, 0, 0]]).T[None, :, :, None]

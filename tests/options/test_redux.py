@@ -207,7 +207,10 @@ def test_perceptual_loss(tmp_path):
         "layer_weights": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_4": 1},
         "criterion": "charbonnier",
         "padding": "replicate",
+        "float32": True,
     }
+    block["type"] = "PerceptualFP16Loss"
+    assert "float32" not in changed(tmp_path, ("train.losses", [block])).train.losses()["perceptual_opt"]
 
 
 def test_degradation(tmp_path):

@@ -27,6 +27,19 @@ class Loss(NamedTuple):
     fixed: Mapping[str, Any] = {}
 
 
+_PERCEPTUAL = Loss(
+    "PerceptualLoss",
+    "perceptual_opt",
+    defaults={
+        "layer_weights": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_4": 1},
+        "criterion": "charbonnier",
+        "padding": "replicate",
+    },
+    renamed={"loss_weight": "perceptual_weight"},
+    fixed={"w_lambda": 0.01, "alpha": None, "num_proj_fd": 256, "phase_weight_fd": 1.0, "stride_fd": 1, "clip_min": 0,
+           "antialiased": False, "verbose_logging": False},
+)  # fmt: skip
+
 LOSSES = {
     "l1loss": Loss("L1Loss", "l1_opt"),
     "mseloss": Loss("MSELoss", "mse_opt"),
@@ -39,18 +52,8 @@ LOSSES = {
         fixed={"channels": 3, "downsample": False, "is_prod": True, "color_space": "yiq"},
     ),
     "hsluvloss": Loss("HSLuvLoss", "hsluv_opt", fixed={"downscale_factor": 1, "blur_strength": 0}),
-    "perceptualloss": Loss(
-        "PerceptualLoss",
-        "perceptual_opt",
-        defaults={
-            "layer_weights": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_4": 1},
-            "criterion": "charbonnier",
-            "padding": "replicate",
-        },
-        renamed={"loss_weight": "perceptual_weight"},
-        fixed={"w_lambda": 0.01, "alpha": None, "num_proj_fd": 256, "phase_weight_fd": 1.0, "stride_fd": 1,
-               "clip_min": 0, "antialiased": False, "verbose_logging": False},
-    ),
+    "perceptualloss": _PERCEPTUAL._replace(defaults={**_PERCEPTUAL.defaults, "float32": True}),
+    "perceptualfp16loss": _PERCEPTUAL,
     "ganloss": Loss("GANLoss", "gan_opt", defaults={"gan_type": "vanilla"}),
 }  # fmt: skip
 
@@ -59,7 +62,6 @@ NO_SUCH = {
     "distsloss": _DISTS,
     "adistsloss": _DISTS,
     "ldlloss": "Here the artefact map gets no gradient. Write ldl_opt: {type: L1Loss, loss_weight: ...} in train",
-    "perceptualfp16loss": "It is computed in float32 here: write perceptualloss",
     "ssimloss": "SSIMLoss here is of RGB. Write ssim_opt: {type: SSIMLoss, loss_weight: ...} in train",
     "colorloss": "The nearest is ColourLoss: write colour_opt: {type: ColourLoss, loss_weight: ...} in train",
     "averageloss": "The nearest is ColourLoss: write colour_opt: {type: ColourLoss, loss_weight: ...} in train",

@@ -23,7 +23,7 @@ class Preset(NamedTuple):
         fixed: arguments that the network does not have here: values that can be had all the same, the default first.
         scales: which it can have here; empty: all.
         by_scale: networks by scale, in place of `type`.
-        fp16: whether `use_amp` means float16; false: bfloat16, as there where it overflows (MAN, NAFNet, SAFMN: only here).
+        fp16: whether `use_amp` means float16; false: bfloat16, as there (MAN, NAFNet, SAFMN: only here).
     """
 
     type: str
