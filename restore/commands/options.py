@@ -110,7 +110,9 @@ def _place(origin: Origin | None, file: str) -> str:
     """Where an option was set: a line of `file`, another file, or an override."""
     if origin is None:
         return ""
-    return f"line {origin.line}" if origin.file == file else str(origin)
+    if origin.file != file:
+        return str(origin)
+    return f"line {origin.line}" if origin.line else "left out there"  # of another program's file
 
 
 def _written(value: Any) -> str:

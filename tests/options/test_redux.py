@@ -390,6 +390,9 @@ def test_training_through_the_command_line(tmp_path):
     command = [sys.executable, "-m", "restore"]
     done = subprocess.run([*command, "options", "check", "file.yml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    done = subprocess.run([*command, "options", "explain", "file.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert re.search(r"ema_power +10(\.0)? .*left out there", done.stdout)
+    assert re.search(r"gt_size +32 .*line 7", done.stdout)
     done = subprocess.run([*command, "train", "-opt", "file.yml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     history = (tmp_path / "experiments/little/history.jsonl").read_text().splitlines()
