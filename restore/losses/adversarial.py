@@ -17,6 +17,8 @@ from restore.registry import LOSSES
 
 __all__ = ["FeatureMatchingLoss", "GANLoss", "MultiScaleGANLoss", "artifact_map"]
 
+LEAST_VARIANCE = 1e-12  # below it, a root of the fifth order has no finite gradient
+
 GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
 
 
@@ -115,11 +117,11 @@ class FeatureMatchingLoss(nn.Module):
         return self.loss_weight * cast(Tensor, sum(distances)) / len(distances)
 
 
-@torch.no_grad()
 def artifact_map(restored: Tensor, reference: Tensor, averaged: Tensor, ksize: int = 7) -> Tensor:
     """Where a generator invents (Liang et al. 2022, arXiv:2203.09195): the weight of locally discriminative learning.
 
     Returns (B, 1, H, W): the local variance of the generator's error, zero where its moving average errs more.
+    Gradients go through it to `restored`, as in the authors' code and BasicSR's.
 
     Args:
         restored: (B, C, H, W), the generator's.
@@ -129,7 +131,7 @@ def artifact_map(restored: Tensor, reference: Tensor, averaged: Tensor, ksize: i
     """
     error = (reference - restored).abs().sum(1, keepdim=True)
     averaged_error = (reference - averaged).abs().sum(1, keepdim=True)
-    image_level = error.var(dim=(-1, -2, -3), keepdim=True) ** 0.2
+    image_level = error.var(dim=(-1, -2, -3), keepdim=True).clamp(min=LEAST_VARIANCE) ** 0.2
     padded = F.pad(error, [ksize // 2] * 4, mode="reflect")
     windows = padded.unfold(2, ksize, 1).unfold(3, ksize, 1)
     local = windows.var(dim=(-1, -2))

@@ -214,6 +214,16 @@ def test_artefacts_are_where_the_average_is_better(pair):
     assert artifact_map(restored, reference, reference).shape == (2, 1, 24, 20)
 
 
+def test_gradients_go_through_the_map_of_artefacts():
+    generator = torch.Generator().manual_seed(0)
+    restored, reference, averaged = torch.rand(3, 1, 2, 9, 8, dtype=torch.float64, generator=generator)
+    restored.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: artifact_map(x, reference, averaged), restored)
+    assert artifact_map(restored, reference, averaged).sum().requires_grad
+    (same,) = torch.autograd.grad(artifact_map(restored, restored.detach(), averaged).sum(), restored)
+    assert torch.isfinite(same).all()
+
+
 def test_patches_of_one_image_attract():
     images = torch.eye(4)[:, None].expand(4, 3, 4)  # the patches of an image alike, those of two images orthogonal
     assert build("PatchContrastiveLoss")(images).item() == pytest.approx(math.log(3) - 1, abs=1e-5)

@@ -273,7 +273,7 @@ LOSS_MISTAKES = [
     ({"type": "l1los", "loss_weight": 1}, ".type: unknown loss 'l1los'. Did you mean 'l1loss'"),
     ({"type": "cosimloss", "loss_weight": 1}, ".type: 'cosimloss' is not here."),
     ({"type": "DISTSLoss", "loss_weight": 1}, ".type: 'DISTSLoss' is not here. DISTSLoss here clips images"),
-    ({"type": "ldlloss", "loss_weight": 1}, ".type: 'ldlloss' is not here. Here the artefact map gets no gradient."),
+    ({"type": "ldlloss", "loss_weight": 1, "criterion": "l2"}, ".criterion: 'l2' cannot be had here. Leave it out"),
     ({"type": "mseloss"}, ".loss_weight: must be a number"),
     (
         {"type": "mseloss", "loss_weight": "much"},

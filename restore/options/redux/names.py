@@ -54,6 +54,7 @@ LOSSES = {
     "hsluvloss": Loss("HSLuvLoss", "hsluv_opt", fixed={"downscale_factor": 1, "blur_strength": 0}),
     "perceptualloss": _PERCEPTUAL._replace(defaults={**_PERCEPTUAL.defaults, "float32": True}),
     "perceptualfp16loss": _PERCEPTUAL,
+    "ldlloss": Loss("L1Loss", "ldl_opt", fixed={"criterion": "l1"}),
     "ganloss": Loss("GANLoss", "gan_opt", defaults={"gan_type": "vanilla"}),
 }  # fmt: skip
 
@@ -61,7 +62,6 @@ _DISTS = "DISTSLoss here clips images to [0, 1] first. Write dists_opt: {type: D
 NO_SUCH = {
     "distsloss": _DISTS,
     "adistsloss": _DISTS,
-    "ldlloss": "Here the artefact map gets no gradient. Write ldl_opt: {type: L1Loss, loss_weight: ...} in train",
     "ssimloss": "SSIMLoss here is of RGB. Write ssim_opt: {type: SSIMLoss, loss_weight: ...} in train",
     "colorloss": "The nearest is ColourLoss: write colour_opt: {type: ColourLoss, loss_weight: ...} in train",
     "averageloss": "The nearest is ColourLoss: write colour_opt: {type: ColourLoss, loss_weight: ...} in train",
