@@ -31,13 +31,16 @@ SMALL = {
     "RepConvSR": {"num_feat": 4, "num_block": 1},
     "VGGStyleDiscriminator": {"num_feat": 2},
     "UNetDiscriminatorSN": {"num_feat": 2},
+    "DUnet": {"num_feat": 4},
 }
 """Arguments that make a network small; one without an entry is tested as it is."""
-IMAGE = {"VGGStyleDiscriminator": (128, 128)}
+IMAGE = {"VGGStyleDiscriminator": (128, 128), "DUnet": (16, 24)}
 
 
 @pytest.mark.parametrize("name", [*NETWORKS.names(), *DISCRIMINATORS.names()])
 def test_networks(name, assert_folds):
+    if name == "DUnet":
+        pytest.importorskip("spandrel")
     torch.manual_seed(0)
     registry = NETWORKS if name in NETWORKS else DISCRIMINATORS
     network = registry.build({"type": name, **SMALL.get(name, getattr(registry.get(name), "example", {}))})

@@ -12,7 +12,8 @@ OPTIONS = {
     "name": "tiny", "model_type": "SRModel", "scale": 2,
     "datasets": {"train": {
         "name": "set", "type": "PairedImageDataset", "dataroot_gt": "there", "dataroot_lq": "there",
-        "meta_info_file": "list.txt", "filename_tmpl": "{}x2", "gt_size": 256}},
+        "meta_info_file": "list.txt", "filename_tmpl": "{}x2", "gt_size": 256,
+        "batch_size_per_gpu": 16}},
     "network_g": {
         "type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 9, "upscale": 2},
     "train": {"optim_g": {"type": "Adam", "lr": 1e-4}, "total_iter": 500000, "pixel_opt": {"type": "L1Loss"}},
