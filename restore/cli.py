@@ -30,6 +30,7 @@ from restore.commands import COMMANDS, GROUPED
 from restore.commands.parser import command_parser
 from restore.errors import RestoreError, nearest
 from restore.terminal import VisibleFormatter, be_quiet, tell
+from restore.waiting import sleep_while_waiting
 
 __all__ = ["COMMANDS", "guarded", "main"]
 
@@ -76,6 +77,7 @@ def _dispatched(argv: Sequence[str] | None) -> int:
     command, parser = command_parser(name, COMMANDS[name])
     parsed = parser.parse_args(arguments[length:])
     keep_freed_memory()
+    sleep_while_waiting()
     be_quiet(parsed.quiet)
     return guarded(lambda: _run(command, parsed), debug=parsed.debug, quiet=parsed.quiet)
 
