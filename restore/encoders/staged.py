@@ -12,7 +12,7 @@ The map of a stage is what its last block gives.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -72,7 +72,7 @@ class StagedEncoder(Encoder):
     Args:
         in_chans: channels of the image.
         channels: of the maps of the stages.
-        reductions: how many times smaller each stage's map is than what came before; 4, then 2 each when None.
+        patch_px: stride of the first stage; each further one halves the map.
         out_indices: which stages' maps to return; None for all.
         normalisation: see `Encoder`.
         size_multiple: see `Encoder`; None for the stride of the last stage.
@@ -88,15 +88,14 @@ class StagedEncoder(Encoder):
         in_chans: int,
         *,
         channels: Sequence[int],
-        reductions: Sequence[int] | None = None,
+        patch_px: int = 4,
         out_indices: Sequence[int] | None = None,
         normalisation: Normalisation = "symmetric",
         size_multiple: int | None = None,
         tile_px: int | None = None,
         weights_statistics: Statistics | None = None,
     ):
-        factors = (4, *(2,) * (len(channels) - 1)) if reductions is None else reductions
-        strides = tuple(accumulate(factors, lambda one, other: one * other))
+        strides = tuple(patch_px << stage for stage in range(len(channels)))
         super().__init__(
             in_chans,
             channels=channels,

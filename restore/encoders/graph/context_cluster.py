@@ -104,7 +104,7 @@ class ContextCluster(StagedEncoder):
         super().__init__(
             in_chans,
             channels=dims,
-            reductions=(patch_stride, *(2,) * (len(dims) - 1)),
+            patch_px=patch_stride,
             out_indices=out_indices,
             normalisation=normalisation,
             size_multiple=math.lcm(

@@ -140,7 +140,7 @@ class HierarchicalGFNet(StagedEncoder):
         super().__init__(
             in_chans,
             channels=dims,
-            reductions=(patch_size, *(2,) * (len(dims) - 1)),
+            patch_px=patch_size,
             out_indices=out_indices,
             normalisation=normalisation,
         )

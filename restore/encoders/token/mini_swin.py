@@ -104,7 +104,7 @@ class MiniSwin(StagedEncoder):
         super().__init__(
             in_chans,
             channels=dims,
-            reductions=(patch_size, *(2,) * (len(dims) - 1)),
+            patch_px=patch_size,
             out_indices=out_indices,
             normalisation=normalisation,
             weights_statistics=IMAGENET,
