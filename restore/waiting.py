@@ -1,8 +1,7 @@
-"""How long threads of torch that wait for work look for it before they sleep.
+"""How soon torch's idle threads sleep.
 
-Between two operators, GNU's OpenMP lets them look for it for milliseconds, with all their strength. That costs nothing
-on a machine with nothing else to do. Where other programs want its cores, a thread that waits keeps the one that it
-waits for from running.
+Between two operators an idle thread of GNU's OpenMP looks for new work in a loop, for milliseconds. On a quiet machine
+that costs nothing. Where other programs want the cores, it takes time from the thread that still works.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import sys
 __all__ = ["SPINS", "sleep_while_waiting"]
 
 SPINS = "20000"
-"""Looks for work; by default there are 300,000."""
+"""How often a thread looks for work before it sleeps; GNU's OpenMP does so 300,000 times by default."""
 
 
 def sleep_while_waiting() -> bool:
-    """Let threads of torch, which is not yet imported, sleep soon; the environment decides where it says something.
+    """Let torch's idle threads sleep soon. It works before torch is imported; the environment goes first.
 
     Returns:
         Whether they will: not where OMP_WAIT_POLICY or GOMP_SPINCOUNT is there, nor where torch is.
