@@ -6,6 +6,7 @@
  * is. Prints the largest difference of each kind of case, as a share of the largest number; exit code 1 where one is too
  * large. */
 #include "../restore/layers/compiled/source/branch.h"
+#include "../restore/layers/compiled/source/convolution.h"
 #include "../restore/layers/compiled/source/layer_norm.h"
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@ int restore_processor(void);
 int restore_window_attention(const struct attention *a);
 int restore_branch(const struct branch *b);
 int restore_layer_norm(const struct layer_norm *b);
+int64_t restore_packed_convolution(const struct convolution *c);
+int restore_pack_convolution(const struct convolution *c), restore_convolution(const struct convolution *c);
 
 static uint64_t state = 88172645463325252ull;
 static int processor, failures;
@@ -330,13 +333,38 @@ static void check_norm(int64_t rows, int64_t C, int affine, int type, double wor
     free(b.affine_gradient), free(out), free(of_x), free(of_affine);
 }
 
+static double check_convolution(int64_t images, int64_t height, int64_t width, int64_t inputs, int64_t outputs)
+{
+    static const float G[4][3] = {{1, 0, 0}, {0.5f, 0.5f, 0.5f}, {0.5f, -0.5f, 0.5f}, {0, 0, 1}};
+    int64_t size = images * height * width, each = outputs * inputs;
+    float *x = numbers(size * inputs, FLOAT32, 1), *weight = numbers(each * 9, FLOAT32, 0.3);
+    float *bias = inputs % 2 ? numbers(outputs, FLOAT32, 1) : NULL, *out = numbers(size * outputs, FLOAT32, 1);
+    float *transformed = room(POSITIONS * each * 4);
+    for (int64_t i = 0; i < POSITIONS * each * 9; i++) {
+        const float *row = G[i / 9 / each / 4], *column = G[i / 9 / each % 4];
+        transformed[i / 9] += row[i % 9 / 3] * column[i % 3] * weight[i / 9 % each * 9 + i % 9];
+    }
+    double *expected = room(size * outputs * 8);
+    for (int64_t i = 0; i < size * outputs * 9; i++) {
+        int64_t at = i / 9 / outputs, o = i / 9 % outputs, top = at / width / height * height, kernel = i % 9;
+        int64_t row = at / width % height + kernel / 3 - 1, column = at % width + kernel % 3 - 1;
+        expected[i / 9] += bias && !kernel ? bias[o] : 0;
+        for (int64_t c = 0; c < inputs && row >= 0 && row < height && column >= 0 && column < width; c++)
+            expected[i / 9] += (double)x[((top + row) * width + column) * inputs + c] * weight[(o * inputs + c) * 9 + kernel];
+    }
+    struct convolution b = {images, height, width, inputs, outputs, x, out, transformed, bias, NULL, {NULL, 1}, 0, 0};
+    b.processor = processor, b.packed = room(restore_packed_convolution(&b) * 4);
+    failures += restore_pack_convolution(&b) != 0 || restore_convolution(&b) != 0;
+    double found = difference(out, FLOAT32, expected, size * outputs);
+    free(x), free(weight), free(bias), free(out), free(transformed), free(expected), free(b.packed);
+    return found;
+}
+
 int main(int argc, char **argv)
 {
     static const int64_t tokens[] = {1, 3, 16, 49, 64}, widths[] = {1, 7, 10, 16, 30, 32};
-    if (argc > 1 && !strcmp(argv[1], "most")) {
-        printf("%d\n", restore_processor());
-        return 0;
-    }
+    if (argc > 1 && !strcmp(argv[1], "most"))
+        return printf("%d\n", restore_processor()) < 0;
     processor = argc > 1 ? atoi(argv[1]) : restore_processor();
     printf("processor %d of at most %d\n", processor, restore_processor());
     for (int type = FLOAT32; type <= BFLOAT16; type++) {
@@ -364,5 +392,9 @@ int main(int argc, char **argv)
         judge("its gradient of x", type, norms[1], limit);
         judge("of weight and bias", type, norms[2], 5e-6);
     }
+    double convolution = 0;
+    for (int64_t i = 1; i <= 40; i++) /* some have more tiles than a workspace has room for */
+        convolution = fmax(convolution, check_convolution(1 + i % 2, 1 + i * 7 % 29, 1 + i * 7 % 13, i, 1 + i * 5 % 67));
+    judge("convolution", FLOAT32, convolution, 5e-6);
     return failures != 0;
 }

@@ -28,6 +28,7 @@ from restore.data.sampling import PatchStage, StreamSampler
 from restore.errors import OptionsError, Problem
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import resolve_precision
+from restore.layers.layout import lay_out
 from restore.locks import reserved
 from restore.networks.foreign import ForeignNetwork
 from restore.options import Options, load
@@ -37,7 +38,6 @@ from restore.training.distribution import Processes, processes_of_run
 from restore.training.folder import RunFolder, RunLog
 from restore.training.guards import BUILDING_ADVICE, failures_explained
 from restore.training.history import HISTORY, History, TensorBoard, WeightsAndBiases
-from restore.training.layout import lay_out
 from restore.training.optimizers import build_optimizer
 from restore.training.progress import Bar, Report, Scalars
 from restore.training.randomness import seed_generators

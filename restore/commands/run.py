@@ -163,7 +163,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="merge tokens in attention of whole images: tome:0.3 or cluster:28x28; :blocks after it for whole blocks",
     )
     running.add_argument("--compile", action="store_true", help="compile the network's blocks: pays on many images")
-    running.add_argument("--channels-last", action="store_true", help="memory layout that some processors prefer")
+    running.add_argument(
+        "--channels-last",
+        action=argparse.BooleanOptionalAction,
+        help="keep the channels of maps innermost; by default in convolutional networks on the processor",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

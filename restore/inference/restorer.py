@@ -31,13 +31,14 @@ from restore.inference.ensemble import self_ensemble_x8
 from restore.inference.fitting import Fitting, num_together
 from restore.inference.kinds import grouped, name_of, taken, through_stream
 from restore.inference.memory import empty_pixels
-from restore.inference.packing import PackedLinear
+from restore.inference.packing import PackedConvolution, PackedLinear, PackedWeights
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
 from restore.inference.rows import in_pieces, resized_bands, rows_of
 from restore.inference.sizing import sizing_of
 from restore.inference.tiling import Plan, tiling_policy, whole_number, whole_number_or_auto
 from restore.inference.values import Values
 from restore.layers.folding import fold as folded
+from restore.layers.layout import lay_out
 from restore.layers.merging import merge as merged
 from restore.layers.modes import evaluating
 from restore.networks import ImageSpec
@@ -61,7 +62,8 @@ class Restorer:
         device: auto, cpu, or what torch has beside the processor: cuda, cuda:N, mps, xpu, npu.
         precision: auto, fp32, bf16 or fp16; auto is bf16 where that is fast, but for images and results of more than 8
             bits, whose steps it would lose; see `restore.inference.precision`.
-        channels_last: keep the channels of feature maps innermost, which speeds up convolutions on some processors.
+        channels_last: keep the channels of feature maps innermost; None: where a network of this package is mostly
+            convolutions and runs on the processor, which they speed up there.
         fold: run a copy of the network without the structure that only training needs; see `restore.layers.folding`.
         compile: compile the network's repeated blocks with `torch.compile`, which pays for itself on many images; not
             where a processor is faster without, which is said.
@@ -99,7 +101,7 @@ class Restorer:
         spec: ImageSpec | None = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
-        channels_last: bool = False,
+        channels_last: bool | None = None,
         fold: bool = False,
         compile: bool = False,
         tile: int | str | None = "auto",
@@ -134,16 +136,20 @@ class Restorer:
             self.tile = self.policy.tile_px
         self.tile_batch = whole_number_or_auto("tile_batch", tile_batch)
         self.self_ensemble = self_ensemble
-        memory_format = torch.channels_last if channels_last else torch.preserve_format
         network = folded(network) if fold else network
         network = merged(network, merge) if merge else network
-        self.network: nn.Module = network.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.network: nn.Module = network.to(self.device)
+        if channels_last is None and not _is_of_this_package(network):
+            channels_last = False  # others' may look at maps in the usual layout only
+        lay_out(self.network, self.device, channels_last)
         self.is_folded, self.merge = fold, merge
-        self._packed: PackedLinear | None = None
+        self._packed: dict[torch.dtype, PackedWeights] = {}
         if self.device.type == "cpu":
             keep_freed_memory()
+            if not compile:
+                self._packed[torch.float32] = PackedConvolution(self.network)
             if PackedLinear.is_available() and not compile:
-                self._packed = PackedLinear(self.network)
+                self._packed[torch.bfloat16] = PackedLinear(self.network)
         self._fitting = Fitting(self.network, self.spec, self.device, self._through_network)
         self._forwards = {
             dtype: RecoveringForward(
@@ -390,6 +396,9 @@ class Restorer:
             return run(x_BCHW * white).float() / white
 
     def _packing(self, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
-        if self._packed is None or self._packed.is_idle or dtype is not torch.bfloat16:
-            return contextlib.nullcontext()
-        return self._packed
+        packed = self._packed.get(dtype)
+        return contextlib.nullcontext() if packed is None or packed.is_idle else packed
+
+
+def _is_of_this_package(network: nn.Module) -> bool:
+    return type(network).__module__.partition(".")[0] == __name__.partition(".")[0]

@@ -25,6 +25,7 @@ from torch import nn
 
 from restore.layers.convolution import enlarged
 from restore.layers.exportable import is_exporting
+from restore.layers.layout import layout_of
 from restore.layers.padding import pad_to_multiple
 from restore.layers.reparameterised import RepConv3x3
 from restore.networks.base import Network, State
@@ -124,7 +125,12 @@ class RepConvSR(Network):
                 outputs.append(features_BCHW)
             return torch.cat(outputs, 1)
         batch, channels, height, width = features_BCHW.shape
-        placed = features_BCHW.new_empty(batch, len(self.body) * channels, height, width)
+        placed = torch.empty(
+            (batch, len(self.body) * channels, height, width),
+            dtype=features_BCHW.dtype,
+            device=features_BCHW.device,
+            memory_format=layout_of(features_BCHW),
+        )
         for block, place in zip(self.body, placed.split(channels, 1), strict=True):
             features_BCHW = block(features_BCHW)
             place.copy_(features_BCHW)

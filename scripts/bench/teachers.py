@@ -28,9 +28,9 @@ from restore import build_model
 from restore.data.loading import DeviceLoader, training_loader
 from restore.data.sampling import PatchStage, StreamSampler
 from restore.data.storage.answers import AnswerCache
+from restore.layers.layout import lay_out
 from restore.networks.checkpoint import digest_of
 from restore.registry import DATASETS, SCHEDULERS
-from restore.training.layout import lay_out
 from restore.training.objectives import Restoration
 from restore.training.optimizers import build_optimizer
 from restore.training.schedules import RateControl

@@ -49,8 +49,8 @@ from restore.data.storage.databases import write_database
 from restore.images import list_images, read_image, write_image
 from restore.inference.blocks import compile_blocks
 from restore.inference.precision import has_fast_bf16, resolve_precision
+from restore.layers.layout import lay_out
 from restore.registry import DATASETS, NETWORKS, SCHEDULERS
-from restore.training.layout import lay_out
 from restore.training.objectives import Restoration
 from restore.training.optimizers import build_optimizer
 from restore.training.schedules import RateControl

@@ -114,13 +114,11 @@ def test_a_restorer_packs_ipt_in_bfloat16_only():
     image = torch.rand(1, 3, 24, 24)
     restorer = Restorer(network, device="cpu", precision="bf16", tile=None)
     result = restorer(image)
-    assert restorer._packed is not None
-    assert packs(restorer._packed) > 4
-    assert packs(copy.deepcopy(restorer)._packed) == 0
+    assert packs(restorer._packed[torch.bfloat16]) > 4
+    assert packs(copy.deepcopy(restorer)._packed[torch.bfloat16]) == 0
     assert (copy.deepcopy(restorer)(image) - result).abs().max() < 1e-6
-    restorer._packed.is_idle = True
+    restorer._packed[torch.bfloat16].is_idle = True
     assert 0 < (restorer(image) - result).abs().max() < 0.03  # the order of sums, rounded
     exact = Restorer(network, device="cpu", precision="fp32", tile=None)
     exact(image)
-    assert exact._packed is not None
-    assert packs(exact._packed) == 0
+    assert packs(exact._packed[torch.bfloat16]) == 0

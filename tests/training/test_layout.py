@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from restore.layers.layout import lay_out
 from restore.registry import NETWORKS
-from restore.training.layout import lay_out
 
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
 SWINIR = {"type": "SwinIR", "upscale": 2, "embed_dim": 60, "depths": [2], "num_heads": [6], "window_size": 8}

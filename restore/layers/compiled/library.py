@@ -19,13 +19,16 @@ import torch
 __all__ = [
     "PROCESSORS",
     "Branch",
+    "Convolution",
     "NormProblem",
     "Problem",
     "attention",
     "branch",
+    "convolution",
     "description",
     "is_usable",
     "layer_norm",
+    "packed_weights",
     "switched_off",
 ]
 
@@ -78,6 +81,18 @@ class NormProblem(ctypes.Structure):
     ]
 
 
+class Convolution(ctypes.Structure):
+    """`struct convolution` of source/convolution.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("num_images", "height", "width", "inputs", "outputs")),
+        *((name, ctypes.c_void_p) for name in ("x", "out", "weight", "bias", "packed")),
+        ("parallel", ctypes.c_void_p),
+        ("num_threads", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("processor", "unused")),
+    ]
+
+
 class _Library(NamedTuple):
     functions: ctypes.CDLL | None
     processor: int
@@ -98,7 +113,7 @@ def _load(path: Path, wanted: str) -> _Library:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         return _Library(None, 0, None, f"cannot be loaded: {error}")
-    if not hasattr(library, "restore_layer_norm"):
+    if not hasattr(library, "restore_convolution"):
         return _Library(None, 0, None, "built of other sources: `python setup.py build_ext --inplace`")
     best = library.restore_processor()
     processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else library.restore_preferred()
@@ -107,6 +122,9 @@ def _load(path: Path, wanted: str) -> _Library:
     library.restore_window_attention.argtypes = [ctypes.POINTER(Problem)]
     library.restore_branch.argtypes = [ctypes.POINTER(Branch)]
     library.restore_layer_norm.argtypes = [ctypes.POINTER(NormProblem)]
+    for function in ("restore_convolution", "restore_pack_convolution", "restore_packed_convolution"):
+        getattr(library, function).argtypes = [ctypes.POINTER(Convolution)]
+    library.restore_packed_convolution.restype = ctypes.c_int64
     return _Library(library, processor, _parallel(), "")
 
 
@@ -176,7 +194,24 @@ def layer_norm(problem: NormProblem) -> None:
     _check(_library.functions.restore_layer_norm(ctypes.byref(problem)))
 
 
-def _decide(problem: Problem | NormProblem) -> None:
+def packed_weights(problem: Convolution) -> torch.Tensor:
+    """Weights (16, outputs, inputs) as `convolution` reads them; raises as `attention` does."""
+    _decide(problem)
+    assert _library.functions is not None
+    packed = torch.empty(_library.functions.restore_packed_convolution(ctypes.byref(problem)))
+    problem.packed = packed.data_ptr()
+    _check(_library.functions.restore_pack_convolution(ctypes.byref(problem)))
+    return packed
+
+
+def convolution(problem: Convolution) -> None:
+    """Compute a convolution whose weights were packed; raises as `attention` does."""
+    _decide(problem)
+    assert _library.functions is not None
+    _check(_library.functions.restore_convolution(ctypes.byref(problem)))
+
+
+def _decide(problem: Problem | NormProblem | Convolution) -> None:
     """Fill in what the machine decides."""
     problem.processor = _library.processor
     problem.parallel = _library.parallel

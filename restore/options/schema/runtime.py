@@ -18,8 +18,8 @@ class RuntimeOptions(Section):
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """Number format; figures of papers are fp32. auto takes bf16 for files of 8 bits, where it is fast; else fp32."""
-    channels_last: bool = False
-    """Whether feature maps keep their channels innermost; speeds up convolutions on some processors."""
+    channels_last: bool | None = None
+    """Whether feature maps keep their channels innermost; null: in convolutional networks on the processor."""
     fold: bool = False
     """Whether to join branches that only training needs; where a network has none, nothing changes."""
     compile: bool = False

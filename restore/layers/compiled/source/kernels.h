@@ -3,6 +3,7 @@
 #define RESTORE_KERNELS_H
 
 #include "branch.h"
+#include "convolution.h"
 #include "layer_norm.h"
 
 /* In bfloat16 kernels of their own multiply, without gradients, where the processor has products of it. */
@@ -22,6 +23,10 @@ struct kernels {
                        int64_t kind, float *work);
     /* rows from .. to; sums of the gradients of weight and bias, padded to lanes, are added to, or NULL */
     void (*layer_norm)(const struct layer_norm *b, int64_t from, int64_t to, float *of_weight, float *of_bias);
+    int64_t (*convolution_workspace)(const struct convolution *c, int64_t at_once);
+    void (*pack_convolution)(const struct convolution *c, int64_t position, float *work);
+    void (*run_convolution)(const struct convolution *c, const struct tiles_of_2x2 *tiles, int64_t first, int64_t count,
+                            const float *zeros, float *work);
 };
 
 #ifdef TILES
@@ -31,12 +36,15 @@ struct kernels {
 #ifdef SINGLES
 #define GRADIENTS backward
 #define NORM layer_norm
+#define CONVOLUTION convolution_workspace, pack_convolution, run_convolution
 #else
 #define GRADIENTS NULL
 #define NORM NULL
+#define CONVOLUTION NULL, NULL, NULL
 #endif
 #define KERNELS \
-    {LANES, enter, leave, tiled_workspace, table, forward_tiles, GRADIENTS, branch_workspace, pack_branch, run_branch, NORM}
+    {LANES, enter, leave, tiled_workspace, table, forward_tiles, GRADIENTS, branch_workspace, pack_branch, run_branch, \
+     NORM, CONVOLUTION}
 
 struct prepared {
     struct tables tables;

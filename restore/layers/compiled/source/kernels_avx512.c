@@ -9,6 +9,7 @@
 #include "simd_avx512.h"
 #include "attention.inc"
 #include "branch.inc"
+#include "convolution.inc"
 #include "layer_norm.inc"
 #include "kernels.h"
 

@@ -4,6 +4,7 @@
 #include "simd_neon.h"
 #include "attention.inc"
 #include "branch.inc"
+#include "convolution.inc"
 #include "layer_norm.inc"
 #include "kernels.h"
 

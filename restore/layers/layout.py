@@ -1,11 +1,11 @@
-"""Whether the feature maps of a network keep their channels innermost while it is trained."""
+"""Whether the feature maps of a network keep their channels innermost."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-__all__ = ["lay_out"]
+__all__ = ["lay_out", "layout_of"]
 
 
 def lay_out(network: nn.Module, device: torch.device, wanted: bool | None = None) -> bool:
@@ -21,3 +21,9 @@ def lay_out(network: nn.Module, device: torch.device, wanted: bool | None = None
     if wanted:
         nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     return wanted
+
+
+def layout_of(x_BCHW: torch.Tensor) -> torch.memory_format:
+    """`torch.channels_last` where the channels of maps are innermost, and `torch.contiguous_format` otherwise."""
+    is_last = x_BCHW.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last and not x_BCHW.is_contiguous() else torch.contiguous_format
