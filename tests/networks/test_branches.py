@@ -49,7 +49,7 @@ def test_every_task_as_a_network_of_its_own(many, tmp_path):
         assert view.spec.scale == scale
         x = torch.rand(1, 3, 7, 10) * view.spec.value_range
         for name in (task, number):
-            alone = load_model(tmp_path / "many.pth", task=name, device="cpu")
+            alone = load_model(tmp_path / "many.pth", task=name, device="cpu", channels_last=False)
             with torch.no_grad():
                 assert torch.equal(alone.network(x), view(x))
         assert alone.scale == scale
