@@ -14,4 +14,5 @@ export LD_PRELOAD="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=lib
 export ASAN_OPTIONS=detect_leaks=0 RESTORE_COMPILED_LIBRARY="$folder/attention.so"
 export RESTORE_PIXELS_LIBRARY="$folder/pixels.so"
 python -m pytest -p no:cacheprovider tests/layers/test_compiled_attention.py tests/layers/test_compiled_branch.py \
+    tests/layers/test_compiled_convolution.py tests/layers/test_compiled_gate.py \
     tests/images/test_compiled.py "$@"

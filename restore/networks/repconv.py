@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from restore.layers.compiled.gate import compiled_gate
 from restore.layers.convolution import enlarged
 from restore.layers.exportable import is_exporting
 from restore.layers.layout import layout_of
@@ -132,8 +133,7 @@ class RepConvSR(Network):
             memory_format=layout_of(features_BCHW),
         )
         for block, place in zip(self.body, placed.split(channels, 1), strict=True):
-            features_BCHW = block(features_BCHW)
-            place.copy_(features_BCHW)
+            features_BCHW = block(features_BCHW, place)
         return placed
 
     @classmethod
@@ -166,15 +166,21 @@ class _GatedBlock(nn.Module):
         """The convolutions, in order."""
         return [layer for layer in self.convs if isinstance(layer, (nn.Conv2d, RepConv3x3))]
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_BCHW: torch.Tensor, place_BCHW: torch.Tensor | None = None) -> torch.Tensor:
+        """The result, which is put into `place_BCHW` as well, where nothing is recorded."""
         first, second, last = self.convs
         in_place = not _is_recorded()
         change = first(x_BCHW)
         for layer in (second, last):
             change = layer(F.leaky_relu(change, SLOPE, in_place))
-        if in_place:
-            return x_BCHW + torch.sigmoid(change).add_(0.5).mul_(change)
-        return x_BCHW + change * (torch.sigmoid(change) + 0.5)
+        if not in_place:
+            return x_BCHW + change * (torch.sigmoid(change) + 0.5)
+        result = compiled_gate(x_BCHW, change, place_BCHW)
+        if result is None:
+            result = x_BCHW + torch.sigmoid(change).add_(0.5).mul_(change)
+            if place_BCHW is not None:
+                place_BCHW.copy_(result)
+        return result
 
 
 def _is_recorded() -> bool:

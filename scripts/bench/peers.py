@@ -57,6 +57,9 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {  # options, side
     "EDT-T x2": ({"type": "EDT", "scales": [2], **TINY_EDT}, (96,)),
     "EDT-B x2": ({"type": "EDT", "scales": [2], **BASE_EDT}, (96,)),
     "IPT x2": ({"type": "IPT", "scale": [2], "patch_size": 48, "rgb_range": 1}, (48,)),
+    "RRDBNet x4": ({"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3}, (64,)),
+    "SRVGGNetCompact x4": ({"type": "SRVGGNetCompact"}, (128,)),
+    "RepConvSR x4": ({"type": "RepConvSR", "expansion": 0}, (64, 256)),
 }
 ENGINES = ("ours", "official", "spandrel", "openvino", "onnxruntime")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -368,7 +371,7 @@ def sensible(network: torch.nn.Module) -> torch.nn.Module:
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.dim() > 1 and "conv_last" in name:
-                parameter.mul_(0.1)
+                parameter.mul_(0.1) if parameter.any() else torch.nn.init.normal_(parameter, std=0.02)
     return network
 
 

@@ -135,19 +135,21 @@ def test_channels_are_innermost_in_convolutional_networks_of_this_package():
 
 
 @needs_library
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("unshuffle", [1, 2])
-def test_the_layout_changes_nothing_but_the_order_of_sums(precision, unshuffle):
+def test_the_layout_changes_the_order_of_sums_alone(unshuffle):
     torch.manual_seed(0)
     network = RepConvSR(num_feat=32, num_block=2, upscale=2, expansion=0, unshuffle=unshuffle).eval()
     nn.init.normal_(network.conv_last.weight, std=0.05)
     image = torch.rand(1, 3, 33, 50)
-    results = [
-        Restorer(copy.deepcopy(network), device="cpu", precision=precision, channels_last=last, tile=None)(image)
-        for last in (False, None)
-    ]
-    assert results[1].is_contiguous()
-    assert (results[0] - results[1]).abs().max() < (1e-5 if precision == "fp32" else 0.03)
+
+    def restored(precision: str, channels_last: bool | None) -> torch.Tensor:
+        one = copy.deepcopy(network)
+        return Restorer(one, device="cpu", precision=precision, channels_last=channels_last, tile=None)(image)
+
+    exact = restored("fp32", False)
+    assert (restored("fp32", None) - exact).abs().max() < 1e-5
+    usual, innermost = ((restored("bf16", last) - exact).abs().mean() for last in (False, None))
+    assert innermost < 1.1 * usual
 
 
 @needs_library

@@ -20,12 +20,14 @@ __all__ = [
     "PROCESSORS",
     "Branch",
     "Convolution",
+    "Gate",
     "NormProblem",
     "Problem",
     "attention",
     "branch",
     "convolution",
     "description",
+    "gate",
     "is_usable",
     "layer_norm",
     "packed_weights",
@@ -93,6 +95,18 @@ class Convolution(ctypes.Structure):
     ]
 
 
+class Gate(ctypes.Structure):
+    """`struct gate` of source/gate.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("num_rows", "channels", "place_stride")),
+        *((name, ctypes.c_void_p) for name in ("x", "change", "out", "place")),
+        ("parallel", ctypes.c_void_p),
+        ("num_threads", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("type", "processor")),
+    ]
+
+
 class _Library(NamedTuple):
     functions: ctypes.CDLL | None
     processor: int
@@ -113,7 +127,7 @@ def _load(path: Path, wanted: str) -> _Library:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         return _Library(None, 0, None, f"cannot be loaded: {error}")
-    if not hasattr(library, "restore_convolution"):
+    if not hasattr(library, "restore_gate"):
         return _Library(None, 0, None, "built of other sources: `python setup.py build_ext --inplace`")
     best = library.restore_processor()
     processor = PROCESSORS.index(wanted) if wanted in PROCESSORS else library.restore_preferred()
@@ -122,6 +136,7 @@ def _load(path: Path, wanted: str) -> _Library:
     library.restore_window_attention.argtypes = [ctypes.POINTER(Problem)]
     library.restore_branch.argtypes = [ctypes.POINTER(Branch)]
     library.restore_layer_norm.argtypes = [ctypes.POINTER(NormProblem)]
+    library.restore_gate.argtypes = [ctypes.POINTER(Gate)]
     for function in ("restore_convolution", "restore_pack_convolution", "restore_packed_convolution"):
         getattr(library, function).argtypes = [ctypes.POINTER(Convolution)]
     library.restore_packed_convolution.restype = ctypes.c_int64
@@ -211,7 +226,14 @@ def convolution(problem: Convolution) -> None:
     _check(_library.functions.restore_convolution(ctypes.byref(problem)))
 
 
-def _decide(problem: Problem | NormProblem | Convolution) -> None:
+def gate(problem: Gate) -> None:
+    """Compute a gate; raises as `attention` does."""
+    _decide(problem)
+    assert _library.functions is not None
+    _check(_library.functions.restore_gate(ctypes.byref(problem)))
+
+
+def _decide(problem: Problem | NormProblem | Convolution | Gate) -> None:
     """Fill in what the machine decides."""
     problem.processor = _library.processor
     problem.parallel = _library.parallel

@@ -4,6 +4,7 @@
 
 #include "branch.h"
 #include "convolution.h"
+#include "gate.h"
 #include "layer_norm.h"
 
 /* In bfloat16 kernels of their own multiply, without gradients, where the processor has products of it. */
@@ -27,6 +28,7 @@ struct kernels {
     void (*pack_convolution)(const struct convolution *c, int64_t position, float *work);
     void (*run_convolution)(const struct convolution *c, const struct tiles_of_2x2 *tiles, int64_t first, int64_t count,
                             const float *zeros, float *work);
+    void (*gate)(const struct gate *g, int64_t from, int64_t to);
 };
 
 #ifdef TILES
@@ -37,14 +39,16 @@ struct kernels {
 #define GRADIENTS backward
 #define NORM layer_norm
 #define CONVOLUTION convolution_workspace, pack_convolution, run_convolution
+#define GATE gate
 #else
 #define GRADIENTS NULL
 #define NORM NULL
 #define CONVOLUTION NULL, NULL, NULL
+#define GATE NULL
 #endif
 #define KERNELS \
     {LANES, enter, leave, tiled_workspace, table, forward_tiles, GRADIENTS, branch_workspace, pack_branch, run_branch, \
-     NORM, CONVOLUTION}
+     NORM, CONVOLUTION, GATE}
 
 struct prepared {
     struct tables tables;

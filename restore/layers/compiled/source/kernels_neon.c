@@ -5,6 +5,7 @@
 #include "attention.inc"
 #include "branch.inc"
 #include "convolution.inc"
+#include "gate.inc"
 #include "layer_norm.inc"
 #include "kernels.h"
 
