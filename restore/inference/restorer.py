@@ -31,7 +31,7 @@ from restore.inference.ensemble import self_ensemble_x8
 from restore.inference.fitting import Fitting, num_together
 from restore.inference.kinds import grouped, name_of, taken, through_stream
 from restore.inference.memory import empty_pixels
-from restore.inference.packing import PackedLinear, PackedConvolution, PackedWeights
+from restore.inference.packing import PackedConvolution, PackedLinear, PackedWeights
 from restore.inference.precision import PRECISIONS, arithmetic, resolve_device, resolve_precision
 from restore.inference.rows import in_pieces, resized_bands, rows_of
 from restore.inference.sizing import sizing_of
