@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -148,6 +149,26 @@ class _WithoutNumbers(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
+class _ShapesAlone(TorchFunctionMode):
+    """On the meta device, shapes of what torch computes there in Python, by dozens of operators each."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
+            x = args[0]
+            if function is F.layer_norm and len(args) > 1 and x.shape[-len(args[1]) :] == tuple(args[1]):
+                return x.new_empty(x.shape)
+            if function is F.relu and not (len(args) > 1 or kwargs.get("inplace")):
+                return torch.empty_like(x)
+            if function is F.scaled_dot_product_attention and len(args) == 3 and kwargs.get("attn_mask") is None:
+                keys, values = args[1:]
+                if x.shape[:-2] == keys.shape[:-2] == values.shape[:-2] and keys.shape[-2] == values.shape[-2]:
+                    return x.new_empty((*x.shape[:-1], values.shape[-1]))
+        return function(*args, **kwargs)
+
+
 def build(name: str, options: Mapping[str, Any], *, device: str | None = None, wrapper: Any = None) -> TimmModel:
     """The model as timm makes it for taking maps out of it.
 
@@ -258,7 +279,8 @@ def _takes(net: TimmModel, height: int, width: int, in_chans: int = 3) -> bool:
     """Whether the model gives a map for each of its strides of such an image."""
     device = next(net.parameters()).device
     try:
-        maps = net.eval()(torch.zeros(1, in_chans, height, width, device=device))
+        with _ShapesAlone():
+            maps = net.eval()(torch.zeros(1, in_chans, height, width, device=device))
     except _REFUSALS:
         return False
     channels = net.feature_info.channels()
