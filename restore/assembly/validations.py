@@ -82,6 +82,7 @@ def validation_of(
         return DetectionValidation(network, datasets, every, **shared)
     device = next(network.parameters()).device
     still = {"fold": False, "compile": False, "merge": None}  # it goes on learning: these make copies
+    still["channels_last"] = bool(options.runtime.channels_last)  # by default the layout that it is trained in
     runtime = {**options.runtime.arguments(), "device": device, **still}
     metrics = metrics_of(options)
     return Validation(

@@ -54,7 +54,8 @@ class PackedWeights(TorchFunctionMode):
 
     def __enter__(self) -> PackedWeights:
         if self._own is None:
-            self._own = {parameter.untyped_storage().data_ptr() for parameter in self._network.parameters()}
+            plain = (each for each in self._network.parameters() if type(each) is nn.Parameter)  # whole, on this device
+            self._own = {parameter.untyped_storage().data_ptr() for parameter in plain}
         super().__enter__()
         return self
 

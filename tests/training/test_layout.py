@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from training_runs import run
 
 from restore.layers.layout import lay_out
 from restore.registry import NETWORKS
@@ -37,3 +38,16 @@ def test_convolutional_networks_on_the_processor_unless_told(block, device, want
     assert is_channels_last(network) is expected
     assert [buffer.stride() for buffer in network.buffers()] == strides  # processes exchange them as they are
     torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [None, False])
+def test_validations_leave_the_layout_of_what_they_look_at(option_file, tmp_path, wanted, monkeypatch):
+    laid_out = []
+    monkeypatch.setattr(
+        "restore.inference.restorer.lay_out",
+        lambda network, device, last: laid_out.append(last) or lay_out(network, device, last),
+    )
+    block = ["network_g={type: EDSR, num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 1, upscale: 2}"]
+    run(option_file, *block, f"train.channels_last={'null' if wanted is None else 'false'}", "train.total_iter=3")
+    assert laid_out
+    assert not any(last is None or last for last in laid_out)

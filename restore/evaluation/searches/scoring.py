@@ -50,7 +50,7 @@ class Comparison:
     @torch.no_grad()
     def __call__(self, network: nn.Module) -> float:
         """More is better: of a metric of which less is, the negative."""
-        restorer = Restorer(network.eval(), **self.runtime).measuring()
+        restorer = Restorer(network.eval(), **{"channels_last": False, **self.runtime}).measuring()
         return self.sign * statistics.fmean(self._of(restorer(lq), gt) for lq, gt in self.pairs)
 
     def _of(self, restored: np.ndarray, gt: np.ndarray) -> float:
