@@ -143,6 +143,19 @@ def test_the_best_of_those_on_this_machine_is_taken(server, tmp_path, monkeypatc
     assert better_download(choose_model("sr", scale=4)) is None
 
 
+@pytest.mark.parametrize(("behind", "chosen"), [(0.0, "small"), (0.05, "small"), (0.15, "large")])
+def test_of_two_that_are_about_as_good_the_smaller_is_taken(behind, chosen):
+    shipped = next(each for each in list_cards() if each.name == "fast_color_dn")
+
+    def made(name, size, psnr):
+        figures = [each.model_copy(update={"psnr": psnr}) for each in shipped.figures]
+        return shipped.model_copy(update={"name": name, "size_bytes": size, "figures": figures})
+
+    cards = [made("large", 9_000_000, 32.0), made("small", 1_000_000, 32.0 - behind), made("worse", 10, 31.0)]
+    for among in (cards, cards[::-1]):
+        assert choose_model("denoise", among=among).name == chosen
+
+
 def test_beside_a_model_for_every_level_those_for_the_given_one_are_named(server):
     blind = choose_model("denoise", sigma=25)
     assert (blind.sigma, blind.path is not None) == (None, True)
