@@ -30,8 +30,8 @@ def choose_model(
     Faithful models come before those for real-life photographs, and those that download by themselves before those
     whose weights have to be fetched by hand. Then counts how near the trained noise level or JPEG quality is (blind
     models suit every one), then whether the weights are on this machine; among those that are, the measured PSNR, or
-    LPIPS of those for real-life photographs. Within a tenth of a decibel of the best, what was fetched comes before what
-    is shipped, and then the smaller file.
+    LPIPS of those for real-life photographs. Within a tenth of a decibel of the best, what was fetched comes before
+    what is shipped, and then the smaller file.
 
     Args:
         task: sr, denoise, jpeg, derain or deblur; photo for enlarging photographs with noise, blur and JPEG.
