@@ -34,7 +34,8 @@ class PackedWeights(TorchFunctionMode):
 
     Weights that change are packed anew. Torch counts most changes; those through `.data` and by fused optimizers it
     does not, and they are seen in the weights between 8 inputs and 8 outputs, which are compared: one that leaves these
-    as they were goes unseen. Where gradients are wanted, or weights are computed rather than held, nothing changes.
+    as they were goes unseen. Nothing changes where gradients are wanted, in graphs of `torch.compile`, and for weights
+    that are computed rather than held.
 
     Args:
         network: whose weights these are.
@@ -74,7 +75,7 @@ class PackedWeights(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Compute the one function with packed weights where that is possible, and all else as it is."""
-        if func is type(self)._function and not torch.is_grad_enabled():
+        if func is type(self)._function and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             result = self._with_packed(*args, **(kwargs or {}))
             if result is not None:
                 return result

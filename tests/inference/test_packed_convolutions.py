@@ -163,3 +163,16 @@ def test_a_restorer_packs_in_float32_and_copies_without_its_packs():
     other = copy.deepcopy(restorer)
     assert not other._packed[torch.float32]._packs
     assert torch.equal(other(image), result)
+
+
+@needs_library
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_that_somebody_compiled_keeps_its_own_weights(precision):
+    """Graphs are traced without numbers: what is packed then would be anything."""
+    torch.manual_seed(0)
+    network = EDSR(3, 3, num_feat=32, num_block=2).eval()
+    image = torch.rand(1, 3, 32, 32)
+    expected = Restorer(network, device="cpu", precision=precision, tile=None)(image)
+    graph = torch.compile(network, backend="eager")
+    found = Restorer(graph, device="cpu", precision=precision, tile=None)(image)  # type: ignore[arg-type]
+    assert (found - expected).abs().max() < (1e-5 if precision == "fp32" else 0.03)
