@@ -7,6 +7,7 @@ map of 576 to 1,728 channels took 1.63 ms of 256 tokens in that way, and 0.60 ms
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -29,7 +30,7 @@ class _Pack(NamedTuple):
     packed: Tensor
 
 
-class PackedWeights(TorchFunctionMode):
+class PackedWeights(TorchFunctionMode, abc.ABC):
     """Inside, some functions of a network's own weights, or of parts of them, are computed with packed copies.
 
     Weights that change are packed anew. Torch counts most changes; those through `.data` and by fused optimizers it
@@ -74,15 +75,16 @@ class PackedWeights(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Compute the one function with packed weights where that is possible, and all else as it is."""
+        """Compute `_function` from packed weights where that is possible, and all else as usual."""
         if func is type(self)._function and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
             result = self._with_packed(*args, **(kwargs or {}))
             if result is not None:
                 return result
         return func(*args, **(kwargs or {}))
 
+    @abc.abstractmethod
     def _with_packed(self, *args: Any, **kwargs: Any) -> Tensor | None:
-        raise NotImplementedError
+        """What the function gives of these arguments; None where it has to be computed as it is."""
 
     def _are_own(self, x: Tensor, weight: Tensor) -> bool:
         """Whether these are plain tensors, and the weight lies in the network."""

@@ -8,16 +8,7 @@ import torch
 from restore.layers.compiled import library
 from restore.layers.compiled.gate import compiled_gate
 
-BEST = library._library.processor
-PROCESSORS = [1] if BEST == 1 else range(2, BEST + 1)
-
-
-@pytest.fixture(params=PROCESSORS or [0], ids=lambda index: library.PROCESSORS[index], autouse=True)
-def processor(request, monkeypatch):
-    """Each kind of code that this processor can run."""
-    if library._library.functions is None:
-        pytest.skip(f"nothing is compiled: {library._library.reason}")
-    monkeypatch.setattr(library, "_library", library._library._replace(processor=request.param))
+pytestmark = pytest.mark.usefixtures("every_processor")
 
 
 def map_of(*shape, dtype=torch.float32):

@@ -41,6 +41,10 @@ PATH = Path(os.environ.get("RESTORE_COMPILED_LIBRARY") or Path(__file__).parent 
 """Another file where the variable names one: a build for tests."""
 
 
+_THREADS = (("parallel", ctypes.c_void_p), ("num_threads", ctypes.c_int64))
+"""`struct threads` of source/threads.h."""
+
+
 class Problem(ctypes.Structure):
     """`struct attention` of source/attention.h."""
 
@@ -49,8 +53,7 @@ class Problem(ctypes.Structure):
         *((f"{name}_stride", ctypes.c_int64) for name in ("qkv", "out", "gradient", "qkv_gradient")),
         *((name, ctypes.c_void_p) for name in ("qkv", "out", "gradient", "qkv_gradient", "bias_gradient")),
         *((name, ctypes.c_void_p) for name in ("bias", "masks", "order", "counts")),
-        ("parallel", ctypes.c_void_p),
-        ("num_threads", ctypes.c_int64),
+        *_THREADS,
         ("scale", ctypes.c_float),
         *((name, ctypes.c_int32) for name in ("type", "arithmetic", "processor")),
     ]
@@ -76,8 +79,7 @@ class NormProblem(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("num_rows", "channels")),
         *((name, ctypes.c_void_p) for name in ("x", "out", "gradient", "x_gradient", "statistics")),
         *((name, ctypes.c_void_p) for name in ("weight", "bias", "affine_gradient")),
-        ("parallel", ctypes.c_void_p),
-        ("num_threads", ctypes.c_int64),
+        *_THREADS,
         ("epsilon", ctypes.c_float),
         *((name, ctypes.c_int32) for name in ("type", "processor", "unused")),
     ]
@@ -89,8 +91,7 @@ class Convolution(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("num_images", "height", "width", "inputs", "outputs")),
         *((name, ctypes.c_void_p) for name in ("x", "out", "weight", "bias", "packed")),
-        ("parallel", ctypes.c_void_p),
-        ("num_threads", ctypes.c_int64),
+        *_THREADS,
         *((name, ctypes.c_int32) for name in ("processor", "unused")),
     ]
 
@@ -101,8 +102,7 @@ class Gate(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("num_rows", "channels", "place_stride")),
         *((name, ctypes.c_void_p) for name in ("x", "change", "out", "place")),
-        ("parallel", ctypes.c_void_p),
-        ("num_threads", ctypes.c_int64),
+        *_THREADS,
         *((name, ctypes.c_int32) for name in ("type", "processor")),
     ]
 
